@@ -1,0 +1,69 @@
+# Needs python3 (3.11 or later), make and git; everything else is fetched, pinned by hash, into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = PYTHONPATH="$$(echo tools/bootstrap/pip-*.whl)" $(BIN)/python -m pip --disable-pip-version-check -q
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
+
+.PHONY: help demo test lint types suite unit test-matrix fmt lock bench clean
+
+help: ## Print this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
+
+demo: $(VENV)/.demo ## Serve examples/countries
+	$(BIN)/hanse run examples/countries/app.py
+
+test: lint types $(VENV)/.dev ## Check everything: linters, types, layers, tests, examples, snippets, coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+lint: $(VENV)/.dev ## Check style, layers and dependencies
+	$(BIN)/ruff check -q .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry src
+
+types: $(VENV)/.dev ## Check types with mypy and pyright, and that all public ones are complete
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/basedpyright --verifytypes hanse --ignoreexternal
+
+suite: $(VENV)/.dev ## Run all tests without measuring coverage
+	$(BIN)/pytest -n 2
+
+unit: $(VENV)/.dev ## Run the fast tests
+	$(BIN)/pytest -n 2 tests/unit
+
+test-matrix: ## Run all tests on each supported Python that is found
+	@tools/matrix
+
+fmt: $(VENV)/.dev ## Format, and repair what can be repaired
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev ## Pin the newest versions of everything
+	$(COMPILE) --all-extras --group dev -o locks/dev.txt
+	$(COMPILE) --extra standard --group demo -c locks/dev.txt -o locks/demo.txt
+
+bench: $(VENV)/.dev ## Measure
+	$(BIN)/python -m bench
+
+clean: ## Remove what this file made
+	rm -rf .venv .venv-3.* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hanse needs Python 3.11: make PYTHON=python3.11")'
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.demo: $(BIN)/python locks/demo.txt pyproject.toml
+	$(PIP) install --require-hashes -r locks/demo.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/python locks/dev.txt pyproject.toml
+	$(PIP) install --require-hashes -r locks/dev.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/.demo

@@ -1,0 +1,114 @@
+"""Holds the numbers of our style, so that a file or a function that grows is noticed the day it does.
+
+A docstring is not counted as part of its function: nobody is to save on words.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "hanse"
+
+FILE_LINES_MAX = 600
+FILE_LINES_USUAL = 150
+FUNCTION_LINES_MAX = 70
+FUNCTION_LINES_USUAL = 20
+PARAMETERS_MAX = 6
+TYPE_CHECKING_IMPORTS_MAX = 9
+
+# "module.qualified_name": the reason why it is better longer or wider than the style asks for.
+LONG_FUNCTIONS: dict[str, str] = {}
+WIDE_FUNCTIONS: dict[str, str] = {}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One function of the package, and its size."""
+
+    name: str
+    lines: int
+    parameters: int
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def functions() -> Iterator[Measure]:
+    for path in sources():
+        yield from _functions_in(ast.parse(path.read_text()), module_of(path))
+
+
+def _functions_in(node: ast.AST, prefix: str) -> Iterator[Measure]:
+    for child in ast.iter_child_nodes(node):
+        name = f"{prefix}.{child.name}" if isinstance(child, Function | ast.ClassDef) else prefix
+        if isinstance(child, Function):
+            yield Measure(name, _lines(child), _parameters(child))
+        yield from _functions_in(child, name)
+
+
+def _lines(function: Function) -> int:
+    first = function.body[0]
+    has_docstring = ast.get_docstring(function) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
+def _parameters(function: Function) -> int:
+    arguments = function.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len([name for name in names if name not in {"self", "cls", "mcs"}])
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = {f.name: f.lines for f in functions() if f.lines > FUNCTION_LINES_MAX}
+    assert long.keys() == LONG_FUNCTIONS.keys()
+
+
+def test_nine_functions_in_ten_are_short() -> None:
+    sizes = [f.lines for f in functions()]
+    assert len([n for n in sizes if n < FUNCTION_LINES_USUAL]) >= 0.9 * len(sizes)
+
+
+def test_no_function_takes_too_many_parameters() -> None:
+    wide = {f.name: f.parameters for f in functions() if f.parameters > PARAMETERS_MAX}
+    assert wide.keys() == WIDE_FUNCTIONS.keys()
+
+
+def test_no_file_is_too_long() -> None:
+    assert {module_of(p): n for p in sources() if (n := len(p.read_text().splitlines())) > FILE_LINES_MAX} == {}
+
+
+def test_half_of_the_files_are_short() -> None:
+    sizes = [len(path.read_text().splitlines()) for path in sources()]
+    assert len([n for n in sizes if n < FILE_LINES_USUAL]) >= 0.5 * len(sizes)
+
+
+def test_imports_for_type_checkers_only_are_rare() -> None:
+    blocks = [
+        node
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    assert sum(len(block.body) for block in blocks) <= TYPE_CHECKING_IMPORTS_MAX
+
+
+def test_tests_patch_nothing() -> None:
+    patching = {"monkeypatch", "mocker"}
+    guilty = {
+        f"{path.relative_to(ROOT)}:{node.name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, Function) and patching & {argument.arg for argument in node.args.args}
+    }
+    assert guilty == set()
