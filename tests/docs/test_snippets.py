@@ -1,0 +1,81 @@
+"""Every snippet of the README and of the guides does what its page says."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUNNER = Path(__file__).with_name("run_page.py")
+PAGE_SECONDS_MAX = 50
+PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if page.exists()]
+
+
+def run_page(page: Path, folder: Path) -> tuple[int, str]:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    runner = subprocess.Popen(
+        [sys.executable, RUNNER, page],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        printed, _ = runner.communicate(timeout=PAGE_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        os.killpg(runner.pid, signal.SIGKILL)
+        printed = f"{page} took longer than {PAGE_SECONDS_MAX} s; it printed:\n{runner.communicate()[0]}"
+    return runner.returncode, printed
+
+
+# One after the other: pages show the ports that a reader would get.
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_snippet_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    status, printed = run_page(page, tmp_path)
+    assert status == 0, printed
+
+
+GOOD = """
+<!-- file: tea.py -->
+```python
+leaves = 3
+```
+```python
+import asyncio
+await asyncio.sleep(0)
+assert leaves == 3
+```
+<!-- run -->
+```console
+$ cat tea.py
+leaves = ...
+$ python -c "print('ready', flush=True); input()" < /dev/zero &
+ready
+```
+"""
+
+BAD = {
+    "a failing block": "```python\nassert False\n```\n",
+    "another output": "<!-- run -->\n```console\n$ echo tea\ncoffee\n```\n",
+    "a program that ends": "<!-- run -->\n```console\n$ echo tea &\ncoffee\n```\n",
+}
+
+
+def test_a_page_may_write_files_await_and_run_commands(tmp_path: Path) -> None:
+    page = tmp_path / "good.md"
+    page.write_text(GOOD)
+    status, printed = run_page(page, tmp_path)
+    assert status == 0, printed
+
+
+@pytest.mark.parametrize("text", BAD.values(), ids=list(BAD))
+def test_a_page_that_is_wrong_is_noticed(text: str, tmp_path: Path) -> None:
+    page = tmp_path / "bad.md"
+    page.write_text(text)
+    assert run_page(page, tmp_path)[0] != 0
