@@ -1,0 +1,1 @@
+"""What a service promises: declared by users, derived from type hints, compared and published. Pure."""

@@ -1,0 +1,85 @@
+"""JSON Schema of the types in contracts, and its canonical form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+Json = dict[str, object]
+
+_PROSE = frozenset({"description", "title", "examples", "example"})
+_SETS = frozenset({"required", "enum", "anyOf", "oneOf", "type"})
+
+
+def _foreign(kind: type) -> Json:
+    schema = getattr(kind, "model_json_schema", None)
+    if callable(schema):
+        return cast("Json", schema(ref_template="#/$defs/{model}"))
+    raise TypeError(f"{kind.__name__} has no schema; use a Model, a dataclass, a pydantic model or a built-in type")
+
+
+def schemas_of(kinds: Sequence[object], *, at: str = "#/$defs/{name}") -> tuple[list[Json], Json]:
+    """JSON Schema (2020-12) of types, and the definitions that they refer to.
+
+    Args:
+        kinds: The types.
+        at: Where the definitions will stand in the document, with `{name}` in it.
+
+    Raises:
+        TypeError: A type has no schema.
+    """
+    schemas, definitions = msgspec.json.schema_components(list(kinds), schema_hook=_foreign, ref_template=at)
+    hoisted = cast("Json", dict(definitions))
+    result = [_hoist(cast("Json", schema), hoisted, at) for schema in schemas]
+    for name in list(hoisted):
+        hoisted[name] = _hoist(cast("Json", hoisted[name]), hoisted, at)
+    return result, hoisted
+
+
+def _hoist(schema: Json, into: Json, at: str) -> Json:
+    """Move the definitions that pydantic nests to where the references point."""
+
+    def walk(value: object) -> object:
+        if isinstance(value, list):
+            return [walk(item) for item in cast("list[object]", value)]
+        if not isinstance(value, dict):
+            return value
+        node = dict(cast("Json", value))
+        nested = node.pop("$defs", None)
+        if isinstance(nested, dict):
+            into.update({name: walk(item) for name, item in cast("Json", nested).items()})
+        reference = node.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/$defs/"):
+            node["$ref"] = at.format(name=reference.removeprefix("#/$defs/"))
+        return {name: walk(item) for name, item in node.items()}
+
+    return cast("Json", walk(schema))
+
+
+def canonical(document: object) -> bytes:
+    """A document as bytes that depend on what it promises only: without prose, with sets in one order.
+
+    Example:
+        >>> canonical({"required": ["b", "a"], "description": "words"})
+        b'{"required":["a","b"]}'
+    """
+    return msgspec.json.encode(_canonical(document, properties=False), order="sorted")
+
+
+def _canonical(value: object, *, properties: bool) -> object:
+    if isinstance(value, list):
+        return [_canonical(item, properties=False) for item in cast("list[object]", value)]
+    if not isinstance(value, dict):
+        return value
+    result: Json = {}
+    for name, item in cast("Json", value).items():
+        # Below `properties` and `$defs` the names are the user's: a field may be called title.
+        if name in _PROSE and not properties:
+            continue
+        clean = _canonical(item, properties=name in {"properties", "$defs"} and not properties)
+        if name in _SETS and not properties and isinstance(clean, list):
+            clean = sorted(cast("list[object]", clean), key=lambda part: msgspec.json.encode(part, order="sorted"))
+        result[name] = clean
+    return result

@@ -1,0 +1,1 @@
+"""What all the rest speaks: faults, the host's clock and chance, messages, context, codec, settings, telemetry."""

@@ -1,0 +1,93 @@
+"""The context of a piece of work: who asks, how long there is, what it belongs to, and the host it runs on.
+
+Every handler runs in a context of its own; whatever it calls inherits the headers and the deadline. Code deep in a
+handler asks `current()` for it, so nothing has to be handed through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import Protocol
+
+import msgspec
+
+from hanse.kernel.host import Host
+from hanse.kernel.message import NO_HEADERS, Headers, Identity
+
+FOREVER = float("inf")
+
+
+class Work(Protocol):
+    """What a handler wrote and emitted so far: it commits as one, or not at all."""
+
+    async def commit(self) -> None:
+        """Make it durable."""
+        ...
+
+
+class Context:
+    """What one handler invocation knows about itself.
+
+    Attributes:
+        host: Clocks, randomness and ids.
+        headers: Trace, identity, tags: what calls made from here carry on.
+        deadline: Second on `host.monotonic` at which the caller stops waiting; infinity for never.
+        message_id: Id of the message being handled; empty outside a handler.
+        operation: `service.operation` being handled; empty outside a handler.
+        work: The handler's unit of work, made by the service layer at the first write.
+        task: The task that runs the handler, for whoever has to end it.
+        expired: Whether it was ended for its deadline.
+    """
+
+    __slots__ = ("deadline", "expired", "headers", "host", "message_id", "operation", "task", "work")
+
+    def __init__(
+        self,
+        host: Host,
+        headers: Headers = NO_HEADERS,
+        *,
+        deadline: float = FOREVER,
+        message_id: str = "",
+        operation: str = "",
+    ) -> None:
+        self.host: Host = host
+        self.headers: Headers = headers
+        self.deadline: float = deadline
+        self.message_id: str = message_id
+        self.operation: str = operation
+        self.work: Work | None = None
+        self.task: asyncio.Task[object] | None = None
+        self.expired: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        """Who is asking."""
+        return self.headers.identity
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The business tags of this story; add one with `tag`."""
+        return self.headers.tags
+
+    def tag(self, **tags: str) -> None:
+        """Add business tags, such as `tag(booking_ref="ABC123")`: they travel with every call and event from here."""
+        self.headers = msgspec.structs.replace(self.headers, tags={**self.headers.tags, **tags})
+
+    def time_left(self) -> float:
+        """Seconds until the deadline; infinity where there is none, negative when it has passed."""
+        return self.deadline - self.host.monotonic()
+
+
+_SYSTEM = Context(Host.system())
+ambient: ContextVar[Context] = ContextVar("hanse_context", default=_SYSTEM)
+
+
+def current() -> Context:
+    """The context that the calling code runs in; outside any handler, an empty one on the real machine.
+
+    Example:
+        >>> current().operation
+        ''
+    """
+    return ambient.get()

@@ -1,0 +1,1 @@
+"""Where rows and their changes are kept: the port, and an adapter a file."""

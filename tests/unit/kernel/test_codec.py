@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, TypedDict
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.faults import Flaw, Invalid, Malformed
+from hanse.kernel.validate import FLAWS_MAX
+
+
+class Circle(msgspec.Struct, tag="circle"):
+    radius: Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Square(msgspec.Struct, tag="square"):
+    side: int
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Size(TypedDict):
+    width: int
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+
+
+class Drawing(msgspec.Struct):
+    title: Annotated[str, msgspec.Meta(max_length=5)]
+    shapes: list[Circle | Square]
+    origin: Point
+    labels: dict[str, int] = {}
+    pair: tuple[int, str] = (0, "")
+    size: Size | None = None
+    author: Person | None = None
+
+
+def errors_of(kind: type[object], body: bytes) -> dict[str, str]:
+    with pytest.raises(Invalid) as caught:
+        codec_for(kind).decode_json(body)
+    return {flaw.pointer: flaw.code for flaw in caught.value.errors}
+
+
+def test_every_error_is_listed_with_its_pointer() -> None:
+    body = b"""{"title": "too long", "shapes": [{"type": "circle", "radius": -1}, {"type": "square"}],
+        "origin": {"x": "1"}, "labels": {"a/b": "c"}, "pair": ["1", 2], "size": {}}"""
+
+    assert errors_of(Drawing, body) == {
+        "/title": "length",
+        "/shapes/0/radius": "range",
+        "/shapes/1/side": "missing",
+        "/origin/x": "type",
+        "/labels/a~1b": "type",
+        "/pair/0": "type",
+        "/pair/1": "type",
+        "/size/width": "missing",
+    }
+
+
+def test_a_pydantic_model_lists_its_own_errors() -> None:
+    body = b'{"title": "", "shapes": [], "origin": {"x": 1}, "author": {"age": "old"}}'
+
+    assert errors_of(Drawing, body) == {"/author/name": "missing", "/author/age": "int_parsing"}
+
+
+def test_pydantic_models_cross_as_data() -> None:
+    codec = codec_for(Person)
+
+    assert codec.decode(codec.encode(Person(name="Ada", age=36))) == Person(name="Ada", age=36)
+
+
+def test_what_cannot_be_told_apart_is_one_error_for_the_whole() -> None:
+    assert errors_of(Drawing, b'{"title": "", "shapes": [7], "origin": {"x": 1}}') == {"/shapes/0": "type"}
+
+
+def test_a_wrong_top_level_value_is_an_error_at_the_root() -> None:
+    assert errors_of(Drawing, b"[]") == {"": "type"}
+
+
+def test_the_list_of_errors_has_a_limit() -> None:
+    body = msgspec.json.encode(["x"] * (FLAWS_MAX * 2))
+
+    assert len(errors_of(list[int], body)) == FLAWS_MAX
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a":}', b"\xff", b"[" * 100_000])
+def test_bytes_that_are_not_json_are_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed, match="expected JSON"):
+        codec_for(Drawing).decode_json(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x91" * 100_000, b"\xdd\xff\xff\xff\xff"])
+def test_bytes_that_are_not_messagepack_are_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed, match="expected MessagePack"):
+        codec_for(Drawing).decode(body)
+
+
+def test_query_strings_may_hold_numbers_as_text() -> None:
+    assert codec_for(dict[str, int]).convert({"limit": "10"}, strict=False) == {"limit": 10}
+    with pytest.raises(Invalid, match="/limit"):
+        codec_for(dict[str, int]).convert({"limit": "ten"}, strict=False)
+
+
+def test_what_has_no_wire_form_is_refused_with_a_hint() -> None:
+    with pytest.raises(NotImplementedError, match="use a Model"):
+        encode(object())
+    with pytest.raises(NotImplementedError, match="use a Model"):
+        codec_for(type("Opaque", (), {})).decode(encode(1))
+
+
+def test_a_flaw_says_where_what_and_how() -> None:
+    with pytest.raises(Invalid) as caught:
+        codec_for(Point).decode_json(b'{"x": null}')
+
+    assert caught.value.errors == [Flaw("/x", "type", "Expected `int`, got `null`")]
+
+
+@given(st.lists(st.builds(Point, x=st.integers(-(2**63), 2**63 - 1))))
+def test_values_come_back_from_both_formats(points: list[Point]) -> None:
+    codec = codec_for(list[Point])
+
+    assert codec.decode(codec.encode(points)) == points
+    assert codec.decode_json(codec.encode_json(points)) == points
+
+
+def test_rich_types_come_back() -> None:
+    codec = codec_for(tuple[Decimal, datetime])
+    value = (Decimal("1.10"), datetime(2026, 1, 2, tzinfo=UTC))
+
+    assert codec.decode(codec.encode(value)) == value
+    assert codec.decode_json(codec.encode_json(value)) == value
