@@ -1,0 +1,250 @@
+"""Settings: typed, layered, validated once into one frozen value, with the source of each value beside it.
+
+A layer is a list of `Setting`s: a path into the tree, the value as it came, and where it came from. Later layers win.
+`resolve` is a pure function of the layers; `settings_files` reads the layers from files and the environment.
+
+Adding a setting is adding a field to a struct below: names, types, limits and defaults are read from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Literal, cast
+
+import msgspec
+from msgspec import Meta, field
+
+from hanse.kernel.faults import Misconfigured
+from hanse.kernel.settings_hide import hidden
+from hanse.kernel.settings_schema import Unusable, as_table, convert, type_at
+
+Path = tuple[str, ...]
+Sources = Mapping[str, str]
+"""Where each value came from, by its dotted key; keys that nobody set are absent."""
+
+DEFAULT = "default"
+"""The source of a value that nobody set."""
+
+Seconds = Annotated[float, Meta(ge=0, extra={"unit": "seconds"})]
+Bytes = Annotated[int, Meta(gt=0, extra={"unit": "bytes"})]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the settings; secrets are hidden where it is printed."""
+
+    def __repr__(self) -> str:
+        names = self.__struct_fields__
+        values = (f"{name}={hidden(getattr(self, name), name)!r}" for name in names)
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
+class GatewaySettings(Section, frozen=True, kw_only=True):
+    """How the outside gets in.
+
+    Attributes:
+        host: Address to listen on; only this machine reaches the default.
+        port: Port to listen on; 0 takes a free one.
+        body_max: Largest request body, in bytes; the setting also takes `"2MiB"`.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    body_max: Bytes = 1024 * 1024
+
+
+class NodeSettings(Section, frozen=True, kw_only=True):
+    """How one process hosts services.
+
+    Attributes:
+        store: URL of the store of every service that has none of its own.
+        transport: URL of what carries messages between nodes.
+        drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice.
+        grace: Seconds that work in flight has to finish at a stop.
+        release: Version of the code that runs, as logs and announcements name it.
+        instance: Name of this process among its like; by default made of host name and process id.
+    """
+
+    store: str = "memory:"
+    transport: str = "memory:"
+    drain_delay: Seconds = 0.0
+    grace: Seconds = 30.0
+    release: str = ""
+    instance: str = ""
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    """What is logged, and how.
+
+    Attributes:
+        level: The least urgent level that is written.
+        format: `auto` is text on a terminal and JSON elsewhere.
+    """
+
+    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class ServiceSettings(Section, frozen=True, kw_only=True):
+    """One service: where it keeps its rows, its configuration values, and how the platform runs it.
+
+    Attributes:
+        store: URL of its store; empty for the node's.
+        settings: Values for the fields of the service class, by name.
+        instances: How many of it run.
+        command, directory, environment: How a foreign service is started.
+        route, host, strip_prefix, protocol: What the edge sends to it.
+        health: Path that answers below 500 when it is healthy, or a table with its interval and thresholds.
+        balance: How requests are spread over its instances.
+        sticky: Whether one visitor stays with one instance.
+        release_hook: Command that runs once per rollout.
+    """
+
+    store: str = ""
+    settings: dict[str, object] = field(default_factory=dict[str, object])
+    instances: Annotated[int, Meta(ge=0)] = 1
+    command: str = ""
+    directory: str = ""
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    route: str = ""
+    host: str = ""
+    strip_prefix: bool = False
+    protocol: str = ""
+    health: str | dict[str, object] = ""
+    balance: Literal["round_robin", "least_request", "source"] = "round_robin"
+    sticky: bool = False
+    release_hook: str = ""
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """All that can be set, validated.
+
+    Attributes:
+        app: What runs, as `module:name`.
+        environment: Name of the environment whose table in the file applies; empty for none.
+        gateway, node, log: See their classes.
+        services: By name of the service.
+        edge, resources: Kept as they came, for the parts of the platform that read them.
+        environments: Tables that override the others, by name of the environment.
+    """
+
+    app: str = ""
+    environment: str = ""
+    gateway: GatewaySettings = GatewaySettings()
+    node: NodeSettings = NodeSettings()
+    log: LogSettings = LogSettings()
+    services: dict[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
+    edge: dict[str, object] = field(default_factory=dict[str, object])
+    resources: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
+    environments: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One value as it came.
+
+    Attributes:
+        path: Where it belongs, such as `("gateway", "port")`.
+        value: Plain data; a string where it came from the environment or a flag.
+        source: Where it came from, as an error names it: `hanse.toml`, `HANSE_GATEWAY__PORT`, `--port`.
+    """
+
+    path: Path
+    value: object
+    source: str
+
+
+def resolve(layers: Iterable[Iterable[Setting]], problems: Iterable[str] = ()) -> tuple[Settings, Sources]:
+    """The settings that the layers make together, the last one winning, and the source of each value.
+
+    Args:
+        layers: The weakest first.
+        problems: What reading the layers has found already; told with the rest.
+
+    Raises:
+        Misconfigured: Something cannot be used; lists every such value with its source and what was expected.
+
+    Example:
+        >>> file = [Setting(("gateway", "port"), 9000, "hanse.toml")]
+        >>> settings, sources = resolve([file, [Setting(("gateway", "port"), "80", "PORT")]])
+        >>> settings.gateway.port, sources["gateway.port"]
+        (80, 'PORT')
+        >>> resolve([[Setting(("gateway", "prot"), 80, "hanse.toml")]])
+        Traceback (most recent call last):
+        ...
+        hanse.kernel.faults.Misconfigured: gateway.prot (hanse.toml): unknown; did you mean gateway.port?
+    """
+    found = list(problems)
+    tree: dict[str, object] = {}
+    winners = _winners(layers)
+    for setting in winners.values():
+        found += _place(tree, setting)
+    _refuse(found)
+    return msgspec.convert(tree, Settings), {dotted(path): setting.source for path, setting in winners.items()}
+
+
+def problems_of(settings: Iterable[Setting]) -> list[str]:
+    """What is wrong with values that do not apply now, such as those of another environment."""
+    return [problem for setting in settings for problem in _place({}, setting)]
+
+
+def flatten(table: Mapping[str, object], source: str, *, path: Path = ()) -> Iterator[Setting]:
+    """The leaves of nested tables; an empty table is a leaf of its own, so that it is not lost.
+
+    Example:
+        >>> [(leaf.path, leaf.value) for leaf in flatten({"a": {"b": 1, "c": {}}}, "hanse.toml")]
+        [(('a', 'b'), 1), (('a', 'c'), {})]
+    """
+    for name, value in table.items():
+        inner = as_table(value)
+        if inner:
+            yield from flatten(inner, source, path=(*path, name))
+        else:
+            yield Setting((*path, name), value, source)
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: `gateway.port`."""
+    return ".".join(path)
+
+
+def _refuse(problems: list[str]) -> None:
+    if len(problems) == 1:
+        raise Misconfigured(problems[0])
+    if problems:
+        raise Misconfigured(f"{len(problems)} settings cannot be used:\n  " + "\n  ".join(problems))
+
+
+def _winners(layers: Iterable[Iterable[Setting]]) -> dict[Path, Setting]:
+    """The last value of each path; one that replaces a whole table, or that opens one, replaces what stood there."""
+    winners: dict[Path, Setting] = {}
+    for layer in layers:
+        for setting in layer:
+            for path in [path for path in winners if _replaces(setting, path, winners[path])]:
+                del winners[path]
+            winners[setting.path] = setting
+    return winners
+
+
+def _replaces(setting: Setting, path: Path, old: Setting) -> bool:
+    shared = min(len(path), len(setting.path))
+    if path[:shared] != setting.path[:shared] or len(path) == len(setting.path):
+        return False
+    shorter = old if len(path) == shared else setting
+    return shorter.value != {}
+
+
+def _place(tree: dict[str, object], setting: Setting) -> list[str]:
+    """Put one converted value into the tree; says what is wrong with it, if anything."""
+    try:
+        value = convert(type_at(Settings, setting.path), setting.value)
+    except Unusable as error:
+        return [f"{dotted(setting.path)} ({setting.source}): {error.told(setting.path, setting.value)}"]
+    *tables, name = setting.path
+    for table in tables:
+        # _winners left no value where a table is needed.
+        tree = cast("dict[str, object]", tree.setdefault(table, {}))
+    if value == {}:
+        tree.setdefault(name, value)
+    else:
+        tree[name] = value
+    return []
