@@ -1,0 +1,212 @@
+"""The store in memory: what tests, tours and throw-away services use. It keeps every promise but durability.
+
+Nothing in it suspends, so a commit is applied at once, and a read is as old as its call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import final
+
+import msgspec
+
+from hanse.kernel.context import current
+from hanse.kernel.faults import NotFound, Unavailable
+from hanse.kernel.host import Host
+from hanse.store.base import Batch, Changes, CollectionSchema, Entry, Features, Found, Mark, Row
+from hanse.store.evaluate import Value, page, predicate
+from hanse.store.listeners import Listeners
+from hanse.store.plan import plan
+from hanse.store.query import Query
+from hanse.store.schema import require_sound
+
+CHANGES_MAX = 1_000
+"""Entries in one piece of the log at most, whatever the reader asks for."""
+
+WINDOW_MAX = 10_000
+"""Positions that one piece of the log spans at most, where most entries are of other names."""
+
+
+class _Table:
+    """The rows of one collection, and their values once a query has looked at them."""
+
+    __slots__ = ("rows", "schema", "values")
+
+    def __init__(self, schema: CollectionSchema) -> None:
+        self.schema: CollectionSchema = schema
+        self.rows: dict[str, Row] = {}
+        self.values: dict[str, Value] = {}
+
+    def write(self, id: str, row: Row | None) -> None:
+        self.values.pop(id, None)
+        if row is None:
+            del self.rows[id]
+        else:
+            self.rows[id] = row
+
+    def decoded(self) -> Iterator[tuple[Row, Value]]:
+        for id, row in self.rows.items():
+            value = self.values.get(id)
+            if value is None:
+                value = self.values[id] = {**_decode(row.value), "id": id, "rev": row.rev}
+            yield row, value
+
+
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+@final
+class MemoryStore:
+    """Rows and their log, for as long as this object lives.
+
+    Example:
+        >>> async def main() -> Row | None:
+        ...     store = MemoryStore()
+        ...     await store.open([CollectionSchema("orders", {})])
+        ...     await store.commit(Batch(at=0.0, writes=(Put("orders", "1", b'{"sku":"tea"}', "m1"),)))
+        ...     return await store.load("orders", "1")
+        >>> from hanse.store.base import Put
+        >>> asyncio.run(main())
+        Row(id='1', rev=1, value=b'{"sku":"tea"}')
+    """
+
+    def __init__(self, *, host: Host | None = None) -> None:
+        """Start empty.
+
+        Args:
+            host: Gives the log its id; by default, the host of the context that opens the store.
+        """
+        self._host = host
+        self._log_id = ""
+        self._open = False
+        self._tables: dict[str, _Table] = {}
+        self._log: list[Entry] = []
+        self._trimmed = 0
+        self._marks: dict[tuple[str, str], tuple[Mark, float]] = {}
+        self._positions: dict[str, int] = {}
+        self._listeners = Listeners()
+
+    @property
+    def features(self) -> Features:
+        """It lives and ends with the process."""
+        return Features(durable=False, shared=False)
+
+    @property
+    def log_id(self) -> str:
+        """A fresh id for each store."""
+        return self._log_id
+
+    async def open(self, collections: Sequence[CollectionSchema]) -> None:
+        """Get ready.
+
+        Raises:
+            CouldNotStart: What an earlier opening stored cannot be read as these collections.
+        """
+        tables = {name: table.schema for name, table in self._tables.items()}
+        merged = require_sound(tables, collections)
+        for schema in merged:
+            table = self._tables.setdefault(schema.name, _Table(schema))
+            table.schema = schema
+        self._log_id = self._log_id or (self._host or current().host).new_id()
+        self._open = True
+
+    async def close(self) -> None:
+        """Let go; opened again, it has what it had."""
+        self._open = False
+
+    async def load(self, collection: str, id: str, /) -> Row | None:
+        """One row, or None."""
+        return self._table(collection).rows.get(id)
+
+    async def find(self, collection: str, query: Query, /) -> Found:
+        """A page of matching rows."""
+        table = self._table(collection)
+        return page(table.decoded(), query, table.schema)
+
+    async def count(self, collection: str, query: Query, /) -> int:
+        """How many rows match."""
+        table = self._table(collection)
+        if query.where is None:
+            return len(table.rows)
+        test = predicate(query.where, table.schema)
+        return sum(1 for _, value in table.decoded() if test(value))
+
+    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
+        """Write it all, or nothing."""
+        self._require_open()
+        planned = plan(batch, self._head, self)
+        for (collection, id), row in planned.rows.items():
+            if row is not None or id in self._tables[collection].rows:
+                self._tables[collection].write(id, row)
+        self._log.extend(planned.entries)
+        self._marks.update((address, (mark, batch.at)) for address, mark in planned.marks.items())
+        self._positions.update((position.name, position.seq) for position in batch.positions)
+        self._listeners.wake(asyncio.get_running_loop())
+        return planned.positions
+
+    def row(self, collection: str, id: str, /) -> Row | None:
+        """The row at this moment, as `hanse.store.plan` asks for it."""
+        return self._table(collection).rows.get(id)
+
+    def has_mark(self, scope: str, key: str, /) -> bool:
+        """Whether the mark was made, as `hanse.store.plan` asks for it."""
+        return (scope, key) in self._marks
+
+    async def marked(self, scope: str, key: str, /) -> Mark | None:
+        """The mark, if it was made."""
+        self._require_open()
+        found = self._marks.get((scope, key))
+        return found[0] if found else None
+
+    async def position(self, name: str, /) -> int:
+        """How far the named reader has come."""
+        self._require_open()
+        return self._positions.get(name, 0)
+
+    async def head(self) -> int:
+        """Position of the newest entry."""
+        self._require_open()
+        return self._head
+
+    async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
+        """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
+        self._require_open()
+        start = max(after - self._trimmed, 0)
+        window = islice(self._log, start, start + WINDOW_MAX) if start < len(self._log) else iter(())
+        wanted = None if names is None else frozenset(names)
+        limit = min(limit, CHANGES_MAX)
+        entries = tuple(islice((one for one in window if wanted is None or one.name in wanted), limit))
+        end = max(min(self._trimmed + start + WINDOW_MAX, self._head), after)
+        upto = entries[-1].seq if len(entries) == limit else end
+        return Changes(entries, upto, trimmed=after < self._trimmed)
+
+    def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
+        """Have `wake` called after commits, once for all those of one turn of the event loop."""
+        return self._listeners.add(wake)
+
+    async def trim(self, before: float, /, *, keep_after: int) -> int:
+        """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
+        self._require_open()
+        gone = 0
+        while gone < len(self._log) and self._log[gone].at < before and self._log[gone].seq <= keep_after:
+            gone += 1
+        del self._log[:gone]
+        self._trimmed += gone
+        self._marks = {address: mark for address, mark in self._marks.items() if mark[1] >= before}
+        return gone
+
+    @property
+    def _head(self) -> int:
+        return self._trimmed + len(self._log)
+
+    def _table(self, collection: str) -> _Table:
+        self._require_open()
+        if collection not in self._tables:
+            raise NotFound("collection", collection)
+        return self._tables[collection]
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise Unavailable("the store is closed: open it first")

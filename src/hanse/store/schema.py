@@ -1,0 +1,89 @@
+"""Whether stored rows can be read as another version of their collection: decided, and explained, first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from hanse.kernel.faults import CouldNotStart, Misdeclared
+from hanse.store.base import CollectionSchema, FieldSchema
+from hanse.store.keys import KEYS
+
+_WIDER: Mapping[str, frozenset[str]] = {
+    "integer": frozenset({"number", "decimal"}),
+    "number": frozenset({"decimal"}),
+    **dict.fromkeys(("datetime", "date", "time", "duration", "uuid", "bytes"), frozenset({"string"})),
+}
+"""Which types read what was written as another one; any type is read as `any`."""
+
+
+def check(stored: CollectionSchema, wanted: CollectionSchema) -> list[str]:
+    """Why rows that were written under one schema cannot be read under another; empty where they can.
+
+    A field may get a wider type (integer to number), a new field needs a default, and a removed one is ignored.
+
+    Example:
+        >>> before = CollectionSchema("orders", {"total": FieldSchema("string", required=True)})
+        >>> after = CollectionSchema("orders", {"total": FieldSchema("integer", required=True)})
+        >>> check(before, after)
+        ['orders.total: stored as string, now integer; keep the type, or add a field of another name']
+    """
+    found = (_problem(stored.fields.get(name), field) for name, field in wanted.fields.items())
+    return [f"{wanted.name}.{name}: {why}" for name, why in zip(wanted.fields, found, strict=True) if why]
+
+
+def _problem(stored: FieldSchema | None, wanted: FieldSchema) -> str | None:
+    if stored is None:
+        return "stored rows do not have this new field; give it a default" if wanted.required else None
+    if wanted.type not in {stored.type, "any", *_WIDER.get(stored.type, ())}:
+        return f"stored as {stored.type}, now {wanted.type}; keep the type, or add a field of another name"
+    if wanted.required and not stored.required:
+        return "stored rows may lack this field, which is required now; keep its default"
+    return None
+
+
+def merge(stored: CollectionSchema | None, wanted: CollectionSchema) -> CollectionSchema:
+    """What to remember of a collection once it is opened: removed fields are kept, as rows still hold them.
+
+    So a field that comes back with another type is noticed, however many versions later.
+    """
+    if stored is None:
+        return wanted
+    gone = {
+        name: msgspec.structs.replace(field, required=False)
+        for name, field in stored.fields.items()
+        if name not in wanted.fields
+    }
+    return msgspec.structs.replace(wanted, fields={**wanted.fields, **gone})
+
+
+def require_sound(stored: Mapping[str, CollectionSchema], wanted: Sequence[CollectionSchema]) -> list[CollectionSchema]:
+    """The collections as they are to be remembered.
+
+    Raises:
+        Misdeclared: A schema has an unknown type, an index of an unknown field, or a default that is not JSON.
+        CouldNotStart: Stored rows cannot be read as they are wanted; lists every reason.
+    """
+    for schema in wanted:
+        if wrong := list(_flaws(schema)):
+            raise Misdeclared("; ".join(wrong))
+    problems = [why for one in wanted if one.name in stored for why in check(stored[one.name], one)]
+    if problems:
+        raise CouldNotStart(
+            f"what is stored cannot be read by this version, and was left as it is: {'; '.join(problems)}"
+        )
+    return [merge(stored.get(one.name), one) for one in wanted]
+
+
+def _flaws(schema: CollectionSchema) -> Iterable[str]:
+    for name, field in schema.fields.items():
+        if field.type not in KEYS:
+            yield f"{schema.name}.{name}: expected one of the types {', '.join(KEYS)}, got {field.type!r}"
+        try:
+            msgspec.json.decode(field.default)
+        except msgspec.DecodeError:
+            yield f"{schema.name}.{name}: expected a default in JSON, got {field.default!r}"
+    for name in schema.indexed:
+        if name not in schema.fields:
+            yield f"{schema.name}: expected indexed fields to be declared, got {name!r}"
