@@ -35,12 +35,13 @@ class Context:
         deadline: Second on `host.monotonic` at which the caller stops waiting; infinity for never.
         message_id: Id of the message being handled; empty outside a handler.
         operation: `service.operation` being handled; empty outside a handler.
+        store: The store whose unit of work the handler is; None where each write commits by itself.
         work: The handler's unit of work, made by the service layer at the first write.
         task: The task that runs the handler, for whoever has to end it.
         expired: Whether it was ended for its deadline.
     """
 
-    __slots__ = ("deadline", "expired", "headers", "host", "message_id", "operation", "task", "work")
+    __slots__ = ("deadline", "expired", "headers", "host", "message_id", "operation", "store", "task", "work")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Context:
         self.deadline: float = deadline
         self.message_id: str = message_id
         self.operation: str = operation
+        self.store: object | None = None
         self.work: Work | None = None
         self.task: asyncio.Task[object] | None = None
         self.expired: bool = False

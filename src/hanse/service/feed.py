@@ -1,0 +1,146 @@
+"""The feed of a collection: log entries become typed changes, seen through a filter, without a gap.
+
+A snapshot is read page by page while writers go on. What was written meanwhile is in the log between the position
+where the reading began and where it ended; comparing revisions tells what the snapshot has already, so that the
+reader gets every row's latest state once and then each change once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Generic, TypeVar
+
+from hanse.contract.model import Resource
+from hanse.kernel.faults import Fault
+from hanse.service.change import (
+    Change,
+    Created,
+    Deleted,
+    Existing,
+    Followed,
+    Ready,
+    Reset,
+    Updated,
+    change_of,
+    cursor_of,
+    position_of,
+    seen_through,
+)
+from hanse.service.shape import Shape
+from hanse.store.base import Entry, Store
+from hanse.store.query import PAGE_MAX, Query, Where
+
+R = TypeVar("R", bound=Resource)
+
+FEED_PIECE = 256
+"""Log entries read at once by one feed."""
+
+
+class CursorLost(Fault, status=410, close_code=1008, detail="the log does not reach back to {cursor}; start anew"):
+    """The log has been trimmed, or belongs to another store: read what is there now, then follow from that."""
+
+    cursor: str
+
+
+class Feed(Generic[R]):
+    """One reader of a collection's log.
+
+    Args of the constructor:
+        store: Where the log is.
+        shape: How its rows are read.
+        where: The filter as a tree, to find the rows that are there.
+        matches: The same filter, to look at a row with.
+    """
+
+    def __init__(self, store: Store, shape: Shape[R], where: Where | None, matches: Callable[[R], bool]) -> None:
+        self._store = store
+        self._shape = shape
+        self._where = where
+        self._matches = matches
+
+    async def changes(self, after: str | None) -> AsyncIterator[Change[R]]:
+        """Changes after a cursor, or from now on; never ends.
+
+        Raises:
+            CursorLost: The log does not reach back to the cursor.
+        """
+        seq = await self._store.head() if after is None else position_of(self._store.log_id, after)
+        if seq is None:
+            raise CursorLost(after or "")
+        async for entry in self._entries(seq):
+            if (change := self._view(entry)) is not None:
+                yield change
+
+    async def follow(self, after: str | None) -> AsyncIterator[Followed[R]]:
+        """What is there, `Ready`, and what changes; or only the changes after a cursor that still holds."""
+        seq = None if after is None else position_of(self._store.log_id, after)
+        while True:
+            if seq is None:
+                async for item in self._snapshot():
+                    yield item
+                    if isinstance(item, Ready):
+                        seq = position_of(self._store.log_id, item.cursor)
+            try:
+                async for entry in self._entries(seq or 0):
+                    if (change := self._view(entry)) is not None:
+                        yield change
+            except CursorLost:
+                seq = None
+                yield Reset()
+
+    async def _snapshot(self) -> AsyncIterator[Existing[R] | Ready | Change[R]]:
+        start = await self._store.head()
+        revisions: dict[str, int] = {}
+        cursor: str | None = None
+        while True:
+            found = await self._store.find(self._shape.collection, Query(self._where, limit=PAGE_MAX, cursor=cursor))
+            for row in found.rows:
+                revisions[row.id] = row.rev
+                yield Existing(self._shape.read(row.value, row.id, row.rev))
+            cursor = found.next
+            if cursor is None:
+                break
+        end = await self._store.head()
+        seq = start
+        while seq < end:
+            piece = await self._store.changes(seq, limit=FEED_PIECE, names=[self._shape.collection])
+            for entry in piece.entries:
+                if entry.seq <= end and (change := self._since(entry, revisions)) is not None:
+                    yield change
+            seq = piece.upto
+        yield Ready(cursor_of(self._store.log_id, end))
+
+    def _since(self, entry: Entry, revisions: dict[str, int]) -> Change[R] | None:
+        """A change that came while the snapshot was read, unless the row was read after it."""
+        change = self._view(entry)
+        known = revisions.get(entry.id)
+        if change is None or (known is not None and entry.seq <= known):
+            return None
+        if isinstance(change, Deleted):
+            return None if revisions.pop(entry.id, None) is None else change
+        revisions[entry.id] = entry.seq
+        if isinstance(change, Updated) and known is None:
+            return Created(change.after, change.cursor, change.at, change.headers)
+        return change
+
+    def _view(self, entry: Entry) -> Change[R] | None:
+        cursor = cursor_of(self._store.log_id, entry.seq)
+        return seen_through(change_of(entry, self._shape.read, cursor), self._matches)
+
+    async def _entries(self, seq: int) -> AsyncIterator[Entry]:
+        wake = asyncio.Event()
+        stop = self._store.listen(wake.set)
+        try:
+            while True:
+                wake.clear()
+                piece = await self._store.changes(seq, limit=FEED_PIECE, names=[self._shape.collection])
+                if piece.trimmed:
+                    raise CursorLost(cursor_of(self._store.log_id, seq))
+                for entry in piece.entries:
+                    yield entry
+                if piece.upto == seq:
+                    await wake.wait()
+                seq = piece.upto
+        finally:
+            stop()

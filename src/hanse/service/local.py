@@ -1,0 +1,225 @@
+"""A collection whose rows are in the service's own store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Generic, TypeVar, cast
+
+import msgspec
+
+from hanse.contract.model import Resource
+from hanse.kernel.codec import to_builtin
+from hanse.kernel.context import current
+from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed
+from hanse.service.change import Change, Followed, cursor_of
+from hanse.service.collection import Page
+from hanse.service.feed import Feed
+from hanse.service.query import order_of, where_of
+from hanse.service.shape import Shape, schema_of, shape_of
+from hanse.service.unit import Unit, unit_for
+from hanse.store.base import CollectionSchema, Store
+from hanse.store.evaluate import SortKey, keyed, predicate, sort_key
+from hanse.store.query import PAGE_MAX, Query, Where
+
+R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
+
+CONFLICT_TRIES_MAX = 10
+"""How often a lone write that lost a race is tried again, on what the winner left."""
+
+
+class LocalCollection(Generic[R]):
+    """`Collection` over a store. Reads see what the same handler has written."""
+
+    def __init__(self, kind: type[R], store: Store) -> None:
+        self.shape: Shape[R] = shape_of(kind)
+        self.schema: CollectionSchema = schema_of(kind)
+        self._store = store
+
+    async def get(self, id: str, /) -> R:
+        """See `Collection.get`."""
+        return self.there(id, await self.peek(id))
+
+    async def peek(self, id: str) -> R | None:
+        """One row, or None."""
+        unit = unit_for(self._store)
+        staged = None if unit is None else unit.staged(self.shape.collection, id)
+        if staged is not None:
+            return cast("R | None", staged.value)
+        row = await self._store.load(self.shape.collection, id)
+        return None if row is None else self.shape.read(row.value, row.id, row.rev)
+
+    async def find(
+        self,
+        where: Callable[[R], bool] | Where | None = None,
+        /,
+        *,
+        sort: Callable[[R], object] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[R]:
+        """See `Collection.find`."""
+        return await self.page(Query(where_of(where), order_of(sort), min(limit, PAGE_MAX), cursor))
+
+    async def page(self, query: Query) -> Page[R]:
+        """A page of rows, asked for by a tree."""
+        unit = unit_for(self._store)
+        touched = {} if unit is None else unit.rows(self.shape.collection)
+        if not touched:
+            found = await self._store.find(self.shape.collection, query)
+            return Page([self.shape.read(row.value, row.id, row.rev) for row in found.rows], found.next)
+        # Rows that this handler touched are taken out of what the store finds, and put back as it left them.
+        wider = msgspec.structs.replace(query, limit=min(query.limit + len(touched), PAGE_MAX))
+        found = await self._store.find(self.shape.collection, wider)
+        rows = [self.shape.read(row.value, row.id, row.rev) for row in found.rows if row.id not in touched]
+        mine = [cast("R", staged.value) for staged in touched.values() if staged.value is not None]
+        rows += filter(self.matcher(query.where), mine)
+        rows.sort(key=lambda row: self._sort_key(query, row))
+        return Page(rows[: query.limit], found.next)
+
+    async def scan(
+        self, where: Callable[[R], bool] | Where | None = None, /, *, sort: Callable[[R], object] | None = None
+    ) -> AsyncIterator[R]:
+        """See `Collection.scan`."""
+        cursor: str | None = None
+        while True:
+            page = await self.page(Query(where_of(where), order_of(sort), PAGE_MAX, cursor))
+            for row in page.items:
+                yield row
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def count(self, where: Callable[[R], bool] | Where | None = None, /) -> int:
+        """See `Collection.count`."""
+        return await self._store.count(self.shape.collection, Query(where_of(where)))
+
+    async def create(self, value: R, /) -> R:
+        """See `Collection.create`."""
+        row = self.shape.accept(value)
+        msgspec.structs.force_setattr(row, "id", value.id or current().host.new_id())
+        msgspec.structs.force_setattr(row, "rev", 0)
+
+        async def write(unit: Unit) -> R:
+            staged = unit.staged(self.shape.collection, row.id)
+            if staged is not None and staged.value is not None:
+                raise Conflict(f"there is a {self.shape.topic} {row.id!r} already; patch it, or choose another id")
+            unit.put(self.shape.collection, row, 0, insisted=True)
+            return row
+
+        return await self._write(write)
+
+    async def put(self, value: R, /, *, if_match: int | None = None) -> R:
+        """See `Collection.put`."""
+        if not value.id:
+            return await self.create(value)
+        row = self.shape.accept(value)
+        expected = if_match if if_match is not None else (value.rev or None)
+
+        async def write(unit: Unit) -> R:
+            unit.put(self.shape.collection, row, expected, insisted=True)
+            return row
+
+        return await self._write(write)
+
+    async def patch(self, id: str, /, *, if_match: int | None = None, **changes: object) -> R:
+        """See `Collection.patch`."""
+        changed = await self.change(id, lambda row: self.shape.patched(self.there(id, row), changes), if_match=if_match)
+        return self.there(id, changed)
+
+    async def delete(self, id: str, /, *, if_match: int | None = None) -> None:
+        """See `Collection.delete`."""
+
+        def nothing(row: R | None) -> None:
+            self.there(id, row)
+
+        await self.change(id, nothing, if_match=if_match)
+
+    async def change(self, id: str, how: Callable[[R | None], R | None], *, if_match: int | None = None) -> R | None:
+        """Write what a pure function makes of a row, None standing for "there is none" on both sides.
+
+        Alone, a lost race is run again on what the winner left, so the function may be asked several times.
+        """
+
+        async def write(unit: Unit) -> R | None:
+            row = await self.peek(id)
+            rev = 0 if row is None else row.rev
+            if if_match is not None and rev != if_match:
+                raise PreconditionFailed(self.shape.topic, id, str(if_match), str(rev or "none"))
+            changed = how(row)
+            if changed is not None:
+                unit.put(self.shape.collection, changed, rev)
+            elif row is not None:
+                unit.delete(self.shape.collection, id, rev)
+            return changed
+
+        return await self._write(write)
+
+    def there(self, id: str, row: R | None) -> R:
+        """The row, which has to be there.
+
+        Raises:
+            NotFound: It is not.
+        """
+        if row is None:
+            raise NotFound(self.shape.topic, id)
+        return row
+
+    async def cursor(self) -> str:
+        """See `Collection.cursor`."""
+        return cursor_of(self._store.log_id, await self._store.head())
+
+    def changes(
+        self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
+    ) -> AsyncIterator[Change[R]]:
+        """See `Collection.changes`."""
+        return self._feed(where_of(where)).changes(after)
+
+    def follow(
+        self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
+    ) -> AsyncIterator[Followed[R]]:
+        """See `Collection.follow`."""
+        return self._feed(where_of(where)).follow(after)
+
+    def matcher(self, where: Where | None) -> Callable[[R], bool]:
+        """A test of rows against a tree."""
+        if where is None:
+            return lambda row: True  # noqa: ARG005 - a test takes a row
+        test = predicate(where, self.schema)
+        return lambda row: test(self._fields(row))
+
+    def _feed(self, where: Where | None) -> Feed[R]:
+        return Feed(self._store, self.shape, where, self.matcher(where))
+
+    def _sort_key(self, query: Query, row: R) -> SortKey:
+        fields = self._fields(row)
+        return sort_key([keyed(order.path, self.schema)(fields) for order in query.order], query.order, row.id)
+
+    def _fields(self, row: R) -> Mapping[str, object]:
+        return cast("dict[str, object]", msgspec.to_builtins(row, enc_hook=to_builtin))
+
+    async def _write(self, stage: Callable[[Unit], Awaitable[T]]) -> T:
+        unit = unit_for(self._store)
+        if unit is not None:
+            return await stage(unit)
+        return await committed(Unit(self._store, current()), stage)
+
+
+async def committed(unit: Unit, stage: Callable[[Unit], Awaitable[T]]) -> T:
+    """Stage and commit; a race that was lost unknowingly is run again, on what the winner left.
+
+    Raises:
+        Conflict: The caller insisted on what is not so any more, or every one of `CONFLICT_TRIES_MAX` races was lost.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        result = await stage(unit)
+        try:
+            await unit.commit()
+        except Conflict:
+            if tries == CONFLICT_TRIES_MAX or unit.insists:
+                raise
+            unit.clear()
+        else:
+            return result

@@ -1,0 +1,223 @@
+"""Typed lambdas as filters: evaluated once on a symbolic row, they leave a query tree.
+
+`lambda o: (o.status == "paid") & (o.amount > 3)` type-checks as ordinary Python about an `Order`; called with a
+symbol instead, each operator notes itself. Nothing is parsed, and no source is read.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Literal, NoReturn, TypeVar, cast
+from uuid import UUID  # noqa: TID251 - the type only, to compare with; ids come from the host
+
+import msgspec
+
+from hanse.kernel.faults import Misdeclared
+from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Path, Scalar, Text, Where
+
+R = TypeVar("R")
+
+_ADVICE = "combine with & | and not_(...) instead of and, or, not, in, if and chained comparisons"
+
+
+def where_of(condition: Callable[[R], bool] | Where | None) -> Where | None:
+    """The query tree of a typed lambda.
+
+    Raises:
+        Misdeclared: The lambda does something that a query cannot, such as `and`.
+
+    Example:
+        >>> where_of(lambda order: order.status == "paid")
+        Compare(op='eq', path=('status',), value='paid')
+    """
+    if condition is None or not callable(condition):
+        return condition
+    answer = cast("Condition | Symbol | bool", condition(cast("R", Symbol(()))))
+    if isinstance(answer, Condition):
+        return answer.tree
+    if isinstance(answer, Symbol):
+        return Compare("eq", answer.path, value=True)
+    raise Misdeclared(f"expected a condition on the row's fields, got {answer!r}; {_ADVICE}")
+
+
+def order_of(sort: Callable[[R], object] | None) -> tuple[Order, ...]:
+    """The order that a typed lambda names: a field, `desc(field)`, or a tuple of them.
+
+    Example:
+        >>> order_of(lambda order: (desc(order.amount), order.sku))
+        (Order(path=('amount',), descending=True), Order(path=('sku',), descending=False))
+    """
+    if sort is None:
+        return ()
+    answer: object = sort(cast("R", Symbol(())))
+    parts = cast("tuple[object, ...]", answer) if isinstance(answer, tuple) else (answer,)
+    return tuple(_order(part) for part in parts)
+
+
+def _order(part: object) -> Order:
+    if isinstance(part, Order):
+        return part
+    if isinstance(part, Symbol):
+        return Order(part.path)
+    raise Misdeclared(f"expected a field to sort by, such as `lambda o: o.amount`, got {part!r}")
+
+
+def desc(field: object) -> object:
+    """Sort by the field, largest first: `sort=lambda o: desc(o.amount)`."""
+    if not isinstance(field, Symbol):
+        raise Misdeclared(f"desc() goes round a field in `sort=`, got {field!r}")
+    return Order(field.path, descending=True)
+
+
+def not_(condition: object) -> bool:
+    """The opposite of a condition: `not_(o.status == "paid")`."""
+    return _as_bool(Condition(Not(_tree(condition))))
+
+
+def one_of(field: object, values: Iterable[object]) -> bool:
+    """Whether the field equals one of the values: `one_of(o.status, ["new", "paid"])`."""
+    return _as_bool(Condition(OneOf(_path(field), tuple(scalar(value) for value in values))))
+
+
+def contains(field: object, piece: object) -> bool:
+    """Whether a string holds a piece (`contains(o.name.casefold(), "land")`); for lists, see `holds`."""
+    if isinstance(piece, str):
+        return _as_bool(Condition(Text("contains", _path(field), piece, fold=_folded(field))))
+    return _as_bool(Condition(Holds(_path(field), scalar(piece))))
+
+
+def holds(field: object, value: object) -> bool:
+    """Whether a list field holds the value: `holds(o.tags, "urgent")`."""
+    return _as_bool(Condition(Holds(_path(field), scalar(value))))
+
+
+class Symbol:
+    """Stands for a field of any row; operators on it make conditions."""
+
+    __slots__ = ("fold", "path")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, path: Path, *, fold: bool = False) -> None:
+        self.path = path
+        self.fold = fold
+
+    def __getattr__(self, name: str) -> Symbol:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Symbol((*self.path, name))
+
+    def __repr__(self) -> str:
+        return f"the field {'.'.join(self.path) or '(row)'}"
+
+    def _compare(self, op: Literal["eq", "ne", "lt", "le", "gt", "ge"], other: object) -> Condition:
+        if isinstance(other, Symbol):
+            raise Misdeclared(f"{self!r} is compared with {other!r}; a query compares a field with a value")
+        return Condition(Compare(op, self.path, scalar(other)))
+
+    def __eq__(self, other: object) -> Condition:  # type: ignore[override]
+        return self._compare("eq", other)
+
+    def __ne__(self, other: object) -> Condition:  # type: ignore[override]
+        return self._compare("ne", other)
+
+    def __lt__(self, other: object) -> Condition:
+        return self._compare("lt", other)
+
+    def __le__(self, other: object) -> Condition:
+        return self._compare("le", other)
+
+    def __gt__(self, other: object) -> Condition:
+        return self._compare("gt", other)
+
+    def __ge__(self, other: object) -> Condition:
+        return self._compare("ge", other)
+
+    def casefold(self) -> Symbol:
+        """Compare without regard to case."""
+        return Symbol(self.path, fold=True)
+
+    lower = casefold
+
+    def startswith(self, piece: str) -> Condition:
+        """Whether the string starts with a piece."""
+        return Condition(Text("starts", self.path, piece, fold=self.fold))
+
+    def endswith(self, piece: str) -> Condition:
+        """Whether the string ends with a piece."""
+        return Condition(Text("ends", self.path, piece, fold=self.fold))
+
+    def __bool__(self) -> NoReturn:
+        raise Misdeclared(f"{self!r} has no truth value in a filter; {_ADVICE}")
+
+    __contains__ = __iter__ = __len__ = cast("Callable[..., NoReturn]", __bool__)
+
+    def __and__(self, other: object) -> Condition:
+        return Condition(And((_tree(self), _tree(other))))
+
+    def __or__(self, other: object) -> Condition:
+        return Condition(Or((_tree(self), _tree(other))))
+
+    __rand__ = __and__
+    __ror__ = __or__
+
+
+class Condition:
+    """A tree in the making."""
+
+    __slots__ = ("tree",)
+
+    def __init__(self, tree: Where) -> None:
+        self.tree = tree
+
+    def __and__(self, other: object) -> Condition:
+        return Condition(And((self.tree, _tree(other))))
+
+    def __or__(self, other: object) -> Condition:
+        return Condition(Or((self.tree, _tree(other))))
+
+    def __invert__(self) -> Condition:
+        return Condition(Not(self.tree))
+
+    def __bool__(self) -> NoReturn:
+        raise Misdeclared(f"a condition has no truth value in a filter; {_ADVICE}")
+
+
+def _as_bool(condition: Condition) -> bool:
+    """To the type checker a condition is what it stands for."""
+    return cast("bool", condition)
+
+
+def _tree(part: object) -> Where:
+    if isinstance(part, Condition):
+        return part.tree
+    if isinstance(part, Symbol):
+        return Compare("eq", part.path, value=True)
+    raise Misdeclared(f"expected a condition on the row's fields, got {part!r}; {_ADVICE}")
+
+
+def _path(field: object) -> Path:
+    if isinstance(field, Symbol):
+        return field.path
+    raise Misdeclared(f"expected a field of the row, got {field!r}")
+
+
+def _folded(field: object) -> bool:
+    return isinstance(field, Symbol) and field.fold
+
+
+def scalar(value: object) -> Scalar:
+    """A value as JSON has it, to compare with.
+
+    Raises:
+        Misdeclared: It is not a single value.
+    """
+    if isinstance(value, enum.Enum):
+        return scalar(value.value)
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (Decimal, datetime, date, time, timedelta, UUID, bytes)):
+        return cast("Scalar", msgspec.to_builtins(value))
+    raise Misdeclared(f"a filter compares with a single value such as a string or a number, got {value!r}")

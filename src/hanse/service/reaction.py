@@ -1,0 +1,167 @@
+"""Handlers that nobody calls: `@on` an event or a change, a `@rule` about rows, `@every` so often."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast, overload
+
+import msgspec
+
+from hanse.contract.model import Event, Resource
+from hanse.kernel.duration import Duration, seconds
+from hanse.kernel.faults import Misdeclared
+from hanse.service.change import Change
+from hanse.service.held import Held
+from hanse.service.query import where_of
+from hanse.store.query import Where
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+R = TypeVar("R", bound=Resource)
+Handler = Callable[..., Awaitable[None]]
+
+ATTEMPTS = 5
+"""How often a handler is tried before its message is parked."""
+
+SWEEP_SECONDS = 60.0
+"""How often a rule looks at all rows, unless it says otherwise."""
+
+LEASE_SECONDS = 30.0
+"""How long a rule holds a row, unless it says otherwise."""
+
+
+class On(msgspec.Struct, frozen=True):
+    """What `@on` says: run for each event (or change of a resource), once in effect per group."""
+
+    kind: type[Event] | type[Resource]
+    group: str
+    key: Callable[[Any], str] | None
+    attempts: int
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What `@rule` says: run for each row that matches, when it changes and on each sweep; one holder at a time."""
+
+    kind: type[Resource]
+    where: Where | None
+    every: float
+    lease: float
+    concurrency: int
+
+
+class Every(msgspec.Struct, frozen=True):
+    """What `@every` says: run once per period."""
+
+    period: float
+
+
+Reaction = On | Rule | Every
+
+
+@overload
+def on(
+    kind: type[E], /, *, key: Callable[[E], str] | None = None, group: str = "", attempts: int = ATTEMPTS
+) -> Callable[[Callable[[S, E], Awaitable[None]]], Callable[[S, E], Awaitable[None]]]: ...
+
+
+@overload
+def on(
+    kind: type[R], /, *, key: Callable[[Change[R]], str] | None = None, group: str = "", attempts: int = ATTEMPTS
+) -> Callable[[Callable[[S, Change[R]], Awaitable[None]]], Callable[[S, Change[R]], Awaitable[None]]]: ...
+
+
+def on(kind: Any, /, *, key: Any = None, group: str = "", attempts: int = ATTEMPTS) -> Any:
+    """Run a method for each event of a type, or each change of a resource.
+
+    The handler is a unit of work, and runs once in effect per subscriber group, whatever is delivered twice or killed
+    in between. One that keeps failing parks its message as a dead letter.
+
+    Args:
+        kind: The event, or the resource.
+        key: Messages of one key are handled in order (a change is keyed by its row's id unless you say otherwise);
+            without it, all run side by side.
+        group: Subscribers of one group share the work; by default each method is a group, `service.method`.
+        attempts: How often it is tried before the message is parked.
+
+    Example:
+        >>> class OrderPlaced(Event):
+        ...     order_id: str
+        >>> class Mailer:
+        ...     @on(OrderPlaced, key=lambda event: event.order_id)
+        ...     async def receipt(self, event: OrderPlaced) -> None: ...
+    """
+    _check_kind("@on", kind, Event, Resource)
+    return _marker(On(cast("type[Event]", kind), group, key, attempts), 1)
+
+
+def rule(
+    kind: type[R],
+    /,
+    *,
+    where: Callable[[R], bool] | None = None,
+    every: Duration = SWEEP_SECONDS,
+    lease: Duration = LEASE_SECONDS,
+    concurrency: int = 1,
+) -> Callable[[Callable[[S, Held[R]], Awaitable[None]]], Callable[[S, Held[R]], Awaitable[None]]]:
+    """Run a method for each row that matches: when it changes, and again on each sweep, so that nothing is forgotten.
+
+    The row is held while the method runs: nobody else runs this rule for it, and what is written through the `Held`
+    is refused once the lease is over.
+
+    Args:
+        kind: The resource.
+        where: Which rows, as a typed lambda.
+        every: How often to look at all rows that match.
+        lease: How long a run may hold its row.
+        concurrency: Rows worked on at once.
+
+    Example:
+        >>> class Order(Resource):
+        ...     status: str = "new"
+        >>> class Reminder:
+        ...     @rule(Order, where=lambda order: order.status == "new", every="10m", lease="30s")
+        ...     async def remind(self, order: Held[Order]) -> None: ...
+    """
+    _check_kind("@rule", kind, Resource)
+    marker: Callable[[Callable[[S, Held[R]], Awaitable[None]]], Callable[[S, Held[R]], Awaitable[None]]] = _marker(
+        Rule(kind, where_of(where), seconds(every), seconds(lease), concurrency), 1
+    )
+    return marker
+
+
+def every(period: Duration, /) -> Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]]:
+    """Run a method once per period; a run that takes longer is not overtaken by the next.
+
+    Args:
+        period: Such as `"1h"`.
+    """
+    marker: Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]] = _marker(
+        Every(seconds(period)), 0
+    )
+    return marker
+
+
+def _check_kind(decorator: str, kind: object, *bases: type) -> None:
+    if not (isinstance(kind, type) and issubclass(kind, bases)):
+        wanted = " or ".join(base.__name__ for base in bases)
+        raise Misdeclared(f"{decorator} takes a class derived from {wanted}, got {kind!r}")
+
+
+def _marker(reaction: Reaction, arguments: int) -> Any:
+    def mark(method: Handler) -> Handler:
+        if not inspect.iscoroutinefunction(method):
+            raise Misdeclared(f"{method.__qualname__} reacts, so it has to be `async def`")
+        wanted = len(inspect.signature(method).parameters) - 1
+        if wanted != arguments:
+            word = type(reaction).__name__.lower()
+            raise Misdeclared(f"@{word} gives {arguments} argument(s) beside self, but {method.__qualname__} takes {wanted}")
+        method.__hanse_reaction__ = reaction  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def reaction_of(method: object) -> Reaction | None:
+    """What a decorator said about a method; None for one that does not react."""
+    return cast("Reaction | None", getattr(method, "__hanse_reaction__", None))

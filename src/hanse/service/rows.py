@@ -1,0 +1,250 @@
+"""Where rows are: the contract that the owner of a collection serves to everybody else.
+
+Rows travel as JSON bytes with their revision, so that whoever passes them on (the gateway, another service) neither
+knows nor needs the class. The owner validates every write; nothing invalid is ever stored. Each collection's rows are
+served under the contract name `rows/<collection>`, reachable within the system only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from hanse.contract.declare import Contract, Promise, rpc
+from hanse.contract.derive import Description, describe_methods
+from hanse.contract.model import Resource, collection_of
+from hanse.kernel.codec import encode_json
+from hanse.kernel.faults import Malformed
+from hanse.kernel.message import Headers
+from hanse.service.change import Created, Deleted, Existing, Followed, Ready, Reset, Updated
+from hanse.service.local import LocalCollection, committed
+from hanse.service.shape import Shape
+from hanse.service.unit import unit_for
+from hanse.store.base import Found, Row, Store
+from hanse.store.query import Query, Where
+
+R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A row as it was written.
+
+    Attributes:
+        id, rev: The row and its new revision.
+        value: The row as JSON.
+        created: Whether it is new.
+    """
+
+    id: str
+    rev: int
+    value: bytes
+    created: bool = False
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that a feed tells.
+
+    Attributes:
+        event: `existing`, `ready`, `reset`, `created`, `updated` or `deleted`.
+        cursor: Where to go on from after it; empty for `existing` and `reset`.
+        id, rev: The row and its revision after it (before it, for a deletion).
+        value: The row as JSON (as it was, for a deletion).
+        before: What it was until an update, as JSON.
+        at: Wall-clock second of the commit.
+        headers: Who and what led to it.
+    """
+
+    event: str
+    cursor: str = ""
+    id: str = ""
+    rev: int = 0
+    value: bytes = b""
+    before: bytes = b""
+    before_rev: int = 0
+    at: float = 0.0
+    headers: Headers = Headers()
+
+
+class Rows(Contract, Protocol):
+    """The rows of one collection, as JSON."""
+
+    @rpc(idempotent=True)
+    async def get(self, id: str) -> Row:
+        """One row. Raises NotFound."""
+        ...
+
+    @rpc(idempotent=True)
+    async def find(self, query: Query) -> Found:
+        """A page of rows."""
+        ...
+
+    @rpc(idempotent=True)
+    async def count(self, where: Where | None = None) -> int:
+        """How many rows match."""
+        ...
+
+    @rpc
+    async def create(self, value: bytes, id: str = "") -> Written:
+        """Add a row, under the id given, the value's own, or a new one. Raises Conflict, Invalid, Malformed."""
+        ...
+
+    @rpc
+    async def put(self, id: str, value: bytes, if_match: int | None = None) -> Written:
+        """Write a row whole (0 as `if_match`: only a new one). Raises PreconditionFailed, Invalid, Malformed."""
+        ...
+
+    @rpc
+    async def patch(self, id: str, changes: bytes, if_match: int | None = None) -> Written:
+        """Apply a JSON merge patch. Raises NotFound, PreconditionFailed, Invalid, Malformed."""
+        ...
+
+    @rpc
+    async def delete(self, id: str, if_match: int | None = None) -> None:
+        """Remove a row. Raises NotFound, PreconditionFailed."""
+        ...
+
+    @rpc(idempotent=True)
+    async def cursor(self) -> str:
+        """Where the log is now."""
+        ...
+
+    @rpc
+    def follow(self, where: Where | None = None, after: str = "", *, snapshot: bool = True) -> AsyncIterator[Line]:
+        """The rows that match and then their changes, or the changes after a cursor; see `Collection.follow`.
+
+        Without a snapshot, and without a cursor, the changes from now on.
+        """
+        ...
+
+
+def rows_contract(kind: type[Resource]) -> Description:
+    """The contract under which the rows of a resource are served."""
+    return describe_methods(Rows, Promise(f"rows/{collection_of(kind)}", "1", (), ()))
+
+
+class RowsOf(Generic[R]):
+    """Serves the rows of a local collection.
+
+    A write commits within its operation, not after it, so that the answer tells the revision that it was given.
+    """
+
+    def __init__(self, collection: LocalCollection[R], store: Store) -> None:
+        self._rows = collection
+        self._shape = collection.shape
+        self._store = store
+
+    async def get(self, id: str) -> Row:
+        """See `Rows.get`."""
+        return _row(await self._rows.get(id))
+
+    async def find(self, query: Query) -> Found:
+        """See `Rows.find`."""
+        page = await self._rows.page(query)
+        return Found(tuple(_row(row) for row in page.items), page.next)
+
+    async def count(self, where: Where | None = None) -> int:
+        """See `Rows.count`."""
+        return await self._rows.count(where)
+
+    async def create(self, value: bytes, id: str = "") -> Written:
+        """See `Rows.create`."""
+        row = self._shape.decode(value)
+        named = self._shape.named(row, id or row.id)
+        return _written(await self._commit(lambda: self._rows.create(named)), created=True)
+
+    async def put(self, id: str, value: bytes, if_match: int | None = None) -> Written:
+        """See `Rows.put`."""
+        row = self._shape.named(self._shape.decode(value), id)
+        was: list[R | None] = []
+
+        def replace(old: R | None) -> R:
+            was[:] = [old]
+            return row
+
+        changed = await self._commit(lambda: self._rows.change(id, replace, if_match=if_match))
+        return _written(self._rows.there(id, changed), created=was == [None])
+
+    async def patch(self, id: str, changes: bytes, if_match: int | None = None) -> Written:
+        """See `Rows.patch`."""
+        try:
+            patch: object = msgspec.json.decode(changes)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Malformed(f"expected a JSON merge patch: {error}") from None
+
+        def merge(row: R | None) -> R:
+            return self._shape.merged(self._rows.there(id, row), patch)
+
+        changed = await self._commit(lambda: self._rows.change(id, merge, if_match=if_match))
+        return _written(self._rows.there(id, changed))
+
+    async def delete(self, id: str, if_match: int | None = None) -> None:
+        """See `Rows.delete`."""
+        await self._commit(lambda: self._rows.delete(id, if_match=if_match))
+
+    async def cursor(self) -> str:
+        """See `Rows.cursor`."""
+        return await self._rows.cursor()
+
+    async def follow(
+        self, where: Where | None = None, after: str = "", *, snapshot: bool = True
+    ) -> AsyncIterator[Line]:
+        """See `Rows.follow`."""
+        if not snapshot and not after:
+            after = await self._rows.cursor()
+            yield Line("ready", after)
+        async for item in self._rows.follow(where, after=after or None):
+            yield line_of(item)
+
+    async def _commit(self, write: Callable[[], Awaitable[T]]) -> T:
+        unit = unit_for(self._store)
+        return await write() if unit is None else await committed(unit, lambda _: write())
+
+
+def _row(row: Resource) -> Row:
+    return Row(row.id, row.rev, encode_json(row))
+
+
+def _written(row: Resource, *, created: bool = False) -> Written:
+    return Written(row.id, row.rev, encode_json(row), created)
+
+
+def line_of(item: Followed[R]) -> Line:
+    """What a feed told, as it travels."""
+    match item:
+        case Existing(value=row):
+            return Line("existing", "", row.id, row.rev, encode_json(row))
+        case Ready(cursor=cursor):
+            return Line("ready", cursor)
+        case Reset():
+            return Line("reset")
+        case Created(after=row):
+            return Line("created", item.cursor, row.id, row.rev, encode_json(row), at=item.at, headers=item.headers)
+        case Updated(before=old, after=row):
+            value, before = encode_json(row), encode_json(old)
+            return Line(
+                "updated", item.cursor, row.id, row.rev, value, before, old.rev, at=item.at, headers=item.headers
+            )
+        case Deleted(before=row):
+            return Line("deleted", item.cursor, row.id, row.rev, encode_json(row), at=item.at, headers=item.headers)
+
+
+def told_by(line: Line, shape: Shape[R]) -> Followed[R]:
+    """What a feed told, from how it travelled."""
+    if line.event == "ready":
+        return Ready(line.cursor)
+    if line.event == "reset":
+        return Reset()
+    row = shape.read(line.value, line.id, line.rev)
+    match line.event:
+        case "existing":
+            return Existing(row)
+        case "created":
+            return Created(row, line.cursor, line.at, line.headers)
+        case "updated":
+            before = shape.read(line.before, line.id, line.before_rev)
+            return Updated(before, row, line.cursor, line.at, line.headers)
+        case _:
+            return Deleted(row, line.cursor, line.at, line.headers)

@@ -1,0 +1,210 @@
+"""`Service`: a plain class with typed operations; its annotated fields are its dependencies."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, cast, dataclass_transform
+
+import msgspec
+
+from hanse.contract.declare import Promise, is_contract, options_of
+from hanse.contract.derive import Description, contracts_in, describe, describe_methods
+from hanse.contract.model import Event, Resource, topic_of
+from hanse.kernel.codec import encode_json
+from hanse.kernel.faults import Misdeclared, snake_case
+from hanse.service.collection import Collection
+from hanse.service.reaction import Reaction, reaction_of
+from hanse.service.unit import Unit, unit_for
+from hanse.kernel.context import current
+from hanse.store.base import Store
+
+_SERVICE_KEYWORDS = ("name", "version", "events", "owns")
+
+
+class Outlet:
+    """Where a service's events go: into its unit of work, or, for one constructed by hand, into a list."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self.emitted: list[Event] = []
+        self._store = store
+
+    async def emit(self, events: tuple[Event, ...]) -> None:
+        """Stage the events, or commit them at once outside a handler."""
+        if self._store is None:
+            self.emitted.extend(events)
+            return
+        unit = unit_for(self._store)
+        lone = unit is None
+        unit = unit or Unit(self._store, current())
+        for event in events:
+            unit.emit(topic_of(type(event)), "", encode_json(event))
+        if lone:
+            await unit.commit()
+
+
+@dataclass_transform(kw_only_default=True)
+class Service:
+    """The base of what users write: methods marked `@rpc` are operations, annotated fields are dependencies.
+
+    A field may be another service's contract (a typed client comes), a `Collection[Order]`, or anything else: a
+    configuration value. A test constructs the class with whatever it likes.
+
+    Class keywords: `name` (by default its contract's name, else the class name in snake case), `version`, `events`
+    (that it emits, for the documents) and `owns` (resources, where several services have a collection of one).
+
+    Example:
+        >>> from hanse.contract.declare import rpc
+        >>> class Greeter(Service):
+        ...     greeting: str = "Hello"
+        ...     @rpc
+        ...     async def hello(self, name: str) -> str:
+        ...         return f"{self.greeting}, {name}!"
+        >>> import asyncio
+        >>> asyncio.run(Greeter().hello("Ada"))
+        'Hello, Ada!'
+    """
+
+    __hanse_promise__: ClassVar[Promise]
+    __hanse_owns__: ClassVar[tuple[type[Resource], ...]] = ()
+    _outlet: ClassVar[Outlet]
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str = "",
+        version: str = "",
+        events: tuple[type[Event], ...] = (),
+        owns: tuple[type[Resource], ...] = (),
+    ) -> None:
+        super().__init_subclass__()
+        contracts = contracts_in(cls)
+        inherited = describe(contracts[0]) if len(contracts) == 1 else None
+        default = inherited.name if inherited else snake_case(cls.__name__).removesuffix("_service")
+        declared = version or (inherited.version if inherited else "1")
+        cls.__hanse_promise__ = Promise(name or default, declared, events, owns)
+        cls.__hanse_owns__ = owns
+        _check_operations(cls, contracts)
+
+    def __init__(self, **dependencies: Any) -> None:
+        """Take the fields by name; those with a default may be left out.
+
+        Raises:
+            TypeError: A field is missing, or there is none of that name.
+        """
+        names = field_names(type(self))
+        if unknown := [name for name in dependencies if name not in names]:
+            known = ", ".join(names) or "no fields"
+            raise TypeError(f"{type(self).__name__} has no field {unknown[0]!r}; it has {known}")
+        for name, hint in names.items():
+            if name in dependencies:
+                setattr(self, name, dependencies[name])
+            elif not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} needs {name}: {hint}; write {type(self).__name__}({name}=...)")
+        self.__dict__["_outlet"] = Outlet()
+
+    async def emit(self, *events: Event) -> None:
+        """Tell of events. In a handler they join its unit of work: told if it commits, and only then."""
+        await cast("Outlet", self.__dict__["_outlet"]).emit(events)
+
+    async def started(self) -> None:
+        """Called when the node is wired, before it is ready; override it to warm up."""
+
+    async def stopping(self) -> None:
+        """Called when the node has finished its work, before stores close; override it to clean up."""
+
+
+def _check_operations(cls: type[Service], contracts: list[type]) -> None:
+    for contract in contracts:
+        for name, method in vars(contract).items():
+            if options_of(method) is not None and getattr(cls, name) is method:
+                raise Misdeclared(
+                    f"{cls.__name__} promises {contract.__name__} but has no {name}; "
+                    f"write `async def {name}{_arguments(method)}`"
+                )
+    own = [name for name, method in vars(cls).items() if options_of(method) is not None]
+    promised = {name for contract in contracts for name in describe(contract).operations}
+    if contracts and cls.__hanse_promise__.name == describe(contracts[0]).name and set(own) - promised:
+        extra = sorted(set(own) - promised)[0]
+        raise Misdeclared(
+            f"{cls.__name__}.{extra} is an operation that {contracts[0].__name__} does not promise; "
+            f"add it to the contract, or give the service a name of its own: `class {cls.__name__}(..., name=...)`"
+        )
+
+
+def _arguments(method: Callable[..., Any]) -> str:
+    return str(inspect.signature(method)).replace("'", "")
+
+
+def field_names(cls: type[Service]) -> dict[str, str]:
+    """The fields of a service and their hints as written, base classes first."""
+    names: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if base is Service or not issubclass(base, Service) or is_contract(base):
+            continue
+        for name, hint in inspect.get_annotations(base).items():
+            text = hint if isinstance(hint, str) else getattr(hint, "__name__", repr(hint))
+            if not name.startswith("__") and "ClassVar" not in text:
+                names[name] = text
+    return names
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A dependency: its name, its type, whether it must be given, and what it is."""
+
+    name: str
+    hint: Any
+    required: bool
+
+    @property
+    def resource(self) -> type[Resource] | None:
+        """The resource of a `Collection[...]` field; None for any other."""
+        if typing.get_origin(self.hint) is not Collection:
+            return None
+        return cast("type[Resource]", typing.get_args(self.hint)[0])
+
+    @property
+    def contract(self) -> type | None:
+        """The contract (or the service that is its own) of a client field; None for any other."""
+        if isinstance(self.hint, type) and (is_contract(self.hint) or issubclass(self.hint, Service)):
+            return self.hint
+        return None
+
+
+def fields_of(cls: type[Service]) -> list[Field]:
+    """The fields of a service with their types.
+
+    Raises:
+        Misdeclared: A hint names something that does not exist.
+    """
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        raise Misdeclared(
+            f"a field of {cls.__name__} has the type {error.name!r}, which does not exist in {cls.__module__}; "
+            f"import it there at run time, not under `if TYPE_CHECKING`"
+        ) from None
+    return [Field(name, hints[name], not hasattr(cls, name)) for name in field_names(cls)]
+
+
+def service_name(cls: type[Service]) -> str:
+    """The service's name: in addresses, settings, store files and the CLI."""
+    return cls.__hanse_promise__.name
+
+
+def descriptions_of(cls: type[Service]) -> list[Description]:
+    """What a service serves: its contracts, and its own operations as one more contract under its own name."""
+    promised = [describe(contract) for contract in contracts_in(cls)]
+    taken = [name for description in promised for name in description.operations]
+    own = describe_methods(cls, cls.__hanse_promise__, leave_out=taken)
+    return [*promised, own] if own.operations or not promised else promised
+
+
+def reactions_of(cls: type[Service]) -> dict[str, Reaction]:
+    """The methods that react, by name."""
+    methods = {name: method for base in reversed(cls.__mro__) for name, method in vars(base).items()}
+    return {name: reaction for name, method in methods.items() if (reaction := reaction_of(method)) is not None}
+
+
+Hook = Callable[[], Awaitable[None]]

@@ -1,0 +1,164 @@
+"""How rows of a resource are read, written and described to a store."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Generic, TypeVar, cast
+
+import msgspec
+
+from hanse.contract.model import Resource, collection_of, topic_of
+from hanse.contract.schema import schemas_of
+from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
+from hanse.kernel.faults import Flaw, Invalid
+from hanse.store.base import CollectionSchema, FieldSchema
+
+R = TypeVar("R", bound=Resource)
+
+_OWN = frozenset({"id", "rev"})
+_FORMATS = {
+    "date-time": "datetime",
+    "date": "date",
+    "time": "time",
+    "duration": "duration",
+    "uuid": "uuid",
+    "decimal": "decimal",
+}
+
+
+class Shape(Generic[R]):
+    """What is known about a resource's rows.
+
+    Attributes:
+        kind: The resource class.
+        collection: Name of its collection.
+        topic: Name of its changes as events.
+        fields: Names that a row may have, but `id` and `rev`.
+    """
+
+    def __init__(self, kind: type[R]) -> None:
+        self.kind: type[R] = kind
+        self.collection: str = collection_of(kind)
+        self.topic: str = topic_of(kind)
+        self.fields: frozenset[str] = frozenset(kind.__struct_fields__) - _OWN
+        self._codec: Codec[R] = codec_for(kind)
+
+    def read(self, value: bytes, id: str, rev: int) -> R:
+        """A row of its JSON value; the id and revision of the store count, not what the value says."""
+        row = self._codec.decode_json(value)
+        msgspec.structs.force_setattr(row, "id", id)
+        msgspec.structs.force_setattr(row, "rev", rev)
+        return row
+
+    def decode(self, value: bytes) -> R:
+        """A row in JSON bytes from outside.
+
+        Raises:
+            Malformed: The bytes are not JSON.
+            Invalid: The value is not of the resource's type; lists every error.
+        """
+        return self._codec.decode_json(value)
+
+    def named(self, row: R, id: str) -> R:
+        """The row under another id."""
+        return row if row.id == id else msgspec.structs.replace(row, id=id)
+
+    def accept(self, value: R) -> R:
+        """A row as a writer gave it, once it is sure to be valid; a copy, so that later changes of ours stay ours.
+
+        Raises:
+            Invalid: A field is not of its type; lists every error.
+        """
+        return self._codec.decode_json(encode_json(value))
+
+    def patched(self, row: R, changes: Mapping[str, object]) -> R:
+        """The row with some fields changed.
+
+        Raises:
+            Invalid: A field does not exist or is not of its type; lists every error.
+        """
+        if unknown := sorted(set(changes) - self.fields):
+            known = ", ".join(sorted(self.fields))
+            flaws = [Flaw(f"/{name}", "unknown_field", f"{self.topic} has the fields {known}") for name in unknown]
+            raise Invalid(f"{self.topic} has no field {', '.join(unknown)}", flaws)
+        data = cast("dict[str, object]", msgspec.to_builtins(row, enc_hook=to_builtin))
+        given = cast("dict[str, object]", msgspec.to_builtins(dict(changes), enc_hook=to_builtin))
+        return self._codec.convert({**data, **given})
+
+    def merged(self, row: R, patch: object) -> R:
+        """The row after a JSON merge patch (RFC 7396).
+
+        Raises:
+            Invalid: The patch is no object, or the result is not valid; lists every error.
+        """
+        if not isinstance(patch, dict):
+            raise Invalid("a merge patch is a JSON object", [Flaw("", "type", "expected an object")])
+        data = msgspec.to_builtins(row, enc_hook=to_builtin)
+        merged = cast("dict[str, object]", merge_patch(data, cast("dict[str, object]", patch)))
+        return self._codec.convert({**merged, "id": row.id, "rev": row.rev})
+
+
+def merge_patch(target: object, patch: object) -> object:
+    """RFC 7396: objects merge, null removes, anything else replaces.
+
+    Example:
+        >>> merge_patch({"a": {"b": 1, "c": 2}}, {"a": {"b": None}, "d": 3})
+        {'a': {'c': 2}, 'd': 3}
+    """
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(cast("dict[str, object]", target)) if isinstance(target, dict) else {}
+    for name, value in cast("dict[str, object]", patch).items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merge_patch(result.get(name), value)
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _shape(kind: type[Resource]) -> Shape[Resource]:
+    return Shape(kind)
+
+
+def shape_of(kind: type[R]) -> Shape[R]:
+    """The shape of a resource, made once."""
+    return cast("Shape[R]", _shape(kind))
+
+
+def schema_of(kind: type[Resource]) -> CollectionSchema:
+    """A resource as a store has to know it."""
+    [schema], definitions = schemas_of([kind])
+    body = cast("dict[str, object]", definitions.get(kind.__name__, schema))
+    properties = cast("dict[str, dict[str, object]]", body["properties"])
+    fields = {
+        field.encode_name: FieldSchema(
+            _type_name(properties[field.encode_name]), required=field.required, default=_default(field)
+        )
+        for field in msgspec.structs.fields(kind)
+        if field.name not in _OWN
+    }
+    return CollectionSchema(collection_of(kind), fields)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> bytes:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return encode_json(cast("typing.Callable[[], object]", field.default_factory)())
+    return b"null" if field.default is msgspec.NODEFAULT else encode_json(field.default)
+
+
+def _type_name(schema: Mapping[str, object]) -> str:
+    options = [part for part in cast("list[dict[str, object]]", schema.get("anyOf", [])) if part.get("type") != "null"]
+    if options:
+        names = {_type_name(option) for option in options}
+        return names.pop() if len(names) == 1 else "any"
+    if "$ref" in schema:
+        return "object"
+    if "contentEncoding" in schema:
+        return "bytes"
+    kind = schema.get("type", "any")
+    if kind == "string":
+        return _FORMATS.get(str(schema.get("format")), "string")
+    return str(kind) if isinstance(kind, str) else "any"

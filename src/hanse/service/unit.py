@@ -1,0 +1,162 @@
+"""A handler is a unit of work: what it wrote and emitted commits together, or not at all.
+
+Writes are staged in memory and committed as one `Batch` when the handler has returned. Reads in between see them. No
+transaction is held open while a handler waits for somebody else, so one slow handler blocks no other; whoever lost a
+race is told at the commit, by the revisions that it had read.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+
+from hanse.contract.model import Resource
+from hanse.kernel.context import Context, current
+from hanse.kernel.codec import encode_json
+from hanse.kernel.faults import Conflict, PreconditionFailed, TooLarge
+from hanse.kernel.message import Headers
+from hanse.store.base import Batch, Delete, Emit, Mark, Position, Put, Store
+
+WRITES_MAX = 10_000
+"""Rows and events that one unit of work writes at most."""
+
+
+class Staged(msgspec.Struct):
+    """A row as the unit of work will leave it.
+
+    Attributes:
+        value: The row; None where it is deleted.
+        expected: Revision that the stored row has to be at; 0 for "must not exist", None for "whatever is there".
+        insisted: Whether the caller asked for that revision; otherwise it is the one that was read.
+        message_id: Id of the event that will tell of it.
+    """
+
+    value: Resource | None
+    expected: int | None
+    insisted: bool
+    message_id: str
+
+
+class Unit:
+    """What one handler has staged so far."""
+
+    __slots__ = ("_context", "_emits", "_rows", "marks", "positions", "store")
+
+    def __init__(self, store: Store, context: Context) -> None:
+        self.store: Store = store
+        self.marks: list[Mark] = []
+        self.positions: list[Position] = []
+        self._context = context
+        self._rows: dict[tuple[str, str], Staged] = {}
+        self._emits: list[Emit] = []
+
+    def staged(self, collection: str, id: str) -> Staged | None:
+        """The row as this unit will leave it, if it touched it."""
+        return self._rows.get((collection, id))
+
+    def rows(self, collection: str) -> dict[str, Staged]:
+        """All rows of a collection that this unit touched, by id."""
+        return {id: staged for (name, id), staged in self._rows.items() if name == collection}
+
+    def put(self, collection: str, value: Resource, expected: int | None, *, insisted: bool = False) -> None:
+        """Stage a row. What an earlier write of this unit expected of the stored row still holds."""
+        self._stage(collection, value.id, value, expected, insisted=insisted)
+
+    def delete(self, collection: str, id: str, expected: int | None, *, insisted: bool = False) -> None:
+        """Stage a deletion; a row that this unit itself created is forgotten."""
+        earlier = self.staged(collection, id)
+        if earlier is not None and earlier.expected == 0:
+            del self._rows[collection, id]
+            return
+        self._stage(collection, id, None, expected, insisted=insisted)
+
+    @property
+    def insists(self) -> bool:
+        """Whether a caller asked for a revision (or an absence), so that trying again cannot help."""
+        return any(staged.insisted for staged in self._rows.values())
+
+    def emit(self, topic: str, key: str, value: bytes) -> None:
+        """Stage an event."""
+        self._check_limit()
+        self._emits.append(Emit(topic, key, value, self._context.host.new_id()))
+
+    def _stage(
+        self, collection: str, id: str, value: Resource | None, expected: int | None, *, insisted: bool
+    ) -> None:
+        self._check_limit()
+        earlier = self.staged(collection, id)
+        if earlier is not None:
+            expected, insisted = earlier.expected, earlier.insisted
+        self._rows[collection, id] = Staged(value, expected, insisted, self._context.host.new_id())
+
+    def _check_limit(self) -> None:
+        if len(self._rows) + len(self._emits) >= WRITES_MAX:
+            raise TooLarge("a unit of work", f"{WRITES_MAX} writes")
+
+    async def commit(self) -> None:
+        """Make it all durable at once, and give the rows their new revisions.
+
+        Raises:
+            Conflict, PreconditionFailed, NotFound: Somebody else was first; nothing was written.
+            AlreadyHandled: The message that led here was handled before; nothing was written.
+        """
+        if not (self._rows or self._emits or self.marks or self.positions):
+            return
+        rows = list(self._rows.items())
+        writes = [_write(collection, id, staged) for (collection, id), staged in rows]
+        batch = Batch(
+            at=self._context.host.now(),
+            writes=(*writes, *self._emits),
+            marks=tuple(self.marks),
+            positions=tuple(self.positions),
+            headers=_headers(self._context),
+        )
+        try:
+            positions = await self.store.commit(batch)
+        except PreconditionFailed as fault:
+            if any(id == fault.id and staged.insisted for (_, id), staged in rows):
+                raise
+            raise Conflict(f"somebody else changed {fault.kind} {fault.id!r} while this was being done") from None
+        for (_, staged), seq in zip(rows, positions, strict=False):
+            if staged.value is not None:
+                # Whoever holds the row of this unit finds the revision that it was committed under.
+                msgspec.structs.force_setattr(staged.value, "rev", seq)
+        self.clear()
+        self.marks.clear()
+        self.positions.clear()
+
+    def clear(self) -> None:
+        """Forget the writes and events, to stage them again."""
+        self._rows.clear()
+        self._emits.clear()
+
+
+def _write(collection: str, id: str, staged: Staged) -> Put | Delete:
+    if staged.value is None:
+        return Delete(collection, id, staged.message_id, staged.expected)
+    return Put(collection, id, encode_json(staged.value), staged.message_id, staged.expected)
+
+
+def _headers(context: Context) -> Headers:
+    """The context as its entries remember it: what led to them, and the first message of the whole story."""
+    headers = context.headers
+    if not context.message_id:
+        return headers
+    return msgspec.structs.replace(
+        headers,
+        causation_id=context.message_id,
+        correlation_id=headers.correlation_id or context.message_id,
+        idempotency_key="",
+        attempt=1,
+    )
+
+
+def unit_for(store: Store) -> Unit | None:
+    """The unit of work that the calling handler is, for this store; None where each write commits by itself."""
+    context = current()
+    if context.store is not store:
+        return None
+    if context.work is None:
+        context.work = Unit(store, context)
+    return cast("Unit", context.work)
