@@ -282,6 +282,13 @@ class Internal(Fault, status=500, close_code=1011, detail="internal error; the l
     reference: str
 
 
+class BrokenContract(Fault, status=502, close_code=1011, detail="{operation} broke its contract: {problem}"):
+    """An answer came that the operation's contract does not promise; the two sides disagree about it."""
+
+    operation: str
+    problem: str
+
+
 class RemoteFault(Fault, status=500, close_code=1011, detail="{text}"):
     """A fault whose class this side does not know: its code, its public text and its fields as plain data."""
 

@@ -107,3 +107,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout: float = 0.0
     headers: Headers = NO_HEADERS
     body: bytes = b""
+
+    def with_headers(self, headers: Headers) -> Message:
+        """The same message under other headers."""
+        return Message(self.kind, self.id, self.address, self.timeout, headers, self.body)

@@ -63,6 +63,8 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         grace: Seconds that work in flight has to finish at a stop.
         release: Version of the code that runs, as logs and announcements name it.
         instance: Name of this process among its like; by default made of host name and process id.
+        timeout: Seconds that a call waits for its answer, unless operation or caller say otherwise.
+        calls_max: Operations running at once; the next one is told to come again.
     """
 
     store: str = "memory:"
@@ -71,6 +73,8 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     grace: Seconds = 30.0
     release: str = ""
     instance: str = ""
+    timeout: Annotated[float, Meta(gt=0, extra={"unit": "seconds"})] = 10.0
+    calls_max: Annotated[int, Meta(gt=0)] = 1000
 
 
 class LogSettings(Section, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""Who answers a call, and what happens when nobody does: clients, server, and the decisions between."""

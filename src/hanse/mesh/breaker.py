@@ -1,0 +1,83 @@
+"""A circuit breaker, as a pure machine: what fails again and again is left alone for a while.
+
+closed -> (too many failures in a window) -> open -> (after a pause) -> one probe -> closed, or open again.
+Only failures of the machinery count (unavailable, overloaded, no answer in time, internal); a fault that the contract
+knows is an answer like any other.
+"""
+
+from __future__ import annotations
+
+import enum
+
+WINDOW_SECONDS = 10.0
+"""Failures older than this are forgotten."""
+
+CALLS_MIN = 20
+"""Calls in the window before it is judged: one failure of two is no evidence."""
+
+FAILURES_RATIO = 0.5
+"""Share of failures from which it opens."""
+
+PAUSE_SECONDS = 5.0
+"""How long it stays open before a probe."""
+
+COUNTED = frozenset({"unavailable", "overloaded", "deadline_exceeded", "internal"})
+"""Codes of the faults that count."""
+
+
+class State(enum.Enum):
+    """What a breaker does with calls."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    PROBING = "probing"
+
+
+class Breaker:
+    """One breaker, for one target. Time comes in with each question.
+
+    Example:
+        >>> breaker = Breaker()
+        >>> for _ in range(CALLS_MIN):
+        ...     breaker.record(failed=True, now=0.0)
+        >>> breaker.allows(now=1.0), breaker.allows(now=6.0), breaker.state.value
+        (False, True, 'probing')
+    """
+
+    __slots__ = ("_calls", "_failures", "_since", "state")
+
+    def __init__(self) -> None:
+        self.state: State = State.CLOSED
+        self._since = 0.0
+        self._calls = 0
+        self._failures = 0
+
+    def allows(self, now: float) -> bool:
+        """Whether a call may go; opens the door for one probe when the pause is over."""
+        if self.state is State.CLOSED:
+            return True
+        if self.state is State.OPEN and now - self._since >= PAUSE_SECONDS:
+            self._turn(State.PROBING, now)
+            return True
+        # A probe that never came back (its task was cancelled) must not keep the door shut for ever.
+        if self.state is State.PROBING and now - self._since >= PAUSE_SECONDS:
+            self._turn(State.PROBING, now)
+            return True
+        return False
+
+    def record(self, *, failed: bool, now: float) -> None:
+        """A call came back."""
+        if self.state is State.PROBING:
+            self._turn(State.OPEN if failed else State.CLOSED, now)
+            return
+        if now - self._since >= WINDOW_SECONDS and self.state is State.CLOSED:
+            self._turn(State.CLOSED, now)
+        self._calls += 1
+        self._failures += failed
+        if failed and self._calls >= CALLS_MIN and self._failures >= FAILURES_RATIO * self._calls:
+            self._turn(State.OPEN, now)
+
+    def _turn(self, state: State, now: float) -> None:
+        self.state = state
+        self._since = now
+        self._calls = self._failures = 0

@@ -1,0 +1,99 @@
+"""The one composition type: a handler takes a message and gives its reply; a middleware wraps a handler.
+
+A chain is folded once, when a client is made or a service is bound; a call walks it without asking what is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from hanse.kernel.context import ambient, current
+from hanse.kernel.faults import Fault, Unavailable
+from hanse.kernel.message import Kind, Message
+from hanse.kernel.telemetry import Side, Tracer, call_attributes
+from hanse.mesh.breaker import COUNTED, Breaker
+from hanse.mesh.fault import fault_in
+from hanse.mesh.retry import Budget, next_delay
+
+Handler = Callable[[Message], Awaitable[Message]]
+Middleware = Callable[[Handler], Handler]
+
+
+def chain(handler: Handler, *middlewares: Middleware) -> Handler:
+    """The handler, wrapped; the first middleware is outermost."""
+    for middleware in reversed(middlewares):
+        handler = middleware(handler)
+    return handler
+
+
+def breaking(breaker: Breaker, target: str) -> Middleware:
+    """Refuse at once what has been failing: see `hanse.mesh.breaker`."""
+
+    def wrap(handler: Handler) -> Handler:
+        async def call(message: Message) -> Message:
+            monotonic = ambient.get().host.monotonic
+            if not breaker.allows(monotonic()):
+                raise Unavailable(f"{target} has been failing and is left alone for a moment")
+            try:
+                reply = await handler(message)
+            except Fault as fault:
+                breaker.record(failed=fault.code in COUNTED, now=monotonic())
+                raise
+            breaker.record(failed=reply.kind is Kind.FAULT and reply.headers.type in COUNTED, now=monotonic())
+            return reply
+
+        return call
+
+    return wrap
+
+
+def retrying(budget: Budget) -> Middleware:
+    """Try again what may be tried again, within the caller's time and the budget: see `hanse.mesh.retry`."""
+
+    def wrap(handler: Handler) -> Handler:
+        async def call(message: Message) -> Message:
+            budget.earn()
+            retry = 0
+            while True:
+                retry += 1
+                reply: Message | None = None
+                try:
+                    reply = await handler(message)
+                    if reply.kind is not Kind.FAULT:
+                        return reply
+                    fault = fault_in(reply)
+                except Fault as error:
+                    fault = error
+                context = current()
+                delay = next_delay(fault, retry, context.time_left(), context.host.chance.random())
+                if delay is None or not budget.spend():
+                    if reply is None:
+                        raise fault
+                    return reply
+                await asyncio.sleep(delay)
+
+        return call
+
+    return wrap
+
+
+def tracing(tracer: Tracer) -> Middleware:
+    """Open a span around each call, where somebody records."""
+
+    def wrap(handler: Handler) -> Handler:
+        async def call(message: Message) -> Message:
+            if not tracer.active():
+                return await handler(message)
+            attributes = call_attributes(message.address)
+            with tracer.span(message.address, Side.CLIENT, message.headers, attributes) as span:
+                reply = await handler(message.with_headers(span.headers))
+                if reply.kind is Kind.FAULT:
+                    span.fail(fault_in(reply))
+                return reply
+
+        return call
+
+    return wrap
+
+

@@ -1,0 +1,198 @@
+"""Typed clients: what a field annotated with a contract holds.
+
+A client has the contract's operations as methods. Each encodes its arguments, walks the chain (trace, retry, breaker)
+to the transport, and gives back the decoded answer or raises the fault that was raised there, as its own class.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import ParamSpec, TypeVar, cast
+
+import msgspec
+
+from hanse.contract.derive import Description, Operation
+from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.context import FOREVER, ambient
+from hanse.kernel.duration import Duration, seconds
+from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Invalid, Malformed
+from hanse.kernel.host import Host
+from hanse.kernel.message import Kind, Message
+from hanse.kernel.tasks import Tasks
+from hanse.kernel.telemetry import Tracer
+from hanse.mesh.breaker import Breaker
+from hanse.mesh.chain import Handler, breaking, chain, retrying, tracing
+from hanse.mesh.fault import fault_in
+from hanse.mesh.retry import Budget
+from hanse.transport.base import Transport
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What a caller wants otherwise than the contract says.
+
+    Attributes:
+        timeout: Seconds to wait for the answer; None for the operation's or the node's default.
+        retry: Whether to try again; None for "where the operation is idempotent".
+        idempotency_key: Makes a repeat get the first answer.
+    """
+
+    timeout: float | None = None
+    retry: bool | None = None
+    idempotency_key: str = ""
+
+
+class Caller:
+    """What the clients of one node share: the transport, the budget for retries, a breaker per target."""
+
+    def __init__(self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float) -> None:
+        self.transport: Transport = transport
+        self.host: Host = host
+        self.tasks: Tasks = tasks
+        self.timeout: float = timeout
+        self.tracer: Tracer = Tracer()
+        self._budgets: dict[str, Budget] = {}
+        self._breakers: dict[str, Breaker] = {}
+        prefix = host.new_id()[:18]
+        self.next_id: Callable[[], str] = map(f"{prefix}-{{:x}}".format, itertools.count()).__next__
+
+    def start(self, request: Awaitable[Message], name: str) -> None:
+        """Let a request run by itself; what becomes of it goes to the log of the tasks' owner."""
+        _ = self.tasks.start(cast("Coroutine[object, object, Message]", request), name=name)
+
+    def chain(self, operation: Operation, policy: Policy) -> Handler:
+        """The way of a call to the transport."""
+        target = operation.contract
+        breaker = self._breakers.setdefault(target, Breaker())
+        middlewares = [tracing(self.tracer), breaking(breaker, target)]
+        again = operation.options.idempotent or bool(policy.idempotency_key)
+        if again if policy.retry is None else policy.retry:
+            middlewares.insert(1, retrying(self._budgets.setdefault(target, Budget())))
+        return chain(self.transport.request, *middlewares)
+
+
+class Client:
+    """The base of typed clients; one is made with `client_of`."""
+
+    __hanse_wiring__: tuple[Description, Caller, Policy]
+
+    def __repr__(self) -> str:
+        description = self.__hanse_wiring__[0]
+        return f"<client of {description.name} {description.version}>"
+
+
+def client_of(description: Description, caller: Caller, policy: Policy = Policy()) -> Client:  # noqa: B008 - frozen
+    """A client of a contract: an object with its operations as methods."""
+    client = cast("Client", type(f"{description.name}_client", (Client,), {})())
+    for name, operation in description.operations.items():
+        make = _streaming if operation.stream else _calling
+        setattr(client, name, make(operation, caller, policy))
+    client.__hanse_wiring__ = (description, caller, policy)
+    return client
+
+
+def policy(
+    client: T, /, *, timeout: Duration | None = None, retry: bool | None = None, idempotency_key: str = ""
+) -> T:
+    """The same client under another policy: `await policy(self.payments, timeout="2s").charge(...)`.
+
+    An object that is no client (a service constructed in a test, a fake) is given back as it is.
+
+    Args:
+        client: A typed client.
+        timeout: How long to wait for answers.
+        retry: Whether to try again after failures that allow it; by default where the operation is idempotent.
+        idempotency_key: The call is executed once under this key; a repeat gets the first answer.
+    """
+    if not isinstance(client, Client):
+        return client
+    description, caller, old = client.__hanse_wiring__
+    new = Policy(
+        timeout=old.timeout if timeout is None else seconds(timeout),
+        retry=old.retry if retry is None else retry,
+        idempotency_key=idempotency_key or old.idempotency_key,
+    )
+    return cast("T", client_of(description, caller, new))
+
+
+async def send(operation: Callable[P, Awaitable[object]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    """Fire and forget: call an operation of a typed client, and do not wait for its answer.
+
+    Returns when the call is on its way. It is lost if this process dies first; what must not be lost is an event.
+
+    Example: `await send(self.inventory.release, hold.id)`
+    """
+    started: Callable[P, None] | None = getattr(operation, "send", None)
+    if started is None:
+        await operation(*args, **kwargs)
+    else:
+        started(*args, **kwargs)
+
+
+def _message(operation: Operation, caller: Caller, policy: Policy, body: bytes, kind: Kind) -> Message:
+    context = ambient.get()
+    headers = context.headers
+    if policy.idempotency_key:
+        headers = msgspec.structs.replace(headers, idempotency_key=policy.idempotency_key)
+    timeout = policy.timeout or operation.options.timeout or (0.0 if kind is Kind.STREAM else caller.timeout)
+    if context.deadline is not FOREVER and kind is not Kind.STREAM:
+        left = context.deadline - context.host.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(operation.address)
+        timeout = min(timeout, left)
+    return Message(kind, caller.next_id(), operation.address, timeout, headers, body)
+
+
+def _calling(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., Awaitable[object]]:
+    arguments, declared = operation.arguments, operation.options.faults
+    decode = codec_for(operation.result).decode
+    request = caller.chain(operation, policy)
+
+    async def call(*args: object, **kwargs: object) -> object:
+        body = encode(arguments(*args, **kwargs))
+        reply = await request(_message(operation, caller, policy, body, Kind.CALL))
+        if reply.kind is Kind.FAULT:
+            raise fault_in(reply, declared)
+        try:
+            return decode(reply.body)
+        except (Invalid, Malformed) as error:
+            raise BrokenContract(operation.address, error.detail) from None
+
+    def begin(*args: object, **kwargs: object) -> None:
+        body = encode(arguments(*args, **kwargs))
+        message = _message(operation, caller, policy, body, Kind.SEND)
+        caller.start(request(message), operation.address)
+
+    call.__name__, call.__doc__ = operation.name, operation.doc
+    call.send = begin  # type: ignore[attr-defined]
+    return call
+
+
+def _streaming(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., AsyncIterator[object]]:
+    arguments, declared = operation.arguments, operation.options.faults
+    decode = codec_for(operation.result).decode
+
+    async def items(body: bytes) -> AsyncIterator[object]:
+        message = _message(operation, caller, policy, body, Kind.STREAM)
+        replies = cast("AsyncGenerator[Message, None]", caller.transport.stream(message))
+        async with aclosing(replies):
+            async for reply in replies:
+                if reply.kind is Kind.ITEM:
+                    yield decode(reply.body)
+                elif reply.kind is Kind.FAULT:
+                    raise fault_in(reply, declared)
+                else:
+                    return
+
+    @functools.wraps(items)
+    def stream(*args: object, **kwargs: object) -> AsyncIterator[object]:
+        return items(encode(arguments(*args, **kwargs)))
+
+    return stream
+
+

@@ -1,0 +1,79 @@
+"""Ends handlers at their deadlines, with one timer for all of them.
+
+A timer per call would cost as much as the call. Here a running handler is an entry in a dictionary, and one timer
+waits for the nearest deadline known; most handlers are long gone by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from hanse.kernel.context import FOREVER, Context
+from hanse.kernel.host import Host
+
+RECANCEL_SECONDS = 1.0
+"""How long after a cancellation a handler that swallowed it is cancelled again."""
+
+
+class Deadlines:
+    """The handlers that are running, and the one timer that ends those whose time is over."""
+
+    __slots__ = ("_host", "_next", "_timer", "running")
+
+    def __init__(self, host: Host) -> None:
+        self.running: dict[Context, None] = {}
+        self._host = host
+        self._next = FOREVER
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, context: Context) -> None:
+        """A handler begins, in the current task."""
+        context.task = asyncio.current_task()
+        self.running[context] = None
+        if context.deadline < self._next:
+            self._wait_for(context.deadline)
+
+    def discard(self, context: Context) -> None:
+        """A handler has ended."""
+        del self.running[context]
+
+    def close(self) -> None:
+        """No handler is left to be ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._next = None, FOREVER
+
+    def _wait_for(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = deadline
+        delay = max(0.0, deadline - self._host.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._timer, self._next = None, FOREVER
+        now = self._host.monotonic()
+        for context in overdue(self.running, now):
+            context.expired = True
+            assert context.task is not None
+            context.task.cancel()
+        waiting = [
+            now + RECANCEL_SECONDS if context.expired else context.deadline
+            for context in self.running
+            if context.deadline > now or context.expired
+        ]
+        if waiting and (nearest := min(waiting)) < FOREVER:
+            self._wait_for(nearest)
+
+
+def overdue(running: dict[Context, None], now: float) -> list[Context]:
+    """The handlers to end: of those that run inside one another, in one task, only the outermost.
+
+    The ones inside have no more time than the one outside, and are cancelled with it; cancelling a task once per
+    handler would leave it cancelled after the outermost had answered.
+    """
+    outermost: dict[object, Context] = {}
+    for context in running:
+        if context.deadline <= now:
+            outermost.setdefault(context.task, context)
+    return list(outermost.values())

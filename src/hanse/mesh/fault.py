@@ -1,0 +1,67 @@
+"""Faults as messages: the class's code, its public text and its fields; never a traceback."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from hanse.kernel.codec import codec_for, encode, to_builtin
+from hanse.kernel.faults import Fault, RemoteFault, fault_class
+from hanse.kernel.message import Headers, Kind, Message
+
+
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fault on the wire.
+
+    Attributes:
+        code: Stable name of its class.
+        text: What a stranger may be told.
+        values: Its fields, as plain data.
+        retryable: Whether another try may help.
+    """
+
+    code: str
+    text: str
+    values: dict[str, object] = {}
+    retryable: bool = False
+
+
+_told = codec_for(Told)
+
+
+def fault_message(fault: Fault, id: str) -> Message:
+    """The reply that tells of a fault; its code stands in the headers, for whoever counts without decoding."""
+    if isinstance(fault, RemoteFault):
+        told = Told(fault.remote_code, fault.text, fault.values, fault.retryable)
+    else:
+        values = {name: msgspec.to_builtins(getattr(fault, name), enc_hook=to_builtin) for name in fault.fields}
+        told = Told(fault.code, fault.detail, values, fault.retryable)
+    return Message(Kind.FAULT, id, "", headers=Headers(type=told.code), body=encode(told))
+
+
+def fault_in(message: Message, declared: Sequence[type[Fault]] = ()) -> Fault:
+    """The fault that a reply tells of, as its own class where this side knows it, else a `RemoteFault`.
+
+    Args:
+        message: The reply.
+        declared: What the operation's contract lists; these classes are looked at first.
+    """
+    told = _told.decode(message.body)
+    cls = fault_class(told.code, declared=declared)
+    if cls is None:
+        return RemoteFault(told.code, told.text, told.values)
+    try:
+        return cls(**_typed(cls, told.values))
+    except (TypeError, msgspec.ValidationError):
+        # The two sides know different versions of the class: better its text than nothing.
+        return RemoteFault(told.code, told.text, told.values)
+
+
+def _typed(cls: type[Fault], values: dict[str, object]) -> dict[str, object]:
+    hints = cast("dict[str, object]", typing.get_type_hints(cls))
+    return {name: msgspec.convert(values[name], hints[name]) for name in cls.fields if name in values}
+
+

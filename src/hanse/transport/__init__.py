@@ -1,0 +1,1 @@
+"""What moves messages: the port, and an adapter a file."""

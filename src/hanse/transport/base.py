@@ -1,0 +1,87 @@
+"""The port to a transport: it moves messages, and decides nothing.
+
+Promises of every transport:
+- `request` ends with exactly one reply or fault message, or raises `Unavailable`, `UnknownOperation` (nobody serves the
+  address; known at once) or `DeadlineExceeded` (the message's `timeout` is over).
+- Requests run side by side; one that waits blocks no other, and a handler may call back to where it was called from.
+- Cancelling a `request` or closing a `stream` reaches the handler.
+- A stream's items come in order, and no faster than they are taken.
+Event delivery needs no verb of its own here: a relay requests `on/<group>` and the reply acknowledges. Transports that
+keep events themselves (`Features.durable`) add publish and subscribe to the port when they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from hanse.kernel.message import Message
+
+
+class Features(msgspec.Struct, frozen=True):
+    """What transports may differ in.
+
+    Attributes:
+        durable: Keeps published events by itself until each group has acknowledged them.
+        balances: Chooses among instances by itself; otherwise the mesh does.
+    """
+
+    durable: bool
+    balances: bool
+
+
+class Receiver(Protocol):
+    """Whoever serves messages: the mesh's server. It never raises but for cancellation."""
+
+    async def serve(self, message: Message, /) -> Message:
+        """Handle one message; its reply, fault or acknowledgement."""
+        ...
+
+    def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
+        """Handle one message that wants items, an end or a fault."""
+        ...
+
+
+class Transport(Protocol):
+    """Moves messages to whoever serves the first part of their address."""
+
+    @property
+    def features(self) -> Features:
+        """What this transport can do."""
+        ...
+
+    async def open(self) -> None:
+        """Get ready. Raises `CouldNotStart`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go; requests under way end with `Unavailable`."""
+        ...
+
+    def listen(self, service: str, receiver: Receiver, /) -> None:
+        """Serve `service.*` from now on."""
+        ...
+
+    def leave(self, service: str, /) -> None:
+        """Serve it no more; what is under way goes on."""
+        ...
+
+    async def request(self, message: Message, /) -> Message:
+        """Send a call, an event or a note to its address, and wait for the one answer."""
+        ...
+
+    def stream(self, message: Message, /) -> AsyncIterator[Message]:
+        """Send a call that is answered by items; ends with an END or FAULT message."""
+        ...
+
+
+def service_of(address: str) -> str:
+    """The part of an address that says who serves it.
+
+    Example:
+        >>> service_of("orders.place"), service_of("rows/orders.get")
+        ('orders', 'rows/orders')
+    """
+    return address.rpartition(".")[0]

@@ -1,0 +1,75 @@
+"""`memory:`: messages within one process, handed over at once.
+
+A real transport, not a stand-in: everything is encoded as anywhere else, nothing is shared by reference but immutable
+values. A request runs its handler in the task of the caller, so it costs no task, and cancelling one cancels the other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
+
+from hanse.kernel.faults import Conflict, Unavailable, UnknownOperation
+from hanse.kernel.message import Message
+from hanse.transport.base import Features, Receiver, service_of
+
+
+class MemoryTransport:
+    """Hands messages to receivers of the same process.
+
+    Several nodes of one process may share one, each with services of its own.
+    """
+
+    features = Features(durable=False, balances=False)
+
+    def __init__(self) -> None:
+        self._receivers: dict[str, Receiver] = {}
+        self._closed = False
+
+    async def open(self) -> None:
+        """See `Transport.open`."""
+        self._closed = False
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        self._closed = True
+
+    def listen(self, service: str, receiver: Receiver, /) -> None:
+        """See `Transport.listen`.
+
+        Raises:
+            Conflict: Somebody else serves it here; one process has one instance of a service.
+        """
+        if self._receivers.setdefault(service, receiver) is not receiver:
+            raise Conflict(f"another node of this process serves {service!r} already")
+
+    def leave(self, service: str, /) -> None:
+        """See `Transport.leave`."""
+        self._receivers.pop(service, None)
+
+    async def request(self, message: Message, /) -> Message:
+        """See `Transport.request`."""
+        return await self._receiver(message).serve(message)
+
+    async def stream(self, message: Message, /) -> AsyncIterator[Message]:
+        """See `Transport.stream`."""
+        replies = cast("AsyncGenerator[Message, None]", self._receiver(message).serve_stream(message))
+        async with aclosing(replies):
+            async for reply in replies:
+                yield reply
+
+    def _receiver(self, message: Message) -> Receiver:
+        receiver = self._receivers.get(service_of(message.address))
+        if receiver is None or self._closed:
+            raise self._nobody(message.address)
+        return receiver
+
+    def _nobody(self, address: str) -> Unavailable | UnknownOperation:
+        if self._closed:
+            return Unavailable("the transport is closed")
+        service = service_of(address)
+        near = difflib.get_close_matches(service, self._receivers, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(self._receivers)) or 'none'}"
+        return UnknownOperation(f"no service {service!r} runs here; {hint}")
