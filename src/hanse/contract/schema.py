@@ -14,6 +14,8 @@ _SETS = frozenset({"required", "enum", "anyOf", "oneOf", "type"})
 
 
 def _foreign(kind: type) -> Json:
+    if kind is object:
+        return {}
     schema = getattr(kind, "model_json_schema", None)
     if callable(schema):
         return cast("Json", schema(ref_template="#/$defs/{model}"))

@@ -45,6 +45,8 @@ def from_builtin(kind: type[object], value: object) -> object:
     Raises:
         NotImplementedError: It is not a pydantic model either.
     """
+    if kind is object:
+        return value
     if issubclass(kind, _PydanticLike):
         return kind.model_validate(value)
     msg = f"cannot decode {kind.__name__}: use a Model, a dataclass, a pydantic model or a built-in type"

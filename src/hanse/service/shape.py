@@ -80,12 +80,16 @@ class Shape(Generic[R]):
             Invalid: A field does not exist or is not of its type; lists every error.
         """
         if unknown := sorted(set(changes) - self.fields):
-            known = ", ".join(sorted(self.fields))
-            flaws = [Flaw(f"/{name}", "unknown_field", f"{self.topic} has the fields {known}") for name in unknown]
-            raise Invalid(f"{self.topic} has no field {', '.join(unknown)}", flaws)
+            raise self.unknown(unknown)
         data = cast("dict[str, object]", msgspec.to_builtins(row, enc_hook=to_builtin))
         given = cast("dict[str, object]", msgspec.to_builtins(dict(changes), enc_hook=to_builtin))
         return self._codec.convert({**data, **given})
+
+    def unknown(self, names: list[str]) -> Invalid:
+        """What to raise for fields that do not exist."""
+        known = ", ".join(sorted(self.fields))
+        flaws = [Flaw(f"/{name}", "unknown_field", f"{self.topic} has the fields {known}") for name in names]
+        return Invalid(f"{self.topic} has no field {', '.join(names)}", flaws)
 
     def merged(self, row: R, patch: object) -> R:
         """The row after a JSON merge patch (RFC 7396).

@@ -1,0 +1,99 @@
+"""Binds methods of services to endpoints: bytes to typed arguments, a unit of work around, typed results to bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, cast
+
+import msgspec
+
+from hanse.contract.derive import Operation
+from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.context import Context
+from hanse.kernel.faults import Conflict, Invalid
+from hanse.kernel.message import Message
+from hanse.mesh.server import Endpoint, Run
+from hanse.service.unit import Unit, unit_for
+from hanse.store.base import AlreadyHandled, Batch, Mark, Store
+
+Method = Callable[..., Any]
+Spread = Callable[[msgspec.Struct], "tuple[tuple[object, ...], dict[str, object]]"]
+
+
+def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
+    """The endpoint of an operation that a method implements."""
+    if operation.stream:
+        return Endpoint(stream=_streaming(operation, method), allow=operation.options.allow)
+    return Endpoint(run=_running(operation, method, store), allow=operation.options.allow)
+
+
+def _running(operation: Operation, method: Method, store: Store) -> Run:
+    decode = codec_for(operation.arguments).decode
+    call = _calling(method)
+
+    async def execute(context: Context, message: Message) -> bytes:
+        result = await call(decode(message.body))
+        if context.work is not None:
+            await context.work.commit()
+        return encode(result)
+
+    async def run(context: Context, message: Message) -> bytes:
+        context.store = store
+        if message.headers.idempotency_key:
+            return await _once(f"key/{operation.address}", execute, store, context, message)
+        return await execute(context, message)
+
+    return run
+
+
+def _calling(method: Method) -> Callable[[msgspec.Struct], Awaitable[object]]:
+    """How the fields of an arguments struct reach the method: in order, or by name where it wants that."""
+    parameters = inspect.signature(method).parameters.values()
+    if any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters):
+        return lambda arguments: method(**msgspec.structs.asdict(arguments))
+    return lambda arguments: method(*msgspec.structs.astuple(arguments))
+
+
+def _streaming(operation: Operation, method: Method) -> Callable[[Context, Message], AsyncIterator[bytes]]:
+    decode = codec_for(operation.arguments).decode
+    call = _calling(method)
+
+    async def stream(context: Context, message: Message) -> AsyncIterator[bytes]:
+        del context  # a stream outlives any unit of work: each of its writes commits by itself
+        items = cast("AsyncGenerator[object, None]", call(decode(message.body)))
+        async with aclosing(items):
+            async for item in items:
+                yield encode(item)
+
+    return stream
+
+
+async def _once(scope: str, execute: Run, store: Store, context: Context, message: Message) -> bytes:
+    """Execute a call with an idempotency key once, and give its repeats the first answer.
+
+    The mark is made in the call's own unit of work, so it is there exactly when the effects are. The answer is kept by
+    a commit of its own, since it may tell a revision that only the first commit gave.
+    """
+    key = message.headers.idempotency_key
+    digest = hashlib.sha256(message.body).digest()
+    if (first := await store.marked(scope, key)) is not None:
+        return await _repeated(store, first, digest)
+    cast("Unit", unit_for(store)).marks.append(Mark(scope, key, digest))
+    try:
+        answer = await execute(context, message)
+    except AlreadyHandled:
+        raise Conflict(f"a call with the idempotency key {key!r} is under way; ask again in a moment") from None
+    _ = await store.commit(Batch(context.host.now(), marks=(Mark(f"{scope}/answer", key, result=answer),)))
+    return answer
+
+
+async def _repeated(store: Store, first: Mark, digest: bytes) -> bytes:
+    if first.digest != digest:
+        raise Invalid(f"the idempotency key {first.key!r} was used for another request; take a new key", [])
+    answer = await store.marked(f"{first.scope}/answer", first.key)
+    if answer is None:
+        raise Conflict(f"the call with the idempotency key {first.key!r} was executed, but its answer is lost")
+    return answer.result

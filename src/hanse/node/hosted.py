@@ -1,0 +1,120 @@
+"""One service as a node hosts it: its store, its instance, and what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from hanse.contract.declare import is_contract
+from hanse.contract.derive import describe
+from hanse.contract.model import Resource
+from hanse.kernel.codec import codec_for
+from hanse.kernel.faults import Invalid, Misconfigured
+from hanse.mesh.client import Caller, client_of
+from hanse.mesh.server import Server
+from hanse.node.app import App, Part
+from hanse.node.bind import endpoint
+from hanse.service.collection import Collection
+from hanse.service.local import LocalCollection
+from hanse.service.remote import RemoteCollection
+from hanse.service.rows import Rows, RowsOf, rows_contract
+from hanse.service.service import Field, Outlet, Service, descriptions_of
+from hanse.service.shape import schema_of
+from hanse.store.base import CollectionSchema, Store
+
+
+class Hosted:
+    """A service, wired.
+
+    Attributes:
+        part: What the app knows about it.
+        store: Its own store.
+        instance: The object of the user's class.
+        collections: The collections that it owns, by resource.
+    """
+
+    def __init__(self, app: App, part: Part, store: Store, caller: Caller, values: Mapping[str, object]) -> None:
+        self.part: Part = part
+        self.store: Store = store
+        self.owned: list[type[Resource]] = [kind for kind, owner in app.owners.items() if owner is part]
+        self.collections: dict[type[Resource], LocalCollection[Any]] = {
+            kind: LocalCollection(kind, store) for kind in self.owned
+        }
+        self._caller = caller
+        self.instance: Service = self._construct(app, values)
+        self.instance.__dict__["_outlet"] = Outlet(store)
+
+    def schemas(self) -> list[CollectionSchema]:
+        """What the store has to keep."""
+        return [schema_of(kind) for kind in self.owned]
+
+    def serve(self, server: Server) -> list[str]:
+        """Bind every operation; the names under which the transport has to listen."""
+        names: list[str] = []
+        for description in descriptions_of(self.part.cls):
+            names.append(description.name)
+            for name, operation in description.operations.items():
+                server.add(operation.address, endpoint(operation, getattr(self.instance, name), self.store))
+        for kind, collection in self.collections.items():
+            rows, description = RowsOf(collection, self.store), rows_contract(kind)
+            names.append(description.name)
+            for name, operation in description.operations.items():
+                server.add(operation.address, endpoint(operation, getattr(rows, name), self.store))
+        return names
+
+    def collection(self, kind: type[Resource]) -> Collection[Any]:
+        """A collection as this service uses it: its own, or by calls to the owner."""
+        own = self.collections.get(kind)
+        return RemoteCollection(kind, rows_client(kind, self._caller)) if own is None else own
+
+    def _construct(self, app: App, values: Mapping[str, object]) -> Service:
+        dependencies: dict[str, object] = {}
+        unused = dict(values)
+        for field in self.part.fields:
+            if field.resource is not None:
+                dependencies[field.name] = self.collection(field.resource)
+            elif field.contract is not None:
+                dependencies[field.name] = contract_client(app, field.contract, self._caller)
+            elif field.name in unused:
+                dependencies[field.name] = self._value(field, unused.pop(field.name))
+            elif field.required:
+                raise Misconfigured(
+                    f"{self.part.cls.__name__}.{field.name} has no value; set services.{self.part.name}.settings."
+                    f"{field.name} in hanse.toml, or give the field a default"
+                )
+        if unused:
+            known = ", ".join(field.name for field in self.part.fields) or "no fields"
+            raise Misconfigured(
+                f"services.{self.part.name}.settings has {sorted(unused)[0]!r}, but {self.part.cls.__name__} has {known}"
+            )
+        return self.part.cls(**dependencies)
+
+    def _value(self, field: Field, value: object) -> object:
+        try:
+            return codec_for(field.hint).convert(value, strict=False)
+        except Invalid as fault:
+            where = f"services.{self.part.name}.settings.{field.name}"
+            raise Misconfigured(f"{where} does not fit {self.part.cls.__name__}.{field.name}: {fault}") from None
+
+
+def contract_client(app: App, contract: type, caller: Caller) -> object:
+    """A typed client of a contract, or of a service that is its own.
+
+    Raises:
+        Misconfigured: No service of the app provides it.
+    """
+    part = app.providers.get(contract)
+    if part is None:
+        raise Misconfigured(f"no service of the app {app.name!r} provides {contract.__name__}")
+    if is_contract(contract):
+        return client_of(describe(contract), caller)
+    own, *others = descriptions_of(part.cls)
+    operations = {name: item for other in (*others, own) for name, item in other.operations.items()}
+    return client_of(msgspec.structs.replace(own, operations=operations), caller)
+
+
+def rows_client(kind: type[Resource], caller: Caller) -> Rows:
+    """A client of the rows of a resource, wherever they are."""
+    return cast("Rows", client_of(rows_contract(kind), caller))

@@ -1,0 +1,206 @@
+"""`Node`: one process hosting some of an app. Everything is wired here, by hand, in the order in which it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, Literal, Self, TypeVar, cast
+
+from hanse.contract.derive import Description
+from hanse.contract.model import Resource
+from hanse.kernel.context import FOREVER, Context, ambient
+from hanse.kernel.faults import Misconfigured
+from hanse.kernel.host import Host
+from hanse.kernel.message import NO_HEADERS, Headers
+from hanse.kernel.settings import ServiceSettings, Settings
+from hanse.kernel.tasks import Tasks
+from hanse.mesh.client import Caller, client_of
+from hanse.mesh.server import Server
+from hanse.node.app import App
+from hanse.node.hosted import Hosted, contract_client, rows_client
+from hanse.node.stores import open_store, store_url
+from hanse.service.collection import Collection
+from hanse.service.remote import RemoteCollection
+from hanse.service.rows import Rows
+from hanse.service.service import descriptions_of
+from hanse.transport.base import Transport
+from hanse.transport.memory import MemoryTransport
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
+State = Literal["new", "starting", "ready", "draining", "stopped"]
+
+_log = logging.getLogger("hanse.node")
+
+
+class Node:
+    """Hosts the services of an app in this process.
+
+    Example:
+        >>> from hanse.contract.declare import rpc
+        >>> from hanse.service.service import Service
+        >>> class Greeter(Service):
+        ...     @rpc
+        ...     async def hello(self, name: str) -> str:
+        ...         return f"Hello, {name}!"
+        >>> async def main() -> str:
+        ...     async with Node(App("hello", Greeter)) as node:
+        ...         return await node.client(Greeter).hello("Ada")
+        >>> asyncio.run(main())
+        'Hello, Ada!'
+    """
+
+    def __init__(
+        self,
+        app: App,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+        *,
+        host: Host | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        """Get ready to host; nothing runs before `start`.
+
+        Args:
+            app: The services.
+            settings: Stores, limits, and the services' configuration values.
+            host: Clocks and chance; the real machine's by default.
+            transport: What carries messages; by default one within this process.
+        """
+        self.app: App = app
+        self.settings: Settings = settings
+        self.host: Host = host or Host.system()
+        self.state: State = "new"
+        self.hosted: list[Hosted] = []
+        self._tasks = Tasks(_failed)
+        self._transport: Transport = transport or _transport(settings.node.transport)
+        self._server = Server(self.host, calls_max=settings.node.calls_max)
+        self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout)
+
+    @property
+    def descriptions(self) -> list[Description]:
+        """The contracts that this node serves."""
+        return [description for part in self.app.parts for description in descriptions_of(part.cls)]
+
+    async def start(self) -> None:
+        """Open stores, wire services, serve.
+
+        Raises:
+            Misdeclared: The app does not fit together.
+            Misconfigured: A setting is missing or cannot be used.
+            CouldNotStart: A store refuses, or cannot be reached.
+        """
+        self.state = "starting"
+        self.app.check()
+        _check_services(self.app, self.settings)
+        async with AsyncExitStack() as undo:
+            await self._transport.open()
+            undo.push_async_callback(self._transport.close)
+            for part in self.app.parts:
+                wanted = self.settings.services.get(part.name, ServiceSettings())
+                store = open_store(wanted.store or store_url(self.settings.node.store, part.name))
+                hosted = Hosted(self.app, part, store, self._caller, wanted.settings)
+                await store.open(hosted.schemas())
+                undo.push_async_callback(store.close)
+                self.hosted.append(hosted)
+            self._listen()
+            with self.context():
+                for hosted in self.hosted:
+                    await hosted.instance.started()
+            undo.pop_all()
+        self.state = "ready"
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Finish what is under way, at most `grace` seconds, and let go.
+
+        Args:
+            grace: Seconds; by default those of the settings.
+        """
+        if self.state in ("new", "stopped"):
+            return
+        self.state = "draining"
+        try:
+            async with asyncio.timeout(self.settings.node.grace if grace is None else grace):
+                await self._server.idle()
+        except TimeoutError:
+            _log.warning("%d operations were still running at the end of the grace", self._server.running)
+        with self.context():
+            for hosted in self.hosted:
+                await hosted.instance.stopping()
+        await self._tasks.cancel()
+        self._server.close()
+        await self._transport.close()
+        for hosted in self.hosted:
+            await hosted.store.close()
+        self.state = "stopped"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def client(self, contract: type[T]) -> T:
+        """A typed client of a contract, as a service of this node would have it.
+
+        Raises:
+            Misconfigured: No service of the app provides it.
+        """
+        return cast("T", contract_client(self.app, contract, self._caller))
+
+    def rows(self, kind: type[Resource]) -> Rows:
+        """The rows of a resource as JSON, by calls to its owner."""
+        return rows_client(kind, self._caller)
+
+    def collection(self, kind: type[R]) -> Collection[R]:
+        """The collection of a resource, by calls to its owner."""
+        return RemoteCollection(kind, self.rows(kind))
+
+    def caller(self, description: Description) -> Any:
+        """A client made from a description, for whoever has no class to type it with."""
+        return client_of(description, self._caller)
+
+    @contextmanager
+    def context(self, headers: Headers = NO_HEADERS, *, timeout: float = 0.0) -> Generator[Context]:
+        """The context of work that comes from outside this node.
+
+        Args:
+            headers: Who asks, and what trace it belongs to.
+            timeout: Seconds that it may take; 0 for no limit.
+        """
+        deadline = self.host.monotonic() + timeout if timeout else FOREVER
+        context = Context(self.host, headers, deadline=deadline)
+        token = ambient.set(context)
+        try:
+            yield context
+        finally:
+            ambient.reset(token)
+
+    def health(self) -> dict[str, str]:
+        """The state of each thing that this node needs, by name; "ok" where it is well."""
+        return {f"store:{hosted.part.name}": "ok" for hosted in self.hosted}
+
+    def _listen(self) -> None:
+        for hosted in self.hosted:
+            for name in hosted.serve(self._server):
+                self._transport.listen(name, self._server)
+
+
+def _transport(url: str) -> Transport:
+    if url != "memory:":
+        raise Misconfigured(f"no transport for {url!r}; this version has memory:")
+    return MemoryTransport()
+
+
+def _check_services(app: App, settings: Settings) -> None:
+    names = {part.name for part in app.parts}
+    for name, wanted in settings.services.items():
+        if name not in names and wanted.settings:
+            known = ", ".join(sorted(names))
+            raise Misconfigured(f"services.{name}.settings is set, but the app {app.name!r} has the services {known}")
+
+
+def _failed(error: BaseException) -> None:
+    _log.error("a background task failed", exc_info=error)
