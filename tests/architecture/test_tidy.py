@@ -66,7 +66,7 @@ def _lines(function: Function) -> int:
 def _parameters(function: Function) -> int:
     arguments = function.args
     names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-    return len([name for name in names if name not in {"self", "cls", "mcs"}])
+    return len([name for name in names if name not in {"self", "cls", "mcls"}])
 
 
 def test_no_function_is_longer_than_a_screen() -> None:
