@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -41,13 +41,16 @@ class Context:
         expired: Whether it was ended for its deadline.
     """
 
-    __slots__ = ("deadline", "expired", "headers", "host", "message_id", "operation", "store", "task", "work")
+    # Not slots: one is made per call, and what most calls never set is cheaper as a default of the class.
+    store: object | None = None
+    work: Work | None = None
+    task: asyncio.Task[Any] | None = None
+    expired: bool = False
 
     def __init__(
         self,
         host: Host,
         headers: Headers = NO_HEADERS,
-        *,
         deadline: float = FOREVER,
         message_id: str = "",
         operation: str = "",
@@ -57,10 +60,6 @@ class Context:
         self.deadline: float = deadline
         self.message_id: str = message_id
         self.operation: str = operation
-        self.store: object | None = None
-        self.work: Work | None = None
-        self.task: asyncio.Task[object] | None = None
-        self.expired: bool = False
 
     @property
     def identity(self) -> Identity:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 
 WINDOW_SECONDS = 10.0
-"""Failures older than this are forgotten."""
+"""How long calls are counted together, from the first failure on."""
 
 CALLS_MIN = 20
 """Calls in the window before it is judged: one failure of two is no evidence."""
@@ -56,25 +56,32 @@ class Breaker:
         """Whether a call may go; opens the door for one probe when the pause is over."""
         if self.state is State.CLOSED:
             return True
-        if self.state is State.OPEN and now - self._since >= PAUSE_SECONDS:
-            self._turn(State.PROBING, now)
-            return True
         # A probe that never came back (its task was cancelled) must not keep the door shut for ever.
-        if self.state is State.PROBING and now - self._since >= PAUSE_SECONDS:
-            self._turn(State.PROBING, now)
-            return True
-        return False
+        if now - self._since < PAUSE_SECONDS:
+            return False
+        self._turn(State.PROBING, now)
+        return True
 
     def record(self, *, failed: bool, now: float) -> None:
         """A call came back."""
         if self.state is State.PROBING:
             self._turn(State.OPEN if failed else State.CLOSED, now)
-            return
-        if now - self._since >= WINDOW_SECONDS and self.state is State.CLOSED:
+        elif not failed:
+            self._calls += 1
+        elif self.state is State.CLOSED:
+            self._fail(now)
+
+    def answered(self) -> None:
+        """A call came back well while the breaker was closed: the common case, without a look at the clock."""
+        self._calls += 1
+
+    def _fail(self, now: float) -> None:
+        if now - self._since >= WINDOW_SECONDS:
+            # The window begins with its first failure: what went well before says nothing about now.
             self._turn(State.CLOSED, now)
         self._calls += 1
-        self._failures += failed
-        if failed and self._calls >= CALLS_MIN and self._failures >= FAILURES_RATIO * self._calls:
+        self._failures += 1
+        if self._calls >= CALLS_MIN and self._failures >= FAILURES_RATIO * self._calls:
             self._turn(State.OPEN, now)
 
     def _turn(self, state: State, now: float) -> None:

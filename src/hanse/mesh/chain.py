@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from hanse.kernel.context import ambient, current
+from hanse.kernel.context import current
 from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.message import Kind, Message
 from hanse.kernel.telemetry import Side, Tracer, call_attributes
-from hanse.mesh.breaker import COUNTED, Breaker
+from hanse.mesh.breaker import COUNTED, Breaker, State
 from hanse.mesh.fault import fault_in
 from hanse.mesh.retry import Budget, next_delay
 
@@ -32,15 +32,18 @@ def breaking(breaker: Breaker, target: str) -> Middleware:
 
     def wrap(handler: Handler) -> Handler:
         async def call(message: Message) -> Message:
-            monotonic = ambient.get().host.monotonic
-            if not breaker.allows(monotonic()):
+            if breaker.state is not State.CLOSED and not breaker.allows(current().host.monotonic()):
                 raise Unavailable(f"{target} has been failing and is left alone for a moment")
             try:
                 reply = await handler(message)
             except Fault as fault:
-                breaker.record(failed=fault.code in COUNTED, now=monotonic())
+                breaker.record(failed=fault.code in COUNTED, now=current().host.monotonic())
                 raise
-            breaker.record(failed=reply.kind is Kind.FAULT and reply.headers.type in COUNTED, now=monotonic())
+            if reply.kind is not Kind.FAULT and breaker.state is State.CLOSED:
+                breaker.answered()
+            else:
+                failed = reply.kind is Kind.FAULT and reply.headers.type in COUNTED
+                breaker.record(failed=failed, now=current().host.monotonic())
             return reply
 
         return call
@@ -79,12 +82,10 @@ def retrying(budget: Budget) -> Middleware:
 
 
 def tracing(tracer: Tracer) -> Middleware:
-    """Open a span around each call, where somebody records."""
+    """Open a span around each call."""
 
     def wrap(handler: Handler) -> Handler:
         async def call(message: Message) -> Message:
-            if not tracer.active():
-                return await handler(message)
             attributes = call_attributes(message.address)
             with tracer.span(message.address, Side.CLIENT, message.headers, attributes) as span:
                 reply = await handler(message.with_headers(span.headers))

@@ -20,7 +20,7 @@ from hanse.kernel.context import FOREVER, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Invalid, Malformed
 from hanse.kernel.host import Host
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.kernel.telemetry import Tracer
 from hanse.mesh.breaker import Breaker
@@ -50,29 +50,32 @@ class Policy(msgspec.Struct, frozen=True):
 class Caller:
     """What the clients of one node share: the transport, the budget for retries, a breaker per target."""
 
-    def __init__(self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float) -> None:
+    def __init__(
+        self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float, tracer: Tracer | None = None
+    ) -> None:
         self.transport: Transport = transport
-        self.host: Host = host
-        self.tasks: Tasks = tasks
         self.timeout: float = timeout
-        self.tracer: Tracer = Tracer()
+        self._tasks = tasks
+        self._tracer = tracer
         self._budgets: dict[str, Budget] = {}
         self._breakers: dict[str, Breaker] = {}
         prefix = host.new_id()[:18]
-        self.next_id: Callable[[], str] = map(f"{prefix}-{{:x}}".format, itertools.count()).__next__
+        self.next_id: Callable[[], str] = map(f"{prefix}-%x".__mod__, itertools.count()).__next__
 
     def start(self, request: Awaitable[Message], name: str) -> None:
         """Let a request run by itself; what becomes of it goes to the log of the tasks' owner."""
-        _ = self.tasks.start(cast("Coroutine[object, object, Message]", request), name=name)
+        _ = self._tasks.start(cast("Coroutine[object, object, Message]", request), name=name)
 
     def chain(self, operation: Operation, policy: Policy) -> Handler:
         """The way of a call to the transport."""
         target = operation.contract
         breaker = self._breakers.setdefault(target, Breaker())
-        middlewares = [tracing(self.tracer), breaking(breaker, target)]
+        middlewares = [breaking(breaker, target)]
         again = operation.options.idempotent or bool(policy.idempotency_key)
         if again if policy.retry is None else policy.retry:
-            middlewares.insert(1, retrying(self._budgets.setdefault(target, Budget())))
+            middlewares.insert(0, retrying(self._budgets.setdefault(target, Budget())))
+        if self._tracer is not None:
+            middlewares.insert(0, tracing(self._tracer))
         return chain(self.transport.request, *middlewares)
 
 
@@ -134,43 +137,43 @@ async def send(operation: Callable[P, Awaitable[object]], /, *args: P.args, **kw
         started(*args, **kwargs)
 
 
-def _message(operation: Operation, caller: Caller, policy: Policy, body: bytes, kind: Kind) -> Message:
-    context = ambient.get()
-    headers = context.headers
-    if policy.idempotency_key:
-        headers = msgspec.structs.replace(headers, idempotency_key=policy.idempotency_key)
-    timeout = policy.timeout or operation.options.timeout or (0.0 if kind is Kind.STREAM else caller.timeout)
-    if context.deadline is not FOREVER and kind is not Kind.STREAM:
-        left = context.deadline - context.host.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(operation.address)
-        timeout = min(timeout, left)
-    return Message(kind, caller.next_id(), operation.address, timeout, headers, body)
-
-
 def _calling(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., Awaitable[object]]:
-    arguments, declared = operation.arguments, operation.options.faults
+    arguments, declared, address = operation.arguments, operation.options.faults, operation.address
     decode = codec_for(operation.result).decode
-    request = caller.chain(operation, policy)
+    request, next_id = caller.chain(operation, policy), caller.next_id
+    keyed = bool(policy.idempotency_key)
+    limit = policy.timeout or operation.options.timeout or caller.timeout
+
+    def message(kind: Kind, args: tuple[object, ...], kwargs: dict[str, object]) -> Message:
+        context = ambient.get()
+        timeout = limit
+        if context.deadline != FOREVER:
+            left = context.deadline - context.host.monotonic()
+            if left <= 0:
+                raise DeadlineExceeded(address)
+            timeout = left if left < limit else limit
+        headers = _headers(context.headers, policy) if keyed else context.headers
+        return Message(kind, next_id(), address, timeout, headers, encode(arguments(*args, **kwargs)))
 
     async def call(*args: object, **kwargs: object) -> object:
-        body = encode(arguments(*args, **kwargs))
-        reply = await request(_message(operation, caller, policy, body, Kind.CALL))
+        reply = await request(message(Kind.CALL, args, kwargs))
         if reply.kind is Kind.FAULT:
             raise fault_in(reply, declared)
         try:
             return decode(reply.body)
         except (Invalid, Malformed) as error:
-            raise BrokenContract(operation.address, error.detail) from None
+            raise BrokenContract(address, error.detail) from None
 
     def begin(*args: object, **kwargs: object) -> None:
-        body = encode(arguments(*args, **kwargs))
-        message = _message(operation, caller, policy, body, Kind.SEND)
-        caller.start(request(message), operation.address)
+        caller.start(request(message(Kind.SEND, args, kwargs)), address)
 
     call.__name__, call.__doc__ = operation.name, operation.doc
     call.send = begin  # type: ignore[attr-defined]
     return call
+
+
+def _headers(headers: Headers, policy: Policy) -> Headers:
+    return msgspec.structs.replace(headers, idempotency_key=policy.idempotency_key)
 
 
 def _streaming(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., AsyncIterator[object]]:
@@ -178,7 +181,8 @@ def _streaming(operation: Operation, caller: Caller, policy: Policy) -> Callable
     decode = codec_for(operation.result).decode
 
     async def items(body: bytes) -> AsyncIterator[object]:
-        message = _message(operation, caller, policy, body, Kind.STREAM)
+        headers = ambient.get().headers
+        message = Message(Kind.STREAM, caller.next_id(), operation.address, policy.timeout or 0.0, headers, body)
         replies = cast("AsyncGenerator[Message, None]", caller.transport.stream(message))
         async with aclosing(replies):
             async for reply in replies:

@@ -18,17 +18,22 @@ RECANCEL_SECONDS = 1.0
 class Deadlines:
     """The handlers that are running, and the one timer that ends those whose time is over."""
 
-    __slots__ = ("_host", "_next", "_timer", "running")
+    __slots__ = ("_host", "_loop", "_next", "_timer", "running")
 
     def __init__(self, host: Host) -> None:
         self.running: dict[Context, None] = {}
         self._host = host
         self._next = FOREVER
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, context: Context) -> None:
         """A handler begins, in the current task."""
-        context.task = asyncio.current_task()
+        # Asking for the running loop costs more than all the rest of this method (CPython 3.11 asks for the process id).
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        context.task = asyncio.current_task(loop)
         self.running[context] = None
         if context.deadline < self._next:
             self._wait_for(context.deadline)
@@ -41,7 +46,7 @@ class Deadlines:
         """No handler is left to be ended."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._next = None, FOREVER
+        self._timer, self._next, self._loop = None, FOREVER, None
 
     def _wait_for(self, deadline: float) -> None:
         if self._timer is not None:

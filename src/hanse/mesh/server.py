@@ -27,7 +27,7 @@ from hanse.kernel.faults import (
     UnknownOperation,
 )
 from hanse.kernel.host import Host
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.kernel.telemetry import Side, Tracer, call_attributes
 from hanse.mesh.deadline import Deadlines
 from hanse.mesh.fault import fault_message
@@ -61,14 +61,15 @@ class Endpoint(msgspec.Struct, frozen=True):
 class Server:
     """The operations that one node serves, and the limits they share."""
 
-    def __init__(self, host: Host, *, calls_max: int) -> None:
-        self.tracer: Tracer = Tracer()
+    def __init__(self, host: Host, *, calls_max: int, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
         self._host = host
         self._calls_max = calls_max
         self._endpoints: dict[str, Endpoint] = {}
         self._deadlines = Deadlines(host)
         self._streams = 0
         self._idle = asyncio.Event()
+        self._waiting = False
 
     def add(self, address: str, endpoint: Endpoint) -> None:
         """Serve an address."""
@@ -81,6 +82,7 @@ class Server:
 
     async def idle(self) -> None:
         """Wait until nothing is being handled; bound it with a timeout."""
+        self._waiting = True
         while self._deadlines.running:
             self._idle.clear()
             await self._idle.wait()
@@ -89,21 +91,21 @@ class Server:
         """Stop the timer of deadlines."""
         self._deadlines.close()
 
-    async def serve(self, message: Message, /) -> Message:
+    def serve(self, message: Message, /) -> Awaitable[Message]:
         """See `Receiver.serve`."""
         try:
-            endpoint = self._admit(message, self.running, self._calls_max)
+            endpoint = self._admit(message, len(self._deadlines.running), self._calls_max)
             if endpoint.run is None:
                 raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
         except Fault as fault:
-            return fault_message(fault, message.id)
-        if self.tracer.active():
-            return await self._traced(endpoint.run, message)
-        return await self._handle(endpoint.run, message)
+            return _answer(fault_message(fault, message.id))
+        if self._tracer is not None:
+            return self._traced(self._tracer, endpoint.run, message)
+        return self._handle(endpoint.run, message)
 
-    async def _traced(self, run: Run, message: Message) -> Message:
+    async def _traced(self, tracer: Tracer, run: Run, message: Message) -> Message:
         attributes = call_attributes(message.address)
-        with self.tracer.span(message.address, Side.SERVER, message.headers, attributes) as span:
+        with tracer.span(message.address, Side.SERVER, message.headers, attributes) as span:
             return await self._handle(run, message.with_headers(span.headers))
 
     async def _handle(self, run: Run, message: Message) -> Message:
@@ -111,7 +113,7 @@ class Server:
         token = ambient.set(context)
         self._deadlines.add(context)
         try:
-            reply = Message(Kind.REPLY, message.id, "", body=await run(context, message))
+            reply = Message(Kind.REPLY, message.id, "", 0.0, NO_HEADERS, await run(context, message))
         except Fault as fault:
             reply = fault_message(fault, message.id)
         except asyncio.CancelledError:
@@ -123,7 +125,7 @@ class Server:
         finally:
             self._deadlines.discard(context)
             ambient.reset(token)
-            if not self._deadlines.running:
+            if self._waiting and not self._deadlines.running:
                 self._idle.set()
         # Also what a handler answers after it swallowed its cancellation comes too late.
         return self._expired(context, message) if context.expired else reply
@@ -170,7 +172,7 @@ class Server:
         if headers.idempotency_key:
             # The key is this operation's; what it calls in turn has keys of its own.
             headers = msgspec.structs.replace(headers, idempotency_key="")
-        return Context(self._host, headers, deadline=deadline, message_id=message.id, operation=message.address)
+        return Context(self._host, headers, deadline, message.id, message.address)
 
     def _expired(self, context: Context, message: Message) -> Message:
         task = cast("asyncio.Task[Any]", context.task)
@@ -197,3 +199,7 @@ async def _step(items: AsyncGenerator[bytes, None], context: Context) -> bytes |
         return await anext(items, None)
     finally:
         ambient.reset(token)
+
+
+async def _answer(message: Message) -> Message:
+    return message

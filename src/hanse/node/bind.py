@@ -44,7 +44,10 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
         context.store = store
         if message.headers.idempotency_key:
             return await _once(f"key/{operation.address}", execute, store, context, message)
-        return await execute(context, message)
+        result = await call(decode(message.body))
+        if context.work is not None:
+            await context.work.commit()
+        return encode(result)
 
     return run
 

@@ -10,12 +10,14 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 from hanse.contract.derive import Description
 from hanse.contract.model import Resource
+from hanse.kernel import telemetry
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
+from hanse.kernel.telemetry import Tracer
 from hanse.mesh.client import Caller, client_of
 from hanse.mesh.server import Server
 from hanse.node.app import App
@@ -75,8 +77,11 @@ class Node:
         self.hosted: list[Hosted] = []
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
-        self._server = Server(self.host, calls_max=settings.node.calls_max)
-        self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout)
+        tracer = Tracer() if telemetry.active() else None
+        self._server = Server(self.host, calls_max=settings.node.calls_max, tracer=tracer)
+        self._caller = Caller(
+            self._transport, self.host, self._tasks, timeout=settings.node.timeout, tracer=tracer
+        )
 
     @property
     def descriptions(self) -> list[Description]:
@@ -171,7 +176,7 @@ class Node:
             timeout: Seconds that it may take; 0 for no limit.
         """
         deadline = self.host.monotonic() + timeout if timeout else FOREVER
-        context = Context(self.host, headers, deadline=deadline)
+        context = Context(self.host, headers, deadline)
         token = ambient.set(context)
         try:
             yield context

@@ -12,7 +12,7 @@ keep events themselves (`Features.durable`) add publish and subscribe to the por
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Protocol
 
 import msgspec
@@ -35,7 +35,7 @@ class Features(msgspec.Struct, frozen=True):
 class Receiver(Protocol):
     """Whoever serves messages: the mesh's server. It never raises but for cancellation."""
 
-    async def serve(self, message: Message, /) -> Message:
+    def serve(self, message: Message, /) -> Awaitable[Message]:
         """Handle one message; its reply, fault or acknowledgement."""
         ...
 
@@ -68,7 +68,7 @@ class Transport(Protocol):
         """Serve it no more; what is under way goes on."""
         ...
 
-    async def request(self, message: Message, /) -> Message:
+    def request(self, message: Message, /) -> Awaitable[Message]:
         """Send a call, an event or a note to its address, and wait for the one answer."""
         ...
 

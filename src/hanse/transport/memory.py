@@ -7,7 +7,7 @@ values. A request runs its handler in the task of the caller, so it costs no tas
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import cast
 
@@ -49,9 +49,9 @@ class MemoryTransport:
         """See `Transport.leave`."""
         self._receivers.pop(service, None)
 
-    async def request(self, message: Message, /) -> Message:
+    def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
-        return await self._receiver(message).serve(message)
+        return self._receiver(message).serve(message)
 
     async def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
