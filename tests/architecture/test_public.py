@@ -36,7 +36,8 @@ def modules() -> list[str]:
 @pytest.mark.parametrize("name", hanse.__all__)
 def test_every_public_name_is_documented(name: str) -> None:
     value: object = getattr(hanse, name)
-    assert not (inspect.isclass(value) or callable(value)) or inspect.getdoc(value)
+    # An alias such as Change has no place for one.
+    assert inspect.getdoc(value) or not (inspect.isclass(value) or inspect.isroutine(value))
 
 
 def test_public_names_are_listed_once_and_in_order() -> None:
