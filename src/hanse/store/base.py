@@ -24,6 +24,12 @@ from hanse.kernel.faults import Conflict
 from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.store.query import Query
 
+CHANGES_MAX = 1_000
+"""Entries in one piece of the log at most, whatever the reader asks for."""
+
+WINDOW_MAX = 10_000
+"""Positions that one piece of the log spans at most, where most entries are of other names."""
+
 
 class AlreadyHandled(Conflict, detail="{key!r} was handled by {scope} already"):
     """The mark of a batch is there already: its message was handled, and this second delivery has no effect."""
@@ -273,16 +279,22 @@ class Store(Protocol):
         ...
 
     async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
-        """Entries after a position, at most `limit`, of the given names or of all."""
+        """Entries after a position, at most `limit` and `CHANGES_MAX`, of the given names or of all.
+
+        It spans at most `WINDOW_MAX` positions, so it may give nothing and yet reach on: go on from `upto`.
+        """
         ...
 
     def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
-        """Have `wake` called on the event loop after each commit, also one by another process; returns the stop."""
+        """Have `wake` called on the event loop soon after each commit that wrote an entry, also one by another process.
+
+        One wake may stand for several commits. Returns what stops it.
+        """
         ...
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget entries and marks from before a wall-clock second, but no entry after position `keep_after`.
 
-        Returns how many entries went. Rows are never touched.
+        Entries go from the oldest on, up to the first that stays. Returns how many went. Rows are never touched.
         """
         ...

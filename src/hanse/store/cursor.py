@@ -66,4 +66,6 @@ def decode_cursor(cursor: str, query: Query, schema: CollectionSchema) -> After:
 
 def _hash(query: Query, schema: CollectionSchema) -> bytes:
     types = [field.type if (field := schema.fields.get(one.path[0])) else "" for one in query.order if one.path]
-    return blake2b(_encode((schema.name, query.where, query.order, types)), digest_size=_HASH_BYTES).digest()
+    # Not packed: MessagePack has no integers beyond 64 bits, which JSON has.
+    text = repr((schema.name, query.where, query.order, types))
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=_HASH_BYTES).digest()

@@ -28,7 +28,6 @@ from hanse.store.query import (
     Order,
     Path,
     Query,
-    Scalar,
     Text,
     Where,
 )
@@ -95,7 +94,8 @@ def _leaf(where: Compare | OneOf | Text | Holds, schema: CollectionSchema) -> Te
         case Text(op, _, needle, fold):
             return lambda value: text_test(op, field(value), needle, fold=fold)
         case Holds(_, item):
-            return lambda value: holds(field(value), item)
+            wanted = plain_key(item)
+            return lambda value: holds_key(field(value), wanted)
         case _:
             assert_never(where)
 
@@ -145,12 +145,9 @@ def text_test(op: str, value: object, needle: str, *, fold: bool) -> bool:
     return value.startswith(needle) if op == "starts" else value.endswith(needle)
 
 
-def holds(value: object, item: Scalar) -> bool:
-    """Whether a list holds an item; anything but a list does not."""
-    if not isinstance(value, list):
-        return False
-    wanted = plain_key(item)
-    return any(same(plain_key(one), wanted) for one in cast("list[object]", value))
+def holds_key(value: object, wanted: Key) -> bool:
+    """Whether a list holds an item of this key; anything but a list does not."""
+    return isinstance(value, list) and any(same(plain_key(one), wanted) for one in cast("list[object]", value))
 
 
 def type_of(path: Path, schema: CollectionSchema) -> str:
@@ -177,14 +174,23 @@ def _inside(value: object, path: Path) -> object:
     return value
 
 
-def reader(path: Path, schema: CollectionSchema) -> Callable[[Value], object]:
-    """A function that gives what stands at a path of a row's value, or the field's default.
+def check_path(path: Path) -> None:
+    """Refuse a path that not every database can write.
 
     Raises:
         Malformed: The path is empty, or a name in it holds a quote, a backslash or a control character.
     """
     if not path or any(_UNQUOTABLE.intersection(name) for name in path):
         raise Malformed(f"expected a path of names without quotes, backslashes or control characters, got {path!r}")
+
+
+def reader(path: Path, schema: CollectionSchema) -> Callable[[Value], object]:
+    """A function that gives what stands at a path of a row's value, or the field's default.
+
+    Raises:
+        Malformed: As `check_path`.
+    """
+    check_path(path)
     name, rest, default = path[0], path[1:], default_of(path, schema)
     if not rest:
         return lambda value: value.get(name, default)

@@ -15,18 +15,23 @@ import msgspec
 from hanse.kernel.context import current
 from hanse.kernel.faults import NotFound, Unavailable
 from hanse.kernel.host import Host
-from hanse.store.base import Batch, Changes, CollectionSchema, Entry, Features, Found, Mark, Row
+from hanse.store.base import (
+    CHANGES_MAX,
+    WINDOW_MAX,
+    Batch,
+    Changes,
+    CollectionSchema,
+    Entry,
+    Features,
+    Found,
+    Mark,
+    Row,
+)
 from hanse.store.evaluate import Value, page, predicate
 from hanse.store.listeners import Listeners
 from hanse.store.plan import plan
 from hanse.store.query import Query
 from hanse.store.schema import require_sound
-
-CHANGES_MAX = 1_000
-"""Entries in one piece of the log at most, whatever the reader asks for."""
-
-WINDOW_MAX = 10_000
-"""Positions that one piece of the log spans at most, where most entries are of other names."""
 
 
 class _Table:
@@ -143,7 +148,8 @@ class MemoryStore:
         self._log.extend(planned.entries)
         self._marks.update((address, (mark, batch.at)) for address, mark in planned.marks.items())
         self._positions.update((position.name, position.seq) for position in batch.positions)
-        self._listeners.wake(asyncio.get_running_loop())
+        if planned.entries:
+            self._listeners.wake(asyncio.get_running_loop())
         return planned.positions
 
     def row(self, collection: str, id: str, /) -> Row | None:

@@ -5,8 +5,8 @@ it is never evaluated as code), and each store runs it in its own way; `hanse.st
 every adapter has to agree with.
 
 Semantics, two-valued throughout: a missing path is null; `eq` and `ne` compare as values, null with null too; an
-ordering comparison with null or with another type is false; a text test of anything but a string is false. Nulls order
-first. Ties are ordered by id, so that every order is total.
+ordering comparison with null or with another type is false; a text test of anything but a string is false. Null orders
+as the least value. Ties are ordered by id, so that every order is total.
 """
 
 from __future__ import annotations

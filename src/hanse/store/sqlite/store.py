@@ -1,0 +1,329 @@
+"""A service's rows in one SQLite file.
+
+What survives what: a commit that returned survives kill -9 of the process, always. A power cut or a crash of the
+operating system never corrupts the file, but may cost the commits of the last moments; with `synchronous="full"`
+(`?synchronous=full` on the URL) each commit waits for the disk, and that costs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, Self, cast, final
+
+import msgspec
+
+from hanse.kernel.context import current
+from hanse.kernel.faults import Misconfigured, NotFound, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Headers
+from hanse.store.base import (
+    CHANGES_MAX,
+    WINDOW_MAX,
+    Batch,
+    Changes,
+    CollectionSchema,
+    Entry,
+    Features,
+    Found,
+    Mark,
+    Op,
+    Row,
+)
+from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.evaluate import check_query
+from hanse.store.keys import Key
+from hanse.store.listeners import Listeners
+from hanse.store.query import Query
+from hanse.store.sqlite.lane import InlineLane, Lane, Stopped, ThreadLane
+from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
+from hanse.store.sqlite.tables import cannot_open, connect, prepare
+from hanse.store.sqlite.url import parse_url
+from hanse.store.sqlite.writer import HEAD, TRIM_MAX, Writer, unavailable
+
+POLL_SECONDS = 0.2
+"""How often a store that somebody listens to looks for commits of other processes."""
+
+STOP_CHECK_STEPS = 20_000
+"""Steps of SQLite's machine after which a long read looks whether anybody still waits for it."""
+
+_MEMORY = ":memory:"
+_OPS = {op.value: op for op in Op}
+_headers = msgspec.msgpack.Decoder(Headers).decode
+_ENTRY = "seq, at, op, name, id, message_id, before, after, before_rev, headers"
+
+
+@final
+class SqliteStore:
+    """Rows and their log in one file, which several processes may share.
+
+    Example:
+        >>> async def main() -> Row | None:
+        ...     store = SqliteStore(":memory:")
+        ...     await store.open([CollectionSchema("orders", {})])
+        ...     await store.commit(Batch(at=0.0, writes=(Put("orders", "1", b'{"sku":"tea"}', "m1"),)))
+        ...     return await store.load("orders", "1")
+        >>> from hanse.store.base import Put
+        >>> asyncio.run(main())
+        Row(id='1', rev=1, value=b'{"sku":"tea"}')
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        synchronous: Literal["normal", "full"] = "normal",
+        lane: Lane | None = None,
+        host: Host | None = None,
+    ) -> None:
+        """Name the file; `open` opens it.
+
+        Args:
+            path: The file, made where it is missing; `:memory:` for one that lives with this object.
+            synchronous: `full` makes each commit survive a power cut, at the price of a disk flush.
+            lane: Where work runs; by default, in threads of its own (`:memory:` needs none).
+            host: Gives a new log its id; by default, the host of the context that opens the store.
+
+        Raises:
+            Misconfigured: The path is empty, or `:memory:` is to be shared among threads.
+        """
+        self._path = str(path)
+        self._memory = self._path == _MEMORY
+        self._lane: Lane = lane or (InlineLane() if self._memory else ThreadLane())
+        if not self._path or (self._memory and self._lane.threaded):
+            raise Misconfigured(f"expected the path of a file for threads to share, got {self._path!r}")
+        self._synchronous = synchronous
+        self._host = host
+        self._log_id = ""
+        self._schemas: dict[str, CollectionSchema] = {}
+        self._load_sql: dict[str, str] = {}
+        self._connections: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
+        self._reader: sqlite3.Connection | None = None
+        self._writer: Writer | None = None
+        self._listeners = Listeners()
+        self._timer: asyncio.TimerHandle | None = None
+        self._version = 0
+        self._started = False
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of a URL: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, `?synchronous=full`.
+
+        Raises:
+            Misconfigured: The URL is not of that form, or has an unknown option.
+
+        Example:
+            >>> SqliteStore.from_url("sqlite:///orders.db?synchronous=full").features
+            Features(durable=True, shared=True)
+        """
+        parsed = parse_url(url)
+        return cls(parsed.path, synchronous=parsed.synchronous)
+
+    @property
+    def features(self) -> Features:
+        """Durable unless in memory; shared where it may watch for the commits of others."""
+        return Features(durable=not self._memory, shared=self._lane.threaded)
+
+    @property
+    def log_id(self) -> str:
+        """Minted with the file, and kept in it."""
+        return self._log_id
+
+    async def open(self, collections: Sequence[CollectionSchema]) -> None:
+        """Open the file, making it where it is missing.
+
+        Raises:
+            CouldNotStart: It is not ours, of a newer format, or holds rows that cannot be read as these collections.
+        """
+        self._lane.start(self._apply, self._committed)
+        self._started = True
+        new_id = (self._host or current().host).new_id()
+        try:
+            await self._lane.call(lambda: self._open(collections, new_id))
+        except BaseException:
+            await self.close()
+            raise
+
+    def _open(self, collections: Sequence[CollectionSchema], new_id: str) -> None:
+        connection = self._connect()
+        opened = prepare(connection, self._path, collections, new_id)
+        self._log_id = opened.log_id
+        self._schemas = {one.name: opened.schemas[one.name] for one in collections}
+        self._load_sql = {
+            name: f"SELECT rev, CAST(value AS BLOB) FROM {table_name(name)} WHERE id = ?" for name in self._schemas
+        }
+        self._writer = Writer(connection, self._schemas)
+        self._reader = self._connect() if self._lane.threaded else connection
+        self._version = self._data_version()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = connect(self._path, synchronous=self._synchronous)
+        except sqlite3.Error as error:
+            raise cannot_open(self._path, error) from error
+        self._connections.append(connection)
+        return connection
+
+    async def close(self) -> None:
+        """Finish commits in flight and let go."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._reader = None
+        if self._started:
+            self._started = False
+            await self._lane.stop()
+        self._writer = None
+        self._idle.clear()
+        while self._connections:
+            self._connections.pop().close()
+
+    def _apply(self, batches: Sequence[Batch]) -> Sequence[tuple[int, ...] | Exception]:
+        return cast("Writer", self._writer).apply(batches)
+
+    async def load(self, collection: str, id: str, /) -> Row | None:
+        """One row, or None."""
+        statement = self._load_sql.get(collection)
+        if statement is None:
+            raise NotFound("collection", collection)
+        found = cast("list[tuple[int, bytes]]", self._read(statement, (id,)))
+        return Row(id, *found[0]) if found else None
+
+    async def find(self, collection: str, query: Query, /) -> Found:
+        """A page of matching rows, read beside the loop unless it is a plain list by id."""
+        schema = self._schema(collection)
+        check_query(query)
+        start = decode_cursor(query.cursor, query, schema) if query.cursor is not None else None
+        statement = find_sql(query, schema, start)
+        simple = query.where is None and not query.order
+        rows = self._read(statement.text, statement.values) if simple else await self._scan(statement)
+        kept = rows[: query.limit]
+        page = tuple(Row(*cast("tuple[str, int, bytes]", row[:3])) for row in kept)
+        if len(kept) == len(rows):
+            return Found(page, None)
+        return Found(page, encode_cursor(cast("tuple[Key, ...]", kept[-1][3:]), page[-1].id, query, schema))
+
+    async def count(self, collection: str, query: Query, /) -> int:
+        """How many rows match."""
+        ((found,),) = await self._scan(count_sql(query.where, self._schema(collection)))
+        return cast("int", found)
+
+    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
+        """Write it all, or nothing, in one transaction with whatever else is waiting."""
+        if self._reader is None:
+            raise _closed()
+        return await self._lane.write(batch)
+
+    async def marked(self, scope: str, key: str, /) -> Mark | None:
+        """The mark, if it was made."""
+        found = self._read("SELECT digest, result FROM marks WHERE scope = ? AND key = ?", (scope, key))
+        return Mark(scope, key, *cast("tuple[bytes, bytes]", found[0])) if found else None
+
+    async def position(self, name: str, /) -> int:
+        """How far the named reader has come."""
+        found = self._read("SELECT seq FROM positions WHERE name = ?", (name,))
+        return cast("int", found[0][0]) if found else 0
+
+    async def head(self) -> int:
+        """Position of the newest entry."""
+        return self._head()
+
+    def _head(self) -> int:
+        return cast("int", self._read(HEAD)[0][0])
+
+    async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
+        """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
+        ((head, trimmed),) = cast(
+            "list[tuple[int, int]]", self._read(f"SELECT ({HEAD}), (SELECT value FROM meta WHERE name = 'trimmed')")
+        )
+        limit = min(limit, CHANGES_MAX)
+        start = max(after, trimmed)
+        end = max(min(start + WINDOW_MAX, head), after)
+        chosen = "" if names is None else f" AND name IN ({', '.join('?' * len(names))})"
+        statement = f"SELECT {_ENTRY} FROM log WHERE seq > ? AND seq <= ?{chosen} ORDER BY seq LIMIT ?"
+        rows = self._read(statement, (start, end, *(names or ()), limit)) if start < end else []
+        entries = tuple(_entry(cast("_Line", row)) for row in rows)
+        upto = entries[-1].seq if len(entries) == limit else end
+        return Changes(entries, upto, trimmed=after < trimmed)
+
+    def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
+        """Have `wake` called after commits; those of other processes are noticed within `POLL_SECONDS`."""
+        stop = self._listeners.add(wake)
+        if self._lane.threaded and self._timer is None and self._reader is not None:
+            self._version = self._data_version()
+            self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
+        return stop
+
+    def _poll(self) -> None:
+        self._timer = None
+        if self._reader is None or not self._listeners:
+            return
+        if (version := self._data_version()) != self._version:
+            self._version = version
+            self._committed()
+        self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
+
+    def _committed(self) -> None:
+        self._listeners.wake(asyncio.get_running_loop())
+
+    async def trim(self, before: float, /, *, keep_after: int) -> int:
+        """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
+        writer, total = self._writer, 0
+        if writer is None:
+            raise _closed()
+        entries = marks = TRIM_MAX
+        while TRIM_MAX in (entries, marks):
+            entries, marks = await self._lane.call(lambda: writer.trim(before, keep_after))
+            total += entries
+        return total
+
+    def _schema(self, collection: str) -> CollectionSchema:
+        schema = self._schemas.get(collection)
+        if schema is None:
+            raise NotFound("collection", collection)
+        return schema
+
+    def _data_version(self) -> int:
+        return cast("int", self._read("PRAGMA data_version")[0][0])
+
+    def _read(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        if self._reader is None:
+            raise _closed()
+        return _fetch(self._reader, statement, values)
+
+    async def _scan(self, statement: Statement) -> list[tuple[object, ...]]:
+        if self._reader is None:
+            raise _closed()
+        return await self._lane.scan(lambda stopped: self._fetch_beside(statement, stopped))
+
+    def _fetch_beside(self, statement: Statement, stopped: Stopped) -> list[tuple[object, ...]]:
+        if not self._lane.threaded:
+            return _fetch(cast("sqlite3.Connection", self._reader), statement.text, statement.values)
+        connection = self._idle.pop() if self._idle else self._connect()
+        connection.set_progress_handler(stopped, STOP_CHECK_STEPS)
+        try:
+            return _fetch(connection, statement.text, statement.values)
+        finally:
+            self._idle.append(connection)
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the store is closed: open it first")
+
+
+def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> list[tuple[object, ...]]:
+    try:
+        return connection.execute(statement, values).fetchall()
+    except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+        raise unavailable(error) from error
+
+
+_Line = tuple[int, float, str, str, str, str, bytes | None, bytes | None, int, bytes]
+
+
+def _entry(line: _Line) -> Entry:
+    seq, at, op, name, id, message_id, before, after, before_rev, headers = line
+    return Entry(seq, at, _OPS[op], name, id, message_id, before, after, before_rev, _headers(headers))

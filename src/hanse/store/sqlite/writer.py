@@ -1,0 +1,197 @@
+"""The writer: a group of batches in one transaction, each of them refused or accepted on its own.
+
+Every batch is planned on what is stored plus what the batches before it in the group come to; only then is anything
+written. So a batch that is refused spoils nothing, and a group costs one transaction and a few statements.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from hanse.kernel.faults import Fault, NotFound, Unavailable
+from hanse.kernel.message import Headers
+from hanse.store.base import Batch, Entry, Row
+from hanse.store.plan import Address, Plan, plan
+from hanse.store.sqlite.lane import Outcome
+from hanse.store.sqlite.query import table_name
+
+TRIM_MAX = 10_000
+"""Entries, and marks, forgotten in one transaction at most, so that commits get their turn."""
+
+HEAD = "SELECT coalesce((SELECT max(seq) FROM log), (SELECT value FROM meta WHERE name = 'trimmed'))"
+
+_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
+_POSITION = "INSERT INTO positions VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"
+
+_headers = msgspec.msgpack.Encoder().encode
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """What to tell whoever waits, when SQLite failed unexpectedly."""
+    return Unavailable(f"the store failed and did nothing: {error}; see to its disk, then try again")
+
+
+class _Group:
+    """What is stored, as the next batch of a group sees it."""
+
+    def __init__(self, connection: sqlite3.Connection, tables: dict[str, str]) -> None:
+        self.rows: dict[Address, Row | None] = {}
+        self._marks: set[Address] = set()
+        self._connection = connection
+        self._tables = tables
+
+    def row(self, collection: str, id: str, /) -> Row | None:
+        if (collection, id) in self.rows:
+            return self.rows[collection, id]
+        table = self._tables.get(collection)
+        if table is None:
+            raise NotFound("collection", collection)
+        statement = f"SELECT rev, CAST(value AS BLOB) FROM {table} WHERE id = ?"
+        found: list[tuple[int, bytes]] = self._connection.execute(statement, (id,)).fetchall()
+        return Row(id, *found[0]) if found else None
+
+    def has_mark(self, scope: str, key: str, /) -> bool:
+        if (scope, key) in self._marks:
+            return True
+        statement = "SELECT 1 FROM marks WHERE scope = ? AND key = ?"
+        return bool(self._connection.execute(statement, (scope, key)).fetchall())
+
+    def accept(self, planned: Plan) -> None:
+        self.rows.update(planned.rows)
+        self._marks.update(planned.marks)
+
+
+class Writer:
+    """Writes to one file, through one connection."""
+
+    def __init__(self, connection: sqlite3.Connection, collections: Iterable[str]) -> None:
+        self._connection = connection
+        self._tables = {name: table_name(name) for name in collections}
+
+    def apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        """Write batches in one transaction; for each the positions of its writes, or why it was refused."""
+        try:
+            return self._transaction(batches)
+        except sqlite3.OperationalError as error:
+            return [unavailable(error) for _ in batches]
+        except Exception as error:  # noqa: BLE001 - each waiter is told, and the writer goes on
+            if len(batches) == 1:
+                return [error if isinstance(error, Fault) else unavailable(error)]
+            # One of them holds what cannot be stored. It must not take its neighbours along.
+            return [outcome for batch in batches for outcome in self.apply((batch,))]
+
+    def _transaction(self, batches: Sequence[Batch]) -> list[Outcome]:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = self._write(batches)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
+        (head,) = self._connection.execute(HEAD).fetchone()
+        group = _Group(self._connection, self._tables)
+        outcomes: list[Outcome] = []
+        accepted: list[tuple[Batch, Plan]] = []
+        for batch in batches:
+            try:
+                planned = plan(batch, head, group)
+            except Fault as refused:
+                outcomes.append(refused)
+                continue
+            group.accept(planned)
+            accepted.append((batch, planned))
+            outcomes.append(planned.positions)
+            head += len(planned.entries)
+        self._write_rows(group.rows)
+        self._write_plans(accepted)
+        return outcomes
+
+    def _write_rows(self, rows: dict[Address, Row | None]) -> None:
+        puts: dict[str, list[tuple[str, int, bytes]]] = {}
+        deletes: dict[str, list[tuple[str]]] = {}
+        for (collection, id), row in rows.items():
+            table = self._tables[collection]
+            if row is None:
+                deletes.setdefault(table, []).append((id,))
+            else:
+                puts.setdefault(table, []).append((id, row.rev, row.value))
+        for table, gone in deletes.items():
+            self._connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
+        for table, written in puts.items():
+            self._connection.executemany(
+                f"INSERT INTO {table} VALUES (?, ?, CAST(? AS TEXT)) "
+                "ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, value = excluded.value",
+                written,
+            )
+
+    def _write_plans(self, accepted: Sequence[tuple[Batch, Plan]]) -> None:
+        entries = [line for batch, planned in accepted for line in _lines(planned.entries, batch.headers)]
+        marks = [
+            (mark.scope, mark.key, batch.at, mark.digest, mark.result)
+            for batch, planned in accepted
+            for mark in planned.marks.values()
+        ]
+        positions = [(one.name, one.seq) for batch, _ in accepted for one in batch.positions]
+        for statement, values in ((_LOG, entries), (_MARK, marks), (_POSITION, positions)):
+            if values:
+                self._connection.executemany(statement, values)
+
+    def trim(self, before: float, keep_after: int) -> tuple[int, int]:
+        """Forget the oldest entries and marks, `TRIM_MAX` of each at most; how many of each went.
+
+        Raises:
+            Unavailable: SQLite failed.
+        """
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                gone = self._trim(before, keep_after)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+        return gone
+
+    def _trim(self, before: float, keep_after: int) -> tuple[int, int]:
+        connection = self._connection
+        oldest = f"SELECT seq, at FROM log ORDER BY seq LIMIT {TRIM_MAX}"
+        first_kept = f"SELECT min(seq) FROM ({oldest}) WHERE at >= ? OR seq > ?"
+        (end,) = connection.execute(
+            f"SELECT coalesce(({first_kept}), (SELECT max(seq) + 1 FROM ({oldest})), 0)", (before, keep_after)
+        ).fetchone()
+        entries = connection.execute("DELETE FROM log WHERE seq < ?", (end,)).rowcount
+        connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'trimmed'", (end - 1,))
+        old = f"SELECT rowid FROM marks WHERE at < ? LIMIT {TRIM_MAX}"
+        marks = connection.execute(f"DELETE FROM marks WHERE rowid IN ({old})", (before,)).rowcount
+        return entries, marks
+
+
+def _lines(entries: Sequence[Entry], headers: Headers) -> Iterable[tuple[object, ...]]:
+    if entries:
+        packed = _headers(headers)
+        for one in entries:
+            yield (
+                one.seq,
+                one.at,
+                one.op.value,
+                one.name,
+                one.id,
+                one.message_id,
+                one.before_rev,
+                packed,
+                one.before,
+                one.after,
+            )
