@@ -29,7 +29,7 @@ lint: $(VENV)/.dev ## Check style, layers and dependencies
 types: $(VENV)/.dev ## Check types with mypy and pyright, and that all public ones are complete
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes hanse --ignoreexternal
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/basedpyright --verifytypes hanse --ignoreexternal
 
 suite: $(VENV)/.dev ## Run all tests without measuring coverage
 	$(BIN)/pytest -n 2 --dist loadgroup
