@@ -10,6 +10,7 @@ import msgspec
 from hanse.contract.declare import is_contract
 from hanse.contract.derive import describe
 from hanse.contract.model import Resource
+from hanse.delivery.deadletter import DeadLetter
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Invalid, Misconfigured
 from hanse.mesh.client import Caller, client_of
@@ -48,7 +49,7 @@ class Hosted:
 
     def schemas(self) -> list[CollectionSchema]:
         """What the store has to keep."""
-        return [schema_of(kind) for kind in self.owned]
+        return [*map(schema_of, self.owned), schema_of(DeadLetter)]
 
     def serve(self, server: Server) -> list[str]:
         """Bind every operation; the names under which the transport has to listen."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 from hanse.contract.derive import Description
 from hanse.contract.model import Resource
+from hanse.delivery.relay import Relay
 from hanse.kernel import telemetry
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.faults import Misconfigured
@@ -21,12 +22,14 @@ from hanse.kernel.telemetry import Tracer
 from hanse.mesh.client import Caller, client_of
 from hanse.mesh.server import Server
 from hanse.node.app import App
+from hanse.node.events import Subscription
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
 from hanse.service.collection import Collection
 from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
-from hanse.service.service import descriptions_of
+from hanse.service.reaction import On
+from hanse.service.service import descriptions_of, reactions_of
 from hanse.transport.base import Transport
 from hanse.transport.memory import MemoryTransport
 
@@ -75,13 +78,12 @@ class Node:
         self.host: Host = host or Host.system()
         self.state: State = "new"
         self.hosted: list[Hosted] = []
+        self._relays: list[Relay] = []
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
         tracer = Tracer() if telemetry.active() else None
         self._server = Server(self.host, calls_max=settings.node.calls_max, tracer=tracer)
-        self._caller = Caller(
-            self._transport, self.host, self._tasks, timeout=settings.node.timeout, tracer=tracer
-        )
+        self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout, tracer=tracer)
 
     @property
     def descriptions(self) -> list[Description]:
@@ -109,10 +111,11 @@ class Node:
                 await store.open(hosted.schemas())
                 undo.push_async_callback(store.close)
                 self.hosted.append(hosted)
-            self._listen()
+            await self._listen()
             with self.context():
                 for hosted in self.hosted:
                     await hosted.instance.started()
+                self._react()
             undo.pop_all()
         self.state = "ready"
 
@@ -125,6 +128,8 @@ class Node:
         if self.state in ("new", "stopped"):
             return
         self.state = "draining"
+        for relay in self._relays:
+            await relay.stop(self.settings.node.grace if grace is None else grace)
         try:
             async with asyncio.timeout(self.settings.node.grace if grace is None else grace):
                 await self._server.idle()
@@ -187,10 +192,38 @@ class Node:
         """The state of each thing that this node needs, by name; "ok" where it is well."""
         return {f"store:{hosted.part.name}": "ok" for hosted in self.hosted}
 
-    def _listen(self) -> None:
+    async def _listen(self) -> None:
         for hosted in self.hosted:
             for name in hosted.serve(self._server):
                 self._transport.listen(name, self._server)
+        for subscription in self._subscriptions():
+            await subscription.inbox.open()
+            self._server.add(subscription.address, subscription.endpoint())
+            self._transport.listen(subscription.service, self._server)
+            self._relays += subscription.relays(self.hosted, self._transport, self.host)
+
+    def _subscriptions(self) -> list[Subscription]:
+        return [
+            Subscription(hosted, method, reaction, self.host)
+            for hosted in self.hosted
+            for method, reaction in reactions_of(hosted.part.cls).items()
+            if isinstance(reaction, On)
+        ]
+
+    def _react(self) -> None:
+        for relay in self._relays:
+            _ = self._tasks.start(relay.run(), name=f"relay {relay.name}")
+
+    async def settle(self) -> None:
+        """Wait until every event so far is handled or parked, and every event that this led to; bound it with a timeout.
+
+        Raises:
+            Unavailable: The node stopped before.
+        """
+        heads: list[int] = []
+        while heads != (heads := [await hosted.store.head() for hosted in self.hosted]):
+            for relay in self._relays:
+                await relay.flush()
 
 
 def _transport(url: str) -> Transport:

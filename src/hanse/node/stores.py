@@ -7,7 +7,7 @@ callable that takes the URL and gives a Store).
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from pathlib import Path
 from typing import cast
 
 from hanse.kernel.faults import Misconfigured
@@ -54,9 +54,19 @@ def open_store(url: str) -> Store:
     if scheme == "sqlite":
         from hanse.store.sqlite import SqliteStore
 
-        return SqliteStore.from_url(url)
+        store = SqliteStore.from_url(url)
+        _make_folder(url)
+        return store
+    from importlib.metadata import entry_points
+
     found = entry_points(group=GROUP, name=scheme)
     if not found:
         raise Misconfigured(f"no store for {scheme + ':'!r}; expected memory: or sqlite:///path/to/file.db")
     make = cast("Callable[[str], Store]", next(iter(found)).load())
     return make(url)
+
+
+def _make_folder(url: str) -> None:
+    """The folder of a SQLite file, so that a URL that names a new one works at the first try."""
+    path = Path(url.partition("?")[0].removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
