@@ -96,5 +96,3 @@ def tracing(tracer: Tracer) -> Middleware:
         return call
 
     return wrap
-
-

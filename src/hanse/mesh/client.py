@@ -6,7 +6,6 @@ to the transport, and gives back the decoded answer or raises the fault that was
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -99,12 +98,10 @@ def client_of(description: Description, caller: Caller, policy: Policy = Policy(
     return client
 
 
-def policy(
-    client: T, /, *, timeout: Duration | None = None, retry: bool | None = None, idempotency_key: str = ""
-) -> T:
-    """The same client under another policy: `await policy(self.payments, timeout="2s").charge(...)`.
+def policy(client: T, /, *, timeout: Duration | None = None, retry: bool | None = None, idempotency_key: str = "") -> T:
+    """The same client under another policy.
 
-    An object that is no client (a service constructed in a test, a fake) is given back as it is.
+    Write `await policy(self.payments, timeout="2s").charge(...)`. An object that is no client (a service constructed in a test, a fake) is given back as it is.
 
     Args:
         client: A typed client.
@@ -137,26 +134,32 @@ async def send(operation: Callable[P, Awaitable[object]], /, *args: P.args, **kw
         started(*args, **kwargs)
 
 
-def _calling(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., Awaitable[object]]:
-    arguments, declared, address = operation.arguments, operation.options.faults, operation.address
+Ask = Callable[[msgspec.Struct], Awaitable[object]]
+Begin = Callable[[msgspec.Struct], None]
+Items = Callable[[msgspec.Struct], AsyncIterator[object]]
+
+
+def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> tuple[Ask, Begin]:  # noqa: B008 - frozen
+    """How an operation is called with a struct of arguments: for its answer, and without waiting for one."""
+    declared, address = operation.options.faults, operation.address
     decode = codec_for(operation.result).decode
     request, next_id = caller.chain(operation, policy), caller.next_id
     keyed = bool(policy.idempotency_key)
     limit = policy.timeout or operation.options.timeout or caller.timeout
 
-    def message(kind: Kind, args: tuple[object, ...], kwargs: dict[str, object]) -> Message:
+    def message(kind: Kind, arguments: msgspec.Struct) -> Message:
         context = ambient.get()
         timeout = limit
         if context.deadline != FOREVER:
             left = context.deadline - context.host.monotonic()
             if left <= 0:
                 raise DeadlineExceeded(address)
-            timeout = left if left < limit else limit
+            timeout = min(limit, left)
         headers = _headers(context.headers, policy) if keyed else context.headers
-        return Message(kind, next_id(), address, timeout, headers, encode(arguments(*args, **kwargs)))
+        return Message(kind, next_id(), address, timeout, headers, encode(arguments))
 
-    async def call(*args: object, **kwargs: object) -> object:
-        reply = await request(message(Kind.CALL, args, kwargs))
+    async def ask(arguments: msgspec.Struct) -> object:
+        reply = await request(message(Kind.CALL, arguments))
         if reply.kind is Kind.FAULT:
             raise fault_in(reply, declared)
         try:
@@ -164,24 +167,19 @@ def _calling(operation: Operation, caller: Caller, policy: Policy) -> Callable[.
         except (Invalid, Malformed) as error:
             raise BrokenContract(address, error.detail) from None
 
-    def begin(*args: object, **kwargs: object) -> None:
-        caller.start(request(message(Kind.SEND, args, kwargs)), address)
+    def begin(arguments: msgspec.Struct) -> None:
+        caller.start(request(message(Kind.SEND, arguments)), address)
 
-    call.__name__, call.__doc__ = operation.name, operation.doc
-    call.send = begin  # type: ignore[attr-defined]
-    return call
+    return ask, begin
 
 
-def _headers(headers: Headers, policy: Policy) -> Headers:
-    return msgspec.structs.replace(headers, idempotency_key=policy.idempotency_key)
-
-
-def _streaming(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., AsyncIterator[object]]:
-    arguments, declared = operation.arguments, operation.options.faults
+def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -> Items:  # noqa: B008 - frozen
+    """How a streaming operation is called with a struct of arguments."""
+    declared = operation.options.faults
     decode = codec_for(operation.result).decode
 
-    async def items(body: bytes) -> AsyncIterator[object]:
-        headers = ambient.get().headers
+    async def items(arguments: msgspec.Struct) -> AsyncIterator[object]:
+        headers, body = ambient.get().headers, encode(arguments)
         message = Message(Kind.STREAM, caller.next_id(), operation.address, policy.timeout or 0.0, headers, body)
         replies = cast("AsyncGenerator[Message, None]", caller.transport.stream(message))
         async with aclosing(replies):
@@ -193,10 +191,34 @@ def _streaming(operation: Operation, caller: Caller, policy: Policy) -> Callable
                 else:
                     return
 
-    @functools.wraps(items)
-    def stream(*args: object, **kwargs: object) -> AsyncIterator[object]:
-        return items(encode(arguments(*args, **kwargs)))
+    return items
 
+
+def _calling(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., Awaitable[object]]:
+    arguments = operation.arguments
+    ask, begin = asking(operation, caller, policy)
+
+    def call(*args: object, **kwargs: object) -> Awaitable[object]:
+        return ask(arguments(*args, **kwargs))
+
+    def post(*args: object, **kwargs: object) -> None:
+        begin(arguments(*args, **kwargs))
+
+    call.__name__, call.__doc__ = operation.name, operation.doc
+    call.send = post  # type: ignore[attr-defined]
+    return call
+
+
+def _streaming(operation: Operation, caller: Caller, policy: Policy) -> Callable[..., AsyncIterator[object]]:
+    arguments = operation.arguments
+    items = iterating(operation, caller, policy)
+
+    def stream(*args: object, **kwargs: object) -> AsyncIterator[object]:
+        return items(arguments(*args, **kwargs))
+
+    stream.__name__, stream.__doc__ = operation.name, operation.doc
     return stream
 
 
+def _headers(headers: Headers, policy: Policy) -> Headers:
+    return msgspec.structs.replace(headers, idempotency_key=policy.idempotency_key)

@@ -29,7 +29,7 @@ class Deadlines:
 
     def add(self, context: Context) -> None:
         """A handler begins, in the current task."""
-        # Asking for the running loop costs more than all the rest of this method (CPython 3.11 asks for the process id).
+        # Asking for the running loop costs more than all the rest here: CPython 3.11 asks for the process id.
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()

@@ -63,5 +63,3 @@ def fault_in(message: Message, declared: Sequence[type[Fault]] = ()) -> Fault:
 def _typed(cls: type[Fault], values: dict[str, object]) -> dict[str, object]:
     hints = cast("dict[str, object]", typing.get_type_hints(cls))
     return {name: msgspec.convert(values[name], hints[name]) for name in cls.fields if name in values}
-
-

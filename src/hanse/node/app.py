@@ -17,7 +17,7 @@ from hanse.service.service import Field, Service, descriptions_of, fields_of, re
 class Door(Protocol):
     """Whatever lets the outside in, such as `hanse.Gateway`."""
 
-    def asgi(self, node: Any, /) -> Any:
+    def asgi(self, node: Any, /) -> Any:  # noqa: ANN401 - a Node, which is built on this module; an ASGI application
         """The ASGI application that serves this node."""
         ...
 
@@ -126,8 +126,8 @@ def _check_collections(owners: dict[type[Resource], Part]) -> None:
         other = names.setdefault(collection_of(kind), kind)
         if other is not kind:
             raise Misdeclared(
-                f"{other.__module__}.{other.__name__} and {kind.__module__}.{kind.__name__} would both be the collection "
-                f"{collection_of(kind)!r}; name one: `class {kind.__name__}(Resource, collection=...)`"
+                f"{other.__module__}.{other.__name__} and {kind.__module__}.{kind.__name__} would both be the "
+                f"collection {collection_of(kind)!r}; name one: `class {kind.__name__}(Resource, collection=...)`"
             )
 
 

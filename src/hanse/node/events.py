@@ -91,14 +91,14 @@ def deliverer(transport: Transport) -> Callable[[Message], Awaitable[None]]:
     return deliver
 
 
-def _may_tell(hosted: Hosted, kind: type[Event] | type[Resource]) -> bool:
+def _may_tell(hosted: Hosted, kind: type[Event | Resource]) -> bool:
     if issubclass(kind, Resource):
         return kind in hosted.owned
     promised = hosted.part.cls.__hanse_promise__.events
     return not promised or kind in promised
 
 
-def _reader(kind: type[Event] | type[Resource]) -> Read:
+def _reader(kind: type[Event | Resource]) -> Read:
     """Makes an event, or a change of a resource, of a log entry."""
     if issubclass(kind, Resource):
         shape = shape_of(kind)

@@ -88,7 +88,7 @@ class Hosted:
         if unused:
             known = ", ".join(field.name for field in self.part.fields) or "no fields"
             raise Misconfigured(
-                f"services.{self.part.name}.settings has {sorted(unused)[0]!r}, but {self.part.cls.__name__} has {known}"
+                f"services.{self.part.name}.settings has {min(unused)!r}, but {self.part.cls.__name__} has {known}"
             )
         return self.part.cls(**dependencies)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Literal, Self, TypeVar, cast
 
-from hanse.contract.derive import Description
+import msgspec
+
+from hanse.contract.derive import Description, Operation
 from hanse.contract.model import Resource
 from hanse.delivery.relay import Relay
 from hanse.kernel import telemetry
@@ -19,16 +21,16 @@ from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.kernel.telemetry import Tracer
-from hanse.mesh.client import Caller, client_of
+from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.server import Server
 from hanse.node.app import App
 from hanse.node.events import Subscription
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
 from hanse.service.collection import Collection
+from hanse.service.reaction import On
 from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
-from hanse.service.reaction import On
 from hanse.service.service import descriptions_of, reactions_of
 from hanse.transport.base import Transport
 from hanse.transport.memory import MemoryTransport
@@ -79,6 +81,7 @@ class Node:
         self.state: State = "new"
         self.hosted: list[Hosted] = []
         self._relays: list[Relay] = []
+        self._asks: dict[str, Ask] = {}
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
         tracer = Tracer() if telemetry.active() else None
@@ -168,9 +171,18 @@ class Node:
         """The collection of a resource, by calls to its owner."""
         return RemoteCollection(kind, self.rows(kind))
 
-    def caller(self, description: Description) -> Any:
-        """A client made from a description, for whoever has no class to type it with."""
-        return client_of(description, self._caller)
+    async def invoke(self, operation: Operation, arguments: msgspec.Struct, policy: Policy = Policy()) -> object:  # noqa: B008
+        """Call an operation by its description; for whoever has no class to type a client with, such as a gateway."""
+        if policy != Policy():
+            return await asking(operation, self._caller, policy)[0](arguments)
+        ask = self._asks.get(operation.address)
+        if ask is None:
+            ask = self._asks[operation.address] = asking(operation, self._caller)[0]
+        return await ask(arguments)
+
+    def stream(self, operation: Operation, arguments: msgspec.Struct) -> AsyncIterator[object]:
+        """Call a streaming operation by its description."""
+        return iterating(operation, self._caller)(arguments)
 
     @contextmanager
     def context(self, headers: Headers = NO_HEADERS, *, timeout: float = 0.0) -> Generator[Context]:
@@ -215,7 +227,7 @@ class Node:
             _ = self._tasks.start(relay.run(), name=f"relay {relay.name}")
 
     async def settle(self) -> None:
-        """Wait until every event so far is handled or parked, and every event that this led to; bound it with a timeout.
+        """Wait until every event so far is handled or parked, and what these led to; bound it with a timeout.
 
         Raises:
             Unavailable: The node stopped before.
