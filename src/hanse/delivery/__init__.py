@@ -1,0 +1,1 @@
+"""Nothing is lost and nothing takes effect twice: the relay, the inbox, dead letters, schedules."""

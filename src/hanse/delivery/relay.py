@@ -1,0 +1,297 @@
+"""The relay: takes what a store's log tells and sees it handled by one group of subscribers.
+
+The log is the outbox. Entries after the relay's position become messages, are delivered in order per key and side by
+side across keys, and are delivered again until they are acknowledged. The position moves up to the lowest entry that
+is not, and is saved now and then. A crash in between delivers some messages again; the inbox at the other end makes
+that once in effect. A delivery that fails keeps back its own key only.
+
+States of an entry: taken -> (waiting for its key) -> under way -> [resting -> under way]... -> done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import final
+
+import msgspec
+
+from hanse.delivery.outbox import Taken, Topic, message_of, taken
+from hanse.delivery.pause import pause
+from hanse.delivery.retry import HandlerFailed, next_delay
+from hanse.delivery.window import Window
+from hanse.kernel.faults import Fault, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Message
+from hanse.kernel.tasks import Tasks
+from hanse.store.base import Batch, Entry, Op, Position, Store
+
+_log = logging.getLogger("hanse.delivery")
+
+WINDOW_MAX = 1_024
+"""Entries that one relay holds at once. Where one key alone has as many, the others wait for it."""
+
+READ_MIN = 64
+"""Room for entries that makes another look into the log worth it, so that no entry costs a read of its own."""
+
+TASKS_MAX = 2 * WINDOW_MAX
+"""Tasks of one relay: one for each entry under way, and those that have just ended."""
+
+SAVE_EVERY = 500
+"""Positions after which the relay's own is saved, also when there is no time to rest."""
+
+ACK_SECONDS = 30.0
+"""How long one delivery may take before it is tried again."""
+
+GRACE_SECONDS = 10.0
+"""How long a relay that stops waits for what is under way."""
+
+
+class RelayOptions(msgspec.Struct, frozen=True):
+    """Limits of a relay.
+
+    Attributes:
+        window: Entries held at once, at most `WINDOW_MAX`.
+        ack_seconds: How long one delivery may take.
+        producer: `service/release/instance` that its messages say they come from.
+    """
+
+    window: int = WINDOW_MAX
+    ack_seconds: float = ACK_SECONDS
+    producer: str = ""
+
+
+USUAL = RelayOptions()
+
+
+@final
+class Relay:
+    """Delivers the wanted entries of one log to one group.
+
+    Example:
+        >>> async def main(store: Store, deliver: Callable[[Message], Awaitable[None]], tasks: Tasks) -> None:
+        ...     topic = Topic("order_placed", emitted=True, address="on/mailer.receipt")
+        ...     relay = Relay(store, "mailer.receipt", [topic], deliver, host=Host.system())
+        ...     tasks.start(relay.run())
+        ...     await relay.flush()
+        ...     await relay.stop()
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        topics: Sequence[Topic],
+        deliver: Callable[[Message], Awaitable[None]],
+        *,
+        host: Host,
+        options: RelayOptions = USUAL,
+    ) -> None:
+        """Get ready; `run` does the work.
+
+        Args:
+            store: Whose log it is, and where the position is kept.
+            name: Names the position, so no other reader of this log has it: usually the group's.
+            topics: What is wanted.
+            deliver: Sees one message handled: returns when its effects are committed (or it is parked), raises
+                `HandlerFailed` where its handler failed, any other fault where it did not get there. Keeps to the
+                message's `timeout`.
+            host: Clocks and chance.
+            options: Limits.
+        """
+        self.name: str = name
+        self.gaps: int = 0
+        """How often entries were trimmed away before they were delivered."""
+        self.retries: int = 0
+        """Deliveries that failed and were tried again."""
+        self._store = store
+        self._topics = {(topic.emitted, topic.name): topic for topic in topics}
+        self._names = sorted({topic.name for topic in topics})
+        self._deliver = deliver
+        self._host = host
+        self._options = options
+        self._window = Window(0, limit=min(options.window, WINDOW_MAX))
+        self._taken: dict[int, Taken] = {}
+        self._tasks = Tasks(self._broke, limit=TASKS_MAX)
+        self._saved = 0
+        self._acknowledged = False
+        self._away = False
+        self._grace = GRACE_SECONDS
+        self._fresh = True
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._running = False
+
+    @property
+    def position(self) -> int:
+        """Everything up to here is acknowledged; nothing after it may be trimmed."""
+        return self._window.position
+
+    @property
+    def unacknowledged(self) -> int:
+        """Entries that were taken from the log and are not done."""
+        return len(self._window)
+
+    async def run(self) -> None:
+        """Deliver until `stop`; run it once, as a task of whoever owns the relay."""
+        self._running = True
+        unlisten = self._store.listen(self._hear)
+        try:
+            async with self._tasks:
+                await self._follow()
+                await self._tasks.wait(self._grace)
+                await self._save_last()
+        finally:
+            unlisten()
+            self._ended.set()
+            self._moved.set()
+
+    async def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Take nothing new, wait up to `grace` seconds for what is under way, and save the position."""
+        self._grace = grace
+        self._stopping.set()
+        self._wake.set()
+        if self._running:
+            await self._ended.wait()
+
+    async def flush(self) -> None:
+        """Wait until all that the log holds now is acknowledged; bound it with a timeout.
+
+        Raises:
+            Unavailable: The relay stopped before.
+        """
+        target = await self._store.head()
+        self._hear()
+        while self._window.position < target:
+            if self._ended.is_set():
+                raise Unavailable(f"the relay {self.name} has stopped; what is left waits for its next start")
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _hear(self) -> None:
+        self._fresh = True
+        self._wake.set()
+
+    async def _follow(self) -> None:
+        failures = 0
+        started = False
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                if not started:
+                    await self._start()
+                    started = True
+                if not await self._step():
+                    await self._wake.wait()
+                failures = 0
+            except Fault as fault:
+                failures += 1
+                _log.warning("the relay %s cannot read its log: %s; it tries again", self.name, fault)
+                await pause(self._stopping, next_delay(failures + 1, fault, self._host.chance.random()))
+
+    async def _start(self) -> None:
+        self._saved = await self._store.position(self.name)
+        self._window.skip_to(self._saved)
+
+    async def _step(self) -> bool:
+        """Take from the log what there is room for, and save what is worth it; whether there may be more to take."""
+        before = self._window.reached
+        room = self._window.room
+        if self._fresh and room >= min(READ_MIN, self._window.limit):
+            self._fresh = False
+            piece = await self._store.changes(before, limit=room, names=self._names)
+            if piece.trimmed:
+                self._tell_gap(before)
+            for entry in piece.entries:
+                self._take(entry)
+            self._window.skip_to(piece.upto)
+            self._moved.set()
+        more = self._window.reached > before
+        self._fresh = self._fresh or more
+        idle = self._acknowledged and not self._window and not more
+        if idle or self._window.position - self._saved >= SAVE_EVERY:
+            await self._save()
+        return more
+
+    def _tell_gap(self, position: int) -> None:
+        if position == 0:
+            _log.info("the relay %s is new; it starts with the oldest entry that is left", self.name)
+            return
+        self.gaps += 1
+        _log.error(
+            "entries after position %d were trimmed away before the relay %s had delivered them: they are lost to it, "
+            "and it goes on with the oldest that is left; keep the log longer than the longest stop of a subscriber",
+            position,
+            self.name,
+        )
+
+    def _take(self, entry: Entry) -> None:
+        topic = self._topics.get((entry.op is Op.EMITTED, entry.name))
+        if topic is None:
+            return
+        wanted = self._taken[entry.seq] = taken(entry, topic)
+        if self._window.take(entry.seq, wanted.key):
+            self._tasks.start(self._carry(entry.seq))
+
+    async def _carry(self, first: int) -> None:
+        """Deliver an entry, and those that wait behind it by then."""
+        seq: int | None = first
+        while seq is not None and await self._see_through(self._taken[seq]):
+            del self._taken[seq]
+            seq = self._window.done(seq)
+            self._acknowledged = True
+            self._moved.set()
+            self._wake.set()
+
+    async def _see_through(self, wanted: Taken) -> bool:
+        """Deliver an entry until it is acknowledged; False where the relay stops first."""
+        attempt, tries, since = 1, 0, 0.0
+        timeout, producer = self._options.ack_seconds, self._options.producer
+        while not self._stopping.is_set():
+            message = message_of(wanted, timeout, producer=producer, attempt=attempt, since=since)
+            fault = await self._try(message)
+            if fault is None:
+                return True
+            tries += 1
+            self.retries += 1
+            if isinstance(fault, HandlerFailed):
+                attempt += 1
+                since = since or self._host.now()
+            await pause(self._stopping, next_delay(tries, fault, self._host.chance.random()))
+        return False
+
+    async def _try(self, message: Message) -> Exception | None:
+        try:
+            await self._deliver(message)
+        except HandlerFailed as fault:
+            return fault
+        except Exception as error:  # noqa: BLE001 - whatever is in the way, the message is kept and tried again
+            # Told once, not for each message: an outage would drown the log.
+            if not self._away:
+                _log.warning("the relay %s cannot deliver: %s; it tries again until it can", self.name, error)
+            self._away = True
+            return error
+        if self._away:
+            self._away = False
+            _log.info("the relay %s delivers again", self.name)
+        return None
+
+    async def _save(self) -> None:
+        """Save the position. Losing it costs repeats only, so that it may wait for the store."""
+        position = self._window.position
+        self._acknowledged = False
+        if position > self._saved:
+            await self._store.commit(Batch(self._host.now(), positions=(Position(self.name, position),)))
+            self._saved = position
+
+    async def _save_last(self) -> None:
+        try:
+            await self._save()
+        except Fault as fault:
+            _log.warning("the relay %s could not save its position: %s; it repeats some messages", self.name, fault)
+
+    def _broke(self, error: BaseException) -> None:
+        _log.error("the relay %s broke", self.name, exc_info=error)

@@ -1,0 +1,222 @@
+"""A message takes effect once; what cannot be handled is parked, and its key stays in order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, letter_in
+from hanse.delivery.inbox import Inbox
+from hanse.delivery.outbox import FAILING_SINCE
+from hanse.delivery.retry import HandlerFailed
+from hanse.kernel.faults import Conflict, Malformed, NotFound, Overloaded, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Headers, Kind, Message
+from hanse.store.base import AlreadyHandled, Batch, Delete, Mark, Put
+from hanse.store.memory import MemoryStore
+from hanse.store.query import Query
+
+pytestmark = pytest.mark.virtual_time
+
+Run = Callable[[Message], Awaitable[None]]
+
+
+def event(id: str = "m1", *, key: str = "", attempt: int = 1, timeout: float = 0.0) -> Message:
+    headers = Headers(type="placed", key=key, attempt=attempt, tags={"booking": "ABC"}, extra={FAILING_SINCE: "3.5"})
+    return Message(Kind.EVENT, id, "on/mailer", timeout, headers, b"body")
+
+
+@pytest.fixture
+async def inbox(store: MemoryStore, host: Host) -> Inbox:
+    inbox = Inbox(store, "mailer", host=host)
+    await inbox.open()
+    return inbox
+
+
+class Handler:
+    """A handler with an effect: it counts; or it fails with what it is given."""
+
+    def __init__(self, store: MemoryStore, inbox: Inbox, error: Exception | None = None) -> None:
+        self.runs = 0
+        self._store = store
+        self._inbox = inbox
+        self._error = error
+
+    async def __call__(self, message: Message) -> None:
+        self.runs += 1
+        if self._error is not None:
+            raise self._error
+        row = Put("orders", "count", b'{"n":%d}' % self.runs, f"{message.id}.{self.runs}")
+        await self._store.commit(Batch(0.0, writes=(row,), marks=(self._inbox.mark(message),)))
+
+
+async def letters(store: MemoryStore) -> list[DeadLetter]:
+    return [letter_in(row) for row in (await store.find(DEAD_LETTERS, Query())).rows]
+
+
+async def test_a_message_that_comes_twice_runs_once(store: MemoryStore, inbox: Inbox) -> None:
+    handler = Handler(store, inbox)
+    await inbox.consume(event(), handler)
+    await inbox.consume(event(), handler)
+    assert handler.runs == 1
+
+
+async def test_two_deliveries_at_once_take_effect_once(store: MemoryStore, inbox: Inbox) -> None:
+    together = asyncio.Barrier(2)
+    handler = Handler(store, inbox)
+
+    async def run(message: Message) -> None:
+        await together.wait()
+        await handler(message)
+
+    await asyncio.gather(inbox.consume(event(), run), inbox.consume(event(), run))
+    row = await store.load("orders", "count")
+    assert (handler.runs, row and row.value) == (2, b'{"n":1}')
+
+
+async def test_another_mark_that_is_taken_is_a_failure_of_the_handler(store: MemoryStore, inbox: Inbox) -> None:
+    handler = Handler(store, inbox, AlreadyHandled("x", "key/pay", "m1"))
+    with pytest.raises(HandlerFailed):
+        await inbox.consume(event(), handler)
+
+
+async def test_a_failure_is_told_as_the_handlers_own(store: MemoryStore, inbox: Inbox) -> None:
+    with pytest.raises(HandlerFailed) as failure:
+        await inbox.consume(event(), Handler(store, inbox, NotFound("order", "42")))
+    assert (failure.value.cause, failure.value.problem) == ("not_found", "there is no order '42'")
+
+
+async def test_what_an_unexpected_error_says_stays_in_the_log(
+    store: MemoryStore, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(HandlerFailed) as failure:
+        await inbox.consume(event(), Handler(store, inbox, ValueError("secret")))
+    assert "secret" not in str(failure.value)
+    assert "secret" in caplog.text
+
+
+async def test_the_rest_that_a_fault_asks_for_is_handed_on(store: MemoryStore, inbox: Inbox) -> None:
+    with pytest.raises(HandlerFailed) as failure:
+        await inbox.consume(event(), Handler(store, inbox, Overloaded("the limit", 7.0)))
+    assert failure.value.retry_after == 7.0
+
+
+async def test_the_last_attempt_parks_the_message_whole(store: MemoryStore, inbox: Inbox, host: Host) -> None:
+    message = event(key="k", attempt=5)
+    await inbox.consume(message, Handler(store, inbox, ValueError("no")))
+    [letter] = await letters(store)
+    assert msgspec.msgpack.decode(letter.message, type=Message) == message
+    assert (letter.group, letter.message_id, letter.topic, letter.key) == ("mailer", "m1", "placed", "k")
+    assert (letter.code, letter.text, letter.attempts, letter.waits_for) == ("ValueError", "no", 5, "")
+    assert (letter.first_at, letter.last_at, letter.tags) == (3.5, host.now(), {"booking": "ABC"})
+
+
+async def test_a_subscription_may_allow_fewer_attempts(store: MemoryStore, inbox: Inbox) -> None:
+    await inbox.consume(event(attempt=2), Handler(store, inbox, ValueError("no")), attempts_max=2)
+    assert len(await letters(store)) == 1
+
+
+async def test_what_cannot_be_decoded_is_parked_at_once(store: MemoryStore, inbox: Inbox) -> None:
+    await inbox.consume(event(), Handler(store, inbox, Malformed("no MessagePack")))
+    [letter] = await letters(store)
+    assert (letter.code, letter.attempts) == ("malformed", 1)
+
+
+async def test_a_parked_message_that_comes_again_is_not_run(store: MemoryStore, inbox: Inbox) -> None:
+    await inbox.consume(event(), Handler(store, inbox, Malformed("no")))
+    handler = Handler(store, inbox)
+    await inbox.consume(event(), handler)
+    assert (handler.runs, len(await letters(store))) == (0, 1)
+
+
+async def test_messages_of_a_parked_key_wait_behind_it(store: MemoryStore, inbox: Inbox) -> None:
+    await inbox.consume(event("m1", key="k"), Handler(store, inbox, Malformed("no")))
+    handler = Handler(store, inbox)
+    await inbox.consume(event("m2", key="k"), handler)
+    await inbox.consume(event("m3", key="other"), handler)
+    await inbox.consume(event("m4"), handler)
+    first, second = await letters(store)
+    assert (handler.runs, second.message_id, second.waits_for) == (2, "m2", first.id)
+
+
+async def test_parked_keys_are_known_after_a_restart(store: MemoryStore, inbox: Inbox, host: Host) -> None:
+    await inbox.consume(event("m1", key="k"), Handler(store, inbox, Malformed("no")))
+    restarted, other = Inbox(store, "mailer", host=host), Inbox(store, "other", host=host)
+    await restarted.open()
+    await other.open()
+    assert (restarted.parked_keys, other.parked_keys) == (frozenset({"k"}), frozenset())
+
+
+async def test_many_dead_letters_are_read_page_by_page(store: MemoryStore, inbox: Inbox, host: Host) -> None:
+    for n in range(1_001):
+        await inbox.consume(event(f"m{n}", key=f"k{n}"), Handler(store, inbox, Malformed("no")))
+    restarted = Inbox(store, "mailer", host=host)
+    await restarted.open()
+    assert restarted.parked_keys == inbox.parked_keys
+
+
+async def test_a_key_goes_on_when_its_last_dead_letter_is_gone(store: MemoryStore, inbox: Inbox) -> None:
+    await inbox.consume(event("m1", key="k"), Handler(store, inbox, Malformed("no")))
+    [letter] = await letters(store)
+    await store.commit(Batch(0.0, writes=(Delete(DEAD_LETTERS, letter.id, "d1"),)))
+    handler = Handler(store, inbox)
+    await inbox.consume(event("m2", key="k"), handler)
+    assert (handler.runs, inbox.parked_keys) == (1, frozenset())
+
+
+async def test_a_commit_that_outlives_its_handler_is_not_parked(store: MemoryStore, inbox: Inbox) -> None:
+    handler = Handler(store, inbox)
+
+    async def commit_and_fail(message: Message) -> None:
+        await handler(message)
+        raise ValueError("after the commit")
+
+    await inbox.consume(event(key="k", attempt=5), commit_and_fail)
+    assert (await letters(store), inbox.parked_keys) == ([], frozenset())
+
+
+async def test_a_handler_is_given_up_before_its_sender_does(store: MemoryStore, inbox: Inbox) -> None:
+    async def hang(message: Message) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(HandlerFailed) as failure:
+        await inbox.consume(event(timeout=10.0), hang)
+    assert failure.value.cause == "deadline_exceeded"
+    assert asyncio.get_running_loop().time() == 9.0
+
+
+async def test_a_timeout_of_the_handlers_own_is_a_failure(store: MemoryStore, inbox: Inbox) -> None:
+    with pytest.raises(HandlerFailed) as failure:
+        await inbox.consume(event(timeout=10.0), Handler(store, inbox, TimeoutError("the printer")))
+    assert failure.value.cause == "TimeoutError"
+
+
+async def test_cancelling_is_no_failure(store: MemoryStore, inbox: Inbox) -> None:
+    async def cancelled(message: Message) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await inbox.consume(event(attempt=5), cancelled)
+    assert await letters(store) == []
+
+
+async def test_a_store_that_is_away_parks_nothing_and_says_so(store: MemoryStore, inbox: Inbox) -> None:
+    await store.close()
+    with pytest.raises(Unavailable):
+        await inbox.consume(event(attempt=99), Handler(store, inbox))
+
+
+async def test_messages_wait_in_their_log_when_too_many_keys_are_parked(store: MemoryStore, host: Host) -> None:
+    inbox = Inbox(store, "mailer", host=host, keys_max=1)
+    poison = Handler(store, inbox, Malformed("no"))
+    await inbox.consume(event("m1", key="a"), poison)
+    with pytest.raises(Overloaded):
+        await inbox.consume(event("m2", key="b"), poison)
+    assert len(await letters(store)) == 1
+
+
+async def test_effects_that_conflict_with_a_parked_message_are_refused(store: MemoryStore, inbox: Inbox) -> None:
+    await inbox.consume(event(), Handler(store, inbox, Malformed("no")))
+    with pytest.raises(Conflict):
+        await store.commit(Batch(0.0, marks=(Mark("mailer", "m1"),)))
