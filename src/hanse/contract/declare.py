@@ -160,7 +160,8 @@ class Contract(Protocol):
         for member, method in vars(cls).items():
             if inspect.isfunction(method) and not member.startswith("_") and options_of(method) is None:
                 raise Misdeclared(
-                    f"{cls.__name__}.{member} is in a contract but has no @rpc; add it, or move the method to the service"
+                    f"{cls.__name__}.{member} is in a contract but has no @rpc; "
+                    f"add it, or move the method to the service"
                 )
 
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 import msgspec
 from msgspec import StructMeta
@@ -29,8 +29,14 @@ def plural(name: str) -> str:
 class ModelMeta(StructMeta):
     """Makes structs frozen and keyword-only unless they say otherwise."""
 
-    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, object], **options: Any) -> ModelMeta:
-        """Create the class; `options` are those of `msgspec.Struct`."""
+    def __new__(
+        mcls,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, object],
+        **options: Any,  # noqa: ANN401 - those of msgspec.Struct, each of a type of its own
+    ) -> Self:
+        """Create the class."""
         options.setdefault("frozen", True)
         options.setdefault("kw_only", True)
         return super().__new__(mcls, name, bases, namespace, **options)
@@ -61,18 +67,22 @@ class NamedMeta(ModelMeta):
         topic: str | None = None,
         version: int = 1,
         collection: str | None = None,
-        **options: Any,
-    ) -> NamedMeta:
+        **options: Any,  # noqa: ANN401 - see ModelMeta
+    ) -> Self:
         """Create the class.
 
         Args:
+            name: Of the class.
+            bases: Of the class.
+            namespace: Of the class.
             topic: Name on the wire; the class name in snake case by default.
             version: Raised by whoever breaks the shape.
             collection: Name of the collection (for resources); the plural of the topic by default.
+            options: Those of `msgspec.Struct`.
         """
         topic = topic or snake_case(name)
         namespace["__hanse_names__"] = (topic, version, collection or plural(topic))
-        return cast("NamedMeta", super().__new__(mcls, name, bases, namespace, **options))
+        return super().__new__(mcls, name, bases, namespace, **options)
 
 
 class Event(Model, metaclass=NamedMeta):

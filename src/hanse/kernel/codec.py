@@ -18,6 +18,9 @@ from hanse.kernel.validate import flaws
 
 T = TypeVar("T")
 
+SUMMARY_FLAWS = 3
+"""Errors named in the one-line text of an `Invalid`; its `errors` has them all."""
+
 
 @runtime_checkable
 class _PydanticLike(Protocol):
@@ -132,8 +135,9 @@ def _why(error: Exception, kind: object, body: bytes, raw: _Raw, format_name: st
 
 def _invalid(kind: object, value: object, error: Exception, *, strict: bool) -> Invalid:
     found = flaws(kind, value, strict=strict, convert=from_builtin, first=str(error))
-    summary = "; ".join(f"{flaw.pointer}: {flaw.detail}" if flaw.pointer else flaw.detail for flaw in found[:3])
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    shown = found[:SUMMARY_FLAWS]
+    summary = "; ".join(f"{flaw.pointer}: {flaw.detail}" if flaw.pointer else flaw.detail for flaw in shown)
+    more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
     return Invalid(summary + more, found)
 
 

@@ -75,7 +75,7 @@ class Fault(Exception):
         cls.template = _template(cls, detail)
         cls.fields = _field_names(cls)
         if taken := RESERVED.intersection(cls.fields):
-            msg = f"{cls.__name__} declares the field {sorted(taken)[0]!r}, which every fault has; choose another name"
+            msg = f"{cls.__name__} declares the field {min(taken)!r}, which every fault has; choose another name"
             raise Misdeclared(msg)
         _remember(cls)
 

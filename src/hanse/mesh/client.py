@@ -101,7 +101,8 @@ def client_of(description: Description, caller: Caller, policy: Policy = Policy(
 def policy(client: T, /, *, timeout: Duration | None = None, retry: bool | None = None, idempotency_key: str = "") -> T:
     """The same client under another policy.
 
-    Write `await policy(self.payments, timeout="2s").charge(...)`. An object that is no client (a service constructed in a test, a fake) is given back as it is.
+    Write `await policy(self.payments, timeout="2s").charge(...)`. An object that is no client (a service constructed in
+    a test, a fake) is given back as it is.
 
     Args:
         client: A typed client.

@@ -14,6 +14,9 @@ from hanse.store.base import Entry, Op
 
 R = TypeVar("R", bound=Resource)
 
+POSITION_DIGITS_MAX = 18
+"""Digits of a position in a cursor; more is no position of any log."""
+
 
 class Created(msgspec.Struct, Generic[R], frozen=True):
     """A row came to be (or came to match the filter).
@@ -121,6 +124,6 @@ def position_of(log_id: str, cursor: str) -> int | None:
         Malformed: It is no cursor.
     """
     name, dot, seq = cursor.rpartition(".")
-    if not dot or not seq.isascii() or not seq.isdigit() or len(seq) > 18:
+    if not dot or not seq.isascii() or not seq.isdigit() or len(seq) > POSITION_DIGITS_MAX:
         raise Malformed(f"expected a cursor as this server gave it, got {cursor[:100]!r}; start without one")
     return int(seq) if name == log_id else None

@@ -44,7 +44,7 @@ def where_of(condition: Callable[[R], bool] | Where | None) -> Where | None:
 
 
 def order_of(sort: Callable[[R], object] | None) -> tuple[Order, ...]:
-    """The order that a typed lambda names: a field, `desc(field)`, or a tuple of them.
+    """What to sort by, as a typed lambda says it: a field, `desc(field)`, or a tuple of them.
 
     Example:
         >>> order_of(lambda order: (desc(order.amount), order.sku))
@@ -66,7 +66,7 @@ def _order(part: object) -> Order:
 
 
 def desc(field: object) -> object:
-    """Sort by the field, largest first: `sort=lambda o: desc(o.amount)`."""
+    """Sort by a field, largest first: `sort=lambda o: desc(o.amount)`."""
     if not isinstance(field, Symbol):
         raise Misdeclared(f"desc() goes round a field in `sort=`, got {field!r}")
     return Order(field.path, descending=True)

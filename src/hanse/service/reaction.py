@@ -34,7 +34,7 @@ LEASE_SECONDS = 30.0
 class On(msgspec.Struct, frozen=True):
     """What `@on` says: run for each event (or change of a resource), once in effect per group."""
 
-    kind: type[Event] | type[Resource]
+    kind: type[Event | Resource]
     group: str
     key: Callable[[Any], str] | None
     attempts: int
@@ -148,14 +148,16 @@ def _check_kind(decorator: str, kind: object, *bases: type) -> None:
         raise Misdeclared(f"{decorator} takes a class derived from {wanted}, got {kind!r}")
 
 
-def _marker(reaction: Reaction, arguments: int) -> Any:
+def _marker(reaction: Reaction, arguments: int) -> Any:  # noqa: ANN401 - each decorator gives it the type that it needs
     def mark(method: Handler) -> Handler:
         if not inspect.iscoroutinefunction(method):
             raise Misdeclared(f"{method.__qualname__} reacts, so it has to be `async def`")
         wanted = len(inspect.signature(method).parameters) - 1
         if wanted != arguments:
             word = type(reaction).__name__.lower()
-            raise Misdeclared(f"@{word} gives {arguments} argument(s) beside self, but {method.__qualname__} takes {wanted}")
+            raise Misdeclared(
+                f"@{word} gives {arguments} argument(s) beside self, but {method.__qualname__} takes {wanted}"
+            )
         method.__hanse_reaction__ = reaction  # type: ignore[attr-defined]
         return method
 

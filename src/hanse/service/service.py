@@ -13,11 +13,11 @@ from hanse.contract.declare import Promise, is_contract, options_of
 from hanse.contract.derive import Description, contracts_in, describe, describe_methods
 from hanse.contract.model import Event, Resource, topic_of
 from hanse.kernel.codec import encode_json
+from hanse.kernel.context import current
 from hanse.kernel.faults import Misdeclared, snake_case
 from hanse.service.collection import Collection
 from hanse.service.reaction import Reaction, reaction_of
 from hanse.service.unit import Unit, unit_for
-from hanse.kernel.context import current
 from hanse.store.base import Store
 
 _SERVICE_KEYWORDS = ("name", "version", "events", "owns")
@@ -87,7 +87,7 @@ class Service:
         cls.__hanse_owns__ = owns
         _check_operations(cls, contracts)
 
-    def __init__(self, **dependencies: Any) -> None:
+    def __init__(self, **dependencies: Any) -> None:  # noqa: ANN401 - the checkers see the fields of each class instead
         """Take the fields by name; those with a default may be left out.
 
         Raises:
@@ -126,7 +126,7 @@ def _check_operations(cls: type[Service], contracts: list[type]) -> None:
     own = [name for name, method in vars(cls).items() if options_of(method) is not None]
     promised = {name for contract in contracts for name in describe(contract).operations}
     if contracts and cls.__hanse_promise__.name == describe(contracts[0]).name and set(own) - promised:
-        extra = sorted(set(own) - promised)[0]
+        extra = min(set(own) - promised)
         raise Misdeclared(
             f"{cls.__name__}.{extra} is an operation that {contracts[0].__name__} does not promise; "
             f"add it to the contract, or give the service a name of its own: `class {cls.__name__}(..., name=...)`"

@@ -12,8 +12,8 @@ from typing import cast
 import msgspec
 
 from hanse.contract.model import Resource
-from hanse.kernel.context import Context, current
 from hanse.kernel.codec import encode_json
+from hanse.kernel.context import Context, current
 from hanse.kernel.faults import Conflict, PreconditionFailed, TooLarge
 from hanse.kernel.message import Headers
 from hanse.store.base import Batch, Delete, Emit, Mark, Position, Put, Store
@@ -81,9 +81,7 @@ class Unit:
         self._check_limit()
         self._emits.append(Emit(topic, key, value, self._context.host.new_id()))
 
-    def _stage(
-        self, collection: str, id: str, value: Resource | None, expected: int | None, *, insisted: bool
-    ) -> None:
+    def _stage(self, collection: str, id: str, value: Resource | None, expected: int | None, *, insisted: bool) -> None:
         self._check_limit()
         earlier = self.staged(collection, id)
         if earlier is not None:
