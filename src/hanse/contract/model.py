@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, cast, dataclass_transform
 
 import msgspec
 from msgspec import StructMeta
@@ -35,7 +35,7 @@ class ModelMeta(StructMeta):
         bases: tuple[type, ...],
         namespace: dict[str, object],
         **options: Any,  # noqa: ANN401 - those of msgspec.Struct, each of a type of its own
-    ) -> Self:
+    ) -> ModelMeta:
         """Create the class."""
         options.setdefault("frozen", True)
         options.setdefault("kw_only", True)
@@ -58,7 +58,7 @@ class Model(msgspec.Struct, metaclass=ModelMeta, frozen=True, kw_only=True):
 class NamedMeta(ModelMeta):
     """Gives a model a name on the wire and a version, by class keywords."""
 
-    def __new__(
+    def __new__(  # noqa: PYI034 - mypy has no Self in a metaclass
         mcls,
         name: str,
         bases: tuple[type, ...],
@@ -68,7 +68,7 @@ class NamedMeta(ModelMeta):
         version: int = 1,
         collection: str | None = None,
         **options: Any,  # noqa: ANN401 - see ModelMeta
-    ) -> Self:
+    ) -> NamedMeta:
         """Create the class.
 
         Args:
@@ -82,7 +82,7 @@ class NamedMeta(ModelMeta):
         """
         topic = topic or snake_case(name)
         namespace["__hanse_names__"] = (topic, version, collection or plural(topic))
-        return super().__new__(mcls, name, bases, namespace, **options)
+        return cast("NamedMeta", super().__new__(mcls, name, bases, namespace, **options))
 
 
 class Event(Model, metaclass=NamedMeta):

@@ -66,7 +66,7 @@ def _order(part: object) -> Order:
 
 
 def desc(field: object) -> object:
-    """Sort by a field, largest first: `sort=lambda o: desc(o.amount)`."""
+    """Largest first: `sort=lambda order: desc(order.amount)`."""
     if not isinstance(field, Symbol):
         raise Misdeclared(f"desc() goes round a field in `sort=`, got {field!r}")
     return Order(field.path, descending=True)
