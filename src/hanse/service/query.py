@@ -66,7 +66,12 @@ def _order(part: object) -> Order:
 
 
 def desc(field: object) -> object:
-    """Largest first: `sort=lambda order: desc(order.amount)`."""
+    """Sort by a field, largest first.
+
+    Example:
+        >>> order_of(lambda order: desc(order.amount))
+        (Order(path=('amount',), descending=True),)
+    """
     if not isinstance(field, Symbol):
         raise Misdeclared(f"desc() goes round a field in `sort=`, got {field!r}")
     return Order(field.path, descending=True)
