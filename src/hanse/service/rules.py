@@ -1,0 +1,261 @@
+"""Runs a rule: level-triggered, so that what counts is what the rows are, not what anybody said of them.
+
+A feed tells at once which rows changed; a sweep finds every row that matches, however it was missed. Both only name
+rows. What is done with one is decided by what it is when its turn comes: it is leased, read again, and the method runs
+if it still matches. So a lost or repeated message changes nothing, and a rule that was down catches up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast, final
+
+import msgspec
+
+from hanse.contract.model import Resource, collection_of
+from hanse.kernel.codec import to_builtin
+from hanse.kernel.context import current
+from hanse.kernel.faults import DeadlineExceeded, NotFound
+from hanse.kernel.host import Host
+from hanse.kernel.tasks import Tasks
+from hanse.service.agenda import Agenda, rest_after
+from hanse.service.change import Created, Existing, Followed, Reset, Updated
+from hanse.service.collection import Collection
+from hanse.service.held import Held, Lease, Leases
+from hanse.service.reaction import Rule
+from hanse.service.shape import schema_of
+from hanse.service.unit import Unit
+from hanse.store.evaluate import predicate
+from hanse.store.query import PAGE_MAX
+
+R = TypeVar("R", bound=Resource)
+Call = Callable[[], Awaitable[None]]
+Run = Callable[[Call], Awaitable[None]]
+
+_log = logging.getLogger("hanse.rules")
+
+WAITING_MAX = 10_000
+"""Rows that wait for one rule at once; past it, feed and sweep wait as well."""
+
+GRACE_SECONDS = 10.0
+"""How long a rule that stops waits for what is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleJob(Generic[R]):
+    """A rule as a node has it.
+
+    Attributes:
+        name: Such as `service.method`; first part of the leases' names.
+        rule: What the decorator said.
+        rows: The collection, here or elsewhere.
+        method: The method of the service.
+    """
+
+    name: str
+    rule: Rule
+    rows: Collection[R]
+    method: Callable[[Held[R]], Awaitable[None]]
+
+
+@final
+class RuleRunner(Generic[R]):
+    """Runs one rule on one node.
+
+    Example:
+        >>> async def main(job: RuleJob[R], run: Run, leases: Leases, tasks: Tasks) -> None:
+        ...     runner = RuleRunner(job, run, leases=leases, host=Host.system())
+        ...     tasks.start(runner.run())
+        ...     await runner.stop()
+    """
+
+    def __init__(
+        self, job: RuleJob[R], run: Run, *, leases: Leases, host: Host, waiting_max: int = WAITING_MAX
+    ) -> None:
+        """Get ready; `run` does the work.
+
+        Args:
+            job: What to do.
+            run: Makes a context and a unit of work around what it is given, awaits it, and commits.
+            leases: Who holds which rows; shared by all that run the same rule.
+            host: Clocks and chance.
+            waiting_max: Rows that wait at once.
+        """
+        self.name: str = job.name
+        self.failures: int = 0
+        """Runs of the method that failed."""
+        self._job = job
+        self._run = run
+        self._leases = leases
+        self._host = host
+        self._matches = _matcher(job.rule)
+        self._agenda = Agenda(concurrency=job.rule.concurrency, limit=waiting_max)
+        self._tasks = Tasks(self._broke)
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._grace = GRACE_SECONDS
+        self._running = False
+        self._stopping = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no row waits, is worked on, or rests after a failure."""
+        return self._agenda.idle
+
+    async def run(self) -> None:
+        """Work until `stop`; run it once, as a task of whoever owns the runner."""
+        self._running = True
+        try:
+            async with Tasks(self._broke) as finders, self._tasks:
+                finders.start(self._follow(), name=f"rule {self.name} follows")
+                finders.start(self._sweep(), name=f"rule {self.name} sweeps")
+                await self._work()
+                await finders.cancel()
+                await self._tasks.wait(self._grace)
+        finally:
+            self._ended.set()
+
+    async def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Begin no more rows, and wait up to `grace` seconds for those under way; then they are cancelled."""
+        self._grace = grace
+        self._stopping = True
+        self._wake.set()
+        if self._running:
+            await self._ended.wait()
+
+    async def _follow(self) -> None:
+        """Offer each row that is there or changes, for ever; from where it was after the feed broke."""
+        cursor: str | None = None
+        failures = 0
+        while True:
+            told = False
+            items = cast("AsyncGenerator[Followed[R], None]", self._job.rows.follow(self._job.rule.where, after=cursor))
+            try:
+                async with aclosing(items):
+                    async for item in items:
+                        told, failures = True, 0
+                        cursor = cursor if isinstance(item, (Existing, Reset)) else item.cursor
+                        await self._offer_of(item)
+            except Exception as error:  # noqa: BLE001 - whatever is in the way of the owner, it is asked again
+                _log.warning("the rule %s lost its feed: %s; it asks again", self.name, error)
+            failures += 1
+            # A cursor that leads nowhere is not tried again: then the feed begins anew, with all rows.
+            cursor = cursor if told else None
+            await asyncio.sleep(rest_after(failures, self._host.chance.random()))
+
+    async def _offer_of(self, item: Followed[R]) -> None:
+        match item:
+            case Existing(value=row) | Created(after=row) | Updated(after=row):
+                await self._offer(row.id, row.rev)
+            case _:
+                pass
+
+    async def _sweep(self) -> None:
+        """Offer every row that matches, so often; the feed begins with all of them, so the first waits its time."""
+        while True:
+            await asyncio.sleep(self._job.rule.every)
+            try:
+                await self._sweep_once()
+            except Exception as error:  # noqa: BLE001 - the next sweep is the remedy
+                _log.warning("the rule %s could not sweep: %s; it will with the next", self.name, error)
+
+    async def _sweep_once(self) -> None:
+        cursor: str | None = None
+        while True:
+            page = await self._job.rows.find(self._job.rule.where, limit=PAGE_MAX, cursor=cursor)
+            for row in page.items:
+                await self._offer(row.id, 0)
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def _offer(self, id: str, rev: int) -> None:
+        while self._agenda.full:
+            self._room.clear()
+            await self._room.wait()
+        self._agenda.offer(id, rev)
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            id = self._agenda.take(self._host.monotonic())
+            if id is None:
+                await self._rest()
+            else:
+                self._room.set()
+                self._tasks.start(self._look_at(id))
+
+    async def _rest(self) -> None:
+        """Wait until there may be something to do."""
+        self._wake.clear()
+        due = self._agenda.due()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if due is None else max(0.0, due - self._host.monotonic())):
+                await self._wake.wait()
+
+    async def _look_at(self, id: str) -> None:
+        """Have the method run for a row, if nobody holds it and it matches."""
+        seconds = self._job.rule.lease
+        now = self._host.monotonic()
+        lease = self._leases.acquire(f"{self.name}/{id}", now=now, seconds=seconds)
+        if lease is None:
+            self._agenda.rest(id, now + seconds)
+        else:
+            timer = asyncio.timeout(seconds)
+            try:
+                async with timer:
+                    rev = await self._hold(id, lease)
+                self._agenda.done(id, rev)
+            except Exception as error:  # noqa: BLE001 - whatever the method raises, its row is looked at again
+                self._fail(id, DeadlineExceeded(f"the rule {self.name}") if timer.expired() else error)
+            finally:
+                self._leases.release(lease)
+        self._wake.set()
+
+    async def _hold(self, id: str, lease: Lease) -> int:
+        """Run the method for a row that it holds; the revision that the row is left at."""
+        try:
+            row = await self._job.rows.get(id)
+        except NotFound:
+            return 0
+        if not self._matches(row):
+            return 0
+        held = Held(row, self._job.rows, lambda: self._leases.holds(lease, now=self._host.monotonic()))
+
+        left: list[Resource] = []
+
+        async def call() -> None:
+            await self._job.method(held)
+            # What it wrote commits next: too late is too late, even if nobody noticed.
+            held.check()
+            left.append(self._staged(id) or held.value)
+
+        await self._run(call)
+        # The commit gave the row that it wrote its revision.
+        return left[0].rev
+
+    def _staged(self, id: str) -> Resource | None:
+        """The row as the method wrote it, whether through its `Held` or not."""
+        work = current().work
+        staged = work.staged(collection_of(self._job.rule.kind), id) if isinstance(work, Unit) else None
+        return None if staged is None else staged.value
+
+    def _fail(self, id: str, error: Exception) -> None:
+        self.failures += 1
+        rest = self._agenda.failed(id, self._host.monotonic(), self._host.chance.random())
+        _log.error("the rule %s failed for %s; it tries again in %.1f s", self.name, id, rest, exc_info=error)
+
+    def _broke(self, error: BaseException) -> None:
+        _log.error("the rule %s broke", self.name, exc_info=error)
+
+
+def _matcher(rule: Rule) -> Callable[[Resource], bool]:
+    if rule.where is None:
+        return lambda row: True  # noqa: ARG005 - a test takes a row
+    test = predicate(rule.where, schema_of(rule.kind))
+    return lambda row: test(cast("Mapping[str, object]", msgspec.to_builtins(row, enc_hook=to_builtin)))
