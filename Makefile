@@ -48,11 +48,14 @@ lock: $(VENV)/.dev ## Pin the newest versions of everything
 	$(COMPILE) --all-extras --group dev -o locks/dev.txt
 	$(COMPILE) --extra standard --group demo -c locks/dev.txt -o locks/demo.txt
 
-bench: $(VENV)/.dev ## Measure
-	$(BIN)/python -m bench
+bench: .venv-bench/.installed ## Measure beside peers, and write bench/RESULTS.md
+	.venv-bench/bin/python bench/run.py
 
 clean: ## Remove what this file made
-	rm -rf .venv .venv-3.* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-3.* .venv-bench .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+.venv-bench/.installed: locks/demo.txt bench/requirements.txt bench/requirements-moleculerpy.txt bench/package.json pyproject.toml
+	bench/install $(PYTHON) .venv-bench
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hanse needs Python 3.11: make PYTHON=python3.11")'

@@ -1,0 +1,74 @@
+"""Repeats an operation for a while, and prints what one of them cost, in microseconds of CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+
+Operation = Callable[[], Awaitable[object]]
+
+IN_FLIGHT = 64
+WARM_UP_SECONDS = 0.3
+
+
+def tell(**figures: float | str) -> None:
+    """Print the figures, or `skipped=reason`."""
+    print(json.dumps(figures), flush=True)
+
+
+async def one_by_one(operation: Operation, seconds: float, *, batch: int = 500, each: int = 1) -> None:
+    """Await the operation again and again; the median of batches, which a disturbed one does not move.
+
+    Args:
+        operation: What is measured.
+        seconds: How long.
+        batch: Operations between two looks at the clock.
+        each: Units that one operation stands for, such as the items of a stream.
+    """
+    costs: list[float] = []
+    begin = time.perf_counter() + WARM_UP_SECONDS
+    while (now := time.perf_counter()) < begin + seconds:
+        used = time.process_time()
+        for _ in range(batch):
+            await operation()
+        if now >= begin:
+            costs.append((time.process_time() - used) / batch / each)
+    tell(cpu_us=statistics.median(costs) * 1e6)
+
+
+async def in_flight(operation: Operation, seconds: float) -> None:
+    """Keep 64 operations under way."""
+    await _crowd(operation, WARM_UP_SECONDS)
+    used = time.process_time()
+    done = await _crowd(operation, seconds)
+    tell(cpu_us=(time.process_time() - used) / done * 1e6)
+
+
+async def _crowd(operation: Operation, seconds: float) -> int:
+    done = 0
+    end = time.perf_counter() + seconds
+
+    async def work() -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            await operation()
+            done += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(IN_FLIGHT):
+            tasks.create_task(work())
+    return done
+
+
+def run(main: Coroutine[object, object, None]) -> None:
+    """Run on uvloop, as `hanse run` does where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)

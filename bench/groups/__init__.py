@@ -1,0 +1,7 @@
+"""The groups of cases, by name."""
+
+from plan import Group
+
+from groups import inprocess, startup, store
+
+GROUPS: dict[str, Group] = {group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP)}
