@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from hanse.kernel.faults import Misdeclared
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers, Identity
 
@@ -72,7 +73,13 @@ class Context:
         return self.headers.tags
 
     def tag(self, **tags: str) -> None:
-        """Add business tags, such as `tag(booking_ref="ABC123")`: they travel with every call and event from here."""
+        """Add business tags, such as `tag(booking_ref="ABC123")`: they travel with every call and event from here.
+
+        Raises:
+            Misdeclared: There is no story: the code runs neither in a handler nor under `node.context()`.
+        """
+        if self is _SYSTEM:
+            raise Misdeclared("tags belong to a story; add them in a handler, or under `with node.context():`")
         self.headers = msgspec.structs.replace(self.headers, tags={**self.headers.tags, **tags})
 
     def time_left(self) -> float:

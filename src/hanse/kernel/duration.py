@@ -32,9 +32,13 @@ def seconds(duration: Duration) -> float:
             msg = f"expected a duration such as '10m', '50ms' or '1h30m', got {duration!r}"
             raise Misdeclared(msg)
         length = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    else:
+    elif isinstance(duration, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] - declarations are checked
         length = float(duration)
-    if length <= 0:
+    else:
+        msg = f"expected a duration such as '10m', seconds or a timedelta, got {duration!r}"
+        raise Misdeclared(msg)
+    # Not the other way round: a comparison with "not a number" is always false.
+    if not length > 0:
         msg = f"expected a duration above zero, got {duration!r}"
         raise Misdeclared(msg)
     return length

@@ -8,12 +8,15 @@ exit code; no other part of Hanse maps errors.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable
 from typing import ClassVar, dataclass_transform
 
 import msgspec
 
-RESERVED = frozenset({"code", "status", "close_code", "exit_code", "retryable", "retry_after", "detail", "args"})
+RESERVED = frozenset(
+    {"code", "status", "close_code", "exit_code", "retryable", "retry_after", "detail", "template", "fields", "args"}
+)
 
 
 def snake_case(name: str) -> str:
@@ -77,6 +80,7 @@ class Fault(Exception):
         if taken := RESERVED.intersection(cls.fields):
             msg = f"{cls.__name__} declares the field {min(taken)!r}, which every fault has; choose another name"
             raise Misdeclared(msg)
+        _check_template(cls)
         _remember(cls)
 
     def __init__(self, *args: object, **values: object) -> None:
@@ -134,6 +138,20 @@ def _template(cls: type[Fault], detail: str | None) -> str:
         # A docstring is prose, not a format string: its braces stand for themselves.
         return str(doc).strip().splitlines()[0].rstrip(".").replace("{", "{{").replace("}", "}}")
     return " ".join([cls.code.replace("_", " "), *(f"{name}={{{name}!r}}" for name in _field_names(cls))])
+
+
+def _check_template(cls: type[Fault]) -> None:
+    """A template that cannot be filled in would spoil the answer to a call long after the declaration."""
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(cls.template) if name is not None]
+    except ValueError as error:
+        raise Misdeclared(f"the detail of {cls.__name__}, {cls.template!r}, is no format string: {error}") from None
+    for name in names:
+        if re.split(r"[.\[]", name)[0] not in cls.fields:
+            known = ", ".join(cls.fields) or "no fields"
+            raise Misdeclared(
+                f"the detail of {cls.__name__} names {{{name}}}, but it has {known}; write {{{{ for a brace"
+            )
 
 
 _known: dict[str, list[type[Fault]]] = {}
