@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import total_ordering
 from typing import assert_never, cast
 
 import msgspec
@@ -203,33 +202,26 @@ def keyed(path: Path, schema: CollectionSchema) -> Callable[[Value], Key]:
     return lambda value: key(field(value))
 
 
-@total_ordering
-class _Rank:
-    """A key that sorts among keys of all kinds, either way round."""
-
-    __slots__ = ("_pair", "_sign")
-
-    def __init__(self, key: Key, *, descending: bool) -> None:
-        self._pair = (rank(key), key)
-        self._sign = descending
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Rank) and self._pair == other._pair
-
-    def __lt__(self, other: _Rank) -> bool:
-        one, two = cast("tuple[tuple[int, float], tuple[int, float]]", (self._pair, other._pair))
-        return two < one if self._sign else one < two
-
-    __hash__ = None  # type: ignore[assignment]
+_Pair = tuple[int, float]
+"""A key behind its rank, so that only keys of one kind are ever compared; they are typed as numbers for that."""
 
 
-SortKey = tuple[_Rank | str, ...]
+class _Falling(msgspec.Struct, frozen=True):
+    """A key that sorts the other way round."""
+
+    pair: _Pair
+
+    def __lt__(self, other: _Falling) -> bool:
+        return other.pair < self.pair
+
+
+SortKey = tuple[_Pair | _Falling | str, ...]
 
 
 def sort_key(keys: Iterable[Key], order: tuple[Order, ...], id: str) -> SortKey:
     """What sorts a row among others: its keys in the order's directions, and its id."""
-    ranks = (_Rank(key, descending=one.descending) for key, one in zip(keys, order, strict=True))
-    return (*ranks, id)
+    pairs = (cast("_Pair", (rank(key), key)) for key in keys)
+    return (*(_Falling(pair) if one.descending else pair for pair, one in zip(pairs, order, strict=True)), id)
 
 
 def check_query(query: Query) -> None:
@@ -259,7 +251,7 @@ def page(rows: Iterable[tuple[Row, Value]], query: Query, schema: CollectionSche
         after = decode_cursor(query.cursor, query, schema)
         start = sort_key(after.keys, query.order, after.id)
     candidates = _sortable(rows, query, schema)
-    found = heapq.nsmallest(query.limit + 1, (one for one in candidates if start is None or one[0] > start))
+    found = heapq.nsmallest(query.limit + 1, (one for one in candidates if start is None or start < one[0]))
     kept = found[: query.limit]
     if len(found) == len(kept):
         return Found(tuple(row for _, row, _ in kept), None)

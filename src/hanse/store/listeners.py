@@ -51,6 +51,10 @@ class Listeners:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = False
-        for token, wake in list(self._wakes.items()):
-            if token in self._wakes:
-                loop.call_soon(wake)
+        for token in self._wakes:
+            loop.call_soon(self._call, token)
+
+    def _call(self, token: object) -> None:
+        # Another one's wake may have stopped it by now.
+        if wake := self._wakes.get(token):
+            wake()

@@ -6,6 +6,7 @@ Nothing in it suspends, so a commit is applied at once, and a read is as old as 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import final
@@ -27,7 +28,8 @@ from hanse.store.base import (
     Mark,
     Row,
 )
-from hanse.store.evaluate import Value, page, predicate
+from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.evaluate import Value, check_query, page, predicate
 from hanse.store.listeners import Listeners
 from hanse.store.plan import plan
 from hanse.store.query import Query
@@ -35,28 +37,42 @@ from hanse.store.schema import require_sound
 
 
 class _Table:
-    """The rows of one collection, and their values once a query has looked at them."""
+    """The rows of one collection, their ids in order, and their values once a query has looked at them."""
 
-    __slots__ = ("rows", "schema", "values")
+    __slots__ = ("ids", "rows", "schema", "values")
 
     def __init__(self, schema: CollectionSchema) -> None:
         self.schema: CollectionSchema = schema
+        self.ids: list[str] = []
         self.rows: dict[str, Row] = {}
         self.values: dict[str, Value] = {}
 
     def write(self, id: str, row: Row | None) -> None:
         self.values.pop(id, None)
-        if row is None:
-            del self.rows[id]
-        else:
+        if row is not None:
+            if id not in self.rows:
+                insort(self.ids, id)
             self.rows[id] = row
+        elif self.rows.pop(id, None):
+            del self.ids[bisect_left(self.ids, id)]
 
-    def decoded(self) -> Iterator[tuple[Row, Value]]:
-        for id, row in self.rows.items():
-            value = self.values.get(id)
+    def decoded(self, after: str | None = None) -> Iterator[tuple[Row, Value]]:
+        """Rows with their values, by id; those after an id, where one is given."""
+        for id in islice(self.ids, 0 if after is None else bisect_right(self.ids, after), None):
+            row, value = self.rows[id], self.values.get(id)
             if value is None:
                 value = self.values[id] = {**_decode(row.value), "id": id, "rev": row.rev}
             yield row, value
+
+    def listed(self, query: Query) -> Found:
+        """A page in the order of ids: stops as soon as it is full, where other orders look at every row."""
+        check_query(query)
+        after = decode_cursor(query.cursor, query, self.schema).id if query.cursor is not None else None
+        test = predicate(query.where, self.schema)
+        matching = (row for row, value in self.decoded(after) if test(value))
+        rows = tuple(islice(matching, query.limit + 1))
+        kept = rows[: query.limit]
+        return Found(kept, encode_cursor((), kept[-1].id, query, self.schema) if len(rows) > len(kept) else None)
 
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
@@ -128,7 +144,7 @@ class MemoryStore:
     async def find(self, collection: str, query: Query, /) -> Found:
         """A page of matching rows."""
         table = self._table(collection)
-        return page(table.decoded(), query, table.schema)
+        return page(table.decoded(), query, table.schema) if query.order else table.listed(query)
 
     async def count(self, collection: str, query: Query, /) -> int:
         """How many rows match."""
@@ -143,8 +159,7 @@ class MemoryStore:
         self._require_open()
         planned = plan(batch, self._head, self)
         for (collection, id), row in planned.rows.items():
-            if row is not None or id in self._tables[collection].rows:
-                self._tables[collection].write(id, row)
+            self._tables[collection].write(id, row)
         self._log.extend(planned.entries)
         self._marks.update((address, (mark, batch.at)) for address, mark in planned.marks.items())
         self._positions.update((position.name, position.seq) for position in batch.positions)

@@ -6,8 +6,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hanse.store.keys import KEYS, OTHER, Key, decimal_key, is_key, plain_key, rank
 

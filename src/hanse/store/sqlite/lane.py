@@ -187,11 +187,10 @@ class ThreadLane:
 
     async def stop(self) -> None:
         """Let the writer finish what it was given, and end all threads."""
-        if not self._stopping:
-            self._flush()
-            self._stopping = True
-            self._queue.put(None)
-        await self._ended
+        self._flush()
+        self._stopping = True
+        self._queue.put(None)
+        await asyncio.shield(self._ended)
         if self._scans:
             await asyncio.wait(self._scans)
         self._readers.shutdown()

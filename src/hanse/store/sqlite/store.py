@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Literal, Self, cast, final
 
 import msgspec
@@ -39,9 +40,13 @@ from hanse.store.listeners import Listeners
 from hanse.store.query import Query
 from hanse.store.sqlite.lane import InlineLane, Lane, Stopped, ThreadLane
 from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
-from hanse.store.sqlite.tables import cannot_open, connect, prepare
+from hanse.store.sqlite.tables import Opened, cannot_open, connect, prepare, require_version
 from hanse.store.sqlite.url import parse_url
 from hanse.store.sqlite.writer import HEAD, TRIM_MAX, Writer, unavailable
+
+OPEN_TRIES_MAX = 10
+OPEN_PAUSE_SECONDS = 0.05
+"""How often, and how far apart, a store tries to open a file that other processes are opening too."""
 
 POLL_SECONDS = 0.2
 """How often a store that somebody listens to looks for commits of other processes."""
@@ -148,8 +153,9 @@ class SqliteStore:
             raise
 
     def _open(self, collections: Sequence[CollectionSchema], new_id: str) -> None:
+        require_version(sqlite3.sqlite_version_info)
         connection = self._connect()
-        opened = prepare(connection, self._path, collections, new_id)
+        opened = self._prepared(connection, collections, new_id)
         self._log_id = opened.log_id
         self._schemas = {one.name: opened.schemas[one.name] for one in collections}
         self._load_sql = {
@@ -158,6 +164,15 @@ class SqliteStore:
         self._writer = Writer(connection, self._schemas)
         self._reader = self._connect() if self._lane.threaded else connection
         self._version = self._data_version()
+
+    def _prepared(self, connection: sqlite3.Connection, collections: Sequence[CollectionSchema], new_id: str) -> Opened:
+        """Prepare the file, again and again while others do: SQLite does not queue those who change its mode."""
+        for _ in range(OPEN_TRIES_MAX - 1):
+            try:
+                return prepare(connection, self._path, collections, new_id)
+            except Unavailable:
+                Event().wait(OPEN_PAUSE_SECONDS)
+        return prepare(connection, self._path, collections, new_id)
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -236,9 +251,7 @@ class SqliteStore:
 
     async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
         """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
-        ((head, trimmed),) = cast(
-            "list[tuple[int, int]]", self._read(f"SELECT ({HEAD}), (SELECT value FROM meta WHERE name = 'trimmed')")
-        )
+        head, trimmed = self._ends()
         limit = min(limit, CHANGES_MAX)
         start = max(after, trimmed)
         end = max(min(start + WINDOW_MAX, head), after)
@@ -246,8 +259,15 @@ class SqliteStore:
         statement = f"SELECT {_ENTRY} FROM log WHERE seq > ? AND seq <= ?{chosen} ORDER BY seq LIMIT ?"
         rows = self._read(statement, (start, end, *(names or ()), limit)) if start < end else []
         entries = tuple(_entry(cast("_Line", row)) for row in rows)
+        if start < end:
+            # Asked again: the log may have been trimmed since, and then entries may be missing here.
+            _, trimmed = self._ends()
         upto = entries[-1].seq if len(entries) == limit else end
         return Changes(entries, upto, trimmed=after < trimmed)
+
+    def _ends(self) -> tuple[int, int]:
+        statement = f"SELECT ({HEAD}), (SELECT value FROM meta WHERE name = 'trimmed')"
+        return cast("tuple[int, int]", self._read(statement)[0])
 
     def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
         """Have `wake` called after commits; those of other processes are noticed within `POLL_SECONDS`."""
@@ -261,10 +281,10 @@ class SqliteStore:
         self._timer = None
         if self._reader is None or not self._listeners:
             return
+        self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
         if (version := self._data_version()) != self._version:
             self._version = version
             self._committed()
-        self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
 
     def _committed(self) -> None:
         self._listeners.wake(asyncio.get_running_loop())

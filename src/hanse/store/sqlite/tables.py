@@ -8,7 +8,8 @@ format it has. Everything is looked at before anything is written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
@@ -79,6 +80,31 @@ def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """All statements of the block, or none of them; nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some failures, a full disk among them, have ended the transaction already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def require_version(version: tuple[int, ...]) -> None:
+    """Refuse a SQLite that lacks what queries use.
+
+    Raises:
+        CouldNotStart: It is older than `SQLITE_MIN`.
+    """
+    if version < SQLITE_MIN:
+        least, got = (".".join(map(str, one)) for one in (SQLITE_MIN, version))
+        raise CouldNotStart(f"expected SQLite {least} or newer, got {got}; use a newer Python build")
+
+
 def prepare(connection: sqlite3.Connection, path: str, wanted: Sequence[CollectionSchema], new_id: str) -> Opened:
     """Check the file and make what is missing in it.
 
@@ -92,21 +118,13 @@ def prepare(connection: sqlite3.Connection, path: str, wanted: Sequence[Collecti
         CouldNotStart: It is not a file that this version can serve; it was left as it is.
         Unavailable: Another process kept it locked.
     """
-    if sqlite3.sqlite_version_info < SQLITE_MIN:
-        least = ".".join(map(str, SQLITE_MIN))
-        raise CouldNotStart(f"expected SQLite {least} or newer, got {sqlite3.sqlite_version}; use a newer Python build")
     try:
         require_sound(_stored(connection, path), wanted)
         _use_wal(connection, path)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             # Again, now that nobody else can write: another process may have come first.
             schemas = require_sound(_stored(connection, path), wanted)
             log_id = _create(connection, schemas, new_id)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise cannot_open(path, error) from error
     return Opened(log_id, {schema.name: schema for schema in schemas})

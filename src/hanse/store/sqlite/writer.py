@@ -17,6 +17,7 @@ from hanse.store.base import Batch, Entry, Row
 from hanse.store.plan import Address, Plan, plan
 from hanse.store.sqlite.lane import Outcome
 from hanse.store.sqlite.query import table_name
+from hanse.store.sqlite.tables import transaction
 
 TRIM_MAX = 10_000
 """Entries, and marks, forgotten in one transaction at most, so that commits get their turn."""
@@ -75,7 +76,8 @@ class Writer:
     def apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Write batches in one transaction; for each the positions of its writes, or why it was refused."""
         try:
-            return self._transaction(batches)
+            with transaction(self._connection):
+                return self._write(batches)
         except sqlite3.OperationalError as error:
             return [unavailable(error) for _ in batches]
         except Exception as error:  # noqa: BLE001 - each waiter is told, and the writer goes on
@@ -83,18 +85,6 @@ class Writer:
                 return [error if isinstance(error, Fault) else unavailable(error)]
             # One of them holds what cannot be stored. It must not take its neighbours along.
             return [outcome for batch in batches for outcome in self.apply((batch,))]
-
-    def _transaction(self, batches: Sequence[Batch]) -> list[Outcome]:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            outcomes = self._write(batches)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return outcomes
 
     def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
         (head,) = self._connection.execute(HEAD).fetchone()
@@ -151,19 +141,11 @@ class Writer:
         Raises:
             Unavailable: SQLite failed.
         """
-        connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                gone = self._trim(before, keep_after)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            with transaction(self._connection):
+                return self._trim(before, keep_after)
         except sqlite3.Error as error:
             raise unavailable(error) from error
-        return gone
 
     def _trim(self, before: float, keep_after: int) -> tuple[int, int]:
         connection = self._connection

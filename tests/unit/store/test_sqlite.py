@@ -1,0 +1,287 @@
+"""What is SQLite's own: the file's format, group commit, a full disk, threads and their limits, indexes."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from hanse.kernel.faults import CouldNotStart, Malformed, Misconfigured, Overloaded, TooLarge, Unavailable
+from hanse.store.base import Batch, CollectionSchema, FieldSchema, Position, Put
+from hanse.store.query import Compare, OneOf, Order, Query, Text
+from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
+from hanse.store.sqlite.lane import COMMITS_MAX, SCANS_MAX, _Call
+from hanse.store.sqlite.query import find_sql
+from hanse.store.sqlite.tables import FORMAT, prepare, require_version
+from hanse.testing.store_hooks import ORDERS, batch, emit, put
+
+
+@asynccontextmanager
+async def opened(path: Path | str, *collections: CollectionSchema) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path)
+    await store.open(collections or [ORDERS])
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def writing(store: SqliteStore) -> sqlite3.Connection:
+    assert store._writer is not None
+    return store._writer._connection
+
+
+def made(path: Path, *statements: str) -> Path:
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    return path
+
+
+async def refused(path: Path | str, why: str) -> None:
+    with pytest.raises(CouldNotStart, match=why):
+        await SqliteStore(path).open([ORDERS])
+
+
+class TestTheFile:
+    async def test_a_database_of_something_else_is_left_as_it_is(self, tmp_path: Path) -> None:
+        path = made(tmp_path / "other.db", "CREATE TABLE users (name TEXT)")
+        before = path.read_bytes()
+        await refused(path, "a database of something else")
+        assert path.read_bytes() == before
+
+    async def test_a_store_of_a_newer_format_is_left_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "orders.db"
+        async with opened(path):
+            pass
+        made(path, f"PRAGMA user_version = {FORMAT + 1}")
+        before = path.read_bytes()
+        await refused(path, "has format 2, written by a newer Hanse; this one reads up to 1")
+        assert path.read_bytes() == before
+
+    async def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "notes.txt"
+        path.write_text("tea, ink and oil " * 100)
+        await refused(path, "file is not a database; is it a Hanse store")
+
+    async def test_a_missing_folder_is_named(self, tmp_path: Path) -> None:
+        await refused(tmp_path / "data" / "orders.db", f"create the folder {tmp_path / 'data'}")
+
+    async def test_a_file_that_stays_locked_is_unavailable(self, tmp_path: Path) -> None:
+        path = tmp_path / "orders.db"
+        async with opened(path) as store:
+            writing(store).execute("BEGIN IMMEDIATE")
+            other = sqlite3.connect(path, timeout=0, isolation_level=None)
+            with closing(other), pytest.raises(Unavailable, match="locked by another process"):
+                prepare(other, str(path), [ORDERS], "x")
+            writing(store).execute("ROLLBACK")
+
+    async def test_a_file_that_takes_no_log_beside_it_is_refused(self) -> None:
+        # A temporary database stands for a network drive: neither can have a write-ahead log.
+        connection = sqlite3.connect("", isolation_level=None)
+        with closing(connection), pytest.raises(CouldNotStart, match="cannot use a write-ahead log"):
+            prepare(connection, "/mnt/orders.db", [ORDERS], "x")
+
+    def test_a_sqlite_that_is_too_old_is_refused(self) -> None:
+        with pytest.raises(CouldNotStart, match=r"expected SQLite 3\.38 or newer, got 3\.37\.2"):
+            require_version((3, 37, 2))
+
+    async def test_opening_that_fails_on_the_way_changes_nothing(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            writing(store).execute("PRAGMA query_only = ON")
+            with pytest.raises(CouldNotStart, match="readonly"):
+                prepare(writing(store), "orders.db", [CollectionSchema("carts", {})], "x")
+            assert not writing(store).in_transaction
+
+    async def test_rows_can_be_read_with_any_tool(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            await store.commit(batch(put("1")))
+            with closing(sqlite3.connect(tmp_path / "orders.db")) as tool:
+                assert tool.execute('SELECT id, value FROM "rows:orders"').fetchall() == [("1", '{"sku":"tea"}')]
+
+    async def test_safety_from_power_cuts_is_chosen_by_url(self, tmp_path: Path) -> None:
+        for option, level in (("", 1), ("?synchronous=normal", 1), ("?synchronous=full", 2)):
+            store = SqliteStore.from_url(f"sqlite:///{tmp_path}/orders.db{option}")
+            await store.open([ORDERS])
+            assert writing(store).execute("PRAGMA synchronous").fetchone() == (level,)
+            await store.close()
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "sqlite:",
+            "sqlite://orders.db",
+            "sqlite:///",
+            "sqlite:///orders.db?synchronous=off",
+            "sqlite:///orders.db?sync=full",
+            "postgresql:///orders",
+        ],
+    )
+    def test_a_wrong_url_is_refused(self, url: str) -> None:
+        with pytest.raises(Misconfigured, match="expected"):
+            SqliteStore.from_url(url)
+
+    @pytest.mark.parametrize("path", ["", ":memory:"])
+    def test_threads_need_a_file_to_share(self, path: str) -> None:
+        with pytest.raises(Misconfigured, match="expected the path of a file"):
+            SqliteStore(path, lane=ThreadLane())
+
+    async def test_a_store_opens_again_after_it_was_closed(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            await store.commit(batch(put("1")))
+            await store.close()
+            await store.open([ORDERS])
+            assert await store.commit(batch(put("2"))) == (2,)
+
+
+class TestIndexes:
+    QUERIES = (
+        Query(where=Compare("eq", ("sku",), "tea")),
+        Query(where=OneOf(("sku",), ("tea", "ink"))),
+        Query(where=Text("starts", ("sku",), "te")),
+        Query(where=Compare("gt", ("total",), "9.5")),
+        Query(order=(Order(("total",)),)),
+        Query(order=(Order(("sku",), descending=True),)),
+    )
+
+    @pytest.mark.parametrize("query", QUERIES)
+    async def test_an_indexed_field_is_found_without_looking_at_every_row(self, query: Query) -> None:
+        async with opened(":memory:") as store:
+            statement = find_sql(query, ORDERS, None)
+            explained = writing(store).execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.values).fetchall()
+            assert "INDEX index:" in explained[0][3]
+
+    async def test_an_index_goes_with_its_declaration_and_comes_with_another_default(self, tmp_path: Path) -> None:
+        for default, count in ((b'"green"', 1), (b'"red"', 0)):
+            field = FieldSchema("string", required=False, default=default)
+            async with opened(tmp_path / "o.db", CollectionSchema("orders", {"hue": field}, indexed=("hue",))) as store:
+                if count:
+                    await store.commit(batch(put("1")))
+                assert await store.count("orders", Query(where=Compare("eq", ("hue",), "green"))) == count
+        async with opened(tmp_path / "o.db", CollectionSchema("orders", {"hue": field})) as store:
+            names = writing(store).execute("SELECT name FROM sqlite_master WHERE name LIKE 'index:%'").fetchall()
+            assert names == []
+
+    async def test_a_query_with_too_many_values_is_refused(self) -> None:
+        async with opened(":memory:") as store:
+            with pytest.raises(TooLarge, match="30000"):
+                await store.count("orders", Query(where=OneOf(("sku",), tuple(map(str, range(30_001))))))
+
+
+class TestGroupCommit:
+    async def test_commits_of_one_turn_share_a_transaction(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            statements: list[str] = []
+            writing(store).set_trace_callback(statements.append)
+            await asyncio.gather(*(store.commit(batch(put(str(n)))) for n in range(100)))
+            assert statements.count("COMMIT") == 1
+
+    async def test_what_cannot_be_stored_is_refused_alone(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            wrong = [
+                Batch(at=float("nan"), writes=(emit("1"),)),
+                Batch(at=1.0, positions=(Position("relay", 2**70),)),
+                batch(put("\ud800")),
+            ]
+            fine = [batch(put(str(n))) for n in range(5)]
+            outcomes = await asyncio.gather(*map(store.commit, [*wrong, *fine]), return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3 + [tuple] * 5
+            assert await store.count("orders", Query()) == await store.head() == 5
+
+    @pytest.mark.parametrize("lane", [ThreadLane, InlineLane])
+    async def test_a_full_disk_refuses_the_commit_and_spoils_nothing(
+        self, tmp_path: Path, lane: type[ThreadLane | InlineLane]
+    ) -> None:
+        store = SqliteStore(tmp_path / "orders.db", lane=lane())
+        await store.open([ORDERS])
+        await store.commit(batch(put("1")))
+        (pages,) = writing(store).execute("PRAGMA page_count").fetchone()
+        writing(store).execute(f"PRAGMA max_page_count = {pages}")
+        big = batch(Put("orders", "2", b'{"sku":"' + b"x" * 100_000 + b'"}', "m"))
+        outcomes = await asyncio.gather(store.commit(big), store.commit(big), return_exceptions=True)
+        assert ["disk is full" in str(cast("Unavailable", outcome)) for outcome in outcomes] == [True, True]
+        assert (await store.head(), await store.load("orders", "2")) == (1, None)
+        writing(store).execute("PRAGMA max_page_count = 100000")
+        assert await store.commit(big) == (2,)
+        await store.close()
+
+    async def test_a_trim_that_fails_forgets_nothing(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            await store.commit(batch(put("1")))
+            writing(store).execute("PRAGMA query_only = ON")
+            with pytest.raises(Unavailable, match="readonly"):
+                await store.trim(100.0, keep_after=1)
+            assert len((await store.changes(0, limit=10)).entries) == 1
+
+
+class TestThreads:
+    async def test_too_many_commits_at_once_are_refused(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            commits = [store.commit(Batch(at=1.0)) for _ in range(COMMITS_MAX + 1)]
+            outcomes = await asyncio.gather(*commits, return_exceptions=True)
+            assert [str(outcome) for outcome in outcomes if isinstance(outcome, Overloaded)] == [
+                "the limit of 10000 commits waiting for the store is reached"
+            ]
+            assert await store.commit(batch(put("1"))) == (1,)
+
+    async def test_too_many_long_reads_at_once_are_refused(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            reads = [store.count("orders", Query()) for _ in range(SCANS_MAX + 1)]
+            outcomes = await asyncio.gather(*reads, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes].count(Overloaded) == 1
+
+    async def test_a_long_read_ends_when_nobody_waits_for_it(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            await store.commit(batch(*(put(str(n)) for n in range(10_000))))
+            long = Query(where=Text("contains", ("sku",), "x"))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await store.count("orders", long)
+            reads = asyncio.gather(*(store.count("orders", long) for _ in range(5)), return_exceptions=True)
+            await asyncio.sleep(0)
+            await store.close()
+            outcomes = await reads
+            assert {str(outcome)[:42] for outcome in outcomes if outcome != 0} <= {
+                "the store failed and did nothing: interrup"
+            }
+
+    async def test_a_commit_during_closing_is_refused(self, tmp_path: Path) -> None:
+        lane = ThreadLane()
+        store = SqliteStore(tmp_path / "orders.db", lane=lane)
+        await store.open([ORDERS])
+        closing_store = asyncio.gather(store.close())
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="closing"):
+            await lane.write(batch(put("1")))
+        await closing_store
+
+    def test_the_writer_ends_when_its_loop_went_without_a_word(self, tmp_path: Path) -> None:
+        lane = ThreadLane()
+        store = SqliteStore(tmp_path / "orders.db", lane=lane)
+        asyncio.run(store.open([ORDERS]))
+        lane._queue.put(_Call(lambda: lambda: None))
+        lane._writer.join(10)
+        assert not lane._writer.is_alive()
+        lane._readers.shutdown()
+        for connection in store._connections:
+            connection.close()
+
+    async def test_a_failing_query_says_so(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            with pytest.raises(Unavailable, match="surrogates"):
+                await store.load("orders", "\ud800")
+            with pytest.raises(Malformed):
+                await store.find("orders", Query(cursor="\ud800"))
+
+    async def test_nobody_polls_for_listeners_that_have_gone(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            stop = store.listen(lambda: None)
+            store._poll()
+            assert store._timer is not None
+            stop()
+            store._poll()
+            assert store._timer is None
