@@ -144,7 +144,7 @@ def _resource(paths: dict[str, Json], resource: ResourcePath, schema: Json, defi
 
 
 def _list(resource: ResourcePath, schema: Json, definitions: Json) -> Json:
-    page = {
+    page: Json = {
         "type": "object",
         "properties": {
             "items": {"type": "array", "items": schema},

@@ -1,0 +1,133 @@
+"""Requests and responses over raw ASGI: as little as the hot paths need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import cast
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from hanse.kernel.faults import Malformed
+
+Scope = MutableMapping[str, object]
+Event = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = "application/json"
+Header = tuple[bytes, bytes]
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole answer.
+
+    Attributes:
+        status: HTTP status.
+        body: Its bytes.
+        headers: Beside the content's type and length.
+        type: Media type of the body; empty for none.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[Header, ...] = ()
+    type: str = JSON
+
+
+class Request:
+    """One HTTP request (or WebSocket handshake) as its handler sees it.
+
+    Attributes:
+        scope: The ASGI scope.
+        receive, send: The ASGI callables.
+        method: In capitals; GET for a handshake.
+        parameters: What the path's placeholders stand for, decoded.
+        trace_id, id: Of the story and of this request, as answers name them.
+    """
+
+    __slots__ = ("_headers", "id", "method", "parameters", "receive", "scope", "send", "trace_id")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope: Scope = scope
+        self.receive: Receive = receive
+        self.send: Send = send
+        self.method: str = cast("str", scope.get("method", "GET"))
+        self.parameters: dict[str, str] = {}
+        self.trace_id: str = ""
+        self.id: str = ""
+        self._headers: dict[bytes, bytes] = headers_in(cast("list[Header]", scope.get("headers", [])))
+
+    def header(self, name: bytes) -> str:
+        """The value of a header, by its name in lower case; empty where it did not come."""
+        value = self._headers.get(name)
+        return value.decode("latin-1") if value is not None else ""
+
+    def headers(self) -> dict[str, str]:
+        """All headers, by name in lower case."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
+
+    @property
+    def query(self) -> str:
+        """The query string, still encoded."""
+        return cast("bytes", self.scope.get("query_string", b"")).decode("latin-1")
+
+    @property
+    def path(self) -> str:
+        """The path within this application, still percent-encoded, so that an id may hold a slash."""
+        raw = cast("bytes | None", self.scope.get("raw_path"))
+        path = raw.decode("latin-1") if raw else quote(cast("str", self.scope["path"]))
+        root = quote(cast("str", self.scope.get("root_path", "")))
+        return path[len(root) :] if root and path.startswith(root) else path
+
+    def accepts(self, media_type: str) -> bool:
+        """Whether the client names a media type in `Accept`; a mere `*/*` does not count."""
+        return media_type in self.header(b"accept").lower()
+
+
+def headers_in(pairs: list[Header]) -> dict[bytes, bytes]:
+    """Headers by name; one that came on several lines is joined, as RFC 9110 says."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found.clear()
+    for name, value in pairs:
+        found[name] = found[name] + b", " + value if name in found else value
+    return found
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """The decoded parts of an encoded path.
+
+    Raises:
+        Malformed: A part does not decode to UTF-8.
+
+    Example:
+        >>> segments_of("/orders/a%2Fb")
+        ('orders', 'a/b')
+    """
+    if "%" not in path:
+        return tuple(path[1:].split("/"))
+    try:
+        return tuple(unquote(part, errors="strict") for part in path[1:].split("/"))
+    except UnicodeDecodeError:
+        raise Malformed("expected a path in UTF-8, percent-encoded") from None
+
+
+async def answer(request: Request, response: Response, extra: tuple[Header, ...] = ()) -> None:
+    """Send a whole answer; the body is left out for HEAD. A handshake is refused with it."""
+    kind = "http.response"
+    if request.scope["type"] == "websocket":
+        kind = "websocket.http.response"
+        if kind not in cast("dict[str, object]", request.scope.get("extensions") or {}):
+            await request.send({"type": "websocket.close", "code": 1008})
+            return
+    headers = [*response.headers, *extra]
+    if response.type:
+        headers.append((b"content-type", response.type.encode()))
+    if response.status not in {204, 304}:
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await request.send({"type": f"{kind}.start", "status": response.status, "headers": headers})
+    body = b"" if request.method == "HEAD" else response.body
+    await request.send({"type": f"{kind}.body", "body": body})

@@ -1,0 +1,72 @@
+"""Reading a request's body, with limits on its size, its time and its type."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import cast
+
+from hanse.gateway.asgi import JSON, Receive, Request
+from hanse.gateway.limits import Limits
+from hanse.gateway.problem import RequestTimeout, UnsupportedMediaType
+from hanse.kernel.faults import Cancelled, TooLarge
+
+JSON_ONLY = (JSON,)
+
+
+async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSON_ONLY) -> bytes:
+    """The whole body.
+
+    Args:
+        request: Whose body.
+        limits: How large, and how long it may take.
+        types: The media types that are understood; a body has to say that it is of one of them.
+
+    Raises:
+        TooLarge: It is over the limit, known from its length or found while reading.
+        UnsupportedMediaType: It is of another type, or does not say.
+        RequestTimeout: It did not arrive in time.
+        Cancelled: The client has gone.
+    """
+    announced = request.header(b"content-length")
+    if announced.isdigit() and int(announced) > limits.body_bytes:
+        raise _too_large(limits)
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            body = await _whole(request.receive, limits)
+    except TimeoutError:
+        raise RequestTimeout(limits.body_seconds) from None
+    if body:
+        check_type(request.header(b"content-type"), types)
+    return body
+
+
+def check_type(content_type: str, types: Iterable[str]) -> None:
+    """Refuse a body of a type that is not understood.
+
+    A browser sends JSON to another site only after asking, but sends a body without a type unasked: it is refused.
+    """
+    actual = content_type.partition(";")[0].strip().lower()
+    if actual not in types:
+        raise UnsupportedMediaType(" or ".join(types), actual or "no Content-Type")
+
+
+async def _whole(receive: Receive, limits: Limits) -> bytes:
+    event = await receive()
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if event["type"] == "http.disconnect":
+            raise Cancelled
+        part = cast("bytes", event.get("body", b""))
+        size += len(part)
+        if size > limits.body_bytes:
+            raise _too_large(limits)
+        parts.append(part)
+        if not event.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        event = await receive()
+
+
+def _too_large(limits: Limits) -> TooLarge:
+    return TooLarge("the body", f"{limits.body_bytes} bytes")

@@ -1,0 +1,95 @@
+"""From what a gateway declares, and a node, to the ASGI application: every part wired by hand, here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from hanse.contract.derive import Description
+from hanse.contract.openapi import Exposed, OperationPath, ResourcePath, openapi
+from hanse.gateway.asgi import Request, Response
+from hanse.gateway.entry import Entry, Identify, Inside
+from hanse.gateway.files import Files
+from hanse.gateway.health import Health
+from hanse.gateway.problem import NotInstalled, UpgradeRequired
+from hanse.gateway.rest import ResourceRoutes
+from hanse.gateway.routes import Handler, Routes
+from hanse.gateway.rpc import OperationRoute
+from hanse.gateway.socket import Sockets
+from hanse.gateway.socket_asks import Live
+from hanse.gateway.sse import FeedStream
+from hanse.gateway.streams import Streams
+from hanse.kernel.codec import encode_json
+from hanse.node.node import Node
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """Files that are served as they are."""
+
+    path: str
+    directory: Path
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """All that a gateway exposes."""
+
+    prefix: str
+    resources: tuple[ResourcePath, ...]
+    operations: tuple[OperationPath, ...]
+    descriptions: tuple[Description, ...]
+    folders: tuple[Folder, ...]
+    identify: Identify | None
+
+
+def build(declared: Declared, node: Node, streams: Streams) -> Entry:
+    """The application that serves what is declared."""
+    routes = Routes()
+    for resource in declared.resources:
+        _add_resource(routes, resource, node, streams)
+    for item in declared.operations:
+        route = OperationRoute(item.operation, node, streams)
+        routes.add(item.path, {item.method: route.routed if item.own else route.post})
+    live_path = f"{declared.prefix}/live"
+    routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(declared, node)})
+    routes.add(live_path, {"GET": _no_socket})
+    health = Health(node)
+    inside = Inside(
+        routes,
+        {"/livez": health.live, "/readyz": health.ready},
+        Sockets(live_path, Live.of(declared.resources, declared.operations, node), streams),
+        declared.identify,
+        _files(declared.folders),
+    )
+    return Entry(node, streams, inside)
+
+
+def _add_resource(routes: Routes, resource: ResourcePath, node: Node, streams: Streams) -> None:
+    rows = node.rows(resource.kind)
+    follow = FeedStream(resource.kind, rows, streams) if resource.live else None
+    handlers = ResourceRoutes(resource.kind, rows, streams.limits, follow=follow, write=resource.write)
+    routes.add(resource.path, handlers.collection_methods())
+    routes.add(f"{resource.path}/{{id}}", handlers.row_methods())
+
+
+def _document(declared: Declared, node: Node) -> Handler:
+    exposed = Exposed(node.app.name, declared.resources, declared.operations, declared.descriptions)
+    made: list[Response] = []
+
+    async def handler(request: Request) -> Response:
+        del request
+        if not made:
+            made.append(Response(200, encode_json(openapi(exposed))))
+        return made[0]
+
+    return handler
+
+
+async def _no_socket(request: Request) -> Response:
+    if request.header(b"upgrade").lower() == "websocket":
+        raise NotInstalled("WebSocket", "hanse[standard]")
+    raise UpgradeRequired("websocket")
+
+
+def _files(folders: tuple[Folder, ...]) -> Files | None:
+    return Files({folder.path: folder.directory for folder in folders}) if folders else None

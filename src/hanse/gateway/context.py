@@ -1,0 +1,51 @@
+"""What a request brings along for its whole story: trace, business tags, id, idempotency key. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from hanse.gateway.asgi import Request
+from hanse.gateway.limits import TAGS_BYTES_MAX, TAGS_MAX
+from hanse.kernel.host import Host
+from hanse.kernel.message import ANONYMOUS, Headers, Identity
+from hanse.kernel.traceparent import new_trace, parse_traceparent
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> Headers:
+    """The headers of a story that begins with this request; notes its ids in the request.
+
+    A `traceparent` or `X-Request-Id` that is none is replaced by a new one.
+    """
+    came = request.header(b"traceparent")
+    trace = parse_traceparent(came) if came else None
+    traceparent = came if trace else new_trace(host)
+    name = request.header(b"x-request-id")
+    request.id = name if _ID.fullmatch(name) else host.new_id()
+    request.trace_id = traceparent[3:35]
+    return Headers(
+        traceparent=traceparent,
+        tracestate=request.header(b"tracestate") if trace else "",
+        tags=tags_in(request.header(b"baggage")),
+        identity=identity,
+        correlation_id=request.id,
+        idempotency_key="" if request.method in READING else request.header(b"idempotency-key"),
+    )
+
+
+def tags_in(baggage: str) -> dict[str, str]:
+    """The members of a `baggage` header; one that is too large, or too many, are left out.
+
+    Example:
+        >>> tags_in("booking_ref=ABC%20123;secret, plan = gold")
+        {'booking_ref': 'ABC 123', 'plan': 'gold'}
+    """
+    if not baggage or len(baggage) > TAGS_BYTES_MAX:
+        return {}
+    members = [member.partition(";")[0].partition("=") for member in baggage.split(",")[:TAGS_MAX]]
+    return {name.strip(): unquote(value.strip()) for name, equals, value in members if equals and name.strip()}

@@ -1,0 +1,146 @@
+"""The door itself: an ASGI application that finds the handler of a path, runs it, and answers every error."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from hanse.gateway.asgi import Application, Header, Receive, Request, Response, Scope, Send, answer, segments_of
+from hanse.gateway.context import READING, headers_of
+from hanse.gateway.origin import check_origin
+from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_response
+from hanse.gateway.routes import Handler, Route, Routes
+from hanse.gateway.streams import Streams
+from hanse.kernel.faults import Cancelled, Overloaded, Unavailable
+from hanse.kernel.message import ANONYMOUS, Headers, Identity
+from hanse.kernel.telemetry import Side, Tracer
+from hanse.node.node import Node
+
+Identify = Callable[[Mapping[str, str]], Awaitable[Identity]]
+"""Says who is asking, from the headers by name in lower case; raises `Unauthenticated` where they prove nothing."""
+
+Check = Callable[[Request], Awaitable[Response]]
+
+SERVING = frozenset({"ready", "draining"})
+
+
+class Inside(msgspec.Struct, frozen=True):
+    """What is behind the door.
+
+    Attributes:
+        routes: Handlers by path.
+        checks: Health by path: answered in every state of the node.
+        socket: Answers a WebSocket handshake.
+        identify: Says who is asking; None where everybody is anonymous.
+        fallback: Answers what no route does; None for 404.
+    """
+
+    routes: Routes
+    checks: Mapping[str, Check]
+    socket: Callable[[Request], Awaitable[None]]
+    identify: Identify | None = None
+    fallback: Application | None = None
+
+
+class Entry:
+    """The ASGI application of a gateway."""
+
+    def __init__(self, node: Node, streams: Streams, inside: Inside) -> None:
+        self._node = node
+        self._streams = streams
+        self._inside = inside
+        self._tracer = Tracer()
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        request = Request(scope, receive, send)
+        check = self._inside.checks.get(request.path)
+        if check is not None and request.method in READING and scope["type"] == "http":
+            await answer(request, await check(request))
+            return
+        self._running += 1
+        try:
+            response = await self._admitted(request)
+        except Cancelled:
+            return  # nobody is there to be answered
+        except Exception as error:  # noqa: BLE001 - the last resort: whatever happens inside, the client is answered
+            response = problem_response(known(error, self._node.host), request.trace_id)
+        finally:
+            self._running -= 1
+        if response is not None:
+            await answer(request, response, self._more_headers(request))
+
+    async def _admitted(self, request: Request) -> Response | None:
+        headers = headers_of(request, self._node.host)
+        if self._node.state not in SERVING:
+            raise Unavailable(f"this node is {self._node.state}; come again in a moment")
+        # Streams stay for long and have a limit of their own.
+        if self._running - len(self._streams) > self._streams.limits.requests:
+            raise Overloaded(f"the limit of {self._streams.limits.requests} requests at once")
+        socket = request.scope["type"] == "websocket"
+        if socket or request.method not in READING:
+            check_origin(request)
+        identity = ANONYMOUS if self._inside.identify is None else await self._inside.identify(request.headers())
+        if identity is not ANONYMOUS:
+            headers = msgspec.structs.replace(headers, identity=identity)
+        if not socket:
+            return await self._routed(request, headers)
+        with self._node.context(headers):
+            await self._inside.socket(request)
+        return None
+
+    async def _routed(self, request: Request, headers: Headers) -> Response | None:
+        found = self._inside.routes.find(segments_of(request.path))
+        if found is None:
+            await self._fall_back(request)
+            return None
+        route, request.parameters = found
+        handler = _handler(route, request.method)
+        if handler is None:
+            return _options(route)
+        if not self._tracer.active():
+            with self._node.context(headers):
+                return await handler(request)
+        name = f"{request.method} {route.template}"
+        attributes = {"http.request.method": request.method, "http.route": route.template, "url.path": request.path}
+        with self._tracer.span(name, Side.SERVER, headers, attributes) as span, self._node.context(span.headers):
+            return await handler(request)
+
+    async def _fall_back(self, request: Request) -> None:
+        if self._inside.fallback is None:
+            raise NoRoute(request.path[:200])
+        await self._inside.fallback(request.scope, request.receive, request.send)
+
+    def _more_headers(self, request: Request) -> tuple[Header, ...]:
+        named = ((b"x-request-id", request.id.encode()),) if request.id else ()
+        # A client that kept its connection open would run into the end of this process.
+        return (*named, (b"connection", b"close")) if self._node.state == "draining" else named
+
+
+def _handler(route: Route, method: str) -> Handler | None:
+    """What answers the method; None for OPTIONS, which each route answers alike."""
+    handler = route.methods.get("GET" if method == "HEAD" else method)
+    if handler is None and method != "OPTIONS":
+        raise MethodNotAllowed(method, route.allowed)
+    return handler
+
+
+def _options(route: Route) -> Response:
+    headers: list[Header] = [(b"allow", route.allowed.encode())]
+    if "PATCH" in route.methods:
+        headers.append((b"accept-patch", b"application/merge-patch+json, application/json"))
+    return Response(204, b"", tuple(headers), "")
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Whoever runs this application has started the node before, and stops it afterwards."""
+    while True:
+        event = await receive()
+        await send({"type": f"{event['type']}.complete"})
+        if event["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,202 @@
+"""`Gateway`: what the outside reaches of an app. Private unless exposed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self, cast
+
+import msgspec
+
+from hanse.contract.declare import is_contract
+from hanse.contract.derive import Description, Operation, describe
+from hanse.contract.model import Resource
+from hanse.contract.openapi import OperationPath, ResourcePath
+from hanse.gateway.asgi import Application, Request
+from hanse.gateway.build import Declared, Folder, build
+from hanse.gateway.entry import Identify
+from hanse.gateway.limits import Limits
+from hanse.gateway.rest import default_path
+from hanse.gateway.routes import Routes, parts_of
+from hanse.gateway.streams import Streams
+from hanse.kernel.faults import Misdeclared
+from hanse.node.node import Node
+from hanse.service.service import Service, descriptions_of, fields_of
+
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class Gateway:
+    """Exposes resources, contracts and files over HTTP, SSE and WebSocket.
+
+    Example:
+        >>> class Order(Resource):
+        ...     sku: str
+        >>> gateway = Gateway().resources(Order, path="/orders", live=True)
+    """
+
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        identify: Identify | None = None,
+        body_max: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Expose nothing yet.
+
+        Args:
+            prefix: Stands before every path but those of health, such as `/api`.
+            identify: Says who is asking, from the headers by name in lower case: an `async` function that gives an
+                `Identity`, or raises `Unauthenticated`. Without it everybody is anonymous.
+            body_max: Largest request body in bytes; by default that of the settings.
+            limits: What it takes at most, where that is not the usual.
+
+        Raises:
+            Misdeclared: The prefix is no path.
+        """
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise Misdeclared(f"expected a prefix such as /api, got {prefix!r}")
+        self.prefix: str = prefix
+        self._identify = identify
+        self._body_max = body_max
+        self.limits: Limits = limits or Limits()
+        self._resources: dict[type[Resource], ResourcePath] = {}
+        self._operations: list[OperationPath] = []
+        self._descriptions: dict[str, Description] = {}
+        self._folders: list[Folder] = []
+        self._open: list[Streams] = []
+        self._declared = Routes()
+
+    @classmethod
+    def everything(cls, services: Iterable[type[Service]]) -> Gateway:
+        """A gateway that exposes all operations and all resources, for a module that declares none."""
+        gateway = cls()
+        for service in services:
+            _ = gateway.rpc(service)
+            for kind in dict.fromkeys(field.resource for field in fields_of(service) if field.resource is not None):
+                if kind not in gateway._resources:
+                    _ = gateway.resources(kind)
+        return gateway
+
+    def resources(
+        self, kind: type[Resource], path: str | None = None, *, live: bool = True, write: bool = True
+    ) -> Self:
+        """Expose the rows of a resource as REST.
+
+        Args:
+            kind: The resource.
+            path: Path of the collection; by default its name.
+            live: Whether the outside may follow its changes, over SSE and WebSocket.
+            write: Whether the outside may write.
+
+        Raises:
+            Misdeclared: It is no resource, is exposed already, or its path is taken.
+        """
+        if not _is_class(kind, Resource):
+            raise Misdeclared(f"expected a Resource class such as `class Order(Resource)`, got {kind!r}")
+        if kind in self._resources:
+            raise Misdeclared(f"{kind.__name__} is exposed already, at {self._resources[kind].path}")
+        exposed = ResourcePath(kind, self.prefix + (default_path(kind) if path is None else path), live, write)
+        methods = {"GET", *(("POST",) if write else ())}
+        self._reserve(exposed.path, methods)
+        self._reserve(f"{exposed.path}/{{id}}", {"GET", *(("PUT", "PATCH", "DELETE") if write else ())})
+        self._resources[kind] = exposed
+        return self
+
+    def rpc(self, contract: type) -> Self:
+        """Expose the operations of a contract or a service: `POST /rpc/{service}/{operation}`, and their own routes.
+
+        Raises:
+            Misdeclared: It is neither contract nor service, is exposed already, or a route cannot be.
+        """
+        for description in _descriptions(contract):
+            if description.name in self._descriptions:
+                raise Misdeclared(f"{description.name} is exposed already")
+            self._descriptions[description.name] = description
+            for operation in description.operations.values():
+                path = f"{self.prefix}/rpc/{description.name}/{operation.name}"
+                self._expose(OperationPath(operation, path))
+                if operation.options.route:
+                    self._expose(own_route(operation, self.prefix))
+        return self
+
+    def static(self, path: str, directory: str | Path) -> Self:
+        """Serve the files of a folder; `index.html` answers for the folder itself. What is declared otherwise wins.
+
+        Raises:
+            Misdeclared: There is no such folder.
+        """
+        _ = parts_of(path)
+        folder = Path(directory)
+        if not folder.is_dir():
+            raise Misdeclared(f"expected a folder to serve at {path}, but {folder} is none")
+        self._folders.append(Folder(self.prefix + path.rstrip("/"), folder))
+        return self
+
+    def asgi(self, node: Node, /) -> Application:
+        """The ASGI application that serves a node, for any ASGI server. Whoever calls it starts and stops the node."""
+        body_bytes = self._body_max or node.settings.gateway.body_max
+        streams = Streams(msgspec.structs.replace(self.limits, body_bytes=body_bytes), node.host)
+        self._open.append(streams)
+        return build(self.declared(), node, streams)
+
+    async def drain(self) -> None:
+        """End all streams with a hint to resume elsewhere; new ones are refused from now on."""
+        for streams in self._open:
+            await streams.drain()
+
+    def declared(self) -> Declared:
+        """All that is exposed."""
+        return Declared(
+            self.prefix,
+            tuple(self._resources.values()),
+            tuple(self._operations),
+            tuple(self._descriptions.values()),
+            tuple(self._folders),
+            self._identify,
+        )
+
+    def _expose(self, item: OperationPath) -> None:
+        self._reserve(item.path, {item.method})
+        self._operations.append(item)
+
+    def _reserve(self, path: str, methods: Iterable[str]) -> None:
+        self._declared.add(path, dict.fromkeys(methods, _declared))
+
+
+async def _declared(request: Request) -> None:
+    """Stands for a handler until there is a node."""
+    raise AssertionError(request.path)
+
+
+def own_route(operation: Operation, prefix: str) -> OperationPath:
+    """The route that an operation asks for, such as `GET /stock/{sku}`.
+
+    Raises:
+        Misdeclared: It is not a method and a path whose placeholders are arguments.
+    """
+    route = operation.options.route
+    method, _, path = route.partition(" ")
+    if method not in METHODS:
+        known = ", ".join(sorted(METHODS))
+        raise Misdeclared(f"{operation.address} has the route {route!r}; expected one of {known}, then a path")
+    fields = operation.arguments.__struct_fields__
+    placeholders = [part[1:-1] for part in parts_of(path) if part.startswith("{")]
+    if unknown := [name for name in placeholders if name not in fields]:
+        known = ", ".join(fields) or "none"
+        raise Misdeclared(f"{operation.address} has {{{unknown[0]}}} in its route, but its arguments are {known}")
+    return OperationPath(operation, prefix + path, method, own=True)
+
+
+def _descriptions(contract: type) -> list[Description]:
+    if _is_class(contract, object) and is_contract(contract):
+        return [describe(contract)]
+    if _is_class(contract, Service):
+        return descriptions_of(cast("type[Service]", contract))
+    raise Misdeclared(f"expected a contract or a Service class, got {contract!r}")
+
+
+def _is_class(value: object, base: type) -> bool:
+    """What users hand in is not always what the types say."""
+    return isinstance(value, type) and issubclass(value, base)

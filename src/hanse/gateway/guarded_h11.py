@@ -1,0 +1,32 @@
+"""uvicorn's connections on h11 (pure Python, always there), with limits on the head of a request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from hanse.gateway.head import REFUSAL, Head
+
+
+class GuardedH11(H11Protocol):
+    """A connection that knows how long its next request has been coming."""
+
+    head: Head
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self.head = Head(self.loop.time())
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        super().data_received(data)
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        answered = cycle is None or cycle.response_complete
+        in_body = self.conn.their_state is h11.SEND_BODY
+        if self.head.took(len(data), self.loop.time(), answered=answered, in_body=in_body):
+            self.transport.write(REFUSAL)
+            self.transport.close()

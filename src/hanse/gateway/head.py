@@ -1,0 +1,60 @@
+"""Limits on the head of a request (its line and headers), in bytes and in time: a decision that connections ask.
+
+uvicorn bounds neither with httptools, so that a client could send one endless header, or one byte a minute, for ever.
+"""
+
+from __future__ import annotations
+
+from hanse.gateway.limits import HEADER_BYTES_MAX, HEADER_SECONDS_MAX
+from hanse.gateway.problem import Problem
+from hanse.kernel.codec import encode_json
+
+_PROBLEM = encode_json(
+    Problem(
+        431,
+        "too_large",
+        "Request Header Fields Too Large",
+        f"the request line and headers are over their limit of {HEADER_BYTES_MAX} bytes",
+    )
+)
+REFUSAL = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
+    b"content-type: application/problem+json\r\ncontent-length: %d\r\n\r\n%b" % (len(_PROBLEM), _PROBLEM)
+)
+"""The answer to a head that is too large, as bytes on the wire."""
+
+
+class Head:
+    """What has come of one connection's next request.
+
+    Example:
+        >>> head = Head(now=0.0)
+        >>> head.took(100, 1.0, answered=True, in_body=False), head.is_late(5.5), head.is_late(4.5)
+        (False, True, False)
+    """
+
+    __slots__ = ("_bytes", "_since")
+
+    def __init__(self, now: float) -> None:
+        self._since: float | None = now
+        self._bytes = 0
+
+    def took(self, size: int, now: float, *, answered: bool, in_body: bool) -> bool:
+        """Bytes came; whether there are too many of them.
+
+        Args:
+            size: How many.
+            now: On the loop's clock.
+            answered: Whether no request is being answered: they belong to the next one, or to one answered early.
+            in_body: Whether they are of a body, whose size its reader limits.
+        """
+        if not answered:
+            self._since, self._bytes = None, 0
+            return False
+        self._since = now if self._since is None else self._since
+        self._bytes += 0 if in_body else size
+        return self._bytes > HEADER_BYTES_MAX
+
+    def is_late(self, now: float) -> bool:
+        """Whether the client has taken too long."""
+        return self._since is not None and now - self._since > HEADER_SECONDS_MAX

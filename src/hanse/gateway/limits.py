@@ -1,0 +1,60 @@
+"""Every limit of the gateway, by name, in one value: what is not limited is somebody's way to take it down."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one gateway takes at most; past a limit the sender is told, and memory stays flat.
+
+    Attributes:
+        body_bytes: Of one request's body; 413 beyond. The gateway's `body_max` or the settings replace it.
+        body_seconds: For a body to arrive; 408 beyond.
+        requests: In work at once; 503 with Retry-After beyond.
+        streams: Open at once, SSE, JSON Lines and WebSocket together; 503 beyond.
+        heartbeat_seconds: Between two signs of life on a quiet SSE stream.
+        stalled_seconds: That a client may leave a stream unread before it is cut.
+        retry_seconds: After which a client that lost a stream is advised to come back.
+        message_bytes: Of one WebSocket message; closed with 1009 beyond.
+        subscriptions: Of one WebSocket.
+        asks: Of one WebSocket, in work at once.
+        garbage: Senseless messages after which a WebSocket is closed.
+    """
+
+    body_bytes: int = 1024 * 1024
+    body_seconds: float = 30.0
+    requests: int = 1_000
+    streams: int = 20_000
+    heartbeat_seconds: float = 15.0
+    stalled_seconds: float = 30.0
+    retry_seconds: float = 1.0
+    message_bytes: int = 256 * 1024
+    subscriptions: int = 100
+    asks: int = 100
+    garbage: int = 10
+
+
+HEADER_BYTES_MAX = 32 * 1024
+"""Of a request line and its headers together."""
+
+HEADER_SECONDS_MAX = 5.0
+"""For a request line and its headers to arrive."""
+
+KEEP_ALIVE_SECONDS = 5
+"""That a connection without a request stays open."""
+
+CONNECTIONS_MAX = 30_000
+"""Connections of one gateway."""
+
+FILTERS_MAX = 50
+"""Filter parameters of one request."""
+
+VALUES_MAX = 100
+"""Values of one `[in]` filter."""
+
+TAGS_MAX = 64
+"""Members of one `baggage` header (https://www.w3.org/TR/baggage/)."""
+
+TAGS_BYTES_MAX = 8192
+"""Bytes of one `baggage` header."""

@@ -1,0 +1,129 @@
+"""Faults as RFC 9457 problems: from the columns of the fault, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+
+import msgspec
+
+from hanse.gateway.asgi import Header, Response
+from hanse.kernel.codec import encode_json
+from hanse.kernel.faults import Fault, Flaw, Internal, Invalid, RemoteFault
+from hanse.kernel.host import Host
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = logging.getLogger("hanse.gateway")
+
+_RETRY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_RETRY_SECONDS = 1.0
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as the outside sees it.
+
+    Attributes:
+        status: HTTP status.
+        code: Stable name of the fault.
+        title: The status in words.
+        detail: What went wrong, and what to do.
+        trace_id: Of the story that failed.
+        errors: Everything that is wrong with the input.
+        type: Always "about:blank": the code tells more than a page would.
+    """
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    trace_id: str = ""
+    errors: list[Flaw] = []
+    type: str = msgspec.field(default_factory=lambda: "about:blank")  # a factory, so that it is never left out
+
+
+class RequestTimeout(Fault, status=408, detail="expected the whole body within {seconds:g} s"):
+    """A body came too slowly."""
+
+    seconds: float
+
+
+class MethodNotAllowed(Fault, status=405, detail="{method} is not possible here; allowed: {allowed}"):
+    """The path exists, but not for this method."""
+
+    method: str
+    allowed: str
+
+
+class UnsupportedMediaType(Fault, status=415, detail="expected a body of type {expected}, got {actual}"):
+    """The body is of a type that is not understood here."""
+
+    expected: str
+    actual: str
+
+
+class NoRoute(Fault, status=404, detail="there is nothing at {path}; /openapi.json lists what is"):
+    """Nothing is exposed under this path."""
+
+    path: str
+
+
+class UpgradeRequired(Fault, status=426, detail="expected a handshake of {protocol} here"):
+    """This path speaks another protocol."""
+
+    protocol: str
+
+
+class NotInstalled(Fault, status=501, detail="{what} needs another package: pip install '{package}'"):
+    """The server lacks an optional part."""
+
+    what: str
+    package: str
+
+
+def problem_of(fault: Fault, trace_id: str = "") -> Problem:
+    """The problem that a fault is to the outside.
+
+    Example:
+        >>> from hanse.kernel.faults import NotFound
+        >>> problem_of(NotFound("order", "7")).detail
+        "there is no order '7'"
+    """
+    code = fault.remote_code if isinstance(fault, RemoteFault) else fault.code
+    errors = fault.errors if isinstance(fault, Invalid) else []
+    return Problem(fault.status, code, _title(fault.status), fault.detail, trace_id, errors)
+
+
+def problem_response(fault: Fault, trace_id: str = "") -> Response:
+    """The answer that tells of a fault."""
+    return Response(fault.status, encode_json(problem_of(fault, trace_id)), tuple(_headers(fault)), MEDIA_TYPE)
+
+
+def known(error: Exception, host: Host) -> Fault:
+    """The fault that an exception is; one that nobody expected is logged under a reference, and told as that."""
+    if isinstance(error, Fault):
+        return error
+    reference = host.new_id()
+    _log.error("request failed, reference %s", reference, exc_info=error)
+    return Internal(reference)
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _headers(fault: Fault) -> list[Header]:
+    headers: list[Header] = []
+    if fault.retryable and (fault.retry_after is not None or fault.status in _RETRY):
+        headers.append((b"retry-after", str(math.ceil(fault.retry_after or _RETRY_SECONDS)).encode()))
+    if isinstance(fault, MethodNotAllowed):
+        headers.append((b"allow", fault.allowed.encode()))
+    if isinstance(fault, UpgradeRequired):
+        headers += [(b"upgrade", fault.protocol.encode()), (b"connection", b"upgrade")]
+    if fault.status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers

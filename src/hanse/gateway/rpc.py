@@ -1,0 +1,104 @@
+"""Operations over HTTP: `POST /rpc/{service}/{operation}`, and routes of their own."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import cast
+from urllib.parse import parse_qs
+
+import msgspec
+
+from hanse.contract.derive import Operation
+from hanse.gateway.asgi import Request, Response
+from hanse.gateway.body import read_body
+from hanse.gateway.fields import plain
+from hanse.gateway.limits import Limits
+from hanse.gateway.sse import MEDIA_TYPE, sse_form
+from hanse.gateway.streams import Form, HttpStream, Streams
+from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
+from hanse.kernel.faults import Flaw, Invalid, Malformed
+from hanse.node.node import Node
+
+JSON_LINES = "application/jsonl"
+_LISTS = (list, tuple, set, frozenset)
+_LINES = Form(JSON_LINES, lambda problem: encode_json({"error": problem}) + b"\n")
+_object = msgspec.json.Decoder(dict[str, object])
+
+
+class OperationRoute:
+    """The handler of one operation.
+
+    Args of the constructor:
+        operation: What is called.
+        node: Reaches whoever serves it.
+        streams: Where its streams are counted.
+    """
+
+    def __init__(self, operation: Operation, node: Node, streams: Streams) -> None:
+        self._operation = operation
+        self._node = node
+        self._streams = streams
+        self._limits: Limits = streams.limits
+        self._arguments: Codec[msgspec.Struct] = codec_for(operation.arguments)
+        self._texts: Mapping[str, object] = {
+            field.encode_name: field.type for field in msgspec.structs.fields(operation.arguments)
+        }
+
+    async def post(self, request: Request) -> Response | None:
+        """Call it with the JSON object in the body as arguments."""
+        body = await read_body(request, self._limits)
+        return await self.answer(request, self._arguments.decode_json(body or b"{}"))
+
+    async def routed(self, request: Request) -> Response | None:
+        """Call it with arguments from the path, the query and the body."""
+        body = b"" if request.method in {"GET", "HEAD", "DELETE"} else await read_body(request, self._limits)
+        given = _members(body) if body else {}
+        path = {name: self._typed(name, [text]) for name, text in request.parameters.items()}
+        return await self.answer(request, self._arguments.convert({**given, **self._from_query(request.query), **path}))
+
+    async def answer(self, request: Request, arguments: msgspec.Struct) -> Response | None:
+        """Call it, and answer with its result or its stream."""
+        if not self._operation.stream:
+            return Response(200, encode_json(await self._node.invoke(self._operation, arguments)))
+        sse = request.accepts(MEDIA_TYPE)
+        form = sse_form(self._limits.retry_seconds, end=b"event: end\ndata: {}\n\n") if sse else _LINES
+        items = _encoded(self._node.stream(self._operation, arguments), b"data: %b\n\n" if sse else b"%b\n")
+        await HttpStream(request, self._streams, form, ((b"vary", b"accept"),)).run(items)
+        return None
+
+    def _from_query(self, query: str) -> dict[str, object]:
+        pairs = parse_qs(query, keep_blank_values=True) if query else {}
+        if unknown := sorted(pairs.keys() - self._texts.keys()):
+            known = ", ".join(self._texts) or "none"
+            flaws = [Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}") for name in unknown]
+            raise Invalid(f"unknown parameter {unknown[0][:100]!r}; expected one of {known}", flaws)
+        return {name: self._typed(name, values) for name, values in pairs.items()}
+
+    def _typed(self, name: str, texts: list[str]) -> object:
+        """What text stands for, as plain data; left as it is where it cannot, so that validation names its pointer."""
+        hint = self._texts[name]
+        many = typing.get_origin(plain(hint)) in _LISTS
+        try:
+            value = msgspec.convert(texts if many else texts[-1], cast("type[object]", hint), strict=False)
+        except msgspec.ValidationError:
+            return texts if many else texts[-1]
+        return msgspec.to_builtins(value, enc_hook=to_builtin)
+
+
+def _members(body: bytes) -> dict[str, object]:
+    try:
+        return _object.decode(body)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"expected a JSON object: {error}", [Flaw("", "type", str(error))]) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Malformed(f"expected JSON: {error}") from None
+
+
+async def _encoded(items: AsyncIterator[object], template: bytes) -> AsyncGenerator[bytes, None]:
+    items = cast("AsyncGenerator[object, None]", items)
+    try:
+        async for item in items:
+            yield template % encode_json(item)
+    finally:
+        await items.aclose()

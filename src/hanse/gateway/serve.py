@@ -1,0 +1,160 @@
+"""Serves an app over HTTP in this process, and stops it in order.
+
+Stopping, at the first SIGTERM or SIGINT: not ready (503), the drain delay, streams ended with a hint to resume, no new
+connections, work in flight finished within the grace, the node stopped, 0. A second signal forces: 130 or 143.
+uvicorn would wait for ever for an SSE client, so streams are ended before it is told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import cast
+
+from uvicorn import Config, Server
+
+from hanse.gateway.asgi import Application, Receive, Scope, Send
+from hanse.gateway.gateway import Gateway
+from hanse.gateway.head import Head
+from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
+from hanse.gateway.listen import bound, url_of
+from hanse.gateway.stops import Stops
+from hanse.gateway.streams import ABORT
+from hanse.kernel.settings import Settings
+from hanse.node.app import App, Door
+from hanse.node.node import Node
+
+BACKLOG = 2048
+"""Connections that wait to be accepted."""
+
+SWEEP_SECONDS = 1
+"""Between two looks for clients that are late with their request."""
+
+
+async def serve(app: App, settings: Settings, *, announce: Callable[[str], None]) -> int:
+    """Serve an app until a signal stops it; the process's exit code.
+
+    Args:
+        app: What is served; without a gateway, all of it.
+        settings: Where to listen, and how to stop.
+        announce: Told the URL when everything is ready.
+
+    Raises:
+        CouldNotStart: The address is taken, or a store refuses.
+        Misdeclared, Misconfigured: The app or a setting cannot be.
+    """
+    door = app.gateway or Gateway.everything(app.services)
+    with bound(settings.gateway.host, settings.gateway.port) as listener, Stops() as stops:
+        return await stops.unless_forced(_Serving(app, settings, door, listener).run(stops, announce))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the event loop to serve on: uvloop's where it is installed, else asyncio's."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+class _Serving:
+    """One run of a server, from its start to its stop."""
+
+    def __init__(self, app: App, settings: Settings, door: Door, listener: socket.socket) -> None:
+        self._door = door
+        self._settings = settings
+        self._listener = listener
+        self._node = Node(app, settings)
+        limits = door.limits if isinstance(door, Gateway) else Limits()
+        self._server = _Server(cast("Application", door.asgi(self._node)), limits, settings.node.grace)
+
+    async def run(self, stops: Stops, announce: Callable[[str], None]) -> None:
+        """Start, serve, and stop when asked."""
+        await self._node.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(self._server.serve(sockets=[self._listener]))
+                _ = await self._server.listening.wait()
+                announce(url_of(self._listener))
+                _ = await stops.asked.wait()
+                self._node.state = "draining"
+                await asyncio.sleep(self._settings.node.drain_delay)
+                await self._door.drain()
+                self._server.should_exit = True
+                await serving
+        finally:
+            await self._node.stop()
+
+
+class _Server(Server):
+    """uvicorn on our terms: it leaves signals alone, and lends streams the power to cut a connection."""
+
+    def __init__(self, app: Application, limits: Limits, grace: float) -> None:
+        super().__init__(_config(self._lending(app), limits, grace))
+        self.config.callback_notify = self._sweep
+        self.listening: asyncio.Event = asyncio.Event()
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
+        """See `hanse.gateway.stops`."""
+        return nullcontext()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    def _lending(self, app: Application) -> Application:
+        async def lent(scope: Scope, receive: Receive, send: Send) -> None:
+            extensions = cast("dict[str, object]", scope.setdefault("extensions", {}))
+            extensions[ABORT] = lambda: self._cut(scope.get("client"))
+            await app(scope, receive, send)
+
+        return lent
+
+    def _cut(self, client: object) -> None:
+        for connection in list(self.server_state.connections):
+            if getattr(connection, "client", None) == client:
+                connection.transport.abort()
+
+    async def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            head = cast("Head | None", getattr(connection, "head", None))
+            if head is not None and head.is_late(now):
+                connection.transport.abort()
+
+
+def _config(app: Application, limits: Limits, grace: float) -> Config:
+    return Config(
+        cast("Callable[..., object]", app),
+        http=connection_class(),
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        reset_contextvars=True,
+        backlog=BACKLOG,
+        limit_concurrency=CONNECTIONS_MAX,
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(grace),
+        timeout_notify=SWEEP_SECONDS,
+        ws_max_size=limits.message_bytes,
+        ws_per_message_deflate=False,
+    )
+
+
+def connection_class() -> type[asyncio.Protocol]:
+    """How connections speak HTTP: with httptools where it is installed, else with h11."""
+    try:
+        from hanse.gateway.guarded_httptools import GuardedHttpTools
+    except ImportError:
+        from hanse.gateway.guarded_h11 import GuardedH11
+
+        return GuardedH11
+    return GuardedHttpTools

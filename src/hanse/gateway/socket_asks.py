@@ -1,0 +1,130 @@
+"""What a WebSocket may ask for: everything that is exposed over HTTP, by collection and by operation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import assert_never
+
+import msgspec
+
+from hanse.contract.derive import Operation
+from hanse.contract.model import Resource, collection_of
+from hanse.contract.openapi import OperationPath, ResourcePath
+from hanse.gateway.fields import Wrong
+from hanse.gateway.filters import limit_of, orders, where_in
+from hanse.gateway.rest import page_body
+from hanse.gateway.socket_protocol import Ask, Call, Create, Delete, Get, List, Patch, Put, Subscribe
+from hanse.gateway.sse import checked_cursor
+from hanse.kernel.codec import codec_for, encode_json
+from hanse.kernel.faults import Forbidden, Invalid, NotFound, UnknownOperation
+from hanse.node.node import Node
+from hanse.service.rows import Line, Rows, Written
+from hanse.store.query import Query
+
+
+class Exposed(msgspec.Struct, frozen=True):
+    """A collection as a socket sees it."""
+
+    kind: type[Resource]
+    rows: Rows
+    live: bool
+    write: bool
+
+
+class Live:
+    """Does what sockets ask for.
+
+    Attributes:
+        streaming: Addresses of the operations that answer with a stream.
+    """
+
+    def __init__(self, collections: Mapping[str, Exposed], operations: Mapping[str, Operation], node: Node) -> None:
+        self._collections = collections
+        self._operations = operations
+        self._node = node
+        self.streaming: frozenset[str] = frozenset(name for name, one in operations.items() if one.stream)
+
+    @classmethod
+    def of(cls, resources: Iterable[ResourcePath], operations: Iterable[OperationPath], node: Node) -> Live:
+        """What a gateway exposes of a node."""
+        return cls(
+            {collection_of(one.kind): Exposed(one.kind, node.rows(one.kind), one.live, one.write) for one in resources},
+            {one.operation.address: one.operation for one in operations},
+            node,
+        )
+
+    def follow(self, ask: Subscribe) -> AsyncIterator[Line]:
+        """The feed that is subscribed to.
+
+        Raises:
+            NotFound: The collection is not exposed, or its changes are not.
+            Invalid, Malformed: The filter or the cursor cannot be.
+        """
+        exposed = self._exposed(ask.collection)
+        if not exposed.live:
+            raise Forbidden(f"the changes of {ask.collection} are not exposed; list it instead")
+        after = checked_cursor(ask.after)
+        return exposed.rows.follow(where_in(exposed.kind, ask.where), after, snapshot=ask.snapshot)
+
+    def items(self, ask: Call) -> AsyncIterator[object]:
+        """The items of an operation that streams."""
+        return self._node.stream(*self._called(ask))
+
+    async def answer(self, ask: Ask) -> bytes:
+        """The answer as JSON."""
+        if isinstance(ask, Call):
+            return encode_json(await self._node.invoke(*self._called(ask)))
+        exposed = self._exposed(ask.collection)
+        if isinstance(ask, Get):
+            row = await exposed.rows.get(ask.key)
+            return _row(row.id, row.rev, row.value)
+        if isinstance(ask, List):
+            return await _page(exposed, ask)
+        if not exposed.write:
+            raise Forbidden(f"{ask.collection} is exposed for reading only")
+        return await _write(exposed.rows, ask)
+
+    def _called(self, ask: Call) -> tuple[Operation, msgspec.Struct]:
+        operation = self._operations.get(ask.address)
+        if operation is None:
+            raise UnknownOperation(f"there is no operation {ask.address[:200]}; /openapi.json lists those that are")
+        return operation, codec_for(operation.arguments).decode_json(bytes(ask.arguments))
+
+    def _exposed(self, collection: str) -> Exposed:
+        exposed = self._collections.get(collection)
+        if exposed is None:
+            raise NotFound("collection", collection[:200])
+        return exposed
+
+
+async def _page(exposed: Exposed, ask: List) -> bytes:
+    where = where_in(exposed.kind, ask.where)
+    try:
+        query = Query(where, orders(exposed.kind, ask.sort), limit_of(ask.limit), ask.cursor)
+    except Wrong as wrong:
+        raise Invalid(wrong.flaw.detail, [wrong.flaw]) from None
+    found = await exposed.rows.find(query)
+    return page_body(found, await exposed.rows.count(where) if ask.total else None)
+
+
+async def _write(rows: Rows, ask: Create | Put | Patch | Delete) -> bytes:
+    match ask:
+        case Create():
+            return _written(await rows.create(bytes(ask.value), ask.key))
+        case Put():
+            return _written(await rows.put(ask.key, bytes(ask.value), ask.rev))
+        case Patch():
+            return _written(await rows.patch(ask.key, bytes(ask.value), ask.rev))
+        case Delete():
+            await rows.delete(ask.key, ask.rev)
+            return b"null"
+        case _:
+            assert_never(ask)
+
+
+def _written(written: Written) -> bytes:
+    return _row(written.id, written.rev, written.value)
+
+
+def _row(id: str, rev: int, value: bytes) -> bytes:
+    return b'{"key":%b,"rev":%d,"value":%b}' % (encode_json(id), rev, value)

@@ -1,0 +1,242 @@
+"""The conversation over `/live`, as a pure state machine: a message comes in, actions come out.
+
+The client asks, each time under an id of its choice: `{"op": "subscribe", "id": 1, "collection": "orders", "where":
+{"status": "paid"}, "after": "<cursor>"}`. It is answered under that id: once (`result` or `error`), or, for what it
+subscribed to, until it unsubscribes. Ids of subscriptions are distinct on one socket. Senseless messages are answered
+too; who keeps sending them is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import cast
+
+import msgspec
+
+from hanse.gateway.limits import Limits
+from hanse.kernel.codec import codec_for
+from hanse.kernel.faults import Conflict, Fault, Invalid, Malformed, NotFound, Overloaded, TooLarge
+
+Id = int | str
+NOTHING = msgspec.Raw(b"{}")
+
+
+class Subscribe(msgspec.Struct, frozen=True, tag_field="op", tag="subscribe"):
+    """Follow the rows of a collection that match; after a cursor, or from a snapshot on, or from now on."""
+
+    id: Id
+    collection: str
+    where: dict[str, object] | None = None
+    after: str = ""
+    snapshot: bool = True
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, tag_field="op", tag="unsubscribe"):
+    """Tell no more under this id."""
+
+    id: Id
+
+
+class Call(msgspec.Struct, frozen=True, tag_field="op", tag="call"):
+    """Call an operation; one that streams is told item by item."""
+
+    id: Id
+    service: str
+    operation: str
+    arguments: msgspec.Raw = NOTHING
+
+    @property
+    def address(self) -> str:
+        """What is called."""
+        return f"{self.service}.{self.operation}"
+
+
+class Create(msgspec.Struct, frozen=True, tag_field="op", tag="create"):
+    """A new row, under the key given, the value's own id, or a new one."""
+
+    id: Id
+    collection: str
+    value: msgspec.Raw
+    key: str = ""
+
+
+class Get(msgspec.Struct, frozen=True, tag_field="op", tag="get"):
+    """One row."""
+
+    id: Id
+    collection: str
+    key: str
+
+
+class List(msgspec.Struct, frozen=True, tag_field="op", tag="list"):
+    """A page of rows."""
+
+    id: Id
+    collection: str
+    where: dict[str, object] | None = None
+    sort: str = ""
+    limit: int = 50
+    cursor: str | None = None
+    total: bool = False
+
+
+class Put(msgspec.Struct, frozen=True, tag_field="op", tag="put"):
+    """A row, whole; with `rev`, only over that revision (0: only a new one)."""
+
+    id: Id
+    collection: str
+    key: str
+    value: msgspec.Raw
+    rev: int | None = None
+
+
+class Patch(msgspec.Struct, frozen=True, tag_field="op", tag="patch"):
+    """Some fields of a row, as a merge patch; with `rev`, only at that revision."""
+
+    id: Id
+    collection: str
+    key: str
+    value: msgspec.Raw
+    rev: int | None = None
+
+
+class Delete(msgspec.Struct, frozen=True, tag_field="op", tag="delete"):
+    """No row any more; with `rev`, only at that revision."""
+
+    id: Id
+    collection: str
+    key: str
+    rev: int | None = None
+
+
+Ask = Call | Create | Get | List | Put | Patch | Delete
+"""What is answered once."""
+
+_asks = codec_for(cast("type[Ask | Subscribe | Unsubscribe]", Ask | Subscribe | Unsubscribe))
+
+
+class Named(msgspec.Struct, frozen=True):
+    """As much of a message as is needed to answer it."""
+
+    id: Id | None = None
+
+
+_named = msgspec.json.Decoder(Named)
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """Start telling under this id."""
+
+    ask: Subscribe | Call
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Do it, and answer."""
+
+    ask: Ask
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Tell no more under this id, and say so."""
+
+    id: Id
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Answer with the fault; without an id where the message had none."""
+
+    id: Id | None
+    fault: Fault
+
+
+class Close(msgspec.Struct, frozen=True):
+    """End the conversation."""
+
+    code: int
+    reason: str
+
+
+Action = Begin | Run | Stop | Refuse | Close
+
+
+class Conversation:
+    """What one socket is in the middle of.
+
+    Example:
+        >>> talk = Conversation(Limits())
+        >>> talk.receive('{"op": "unsubscribe", "id": 7}')[0].fault.detail
+        "there is no subscription '7'"
+    """
+
+    def __init__(self, limits: Limits, streaming: Container[str] = ()) -> None:
+        """Begin.
+
+        Args:
+            limits: What is taken at most.
+            streaming: Addresses of the operations that answer with a stream.
+        """
+        self._limits = limits
+        self._streaming = streaming
+        self._subscribed: set[Id] = set()
+        self._running = 0
+        self._garbage = 0
+
+    def receive(self, text: str | None) -> list[Action]:
+        """What to do about a message; None stands for one that is not text."""
+        if text is not None and len(text) > self._limits.message_bytes:
+            limit = f"{self._limits.message_bytes} bytes"
+            return [Close(TooLarge.close_code, TooLarge("the message", limit).detail)]
+        try:
+            return [self._admit(_decoded(text))]
+        except (Malformed, Invalid) as fault:
+            return self._senseless(text or "", fault)
+        except Fault as fault:
+            return [Refuse(_id_in(text or ""), fault)]
+
+    def ended(self, id: Id) -> None:
+        """Nothing more is told under this id."""
+        self._subscribed.discard(id)
+
+    def answered(self) -> None:
+        """One of the asks was answered."""
+        self._running -= 1
+
+    def _admit(self, ask: Ask | Subscribe | Unsubscribe) -> Action:
+        if isinstance(ask, Unsubscribe):
+            if ask.id not in self._subscribed:
+                raise NotFound("subscription", str(ask.id))
+            return Stop(ask.id)
+        if isinstance(ask, Subscribe) or (isinstance(ask, Call) and ask.address in self._streaming):
+            return self._begin(ask)
+        if self._running >= self._limits.asks:
+            raise Overloaded(f"the limit of {self._limits.asks} messages in work")
+        self._running += 1
+        return Run(ask)
+
+    def _begin(self, ask: Subscribe | Call) -> Begin:
+        if ask.id in self._subscribed:
+            raise Conflict(f"there is a subscription {ask.id!r} on this socket already; choose another id")
+        if len(self._subscribed) >= self._limits.subscriptions:
+            raise Overloaded(f"the limit of {self._limits.subscriptions} subscriptions")
+        self._subscribed.add(ask.id)
+        return Begin(ask)
+
+    def _senseless(self, text: str, fault: Fault) -> list[Action]:
+        self._garbage += 1
+        told: Action = Refuse(_id_in(text), fault)
+        if self._garbage < self._limits.garbage:
+            return [told]
+        return [told, Close(fault.close_code, f"{self._garbage} messages made no sense")]
+
+
+def _decoded(text: str | None) -> Ask | Subscribe | Unsubscribe:
+    if text is None:
+        raise Malformed("expected one JSON object as a text message, got bytes")
+    return _asks.decode_json(text.encode(errors="replace"))
+
+
+def _id_in(text: str) -> Id | None:
+    try:
+        return _named.decode(text).id
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None

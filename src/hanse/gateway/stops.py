@@ -1,0 +1,55 @@
+"""Signals that stop a process: the first asks, the second forces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine
+from typing import Self
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stops:
+    """Listens for the signals while it is entered, on the running loop.
+
+    Attributes:
+        asked: Set by the first signal.
+        forced: Set by the second.
+    """
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Event = asyncio.Event()
+        self.forced: asyncio.Event = asyncio.Event()
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            # Outside the main thread, and on Windows, somebody else has to stop us.
+            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+                loop.add_signal_handler(number, self.came, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+                loop.remove_signal_handler(number)
+
+    def came(self, number: int) -> None:
+        """A signal came."""
+        self._number = number
+        (self.forced if self.asked.is_set() else self.asked).set()
+
+    async def unless_forced(self, work: Coroutine[object, object, None]) -> int:
+        """Do the work, but give it up at the second signal; the process's exit code."""
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(work)
+            forcing = group.create_task(self.forced.wait())
+            await asyncio.wait((working, forcing), return_when=asyncio.FIRST_COMPLETED)
+            given_up = not working.done()
+            working.cancel()
+            forcing.cancel()
+        return 128 + self._number if given_up else 0

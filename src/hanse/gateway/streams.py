@@ -1,0 +1,223 @@
+"""Streams to the outside: kept alive while quiet, ended with a hint when the node drains, cut when nobody reads.
+
+A stream is three tasks in one group: one pumps items into the socket, as fast as it takes them; one waits for the
+client to go; one keeps time (heartbeat, stalled client, drain). The first to end ends the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import aclosing, contextmanager
+from typing import cast
+
+import msgspec
+
+from hanse.gateway.asgi import Header, Request
+from hanse.gateway.limits import Limits
+from hanse.gateway.problem import Problem, known, problem_of
+from hanse.kernel.faults import Overloaded, Unavailable
+from hanse.kernel.host import Host
+
+SETTLE_SECONDS = 0.1
+"""How long a stream's first item is waited for, so that a fault at its beginning is told by a status."""
+
+DRAIN_SECONDS_MAX = 2.0
+"""How long the end of all streams is waited for at a drain; what is left then is cut with the connections."""
+
+ABORT = "hanse.abort"
+"""Name of the ASGI extension by which our server lends the power to cut a connection."""
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How a kind of stream looks on the wire.
+
+    Attributes:
+        type: Media type.
+        fault: What a fault amid the items looks like.
+        opening: First bytes.
+        beat: A sign of life; empty for none.
+        farewell: Last bytes when the node drains.
+        end: Last bytes when the items have ended.
+    """
+
+    type: str
+    fault: Callable[[Problem], bytes]
+    opening: bytes = b""
+    beat: bytes = b""
+    farewell: bytes = b""
+    end: bytes = b""
+
+
+class Streams:
+    """The streams that are open, and their common end."""
+
+    def __init__(self, limits: Limits, host: Host) -> None:
+        self.limits: Limits = limits
+        self.host: Host = host
+        self._ends: set[asyncio.Event] = set()
+        self._draining = False
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @contextmanager
+    def opened(self) -> Generator[asyncio.Event]:
+        """Hold a place among the streams; the event tells that it has to end.
+
+        Raises:
+            Unavailable: The node drains.
+            Overloaded: There are as many as there may be.
+        """
+        if self._draining:
+            raise Unavailable("this node is stopping; come again in a moment")
+        if len(self._ends) >= self.limits.streams:
+            raise Overloaded(f"the limit of {self.limits.streams} streams")
+        end = asyncio.Event()
+        self._ends.add(end)
+        self._none.clear()
+        try:
+            yield end
+        finally:
+            self._ends.discard(end)
+            if not self._ends:
+                self._none.set()
+
+    async def drain(self) -> None:
+        """Tell every stream to end, and wait until they have, within `DRAIN_SECONDS_MAX`."""
+        self._draining = True
+        for end in self._ends:
+            end.set()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                _ = await self._none.wait()
+        except TimeoutError:
+            return  # the server cuts the connections of clients that do not read
+
+
+async def first_of(*works: Coroutine[object, object, None]) -> None:
+    """Run several, end all with the first; what it raised is raised."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_quiet(work)) for work in works]
+        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            _ = task.cancel()
+    for task in done:
+        if (error := task.result()) is not None:
+            raise error
+
+
+async def _quiet(work: Coroutine[object, object, None]) -> Exception | None:
+    """A group wraps what its members raise; as a value it stays what it is."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - raised again by `first_of`
+        return error
+    return None
+
+
+class HttpStream:
+    """One answer that goes on: writes pieces of it, and knows whether the client takes them."""
+
+    def __init__(self, request: Request, streams: Streams, form: Form, headers: tuple[Header, ...]) -> None:
+        self._request = request
+        self._streams = streams
+        self._form = form
+        self._headers = headers
+        self._now = streams.host.monotonic
+        self._writing_since: float | None = None
+        self._written_at = self._now()
+        self._cut = False
+        self.started: bool = False
+
+    async def run(self, items: AsyncGenerator[bytes, None]) -> None:
+        """Send the items until they end, the client goes, or the node drains.
+
+        Raises:
+            Fault: The items failed before the answer began.
+        """
+        with self._streams.opened() as end:
+            try:
+                await first_of(self._pump(items), self._watch(), self._keep(end))
+            except Exception as error:
+                if not self.started:
+                    raise
+                fault = known(error, self._streams.host)
+                await self._finish(self._form.fault(problem_of(fault, self._request.trace_id)))
+            else:
+                await self._finish(self._form.farewell if end.is_set() else self._form.end)
+
+    async def _pump(self, items: AsyncGenerator[bytes, None]) -> None:
+        async with aclosing(items):
+            async for item in items:
+                await self._write(item)
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._cut = True
+
+    async def _keep(self, end: asyncio.Event) -> None:
+        limits = self._streams.limits
+        if not await set_within(end, SETTLE_SECONDS) and not self.started:
+            await self._write(b"")
+        tick = min(limits.heartbeat_seconds, limits.stalled_seconds) / 2
+        while not await set_within(end, tick):
+            now = self._now()
+            if self._writing_since is not None:
+                if now - self._writing_since >= limits.stalled_seconds:
+                    return self._abort()
+            elif self._form.beat and now - self._written_at >= limits.heartbeat_seconds - tick:
+                await self._write(self._form.beat)
+        if self._writing_since is not None:
+            self._abort()  # what it does not read it would not read as a farewell either
+        return None
+
+    async def _write(self, piece: bytes) -> None:
+        self._writing_since = self._now()
+        await self._start()
+        await self._request.send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._writing_since = None
+        self._written_at = self._now()
+
+    async def _start(self) -> None:
+        if self.started:
+            return
+        self.started = True
+        headers = [
+            (b"content-type", self._form.type.encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+            *self._headers,
+        ]
+        await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
+        if self._form.opening:
+            await self._request.send({"type": "http.response.body", "body": self._form.opening, "more_body": True})
+
+    async def _finish(self, last: bytes) -> None:
+        if not self._cut:
+            await self._start()
+            await self._request.send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _abort(self) -> None:
+        self._cut = True
+        abort(self._request)
+
+
+def abort(request: Request) -> None:
+    """Cut the connection, where our server runs it: closing it in order would wait for a client that does not read."""
+    extensions = cast("dict[str, object]", request.scope.get("extensions") or {})
+    cut = cast("Callable[[], None] | None", extensions.get(ABORT))
+    if cut is not None:
+        cut()
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, at most so long; whether it was set."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
