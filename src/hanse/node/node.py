@@ -24,6 +24,7 @@ from hanse.kernel.telemetry import Tracer
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.server import Server
 from hanse.node.app import App
+from hanse.node.background import Runner, runner
 from hanse.node.events import Subscription
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
@@ -81,6 +82,7 @@ class Node:
         self.state: State = "new"
         self.hosted: list[Hosted] = []
         self._relays: list[Relay] = []
+        self._rules: list[Runner] = []
         self._asks: dict[str, Ask] = {}
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
@@ -131,13 +133,13 @@ class Node:
         if self.state in ("new", "stopped"):
             return
         self.state = "draining"
-        for relay in self._relays:
-            await relay.stop(self.settings.node.grace if grace is None else grace)
+        grace = self.settings.node.grace if grace is None else grace
         try:
-            async with asyncio.timeout(self.settings.node.grace if grace is None else grace):
-                await self._server.idle()
+            async with asyncio.timeout(grace):
+                await self._finish(grace)
         except TimeoutError:
             _log.warning("%d operations were still running at the end of the grace", self._server.running)
+        _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._relays))
         with self.context():
             for hosted in self.hosted:
                 await hosted.instance.stopping()
@@ -222,9 +224,21 @@ class Node:
             if isinstance(reaction, On)
         ]
 
+    async def _finish(self, grace: float) -> None:
+        """Begin nothing new, end what is under way, hand on what it told of: in this order nothing is left behind."""
+        _ = await asyncio.gather(*(rule.stop(grace) for rule in self._rules))
+        await self._server.idle()
+        await self.settle()
+
     def _react(self) -> None:
-        for relay in self._relays:
-            _ = self._tasks.start(relay.run(), name=f"relay {relay.name}")
+        self._rules = [
+            runner(hosted, method, reaction, self.host)
+            for hosted in self.hosted
+            for method, reaction in reactions_of(hosted.part.cls).items()
+            if not isinstance(reaction, On)
+        ]
+        for running in (*self._relays, *self._rules):
+            _ = self._tasks.start(running.run(), name=running.name)
 
     async def settle(self) -> None:
         """Wait until every event so far is handled or parked, and what these led to; bound it with a timeout.

@@ -1,0 +1,59 @@
+"""Wires what runs by itself: `@rule` and `@every`, each run a unit of work in a context of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from hanse.delivery.schedule import EveryRunner
+from hanse.kernel.context import Context, ambient
+from hanse.kernel.host import Host
+from hanse.node.hosted import Hosted
+from hanse.service.held import Leases
+from hanse.service.reaction import Every, Rule
+from hanse.service.rules import RuleJob, RuleRunner
+
+Call = Callable[[], Awaitable[None]]
+
+
+class Runner(Protocol):
+    """Something that works in the background until it is told to stop: a relay, a rule, a schedule."""
+
+    @property
+    def name(self) -> str:
+        """For the log."""
+        ...
+
+    async def run(self) -> None:
+        """Work until `stop`."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Begin nothing new, and finish what is under way within the grace."""
+        ...
+
+
+def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host) -> Runner:
+    """What runs one `@rule` or `@every` method of a service."""
+    name = f"{hosted.part.name}.{method}"
+    handler: Callable[..., Awaitable[None]] = getattr(hosted.instance, method)
+
+    async def in_unit(call: Call) -> None:
+        await _as_unit(name, hosted, host, call)
+
+    if isinstance(reaction, Every):
+        return EveryRunner(name, reaction.period, lambda: in_unit(handler), host=host)
+    job: RuleJob[Any] = RuleJob(name, reaction, hosted.collection(reaction.kind), handler)
+    return RuleRunner(job, in_unit, leases=Leases(), host=host)
+
+
+async def _as_unit(name: str, hosted: Hosted, host: Host, call: Call) -> None:
+    context = Context(host, message_id=host.new_id(), operation=name)
+    context.store = hosted.store
+    token = ambient.set(context)
+    try:
+        await call()
+        if context.work is not None:
+            await context.work.commit()
+    finally:
+        ambient.reset(token)
