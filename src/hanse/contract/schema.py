@@ -10,12 +10,15 @@ import msgspec
 Json = dict[str, object]
 
 _PROSE = frozenset({"description", "title", "examples", "example"})
-_SETS = frozenset({"required", "enum", "anyOf", "oneOf", "type"})
+_NAMED = frozenset({"properties", "$defs", "operations", "events", "resources", "faults"})
+# A default among them: that of a set comes in the order of this process's hashes.
+_SETS = frozenset({"required", "enum", "anyOf", "oneOf", "type", "default"})
+_ANYTHING: Json = {"$comment": "anything"}
 
 
 def _foreign(kind: type) -> Json:
     if kind is object:
-        return {}
+        return _ANYTHING  # an empty schema would count as none
     schema = getattr(kind, "model_json_schema", None)
     if callable(schema):
         return cast("Json", schema(ref_template="#/$defs/{model}"))
@@ -48,7 +51,7 @@ def _hoist(schema: Json, into: Json, at: str) -> Json:
             return [walk(item) for item in cast("list[object]", value)]
         if not isinstance(value, dict):
             return value
-        node = dict(cast("Json", value))
+        node = {} if value == _ANYTHING else dict(cast("Json", value))
         nested = node.pop("$defs", None)
         if isinstance(nested, dict):
             into.update({name: walk(item) for name, item in cast("Json", nested).items()})
@@ -77,10 +80,10 @@ def _canonical(value: object, *, properties: bool) -> object:
         return value
     result: Json = {}
     for name, item in cast("Json", value).items():
-        # Below `properties` and `$defs` the names are the user's: a field may be called title.
+        # Below these the names are the user's: a field or an operation may be called title.
         if name in _PROSE and not properties:
             continue
-        clean = _canonical(item, properties=name in {"properties", "$defs"} and not properties)
+        clean = _canonical(item, properties=name in _NAMED and not properties)
         if name in _SETS and not properties and isinstance(clean, list):
             clean = sorted(cast("list[object]", clean), key=lambda part: msgspec.json.encode(part, order="sorted"))
         result[name] = clean
