@@ -44,17 +44,18 @@ class Breaker:
         (False, True, 'probing')
     """
 
-    __slots__ = ("_calls", "_failures", "_since", "state")
+    __slots__ = ("_calls", "_failures", "_since", "closed", "state")
 
     def __init__(self) -> None:
         self.state: State = State.CLOSED
+        self.closed: bool = True  # what every call asks, faster to read than the state
         self._since = 0.0
         self._calls = 0
         self._failures = 0
 
     def allows(self, now: float) -> bool:
         """Whether a call may go; opens the door for one probe when the pause is over."""
-        if self.state is State.CLOSED:
+        if self.closed:
             return True
         # A probe that never came back (its task was cancelled) must not keep the door shut for ever.
         if now - self._since < PAUSE_SECONDS:
@@ -68,7 +69,7 @@ class Breaker:
             self._turn(State.OPEN if failed else State.CLOSED, now)
         elif not failed:
             self._calls += 1
-        elif self.state is State.CLOSED:
+        elif self.closed:
             self._fail(now)
 
     def answered(self) -> None:
@@ -86,5 +87,6 @@ class Breaker:
 
     def _turn(self, state: State, now: float) -> None:
         self.state = state
+        self.closed = state is State.CLOSED
         self._since = now
         self._calls = self._failures = 0

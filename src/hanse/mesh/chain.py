@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 
 from hanse.kernel.context import current
 from hanse.kernel.faults import Fault, Unavailable
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import Message
 from hanse.kernel.telemetry import Side, Tracer, call_attributes
-from hanse.mesh.breaker import COUNTED, Breaker, State
-from hanse.mesh.fault import fault_in
+from hanse.mesh.breaker import COUNTED, Breaker
+from hanse.mesh.fault import FAULT, fault_in
 from hanse.mesh.retry import Budget, next_delay
 
 Handler = Callable[[Message], Awaitable[Message]]
@@ -32,17 +32,17 @@ def breaking(breaker: Breaker, target: str) -> Middleware:
 
     def wrap(handler: Handler) -> Handler:
         async def call(message: Message) -> Message:
-            if breaker.state is not State.CLOSED and not breaker.allows(current().host.monotonic()):
+            if not breaker.closed and not breaker.allows(current().host.monotonic()):
                 raise Unavailable(f"{target} has been failing and is left alone for a moment")
             try:
                 reply = await handler(message)
             except Fault as fault:
                 breaker.record(failed=fault.code in COUNTED, now=current().host.monotonic())
                 raise
-            if reply.kind is not Kind.FAULT and breaker.state is State.CLOSED:
+            if reply.kind is not FAULT and breaker.closed:
                 breaker.answered()
             else:
-                failed = reply.kind is Kind.FAULT and reply.headers.type in COUNTED
+                failed = reply.kind is FAULT and reply.headers.type in COUNTED
                 breaker.record(failed=failed, now=current().host.monotonic())
             return reply
 
@@ -63,7 +63,7 @@ def retrying(budget: Budget) -> Middleware:
                 reply: Message | None = None
                 try:
                     reply = await handler(message)
-                    if reply.kind is not Kind.FAULT:
+                    if reply.kind is not FAULT:
                         return reply
                     fault = fault_in(reply)
                 except Fault as error:
@@ -89,7 +89,7 @@ def tracing(tracer: Tracer) -> Middleware:
             attributes = call_attributes(message.address)
             with tracer.span(message.address, Side.CLIENT, message.headers, attributes) as span:
                 reply = await handler(message.with_headers(span.headers))
-                if reply.kind is Kind.FAULT:
+                if reply.kind is FAULT:
                     span.fail(fault_in(reply))
                 return reply
 

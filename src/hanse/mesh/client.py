@@ -24,9 +24,11 @@ from hanse.kernel.tasks import Tasks
 from hanse.kernel.telemetry import Tracer
 from hanse.mesh.breaker import Breaker
 from hanse.mesh.chain import Handler, breaking, chain, retrying, tracing
-from hanse.mesh.fault import fault_in
+from hanse.mesh.fault import FAULT, fault_in
 from hanse.mesh.retry import Budget
 from hanse.transport.base import Transport
+
+_CALL = Kind.CALL  # see FAULT
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -161,7 +163,7 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
 
     async def ask(arguments: msgspec.Struct) -> object:
         reply = await request(message(Kind.CALL, arguments))
-        if reply.kind is Kind.FAULT:
+        if reply.kind is FAULT:
             raise fault_in(reply, declared)
         try:
             return decode(reply.body)
@@ -187,7 +189,7 @@ def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -
             async for reply in replies:
                 if reply.kind is Kind.ITEM:
                     yield decode(reply.body)
-                elif reply.kind is Kind.FAULT:
+                elif reply.kind is FAULT:
                     raise fault_in(reply, declared)
                 else:
                     return

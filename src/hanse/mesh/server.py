@@ -16,6 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from hanse.contract.guard import Guard
+from hanse.kernel.codec import encode
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.faults import (
     DeadlineExceeded,
@@ -38,9 +39,10 @@ _log = logging.getLogger("hanse.server")
 STREAMS_MAX = 10_000
 """Streams that one server has open at once."""
 
-NOTHING = Message(Kind.REPLY, "", "")
+_REPLY = Kind.REPLY  # asking an enumeration for its member costs more than making the message (CPython 3.11)
+NOTHING = Message(_REPLY, "", "")
 
-Run = Callable[[Context, Message], Awaitable[bytes]]
+Run = Callable[[Context, Message], Awaitable[object]]
 RunStream = Callable[[Context, Message], AsyncIterator[bytes]]
 
 
@@ -48,7 +50,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """What stands behind an address.
 
     Attributes:
-        run: Handles a message in its context, and gives the encoded answer; None for a stream.
+        run: Handles a message in its context, and gives the answer, which is encoded once its unit of work has been
+            committed; None for a stream.
         stream: Handles a message with encoded items; None for a single answer.
         allow: Who may call; None for anybody in the system.
     """
@@ -113,7 +116,10 @@ class Server:
         token = ambient.set(context)
         self._deadlines.add(context)
         try:
-            reply = Message(Kind.REPLY, message.id, "", 0.0, NO_HEADERS, await run(context, message))
+            answer = await run(context, message)
+            if context.work is not None:
+                await context.work.commit()
+            reply = Message(_REPLY, message.id, "", 0.0, NO_HEADERS, encode(answer))
         except Fault as fault:
             reply = fault_message(fault, message.id)
         except asyncio.CancelledError:

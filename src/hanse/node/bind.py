@@ -20,7 +20,7 @@ from hanse.service.unit import Unit, unit_for
 from hanse.store.base import AlreadyHandled, Batch, Mark, Store
 
 Method = Callable[..., Any]
-Spread = Callable[[msgspec.Struct], "tuple[tuple[object, ...], dict[str, object]]"]
+Execute = Callable[[Context, Message], Awaitable[bytes]]
 
 
 def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
@@ -40,14 +40,11 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
             await context.work.commit()
         return encode(result)
 
-    async def run(context: Context, message: Message) -> bytes:
+    def run(context: Context, message: Message) -> Awaitable[object]:
         context.store = store
         if message.headers.idempotency_key:
-            return await _once(f"key/{operation.address}", execute, store, context, message)
-        result = await call(decode(message.body))
-        if context.work is not None:
-            await context.work.commit()
-        return encode(result)
+            return _once(f"key/{operation.address}", execute, store, context, message)
+        return call(decode(message.body))
 
     return run
 
@@ -74,7 +71,7 @@ def _streaming(operation: Operation, method: Method) -> Callable[[Context, Messa
     return stream
 
 
-async def _once(scope: str, execute: Run, store: Store, context: Context, message: Message) -> bytes:
+async def _once(scope: str, execute: Execute, store: Store, context: Context, message: Message) -> msgspec.Raw:
     """Execute a call with an idempotency key once, and give its repeats the first answer.
 
     The mark is made in the call's own unit of work, so it is there exactly when the effects are. The answer is kept by
@@ -90,13 +87,13 @@ async def _once(scope: str, execute: Run, store: Store, context: Context, messag
     except AlreadyHandled:
         raise Conflict(f"a call with the idempotency key {key!r} is under way; ask again in a moment") from None
     _ = await store.commit(Batch(context.host.now(), marks=(Mark(f"{scope}/answer", key, result=answer),)))
-    return answer
+    return msgspec.Raw(answer)
 
 
-async def _repeated(store: Store, first: Mark, digest: bytes) -> bytes:
+async def _repeated(store: Store, first: Mark, digest: bytes) -> msgspec.Raw:
     if first.digest != digest:
         raise Invalid(f"the idempotency key {first.key!r} was used for another request; take a new key", [])
     answer = await store.marked(f"{first.scope}/answer", first.key)
     if answer is None:
         raise Conflict(f"the call with the idempotency key {first.key!r} was executed, but its answer is lost")
-    return answer.result
+    return msgspec.Raw(answer.result)

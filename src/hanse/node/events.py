@@ -9,7 +9,7 @@ from hanse.contract.model import Event, Resource, collection_of, topic_of, versi
 from hanse.delivery.inbox import Inbox
 from hanse.delivery.outbox import Topic
 from hanse.delivery.relay import Relay
-from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.codec import codec_for
 from hanse.kernel.context import Context
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
@@ -26,7 +26,6 @@ from hanse.transport.base import Transport
 Read = Callable[[Entry], object]
 
 _entries = codec_for(Entry)
-_DONE = encode(None)
 
 
 class Subscription:
@@ -45,7 +44,7 @@ class Subscription:
     def endpoint(self) -> Endpoint:
         """What serves its address: the inbox, and behind it the method as a unit of work."""
 
-        async def run(context: Context, message: Message) -> bytes:
+        async def run(context: Context, message: Message) -> None:
             async def handle(message: Message) -> None:
                 context.store = self._hosted.store
                 unit = cast("Unit", unit_for(self._hosted.store))
@@ -54,7 +53,7 @@ class Subscription:
                 await unit.commit()
 
             await self.inbox.consume(message, handle, attempts_max=self.on.attempts)
-            return _DONE
+            context.work = None  # committed, or dropped with the message that was parked: nothing is left to the server
 
         return Endpoint(run=run)
 

@@ -51,7 +51,11 @@ class MemoryTransport:
 
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
-        return self._receiver(message).serve(message)
+        # Written out, not `_receiver`: this is on the way of every call.
+        receiver = self._receivers.get(service_of(message.address))
+        if receiver is None or self._closed:
+            raise self._nobody(message.address)
+        return receiver.serve(message)
 
     async def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
