@@ -35,12 +35,7 @@ def where_of(condition: Callable[[R], bool] | Where | None) -> Where | None:
     """
     if condition is None or not callable(condition):
         return condition
-    answer = cast("Condition | Symbol | bool", condition(cast("R", Symbol(()))))
-    if isinstance(answer, Condition):
-        return answer.tree
-    if isinstance(answer, Symbol):
-        return Compare("eq", answer.path, value=True)
-    raise Misdeclared(f"expected a condition on the row's fields, got {answer!r}; {_ADVICE}")
+    return _tree(_asked(condition))
 
 
 def order_of(sort: Callable[[R], object] | None) -> tuple[Order, ...]:
@@ -52,16 +47,26 @@ def order_of(sort: Callable[[R], object] | None) -> tuple[Order, ...]:
     """
     if sort is None:
         return ()
-    answer: object = sort(cast("R", Symbol(())))
+    answer = _asked(sort)
     parts = cast("tuple[object, ...]", answer) if isinstance(answer, tuple) else (answer,)
     return tuple(_order(part) for part in parts)
+
+
+def _asked(question: Callable[[R], object]) -> object:
+    """What a lambda makes of the symbolic row."""
+    try:
+        return question(cast("R", Symbol(())))
+    except Misdeclared:
+        raise
+    except (TypeError, AttributeError) as error:
+        raise Misdeclared(f"a query cannot do this with a field: {error}; {_ADVICE}") from None
 
 
 def _order(part: object) -> Order:
     if isinstance(part, Order):
         return part
     if isinstance(part, Symbol):
-        return Order(part.path)
+        return Order(_path(part))
     raise Misdeclared(f"expected a field to sort by, such as `lambda o: o.amount`, got {part!r}")
 
 
@@ -74,7 +79,7 @@ def desc(field: object) -> object:
     """
     if not isinstance(field, Symbol):
         raise Misdeclared(f"desc() goes round a field in `sort=`, got {field!r}")
-    return Order(field.path, descending=True)
+    return Order(_path(field), descending=True)
 
 
 def not_(condition: object) -> bool:
@@ -90,8 +95,9 @@ def one_of(field: object, values: Iterable[object]) -> bool:
 def contains(field: object, piece: object) -> bool:
     """Whether a string holds a piece (`contains(o.name.casefold(), "land")`); for lists, see `holds`."""
     if isinstance(piece, str):
-        return _as_bool(Condition(Text("contains", _path(field), piece, fold=_folded(field))))
-    return _as_bool(Condition(Holds(_path(field), scalar(piece))))
+        folded = isinstance(field, Symbol) and field.__hanse_fold__
+        return _as_bool(Condition(Text("contains", _path(field, folds=True), piece, fold=folded)))
+    return holds(field, piece)
 
 
 def holds(field: object, value: object) -> bool:
@@ -102,25 +108,26 @@ def holds(field: object, value: object) -> bool:
 class Symbol:
     """Stands for a field of any row; operators on it make conditions."""
 
-    __slots__ = ("fold", "path")
+    # Named so that no field of a row is: `lambda file: file.path == "/etc"` has to ask for the row's path.
+    __slots__ = ("__hanse_fold__", "__hanse_path__")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, path: Path, *, fold: bool = False) -> None:
-        self.path = path
-        self.fold = fold
+        self.__hanse_path__ = path
+        self.__hanse_fold__ = fold
 
     def __getattr__(self, name: str) -> Symbol:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Symbol((*self.path, name))
+        return Symbol((*self.__hanse_path__, name))
 
     def __repr__(self) -> str:
-        return f"the field {'.'.join(self.path) or '(row)'}"
+        return f"the field {'.'.join(self.__hanse_path__)}" if self.__hanse_path__ else "the row"
 
     def _compare(self, op: Literal["eq", "ne", "lt", "le", "gt", "ge"], other: object) -> Condition:
         if isinstance(other, Symbol):
             raise Misdeclared(f"{self!r} is compared with {other!r}; a query compares a field with a value")
-        return Condition(Compare(op, self.path, scalar(other)))
+        return Condition(Compare(op, _path(self), scalar(other)))
 
     def __eq__(self, other: object) -> Condition:  # type: ignore[override]
         return self._compare("eq", other)
@@ -142,17 +149,17 @@ class Symbol:
 
     def casefold(self) -> Symbol:
         """Compare without regard to case."""
-        return Symbol(self.path, fold=True)
+        return Symbol(self.__hanse_path__, fold=True)
 
     lower = casefold
 
     def startswith(self, piece: str) -> Condition:
         """Whether the string starts with a piece."""
-        return Condition(Text("starts", self.path, piece, fold=self.fold))
+        return Condition(Text("starts", _path(self, folds=True), piece, fold=self.__hanse_fold__))
 
     def endswith(self, piece: str) -> Condition:
         """Whether the string ends with a piece."""
-        return Condition(Text("ends", self.path, piece, fold=self.fold))
+        return Condition(Text("ends", _path(self, folds=True), piece, fold=self.__hanse_fold__))
 
     def __bool__(self) -> NoReturn:
         raise Misdeclared(f"{self!r} has no truth value in a filter; {_ADVICE}")
@@ -198,19 +205,17 @@ def _as_bool(condition: Condition) -> bool:
 def _tree(part: object) -> Where:
     if isinstance(part, Condition):
         return part.tree
-    if isinstance(part, Symbol):
-        return Compare("eq", part.path, value=True)
+    if isinstance(part, Symbol) and part.__hanse_path__:
+        return Compare("eq", _path(part), value=True)
     raise Misdeclared(f"expected a condition on the row's fields, got {part!r}; {_ADVICE}")
 
 
-def _path(field: object) -> Path:
-    if isinstance(field, Symbol):
-        return field.path
-    raise Misdeclared(f"expected a field of the row, got {field!r}")
-
-
-def _folded(field: object) -> bool:
-    return isinstance(field, Symbol) and field.fold
+def _path(field: object, *, folds: bool = False) -> Path:
+    if not isinstance(field, Symbol) or not field.__hanse_path__:
+        raise Misdeclared(f"expected a field of the row, got {field!r}")
+    if field.__hanse_fold__ and not folds:
+        raise Misdeclared(f"{field!r} without regard to case can be asked for startswith, endswith and contains() only")
+    return field.__hanse_path__
 
 
 def scalar(value: object) -> Scalar:
