@@ -65,6 +65,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         instance: Name of this process among its like; by default made of host name and process id.
         timeout: Seconds that a call waits for its answer, unless operation or caller say otherwise.
         calls_max: Operations running at once; the next one is told to come again.
+        retention: Seconds that logs and the marks of what was handled are kept, at the least; 7 days.
     """
 
     store: str = "memory:"
@@ -75,6 +76,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     instance: str = ""
     timeout: Annotated[float, Meta(gt=0, extra={"unit": "seconds"})] = 10.0
     calls_max: Annotated[int, Meta(gt=0)] = 1000
+    retention: Annotated[float, Meta(gt=0, extra={"unit": "seconds"})] = 604_800.0
 
 
 class LogSettings(Section, frozen=True, kw_only=True):

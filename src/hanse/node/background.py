@@ -16,6 +16,10 @@ from hanse.service.rules import RuleJob, RuleRunner
 Call = Callable[[], Awaitable[None]]
 
 
+TRIM_SECONDS = 3600.0
+"""How often logs are trimmed."""
+
+
 class Runner(Protocol):
     """Something that works in the background until it is told to stop: a relay, a rule, a schedule."""
 
@@ -45,6 +49,17 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host) -> R
         return EveryRunner(name, reaction.period, lambda: in_unit(handler), host=host)
     job: RuleJob[Any] = RuleJob(name, reaction, hosted.collection(reaction.kind), handler)
     return RuleRunner(job, in_unit, leases=Leases(), host=host)
+
+
+def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
+    """What forgets the log of a service and the marks of what it handled, once they are old and told to everybody."""
+
+    async def trim() -> None:
+        told = [relay.position for relay in hosted.relays]
+        keep_after = min(told) if told else await hosted.store.head()
+        _ = await hosted.store.trim(host.now() - retention, keep_after=keep_after)
+
+    return EveryRunner(f"trim {hosted.part.name}", TRIM_SECONDS, trim, host=host)
 
 
 async def _as_unit(name: str, hosted: Hosted, host: Host, call: Call) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
 
 from hanse.contract.derive import Operation
+from hanse.kernel.closing import closing
 from hanse.kernel.codec import codec_for, encode
 from hanse.kernel.context import Context
 from hanse.kernel.faults import Conflict, Invalid
@@ -63,8 +63,7 @@ def _streaming(operation: Operation, method: Method) -> Callable[[Context, Messa
 
     async def stream(context: Context, message: Message) -> AsyncIterator[bytes]:
         del context  # a stream outlives any unit of work: each of its writes commits by itself
-        items = cast("AsyncGenerator[object, None]", call(decode(message.body)))
-        async with aclosing(items):
+        async with closing(cast("AsyncIterator[object]", call(decode(message.body)))) as items:
             async for item in items:
                 yield encode(item)
 

@@ -64,13 +64,11 @@ class Subscription:
         emitted = issubclass(kind, Event)
         return Topic(name, emitted, self.address, topic_of(kind), str(version_of(kind)), self._key())
 
-    def relays(self, hosted: list[Hosted], transport: Transport, host: Host) -> list[Relay]:
-        """A relay for each service whose log may tell of it: a resource's owner, or anybody who may emit the event."""
-        return [
-            Relay(one.store, self.group, [self.topic()], deliverer(transport), host=host)
-            for one in hosted
-            if _may_tell(one, self.on.kind)
-        ]
+    def relay(self, hosted: list[Hosted], transport: Transport, host: Host) -> None:
+        """Give a relay to each service whose log may tell of it: a resource's owner, or who may emit the event."""
+        for one in hosted:
+            if _may_tell(one, self.on.kind):
+                one.relays.append(Relay(one.store, self.group, [self.topic()], deliverer(transport), host=host))
 
     def _key(self) -> Callable[[Entry], str] | None:
         key, read = self.on.key, self._read

@@ -11,6 +11,7 @@ from hanse.contract.declare import is_contract
 from hanse.contract.derive import describe
 from hanse.contract.model import Resource
 from hanse.delivery.deadletter import DeadLetter
+from hanse.delivery.relay import Relay
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Invalid, Misconfigured
 from hanse.mesh.client import Caller, client_of
@@ -33,7 +34,9 @@ class Hosted:
         part: What the app knows about it.
         store: Its own store.
         instance: The object of the user's class.
-        collections: The collections that it owns, by resource.
+        owned: The resources that it owns.
+        collections: Their collections.
+        relays: What takes its log to subscribers.
     """
 
     def __init__(self, app: App, part: Part, store: Store, caller: Caller, values: Mapping[str, object]) -> None:
@@ -43,6 +46,7 @@ class Hosted:
         self.collections: dict[type[Resource], LocalCollection[Any]] = {
             kind: LocalCollection(kind, store) for kind in self.owned
         }
+        self.relays: list[Relay] = []
         self._caller = caller
         self.instance: Service = self._construct(app, values)
         self.instance.__dict__["_outlet"] = Outlet(store)

@@ -24,7 +24,7 @@ from hanse.kernel.telemetry import Tracer
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.server import Server
 from hanse.node.app import App
-from hanse.node.background import Runner, runner
+from hanse.node.background import Runner, runner, trimmer
 from hanse.node.events import Subscription
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
@@ -81,7 +81,6 @@ class Node:
         self.host: Host = host or Host.system()
         self.state: State = "new"
         self.hosted: list[Hosted] = []
-        self._relays: list[Relay] = []
         self._rules: list[Runner] = []
         self._asks: dict[str, Ask] = {}
         self._tasks = Tasks(_failed)
@@ -206,6 +205,10 @@ class Node:
         """The state of each thing that this node needs, by name; "ok" where it is well."""
         return {f"store:{hosted.part.name}": "ok" for hosted in self.hosted}
 
+    @property
+    def _relays(self) -> list[Relay]:
+        return [relay for hosted in self.hosted for relay in hosted.relays]
+
     async def _listen(self) -> None:
         for hosted in self.hosted:
             for name in hosted.serve(self._server):
@@ -214,7 +217,7 @@ class Node:
             await subscription.inbox.open()
             self._server.add(subscription.address, subscription.endpoint())
             self._transport.listen(subscription.service, self._server)
-            self._relays += subscription.relays(self.hosted, self._transport, self.host)
+            subscription.relay(self.hosted, self._transport, self.host)
 
     def _subscriptions(self) -> list[Subscription]:
         return [
@@ -237,6 +240,7 @@ class Node:
             for method, reaction in reactions_of(hosted.part.cls).items()
             if not isinstance(reaction, On)
         ]
+        self._rules += [trimmer(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
         for running in (*self._relays, *self._rules):
             _ = self._tasks.start(running.run(), name=running.name)
 
