@@ -23,7 +23,7 @@ class Health:
 
     async def ready(self, request: Request) -> Response:
         """Whether requests are wanted; with `?verbose`, the state of each dependency."""
-        checks = self._node.health()
+        checks = await self._node.health()
         ready = self._node.state == "ready" and all(state == _WELL for state in checks.values())
         told: dict[str, object] = {"status": self._node.state if self._node.state != "ready" or ready else "degraded"}
         if request.query.startswith("verbose"):

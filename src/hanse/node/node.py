@@ -15,7 +15,7 @@ from hanse.contract.model import Resource
 from hanse.delivery.relay import Relay
 from hanse.kernel import telemetry
 from hanse.kernel.context import FOREVER, Context, ambient
-from hanse.kernel.faults import Misconfigured
+from hanse.kernel.faults import Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.kernel.settings import ServiceSettings, Settings
@@ -33,6 +33,7 @@ from hanse.service.reaction import On
 from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
 from hanse.service.service import descriptions_of, reactions_of
+from hanse.store.base import Store
 from hanse.transport.base import Transport
 from hanse.transport.memory import MemoryTransport
 
@@ -41,6 +42,9 @@ R = TypeVar("R", bound=Resource)
 State = Literal["new", "starting", "ready", "draining", "stopped"]
 
 _log = logging.getLogger("hanse.node")
+
+HEALTH_SECONDS = 2.0
+"""How long a store may take to say how it is."""
 
 
 class Node:
@@ -201,9 +205,9 @@ class Node:
         finally:
             ambient.reset(token)
 
-    def health(self) -> dict[str, str]:
-        """The state of each thing that this node needs, by name; "ok" where it is well."""
-        return {f"store:{hosted.part.name}": "ok" for hosted in self.hosted}
+    async def health(self) -> dict[str, str]:
+        """How each thing that this node needs is, by name: "ok", or what is wrong with it."""
+        return {f"store:{hosted.part.name}": await _well(hosted.store) for hosted in self.hosted}
 
     @property
     def _relays(self) -> list[Relay]:
@@ -272,3 +276,14 @@ def _check_services(app: App, settings: Settings) -> None:
 
 def _failed(error: BaseException) -> None:
     _log.error("a background task failed", exc_info=error)
+
+
+async def _well(store: Store) -> str:
+    try:
+        async with asyncio.timeout(HEALTH_SECONDS):
+            _ = await store.head()
+    except TimeoutError:
+        return f"no answer in {HEALTH_SECONDS:g} s"
+    except Fault as fault:
+        return fault.detail
+    return "ok"
