@@ -80,6 +80,10 @@ def test_a_condition_does_not_match(where: Where, value: Value) -> None:
     assert not matches(where, value, ORDERS)
 
 
+def test_a_text_test_of_the_own_revision_is_false() -> None:
+    assert not matches(Text("contains", ("rev",), "7"), row(), ORDERS)
+
+
 @pytest.mark.parametrize("path", [(), ('a"b',), ("a", "b\\"), ("a\n",)])
 def test_a_path_that_no_database_can_write_is_refused(path: Path) -> None:
     with pytest.raises(Malformed, match="expected a path of names"):

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -11,11 +11,11 @@ import pytest
 
 from hanse.kernel.faults import CouldNotStart, Malformed, Misconfigured, Overloaded, TooLarge, Unavailable
 from hanse.store.base import Batch, CollectionSchema, FieldSchema, Position, Put
-from hanse.store.query import Compare, OneOf, Order, Query, Text
+from hanse.store.query import Compare, Not, OneOf, Order, Query, Text, Where
 from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
 from hanse.store.sqlite.lane import COMMITS_MAX, SCANS_MAX, _Call
 from hanse.store.sqlite.query import find_sql
-from hanse.store.sqlite.tables import FORMAT, prepare, require_version
+from hanse.store.sqlite.tables import FORMAT, OPEN_TRIES_MAX, patiently, prepare, require_version
 from hanse.testing.store_hooks import ORDERS, batch, emit, put
 
 
@@ -79,6 +79,20 @@ class TestTheFile:
             with closing(other), pytest.raises(Unavailable, match="locked by another process"):
                 prepare(other, str(path), [ORDERS], "x")
             writing(store).execute("ROLLBACK")
+
+    @pytest.mark.parametrize(("locked", "tries"), [(2, 3), (OPEN_TRIES_MAX, OPEN_TRIES_MAX)])
+    def test_a_file_that_is_locked_for_a_moment_is_waited_for(self, locked: int, tries: int) -> None:
+        tried: list[int] = []
+
+        def attempt() -> str:
+            tried.append(1)
+            if len(tried) <= locked:
+                raise Unavailable("locked")
+            return "open"
+
+        with nullcontext() if locked < tries else pytest.raises(Unavailable):
+            assert patiently(attempt) == "open"
+        assert len(tried) == tries
 
     async def test_a_file_that_takes_no_log_beside_it_is_refused(self) -> None:
         # A temporary database stands for a network drive: neither can have a write-ahead log.
@@ -170,6 +184,30 @@ class TestIndexes:
         async with opened(":memory:") as store:
             with pytest.raises(TooLarge, match="30000"):
                 await store.count("orders", Query(where=OneOf(("sku",), tuple(map(str, range(30_001))))))
+
+
+class TestConditions:
+    """What drawn queries seldom meet."""
+
+    @pytest.mark.parametrize(
+        ("where", "found"),
+        [
+            (Text("contains", ("rev",), "1"), 0),
+            (Text("starts", ("sku",), ""), 3),
+            (Text("starts", ("sku",), "\U0010ffff"), 1),
+            (Text("starts", ("sku",), "\ud7ff"), 1),
+            (Compare("ge", ("sku",), None), 0),
+            (OneOf(("total",), (None, "0")), 3),
+            (OneOf(("at",), (None,)), 3),
+            (OneOf(("sku",), ()), 0),
+            (Compare("eq", ("id",), 1), 0),
+            (Not(Compare("lt", ("at",), "2026-01-01")), 3),
+        ],
+    )
+    async def test_a_condition_finds_its_rows(self, where: Where, found: int) -> None:
+        async with opened(":memory:") as store:
+            await store.commit(batch(put("1", "tea"), put("2", "\U0010ffff!"), put("3", "\ud7ffx")))
+            assert await store.count("orders", Query(where=where)) == found
 
 
 class TestGroupCommit:

@@ -11,7 +11,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event
 from typing import Literal, Self, cast, final
 
 import msgspec
@@ -40,13 +39,9 @@ from hanse.store.listeners import Listeners
 from hanse.store.query import Query
 from hanse.store.sqlite.lane import InlineLane, Lane, Stopped, ThreadLane
 from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
-from hanse.store.sqlite.tables import Opened, cannot_open, connect, prepare, require_version
+from hanse.store.sqlite.tables import BUSY_MS_MAX, cannot_open, connect, patiently, prepare, require_version
 from hanse.store.sqlite.url import parse_url
 from hanse.store.sqlite.writer import HEAD, TRIM_MAX, Writer, unavailable
-
-OPEN_TRIES_MAX = 10
-OPEN_PAUSE_SECONDS = 0.05
-"""How often, and how far apart, a store tries to open a file that other processes are opening too."""
 
 POLL_SECONDS = 0.2
 """How often a store that somebody listens to looks for commits of other processes."""
@@ -155,7 +150,8 @@ class SqliteStore:
     def _open(self, collections: Sequence[CollectionSchema], new_id: str) -> None:
         require_version(sqlite3.sqlite_version_info)
         connection = self._connect()
-        opened = self._prepared(connection, collections, new_id)
+        opened = patiently(lambda: prepare(connection, self._path, collections, new_id))
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS_MAX}")
         self._log_id = opened.log_id
         self._schemas = {one.name: opened.schemas[one.name] for one in collections}
         self._load_sql = {
@@ -164,15 +160,6 @@ class SqliteStore:
         self._writer = Writer(connection, self._schemas)
         self._reader = self._connect() if self._lane.threaded else connection
         self._version = self._data_version()
-
-    def _prepared(self, connection: sqlite3.Connection, collections: Sequence[CollectionSchema], new_id: str) -> Opened:
-        """Prepare the file, again and again while others do: SQLite does not queue those who change its mode."""
-        for _ in range(OPEN_TRIES_MAX - 1):
-            try:
-                return prepare(connection, self._path, collections, new_id)
-            except Unavailable:
-                Event().wait(OPEN_PAUSE_SECONDS)
-        return prepare(connection, self._path, collections, new_id)
 
     def _connect(self) -> sqlite3.Connection:
         try:

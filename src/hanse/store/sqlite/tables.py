@@ -8,10 +8,12 @@ format it has. Everything is looked at before anything is written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from threading import Event
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +22,8 @@ from hanse.store.base import CollectionSchema
 from hanse.store.schema import require_sound
 from hanse.store.sqlite.functions import register
 from hanse.store.sqlite.query import key_sql, quote, table_name
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x484E5345
 """`HNSE`, in the header of each file of ours."""
@@ -32,6 +36,11 @@ SQLITE_MIN = (3, 38)
 
 BUSY_MS_MAX = 5_000
 """How long a writer waits for another process's commit before it gives up."""
+
+OPEN_TRIES_MAX = 20
+OPEN_BUSY_MS = 250
+OPEN_PAUSE_SECONDS = 0.02
+"""How often, how long and how far apart a store tries to open a file that other processes hold: 5 s in all."""
 
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 """What the write-ahead log shrinks back to after a burst."""
@@ -69,7 +78,7 @@ def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
     )
     try:
         register(connection)
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS_MAX}")
+        connection.execute(f"PRAGMA busy_timeout = {OPEN_BUSY_MS}")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
         # Our indexes are built on our functions; some builds of SQLite distrust those unless told otherwise.
@@ -78,6 +87,20 @@ def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def patiently(attempt: Callable[[], T]) -> T:
+    """Try to open a file that others open too: SQLite queues writers, but not those who change a file's mode.
+
+    Raises:
+        Unavailable: It was locked each of `OPEN_TRIES_MAX` times.
+    """
+    for _ in range(OPEN_TRIES_MAX - 1):
+        try:
+            return attempt()
+        except Unavailable:
+            Event().wait(OPEN_PAUSE_SECONDS)
+    return attempt()
 
 
 @contextmanager
