@@ -10,7 +10,7 @@ from hanse.delivery.deadletter import DEAD_LETTERS, letter_in
 from hanse.delivery.inbox import Inbox
 from hanse.delivery.outbox import Topic
 from hanse.delivery.relay import Relay
-from hanse.kernel.faults import Unavailable
+from hanse.kernel.faults import Malformed, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
@@ -56,7 +56,7 @@ class Hostile:
     async def handle(self, message: Message) -> None:
         await asyncio.sleep(self.chance.random())
         if message.id in self.poison:
-            raise NotImplementedError
+            raise Malformed("poison")
         if self.chance.random() < 0.2:
             raise ValueError("not now")
         effect = Put("orders", f"{message.headers.key}.{message.id}", b"{}", f"e{message.id}", expected=0)
