@@ -33,8 +33,11 @@ class Subscription:
 
     def __init__(self, hosted: Hosted, method: str, on: On, host: Host) -> None:
         self.on: On = on
-        self.group: str = on.group or f"{hosted.part.name}.{method}"
-        self.service: str = f"on/{self.group}"
+        own = f"{hosted.part.name}.{method}"
+        self.group: str = on.group or own
+        # Methods of one group share its marks; but each hears of its own events, and comes as far as it comes.
+        self.name: str = f"{on.group}/{own}" if on.group else own
+        self.service: str = f"on/{self.name}"
         self.address: str = f"{self.service}.handle"
         self.inbox: Inbox = Inbox(hosted.store, self.group, host=host)
         self._hosted = hosted
@@ -68,7 +71,7 @@ class Subscription:
         """Give a relay to each service whose log may tell of it: a resource's owner, or who may emit the event."""
         for one in hosted:
             if _may_tell(one, self.on.kind):
-                one.relays.append(Relay(one.store, self.group, [self.topic()], deliverer(transport), host=host))
+                one.relays.append(Relay(one.store, self.name, [self.topic()], deliverer(transport), host=host))
 
     def _key(self) -> Callable[[Entry], str] | None:
         key, read = self.on.key, self._read
