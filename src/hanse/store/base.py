@@ -51,7 +51,7 @@ class Features(msgspec.Struct, frozen=True):
     shared: bool
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A stored resource: its value as JSON, and its revision (the position of the log entry that wrote it)."""
 
     id: str
@@ -59,7 +59,7 @@ class Row(msgspec.Struct, frozen=True):
     value: bytes
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Write a row, if it is where the writer thinks it is.
 
     Attributes:
@@ -74,7 +74,7 @@ class Put(msgspec.Struct, frozen=True):
     expected: int | None = None
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Remove a row. It has to exist (at the expected revision, where one is given)."""
 
     collection: str
@@ -83,7 +83,7 @@ class Delete(msgspec.Struct, frozen=True):
     expected: int | None = None
 
 
-class Emit(msgspec.Struct, frozen=True):
+class Emit(msgspec.Struct, frozen=True, gc=False):
     """Tell of an event that is not a row: `topic` names its type, `key` its order."""
 
     topic: str
@@ -92,7 +92,7 @@ class Emit(msgspec.Struct, frozen=True):
     message_id: str
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Mark(msgspec.Struct, frozen=True, gc=False):
     """Remember that something was handled, in the same commit as its effects; a second one is refused.
 
     Attributes:
@@ -108,7 +108,7 @@ class Mark(msgspec.Struct, frozen=True):
     result: bytes = b""
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """How far a named reader of some log has come; kept with the reader's own effects."""
 
     name: str
@@ -142,7 +142,7 @@ class Op(enum.StrEnum):
     EMITTED = "emitted"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One line of the log.
 
     Attributes:

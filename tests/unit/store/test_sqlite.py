@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
@@ -13,10 +13,11 @@ from hanse.kernel.faults import CouldNotStart, Malformed, Misconfigured, Overloa
 from hanse.store.base import Batch, CollectionSchema, FieldSchema, Position, Put
 from hanse.store.query import Compare, Not, OneOf, Order, Query, Text, Where
 from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
+from hanse.store.sqlite.boots import LOST_MAX, NOTES_MAX, note, this_boot
 from hanse.store.sqlite.lane import COMMITS_MAX, SCANS_MAX, _Call
 from hanse.store.sqlite.query import find_sql
-from hanse.store.sqlite.tables import FORMAT, OPEN_TRIES_MAX, patiently, prepare, require_version
-from hanse.testing.store_hooks import ORDERS, batch, emit, put
+from hanse.store.sqlite.tables import FORMAT, OPEN_TRIES_MAX, Opening, patiently, prepare, require_version
+from hanse.testing.store_hooks import ORDERS, batch, emit, follow, put
 
 
 @asynccontextmanager
@@ -31,7 +32,7 @@ async def opened(path: Path | str, *collections: CollectionSchema) -> AsyncItera
 
 def writing(store: SqliteStore) -> sqlite3.Connection:
     assert store._writer is not None
-    return store._writer._connection
+    return store._writer.connection
 
 
 def made(path: Path, *statements: str) -> Path:
@@ -77,7 +78,7 @@ class TestTheFile:
             writing(store).execute("BEGIN IMMEDIATE")
             other = sqlite3.connect(path, timeout=0, isolation_level=None)
             with closing(other), pytest.raises(Unavailable, match="locked by another process"):
-                prepare(other, str(path), [ORDERS], "x")
+                prepare(other, str(path), [ORDERS], Opening("x"))
             writing(store).execute("ROLLBACK")
 
     @pytest.mark.parametrize(("locked", "tries"), [(2, 3), (OPEN_TRIES_MAX, OPEN_TRIES_MAX)])
@@ -98,7 +99,7 @@ class TestTheFile:
         # A temporary database stands for a network drive: neither can have a write-ahead log.
         connection = sqlite3.connect("", isolation_level=None)
         with closing(connection), pytest.raises(CouldNotStart, match="cannot use a write-ahead log"):
-            prepare(connection, "/mnt/orders.db", [ORDERS], "x")
+            prepare(connection, "/mnt/orders.db", [ORDERS], Opening("x"))
 
     def test_a_sqlite_that_is_too_old_is_refused(self) -> None:
         with pytest.raises(CouldNotStart, match=r"expected SQLite 3\.38 or newer, got 3\.37\.2"):
@@ -108,7 +109,7 @@ class TestTheFile:
         async with opened(tmp_path / "orders.db") as store:
             writing(store).execute("PRAGMA query_only = ON")
             with pytest.raises(CouldNotStart, match="readonly"):
-                prepare(writing(store), "orders.db", [CollectionSchema("carts", {})], "x")
+                prepare(writing(store), "orders.db", [CollectionSchema("carts", {})], Opening("x"))
             assert not writing(store).in_transaction
 
     async def test_rows_can_be_read_with_any_tool(self, tmp_path: Path) -> None:
@@ -152,6 +153,71 @@ class TestTheFile:
             assert await store.commit(batch(put("2"))) == (2,)
 
 
+def went_down(store: SqliteStore) -> None:
+    """Let the file look as if the machine had been switched off and on again while the store was open."""
+    writing(store).execute("UPDATE openings SET boot = 'an earlier one'")
+
+
+class TestTheMachineGoesDown:
+    async def test_positions_are_not_used_again_and_readers_are_told(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "o.db") as store:
+            await store.commit(batch(put("1"), put("2")))
+            went_down(store)
+            async with opened(tmp_path / "o.db") as again:
+                assert again.log_id != store.log_id
+                assert await again.head() == 2 + LOST_MAX
+                assert await again.commit(batch(put("3"))) == (3 + LOST_MAX,)
+                assert await again.count("orders", Query()) == 3
+
+    async def test_the_log_is_read_across_the_positions_that_were_skipped(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "o.db") as store:
+            await store.commit(batch(put("1")))
+            went_down(store)
+            async with opened(tmp_path / "o.db") as again:
+                assert (await again.changes(1, limit=10)).upto == await again.head()
+                await again.commit(batch(put("2")))
+                entries = await follow(again, 0, await again.head())
+                assert [entry.id for entry in entries] == ["1", "2"]
+
+    @pytest.mark.parametrize("synchronous", ["normal", "full"])
+    async def test_a_store_that_was_closed_or_lost_nothing_goes_on(
+        self, tmp_path: Path, synchronous: Literal["normal", "full"]
+    ) -> None:
+        first = SqliteStore(tmp_path / "o.db", synchronous=synchronous)
+        await first.open([ORDERS])
+        if synchronous == "full":
+            went_down(first)
+        else:
+            await first.close()
+        async with opened(tmp_path / "o.db") as again:
+            assert (again.log_id, await again.head()) == (first.log_id, 0)
+        await first.close()
+
+    async def test_a_killed_process_leaves_a_note_that_means_nothing_in_the_same_boot(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "o.db") as killed, opened(tmp_path / "o.db") as again:
+            assert (again.log_id, await again.head()) == (killed.log_id, 0)
+
+    async def test_many_killed_processes_leave_one_note(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "o.db") as store:
+            notes = [(str(n), "boot") for n in range(NOTES_MAX)]
+            writing(store).executemany("INSERT INTO openings VALUES (?, ?)", notes)
+            writing(store).execute("UPDATE openings SET boot = ?", (this_boot(),))
+            async with opened(tmp_path / "o.db"):
+                assert writing(store).execute("SELECT count(*) FROM openings").fetchone() == (2,)
+
+    async def test_a_note_that_cannot_be_removed_stays(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "o.db") as store:
+            writing(store).execute("PRAGMA query_only = ON")
+        async with opened(tmp_path / "o.db") as again:
+            assert writing(again).execute("SELECT count(*) FROM openings").fetchone() == (2,)
+
+    def test_a_system_that_tells_no_boot_gets_no_note(self, tmp_path: Path) -> None:
+        assert this_boot(tmp_path / "missing") == ""
+        connection = sqlite3.connect(":memory:")
+        with closing(connection):
+            note(connection, "x", "", durable=False)
+
+
 class TestIndexes:
     QUERIES = (
         Query(where=Compare("eq", ("sku",), "tea")),
@@ -193,6 +259,7 @@ class TestConditions:
         ("where", "found"),
         [
             (Text("contains", ("rev",), "1"), 0),
+            (Text("ends", ("id",), "1"), 1),
             (Text("starts", ("sku",), ""), 3),
             (Text("starts", ("sku",), "\U0010ffff"), 1),
             (Text("starts", ("sku",), "\ud7ff"), 1),
@@ -287,15 +354,14 @@ class TestThreads:
                 "the store failed and did nothing: interrup"
             }
 
-    async def test_a_commit_during_closing_is_refused(self, tmp_path: Path) -> None:
+    async def test_a_lane_that_stops_takes_nothing_more(self) -> None:
         lane = ThreadLane()
-        store = SqliteStore(tmp_path / "orders.db", lane=lane)
-        await store.open([ORDERS])
-        closing_store = asyncio.gather(store.close())
+        lane.start(lambda batches: [() for _ in batches], lambda: None)
+        stopping = asyncio.gather(lane.stop())
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="closing"):
             await lane.write(batch(put("1")))
-        await closing_store
+        await stopping
 
     def test_the_writer_ends_when_its_loop_went_without_a_word(self, tmp_path: Path) -> None:
         lane = ThreadLane()

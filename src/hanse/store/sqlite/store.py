@@ -37,11 +37,12 @@ from hanse.store.evaluate import check_query
 from hanse.store.keys import Key
 from hanse.store.listeners import Listeners
 from hanse.store.query import Query
+from hanse.store.sqlite.boots import HEAD, this_boot, unnote
 from hanse.store.sqlite.lane import InlineLane, Lane, Stopped, ThreadLane
 from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
-from hanse.store.sqlite.tables import BUSY_MS_MAX, cannot_open, connect, patiently, prepare, require_version
+from hanse.store.sqlite.tables import BUSY_MS_MAX, Opening, cannot_open, connect, patiently, prepare, require_version
 from hanse.store.sqlite.url import parse_url
-from hanse.store.sqlite.writer import HEAD, TRIM_MAX, Writer, unavailable
+from hanse.store.sqlite.writer import TRIM_MAX, Writer, unavailable
 
 POLL_SECONDS = 0.2
 """How often a store that somebody listens to looks for commits of other processes."""
@@ -52,6 +53,7 @@ STOP_CHECK_STEPS = 20_000
 _MEMORY = ":memory:"
 _OPS = {op.value: op for op in Op}
 _headers = msgspec.msgpack.Decoder(Headers).decode
+_BEFORE_NEXT = "SELECT coalesce((SELECT min(seq) - 1 FROM log WHERE seq > ?), ?)"
 _ENTRY = "seq, at, op, name, id, message_id, before, after, before_rev, headers"
 
 
@@ -97,6 +99,7 @@ class SqliteStore:
         self._synchronous = synchronous
         self._host = host
         self._log_id = ""
+        self._opening = ""
         self._schemas: dict[str, CollectionSchema] = {}
         self._load_sql: dict[str, str] = {}
         self._connections: list[sqlite3.Connection] = []
@@ -140,19 +143,21 @@ class SqliteStore:
         """
         self._lane.start(self._apply, self._committed)
         self._started = True
-        new_id = (self._host or current().host).new_id()
+        id = (self._host or current().host).new_id()
+        opening = Opening(id, "" if self._memory else this_boot(), self._synchronous)
         try:
-            await self._lane.call(lambda: self._open(collections, new_id))
+            await self._lane.call(lambda: self._open(collections, opening))
         except BaseException:
             await self.close()
             raise
 
-    def _open(self, collections: Sequence[CollectionSchema], new_id: str) -> None:
+    def _open(self, collections: Sequence[CollectionSchema], opening: Opening) -> None:
         require_version(sqlite3.sqlite_version_info)
         connection = self._connect()
-        opened = patiently(lambda: prepare(connection, self._path, collections, new_id))
+        opened = patiently(lambda: prepare(connection, self._path, collections, opening))
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS_MAX}")
         self._log_id = opened.log_id
+        self._opening = opening.id
         self._schemas = {one.name: opened.schemas[one.name] for one in collections}
         self._load_sql = {
             name: f"SELECT rev, CAST(value AS BLOB) FROM {table_name(name)} WHERE id = ?" for name in self._schemas
@@ -177,11 +182,18 @@ class SqliteStore:
         self._reader = None
         if self._started:
             self._started = False
-            await self._lane.stop()
+            try:
+                await self._lane.call(self._leave)
+            finally:
+                await self._lane.stop()
         self._writer = None
         self._idle.clear()
         while self._connections:
             self._connections.pop().close()
+
+    def _leave(self) -> None:
+        if self._writer is not None:
+            unnote(self._writer.connection, self._opening)
 
     def _apply(self, batches: Sequence[Batch]) -> Sequence[tuple[int, ...] | Exception]:
         return cast("Writer", self._writer).apply(batches)
@@ -245,6 +257,9 @@ class SqliteStore:
         chosen = "" if names is None else f" AND name IN ({', '.join('?' * len(names))})"
         statement = f"SELECT {_ENTRY} FROM log WHERE seq > ? AND seq <= ?{chosen} ORDER BY seq LIMIT ?"
         rows = self._read(statement, (start, end, *(names or ()), limit)) if start < end else []
+        if not rows and end < head:
+            # No position may be as far off as a machine that went down makes it: go on right before the next entry.
+            ((end,),) = cast("list[tuple[int]]", self._read(_BEFORE_NEXT, (end, head)))
         entries = tuple(_entry(cast("_Line", row)) for row in rows)
         if start < end:
             # Asked again: the log may have been trimmed since, and then entries may be missing here.

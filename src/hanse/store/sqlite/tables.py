@@ -1,8 +1,9 @@
 """The file: its format, its tables and indexes, and whether this version may touch it.
 
-One table per collection (id, rev, value as JSON text), and five of ours: the log, the marks, the readers' positions,
-the collections' schemas, and a few named values. `application_id` says that the file is ours, `user_version` which
-format it has. Everything is looked at before anything is written.
+One table per collection (id, rev, value as JSON text), and ours: the log, the marks, the readers' positions, the
+collections' schemas, a few named values, and who has the file open (`hanse.store.sqlite.boots` says why).
+`application_id` says that the file is ours, `user_version` which format it has. Everything is looked at before
+anything is written.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from hanse.kernel.faults import CouldNotStart, Unavailable
 from hanse.store.base import CollectionSchema
 from hanse.store.schema import require_sound
+from hanse.store.sqlite.boots import note
 from hanse.store.sqlite.functions import register
 from hanse.store.sqlite.query import key_sql, quote, table_name
 
@@ -60,7 +62,9 @@ CREATE TABLE IF NOT EXISTS marks (
 );
 CREATE INDEX IF NOT EXISTS marks_at ON marks (at);
 CREATE TABLE IF NOT EXISTS positions (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS openings (id TEXT PRIMARY KEY, boot TEXT NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('trimmed', 0);
+INSERT OR IGNORE INTO meta VALUES ('base', 0);
 """
 
 
@@ -128,14 +132,28 @@ def require_version(version: tuple[int, ...]) -> None:
         raise CouldNotStart(f"expected SQLite {least} or newer, got {got}; use a newer Python build")
 
 
-def prepare(connection: sqlite3.Connection, path: str, wanted: Sequence[CollectionSchema], new_id: str) -> Opened:
+class Opening(msgspec.Struct, frozen=True):
+    """Who opens a file.
+
+    Attributes:
+        id: Names the opening, and the log where there is none yet.
+        boot: The machine's present boot; empty to take no note of it.
+        synchronous: How durable its commits are, as SQLite names it.
+    """
+
+    id: str
+    boot: str = ""
+    synchronous: str = "normal"
+
+
+def prepare(connection: sqlite3.Connection, path: str, wanted: Sequence[CollectionSchema], opening: Opening) -> Opened:
     """Check the file and make what is missing in it.
 
     Args:
         connection: Writes to the file.
         path: The file, for messages.
         wanted: The collections to open.
-        new_id: Id of the log, where there is none yet.
+        opening: Who opens it.
 
     Raises:
         CouldNotStart: It is not a file that this version can serve; it was left as it is.
@@ -144,10 +162,13 @@ def prepare(connection: sqlite3.Connection, path: str, wanted: Sequence[Collecti
     try:
         require_sound(_stored(connection, path), wanted)
         _use_wal(connection, path)
+        # Flushed to the disk, whatever later commits are: a note that gets lost would be worth nothing.
+        connection.execute("PRAGMA synchronous = full")
         with transaction(connection):
             # Again, now that nobody else can write: another process may have come first.
             schemas = require_sound(_stored(connection, path), wanted)
-            log_id = _create(connection, schemas, new_id)
+            log_id = _create(connection, schemas, opening)
+        connection.execute(f"PRAGMA synchronous = {opening.synchronous}")
     except sqlite3.Error as error:
         raise cannot_open(path, error) from error
     return Opened(log_id, {schema.name: schema for schema in schemas})
@@ -186,12 +207,13 @@ def _use_wal(connection: sqlite3.Connection, path: str) -> None:
         raise CouldNotStart(problem)
 
 
-def _create(connection: sqlite3.Connection, schemas: Sequence[CollectionSchema], new_id: str) -> str:
+def _create(connection: sqlite3.Connection, schemas: Sequence[CollectionSchema], opening: Opening) -> str:
     for statement in _TABLES.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
-    connection.execute("INSERT OR IGNORE INTO meta VALUES ('log_id', ?)", (new_id,))
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('log_id', ?)", (opening.id,))
+    note(connection, opening.id, opening.boot, durable=opening.synchronous == "full")
     for schema in schemas:
         _create_collection(connection, schema)
     found: tuple[str] = connection.execute("SELECT value FROM meta WHERE name = 'log_id'").fetchone()

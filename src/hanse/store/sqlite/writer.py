@@ -15,14 +15,13 @@ from hanse.kernel.faults import Fault, NotFound, Unavailable
 from hanse.kernel.message import Headers
 from hanse.store.base import Batch, Entry, Row
 from hanse.store.plan import Address, Plan, plan
+from hanse.store.sqlite.boots import HEAD
 from hanse.store.sqlite.lane import Outcome
 from hanse.store.sqlite.query import table_name
 from hanse.store.sqlite.tables import transaction
 
 TRIM_MAX = 10_000
 """Entries, and marks, forgotten in one transaction at most, so that commits get their turn."""
-
-HEAD = "SELECT coalesce((SELECT max(seq) FROM log), (SELECT value FROM meta WHERE name = 'trimmed'))"
 
 _LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
@@ -70,13 +69,13 @@ class Writer:
     """Writes to one file, through one connection."""
 
     def __init__(self, connection: sqlite3.Connection, collections: Iterable[str]) -> None:
-        self._connection = connection
+        self.connection: sqlite3.Connection = connection
         self._tables = {name: table_name(name) for name in collections}
 
     def apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Write batches in one transaction; for each the positions of its writes, or why it was refused."""
         try:
-            with transaction(self._connection):
+            with transaction(self.connection):
                 return self._write(batches)
         except sqlite3.OperationalError as error:
             return [unavailable(error) for _ in batches]
@@ -87,8 +86,8 @@ class Writer:
             return [outcome for batch in batches for outcome in self.apply((batch,))]
 
     def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
-        (head,) = self._connection.execute(HEAD).fetchone()
-        group = _Group(self._connection, self._tables)
+        (head,) = self.connection.execute(HEAD).fetchone()
+        group = _Group(self.connection, self._tables)
         outcomes: list[Outcome] = []
         accepted: list[tuple[Batch, Plan]] = []
         for batch in batches:
@@ -115,9 +114,9 @@ class Writer:
             else:
                 puts.setdefault(table, []).append((id, row.rev, row.value))
         for table, gone in deletes.items():
-            self._connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
+            self.connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
         for table, written in puts.items():
-            self._connection.executemany(
+            self.connection.executemany(
                 f"INSERT INTO {table} VALUES (?, ?, CAST(? AS TEXT)) "
                 "ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, value = excluded.value",
                 written,
@@ -133,7 +132,7 @@ class Writer:
         positions = [(one.name, one.seq) for batch, _ in accepted for one in batch.positions]
         for statement, values in ((_LOG, entries), (_MARK, marks), (_POSITION, positions)):
             if values:
-                self._connection.executemany(statement, values)
+                self.connection.executemany(statement, values)
 
     def trim(self, before: float, keep_after: int) -> tuple[int, int]:
         """Forget the oldest entries and marks, `TRIM_MAX` of each at most; how many of each went.
@@ -142,20 +141,20 @@ class Writer:
             Unavailable: SQLite failed.
         """
         try:
-            with transaction(self._connection):
+            with transaction(self.connection):
                 return self._trim(before, keep_after)
         except sqlite3.Error as error:
             raise unavailable(error) from error
 
     def _trim(self, before: float, keep_after: int) -> tuple[int, int]:
-        connection = self._connection
+        connection = self.connection
         oldest = f"SELECT seq, at FROM log ORDER BY seq LIMIT {TRIM_MAX}"
         first_kept = f"SELECT min(seq) FROM ({oldest}) WHERE at >= ? OR seq > ?"
         (end,) = connection.execute(
             f"SELECT coalesce(({first_kept}), (SELECT max(seq) + 1 FROM ({oldest})), 0)", (before, keep_after)
         ).fetchone()
         entries = connection.execute("DELETE FROM log WHERE seq < ?", (end,)).rowcount
-        connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'trimmed'", (end - 1,))
+        connection.execute("UPDATE meta SET value = max(value, ?) WHERE name IN ('trimmed', 'base')", (end - 1,))
         old = f"SELECT rowid FROM marks WHERE at < ? LIMIT {TRIM_MAX}"
         marks = connection.execute(f"DELETE FROM marks WHERE rowid IN ({old})", (before,)).rowcount
         return entries, marks
