@@ -17,13 +17,13 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import Form, HttpStream, Streams
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
-from hanse.kernel.faults import Flaw, Invalid, Malformed
+from hanse.kernel.faults import Flaw, Invalid
 from hanse.node.node import Node
 
 JSON_LINES = "application/jsonl"
 _LISTS = (list, tuple, set, frozenset)
 _LINES = Form(JSON_LINES, lambda problem: encode_json({"error": problem}) + b"\n")
-_object = msgspec.json.Decoder(dict[str, object])
+_object = codec_for(dict[str, object])
 
 
 class OperationRoute:
@@ -53,7 +53,7 @@ class OperationRoute:
     async def routed(self, request: Request) -> Response | None:
         """Call it with arguments from the path, the query and the body."""
         body = b"" if request.method in {"GET", "HEAD", "DELETE"} else await read_body(request, self._limits)
-        given = _members(body) if body else {}
+        given = _object.decode_json(body) if body else {}
         path = {name: self._typed(name, [text]) for name, text in request.parameters.items()}
         return await self.answer(request, self._arguments.convert({**given, **self._from_query(request.query), **path}))
 
@@ -84,15 +84,6 @@ class OperationRoute:
         except msgspec.ValidationError:
             return texts if many else texts[-1]
         return msgspec.to_builtins(value, enc_hook=to_builtin)
-
-
-def _members(body: bytes) -> dict[str, object]:
-    try:
-        return _object.decode(body)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"expected a JSON object: {error}", [Flaw("", "type", str(error))]) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Malformed(f"expected JSON: {error}") from None
 
 
 async def _encoded(items: AsyncIterator[object], template: bytes) -> AsyncGenerator[bytes, None]:

@@ -24,7 +24,7 @@ from hanse.gateway.socket_protocol import (
     Subscribe,
 )
 from hanse.gateway.sse import NAMES, Position, data_of
-from hanse.gateway.streams import Streams, abort, first_of, set_within
+from hanse.gateway.streams import Streams, Unread, abort, first_of, until
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Overloaded
 from hanse.service.rows import Line
@@ -69,8 +69,7 @@ class Socket:
         self._talk = Conversation(streams.limits, live.streaming)
         self._telling: dict[Id, asyncio.Task[None]] = {}
         self._asks: set[asyncio.Task[None]] = set()
-        self._pending = 0
-        self._pending_since = 0.0
+        self._unread = Unread(streams.host.monotonic)
         self._closed = False
 
     async def run(self, end: asyncio.Event) -> None:
@@ -141,14 +140,8 @@ class Socket:
     async def _send(self, message: bytes) -> None:
         if self._closed:
             return
-        if not self._pending:
-            self._pending_since = self._host.monotonic()
-        self._pending += 1
-        try:
+        with self._unread.giving():
             await self._request.send({"type": "websocket.send", "text": message.decode()})
-        finally:
-            self._pending -= 1
-            self._pending_since = self._host.monotonic()
 
     async def _close(self, code: int, reason: str) -> None:
         self._closed = True
@@ -159,10 +152,10 @@ class Socket:
             abort(self._request)
 
     async def _keep(self, end: asyncio.Event) -> None:
-        while not await set_within(end, self._limits.stalled_seconds / 2):
-            if self._pending and self._host.monotonic() - self._pending_since >= self._limits.stalled_seconds:
-                return await self._close(Overloaded.close_code, "nothing was read for too long; come back and resume")
-        return await self._close(RESTARTING, "the server is stopping; come back and resume")
+        if await until(end, self._unread, self._limits.stalled_seconds):
+            await self._close(Overloaded.close_code, "nothing was read for too long; come back and resume")
+        else:
+            await self._close(RESTARTING, "the server is stopping; come back and resume")
 
 
 async def _events(head: bytes, lines: AsyncIterator[Line], position: Position) -> AsyncGenerator[bytes, None]:

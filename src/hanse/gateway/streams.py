@@ -1,7 +1,8 @@
 """Streams to the outside: kept alive while quiet, ended with a hint when the node drains, cut when nobody reads.
 
-A stream is three tasks in one group: one pumps items into the socket, as fast as it takes them; one waits for the
-client to go; one keeps time (heartbeat, stalled client, drain). The first to end ends the others.
+A stream is four tasks in one group: one pumps items into the socket, as fast as it takes them; one keeps it alive while
+it is quiet; one waits for the client to go; one for the drain, or for the client to have stopped reading. The first to
+end ends the others.
 """
 
 from __future__ import annotations
@@ -118,6 +119,37 @@ async def _quiet(work: Coroutine[object, object, None]) -> Exception | None:
     return None
 
 
+class Unread:
+    """What was given to the socket and not taken yet; several tasks may be giving."""
+
+    __slots__ = ("_now", "_pending", "_since")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._pending = 0
+        self._since = now()
+
+    @contextmanager
+    def giving(self) -> Generator[None]:
+        """Round each write."""
+        if not self._pending:
+            self._since = self._now()
+        self._pending += 1
+        try:
+            yield
+        finally:
+            self._pending -= 1
+            self._since = self._now()
+
+    def __bool__(self) -> bool:
+        return self._pending > 0
+
+    @property
+    def seconds(self) -> float:
+        """How long nothing has been taken, or given."""
+        return self._now() - self._since
+
+
 class HttpStream:
     """One answer that goes on: writes pieces of it, and knows whether the client takes them."""
 
@@ -126,9 +158,7 @@ class HttpStream:
         self._streams = streams
         self._form = form
         self._headers = headers
-        self._now = streams.host.monotonic
-        self._writing_since: float | None = None
-        self._written_at = self._now()
+        self._unread = Unread(streams.host.monotonic)
         self._cut = False
         self.started: bool = False
 
@@ -140,7 +170,7 @@ class HttpStream:
         """
         with self._streams.opened() as end:
             try:
-                await first_of(self._pump(items), self._watch(), self._keep(end))
+                await first_of(self._pump(items), self._beat(), self._watch(), self._until(end))
             except Exception as error:
                 if not self.started:
                     raise
@@ -159,28 +189,26 @@ class HttpStream:
             pass
         self._cut = True
 
-    async def _keep(self, end: asyncio.Event) -> None:
-        limits = self._streams.limits
-        if not await set_within(end, SETTLE_SECONDS) and not self.started:
+    async def _beat(self) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        if not self.started:
             await self._write(b"")
-        tick = min(limits.heartbeat_seconds, limits.stalled_seconds) / 2
-        while not await set_within(end, tick):
-            now = self._now()
-            if self._writing_since is not None:
-                if now - self._writing_since >= limits.stalled_seconds:
-                    return self._abort()
-            elif self._form.beat and now - self._written_at >= limits.heartbeat_seconds - tick:
+        interval = self._streams.limits.heartbeat_seconds
+        while True:
+            await asyncio.sleep(interval - self._unread.seconds if self._form.beat and not self._unread else interval)
+            if self._form.beat and not self._unread and self._unread.seconds >= interval:
                 await self._write(self._form.beat)
-        if self._writing_since is not None:
-            self._abort()  # what it does not read it would not read as a farewell either
-        return None
+
+    async def _until(self, end: asyncio.Event) -> None:
+        stalled = await until(end, self._unread, self._streams.limits.stalled_seconds)
+        if stalled or self._unread:
+            self._cut = True  # what it does not read it would not read as a farewell either
+            abort(self._request)
 
     async def _write(self, piece: bytes) -> None:
-        self._writing_since = self._now()
-        await self._start()
-        await self._request.send({"type": "http.response.body", "body": piece, "more_body": True})
-        self._writing_since = None
-        self._written_at = self._now()
+        with self._unread.giving():
+            await self._start()
+            await self._request.send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _start(self) -> None:
         if self.started:
@@ -201,10 +229,6 @@ class HttpStream:
             await self._start()
             await self._request.send({"type": "http.response.body", "body": last, "more_body": False})
 
-    def _abort(self) -> None:
-        self._cut = True
-        abort(self._request)
-
 
 def abort(request: Request) -> None:
     """Cut the connection, where our server runs it: closing it in order would wait for a client that does not read."""
@@ -214,10 +238,15 @@ def abort(request: Request) -> None:
         cut()
 
 
-async def set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event, at most so long; whether it was set."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
+async def until(end: asyncio.Event, unread: Unread, stalled_seconds: float) -> bool:
+    """Wait for the drain, or for a client that stops reading; whether it was the latter."""
+    while True:
+        left = stalled_seconds - unread.seconds if unread else stalled_seconds / 2
+        try:
+            async with asyncio.timeout(max(left, 0)):
+                _ = await end.wait()
+        except TimeoutError:
+            if unread and unread.seconds >= stalled_seconds:
+                return True
+        else:
+            return False

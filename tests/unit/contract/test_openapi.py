@@ -1,0 +1,159 @@
+"""The OpenAPI document of what a gateway exposes."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import msgspec
+
+from hanse.contract.declare import rpc
+from hanse.contract.model import Model, Resource
+from hanse.contract.openapi import Exposed, OperationPath, ResourcePath, openapi
+from hanse.kernel.faults import Fault
+from hanse.service.service import Service, descriptions_of
+
+
+class SoldOut(Fault, status=409):
+    """Nothing is left."""
+
+
+class TooLate(Fault, status=409):
+    """The shop is closed."""
+
+
+class Line(Model):
+    text: str
+
+
+class Item(Resource):
+    name: str
+    lines: list[Line] = msgspec.field(default_factory=list)
+
+
+class Shop(Service, version="1.4"):
+    """Sells items."""
+
+    @rpc(faults=(TooLate, SoldOut), route="PUT /buy/{name}")
+    async def buy(self, name: str, count: int, note: str = "") -> Item:
+        """Buy some.
+
+        They are gone then.
+        """
+        raise NotImplementedError
+
+    @rpc(route="GET /look/{name}")
+    async def look(self, name: str, size: int = 3) -> AsyncIterator[Line]:
+        """Look at it."""
+        yield Line(text=name * size)
+
+    @rpc
+    async def close(self) -> None: ...
+
+
+[DESCRIPTION] = descriptions_of(Shop)
+OPERATIONS = [OperationPath(one, f"/rpc/shop/{name}") for name, one in DESCRIPTION.operations.items()]
+OWN = [
+    OperationPath(DESCRIPTION.operations["buy"], "/buy/{name}", "PUT", own=True),
+    OperationPath(DESCRIPTION.operations["look"], "/look/{name}", "GET", own=True),
+]
+EXPOSED = Exposed("shop", [ResourcePath(Item, "/items")], [*OPERATIONS, *OWN], [DESCRIPTION])
+
+
+def document(exposed: Exposed = EXPOSED) -> Any:  # noqa: ANN401 - JSON
+    return msgspec.json.decode(msgspec.json.encode(openapi(exposed)))
+
+
+def references(value: object) -> set[str]:
+    return set(re.findall(r'"\$ref":"([^"]+)"', msgspec.json.encode(value).decode()))
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in references(document()):
+        target: Any = document()
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+        assert target
+
+
+def test_every_operation_has_an_id_of_its_own() -> None:
+    entries = [entry for path in document()["paths"].values() for key, entry in path.items() if key != "parameters"]
+    ids = [entry["operationId"] for entry in entries]
+
+    assert len(ids) == len(set(ids))
+    assert {"list_items", "create_item", "get_item", "put_item", "patch_item", "delete_item"} <= set(ids)
+    assert {"rpc_shop_buy", "shop_buy", "rpc_shop_close"} <= set(ids)
+
+
+def test_every_placeholder_is_a_parameter() -> None:
+    for path, entry in document()["paths"].items():
+        for name in re.findall(r"\{(\w+)\}", path):
+            for method, operation in entry.items():
+                parameters = [
+                    *entry.get("parameters", []),
+                    *(operation.get("parameters", []) if method != "parameters" else []),
+                ]
+                assert method == "parameters" or any(p["name"] == name and p["in"] == "path" for p in parameters)
+
+
+def test_the_same_exposure_gives_the_same_bytes() -> None:
+    assert msgspec.json.encode(openapi(EXPOSED)) == msgspec.json.encode(openapi(EXPOSED))
+
+
+def test_any_error_is_a_problem() -> None:
+    entry = document()["paths"]["/rpc/shop/close"]["post"]
+
+    assert entry["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
+    problem = document()["components"]["responses"]["Problem"]["content"]["application/problem+json"]["schema"]
+    assert problem == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_faults_stand_with_their_status() -> None:
+    answers = document()["paths"]["/buy/{name}"]["put"]["responses"]
+
+    assert answers["409"]["description"] == "The code is sold_out or too_late."
+
+
+def test_prose_comes_from_docstrings() -> None:
+    entry = document()["paths"]["/rpc/shop/buy"]["post"]
+
+    assert (entry["summary"], entry["description"]) == ("Buy some.", "They are gone then.")
+    assert document()["x-hanse-services"][0]["description"] == "Sells items."
+
+
+def test_the_version_is_that_of_the_only_contract() -> None:
+    assert document()["info"] == {"title": "shop", "version": "1.4"}
+    assert document(Exposed("empty"))["info"]["version"] == "1"
+
+
+def test_a_route_has_its_arguments_where_they_go() -> None:
+    look = document()["paths"]["/look/{name}"]["get"]
+    buy = document()["paths"]["/buy/{name}"]["put"]
+
+    assert [(p["name"], p["in"], p["required"]) for p in look["parameters"]] == [
+        ("name", "path", True),
+        ("size", "query", False),
+    ]
+    body = buy["requestBody"]["content"]["application/json"]["schema"]
+    assert (list(body["properties"]), body["required"]) == (["count", "note"], ["count"])
+
+
+def test_a_stream_is_lines_or_events() -> None:
+    content = document()["paths"]["/look/{name}"]["get"]["responses"]["200"]["content"]
+
+    assert set(content) == {"application/jsonl", "text/event-stream"}
+
+
+def test_a_resource_is_filtered_by_its_fields() -> None:
+    listing = document()["paths"]["/items"]["get"]
+
+    assert [p["name"] for p in listing["parameters"]] == ["limit", "cursor", "sort", "total", "name", "lines"]
+    assert "text/event-stream" in listing["responses"]["200"]["content"]
+
+
+def test_what_is_read_only_is_only_read() -> None:
+    exposed = Exposed("shop", [ResourcePath(Item, "/items", live=False, write=False)])
+    paths = cast("dict[str, Any]", document(exposed)["paths"])
+
+    assert set(paths["/items"]) == {"get"}
+    assert set(paths["/items/{id}"]) == {"parameters", "get"}
+    assert "text/event-stream" not in paths["/items"]["get"]["responses"]["200"]["content"]

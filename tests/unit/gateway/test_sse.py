@@ -1,0 +1,188 @@
+"""The stream of a resource's changes as Server-Sent Events."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from hanse.contract.model import Resource
+from hanse.gateway.gateway import Gateway
+from hanse.gateway.limits import Limits
+from hanse.gateway.sse import event_of
+from hanse.service.rows import Line
+
+# What the fixtures give is defined in conftest.py, which cannot be imported.
+Door = Any
+Opened = Any
+Wire = Any
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def until(wire: Wire, name: str) -> dict[str, Any]:
+    while True:
+        event: dict[str, Any] = await wire.event()
+        if event["event"] == name:
+            return event
+
+
+async def test_a_filter_that_cannot_be_is_a_problem(door: Door) -> None:
+    answer = await door("GET", "/orders?color=red", accept="text/event-stream")
+
+    assert (answer.status, answer.headers["content-type"]) == (422, "application/problem+json")
+
+
+async def test_a_cursor_that_is_none_is_a_problem(door: Door) -> None:
+    answer = await door("GET", "/orders", accept="text/event-stream", last_event_id="yesterday")
+
+    assert (answer.status, answer.json["code"]) == (400, "malformed")
+
+
+async def test_the_rows_come_first_and_then_their_changes(door: Door) -> None:
+    await door("PUT", "/orders/1", {"sku": "tea"})
+    wire = door.open("/orders")
+    start = await wire.next()
+    row, ready = await wire.event(), await wire.event()
+    await door("PATCH", "/orders/1", {"count": 5})
+    updated = await wire.event()
+    await door("DELETE", "/orders/1")
+    deleted = await wire.event()
+
+    assert (b"content-type", b"text/event-stream") in start["headers"]
+    assert (row["event"], row["data"]["key"], "id" in row) == ("snapshot", "1", False)
+    assert ready["data"] == {"cursor": ready["id"]}
+    assert (updated["event"], updated["data"]["value"]["count"], updated["data"]["before"]["count"]) == (
+        "updated",
+        5,
+        0,
+    )
+    assert updated["data"]["cursor"] == updated["id"]
+    assert (deleted["event"], deleted["data"]["value"], deleted["data"]["before"]["sku"]) == ("deleted", None, "tea")
+
+
+async def test_a_reader_resumes_after_its_last_event(door: Door) -> None:
+    wire = door.open("/orders")
+    await until(wire, "ready")
+    await door("PUT", "/orders/1", {"sku": "tea"})
+    last = await wire.event()
+    wire.leave()
+    await wire.ended.wait()
+    await door("PATCH", "/orders/1", {"count": 1})
+    await door("PATCH", "/orders/1", {"count": 2})
+
+    again = door.open("/orders", last_event_id=last["id"])
+    await again.next()
+    assert [(await again.event())["data"]["value"]["count"] for _ in range(2)] == [1, 2]
+    also = door.open(f"/orders?after={last['id']}")
+    await also.next()
+    assert (await also.event())["data"]["value"]["count"] == 1
+
+
+async def test_a_filter_makes_a_view(door: Door) -> None:
+    wire = door.open("/orders?sku=tea")
+    await until(wire, "ready")
+    await door("PUT", "/orders/1", {"sku": "rum"})
+    await door("PUT", "/orders/1", {"sku": "tea"})
+    await door("PUT", "/orders/1", {"sku": "rum"})
+
+    assert [(await wire.event())["event"] for _ in range(2)] == ["created", "deleted"]
+
+
+async def test_changes_from_now_on_come_without_the_rows(door: Door) -> None:
+    await door("PUT", "/orders/1", {"sku": "tea"})
+    wire = door.open("/orders?snapshot=false")
+    await wire.next()
+
+    assert (await wire.event())["event"] == "ready"
+
+
+async def test_a_cursor_of_another_log_begins_anew(door: Door) -> None:
+    await door("PUT", "/orders/1", {"sku": "tea"})
+    wire = door.open("/orders?after=another.7")
+    await wire.next()
+
+    assert [(await wire.event())["event"] for _ in range(3)] == ["reset", "snapshot", "ready"]
+
+
+def test_a_reset_takes_back_the_last_id() -> None:
+    assert b"\nid\n" in event_of(Line("reset"), resumable=False)
+
+
+async def test_a_quiet_stream_shows_that_it_lives(door: Door) -> None:
+    wire = door.open("/orders?snapshot=false")
+    pieces = [(await wire.next()).get("body", b"") for _ in range(5)]
+
+    assert pieces[-2:] == [b":\n\n", b":\n\n"]
+    assert asyncio.get_running_loop().time() == pytest.approx(30, abs=1)
+
+
+async def test_a_stream_without_changes_yet_begins_at_once(door: Door) -> None:
+    ready = await until(door.open("/orders"), "ready")
+    wire = door.open("/orders", last_event_id=ready["id"])
+
+    assert (await wire.next())["status"] == 200
+    assert asyncio.get_running_loop().time() < 1
+
+
+async def test_a_drain_ends_streams_with_a_hint_and_refuses_new_ones(opened: Opened, order: type[Resource]) -> None:
+    gateway = Gateway().resources(order)
+    door = opened(gateway)
+    wire = door.open("/orders")
+    await until(wire, "ready")
+    await gateway.drain()
+    last = await wire.next()
+
+    assert b"retry: 1000" in last["body"]
+    assert last["more_body"] is False
+    assert (await door("GET", "/orders", accept="text/event-stream")).status == 503
+
+
+async def test_too_many_streams_are_told_to_come_again(opened: Opened, order: type[Resource]) -> None:
+    door = opened(Gateway(limits=Limits(streams=1)).resources(order))
+    await until(door.open("/orders"), "ready")
+
+    answer = await door("GET", "/orders", accept="text/event-stream")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert (await door("GET", "/orders")).status == 200
+
+
+async def test_a_client_that_does_not_read_is_cut(door: Door) -> None:
+    wire = door.open("/orders", window=5)
+    for _ in range(10):
+        await door("POST", "/orders", {"sku": "tea"})
+    await wire.ended.wait()
+
+    assert wire.cut
+    assert asyncio.get_running_loop().time() == pytest.approx(30, abs=10)
+
+
+async def test_a_drain_does_not_wait_for_who_does_not_read(opened: Opened, order: type[Resource]) -> None:
+    gateway = Gateway().resources(order)
+    door = opened(gateway)
+    wire = door.open("/orders", window=1)
+    await asyncio.sleep(1)
+    await gateway.drain()
+
+    assert wire.cut
+
+
+async def test_a_gone_client_frees_its_place(opened: Opened, order: type[Resource]) -> None:
+    door = opened(Gateway(limits=Limits(streams=1)).resources(order))
+    wire = door.open("/orders")
+    await until(wire, "ready")
+    wire.leave()
+    await wire.ended.wait()
+
+    assert (await until(door.open("/orders"), "ready"))["event"] == "ready"
+
+
+async def test_changes_that_are_not_exposed_cannot_be_followed(opened: Opened, order: type[Resource]) -> None:
+    door = opened(Gateway().resources(order, live=False))
+
+    assert (await door("GET", "/orders", accept="text/event-stream")).json == {"items": [], "next": None}
+
+
+async def test_head_does_not_open_a_stream(door: Door) -> None:
+    answer = await door("HEAD", "/orders", accept="text/event-stream")
+
+    assert answer.headers["content-type"] == "application/json"
