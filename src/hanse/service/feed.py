@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
 from hanse.contract.model import Resource
+from hanse.kernel.closing import closing
 from hanse.kernel.faults import Fault
 from hanse.service.change import (
     Change,
@@ -28,7 +29,7 @@ from hanse.service.change import (
     seen_through,
 )
 from hanse.service.shape import Shape
-from hanse.store.base import Entry, Store
+from hanse.store.base import Changes, Entry, Store
 from hanse.store.query import PAGE_MAX, Query, Where
 
 R = TypeVar("R", bound=Resource)
@@ -65,29 +66,34 @@ class Feed(Generic[R]):
         Raises:
             CursorLost: The log does not reach back to the cursor.
         """
-        seq = await self._store.head() if after is None else position_of(self._store.log_id, after)
-        if seq is None:
-            raise CursorLost(after or "")
-        async for entry in self._entries(seq):
-            if (change := self._view(entry)) is not None:
-                yield change
+        seq = await self._store.head() if after is None else await self._position(after)
+        async with closing(self._entries(seq)) as entries:
+            async for entry in entries:
+                if (change := self._view(entry)) is not None:
+                    yield change
 
     async def follow(self, after: str | None) -> AsyncIterator[Followed[R]]:
         """What is there, `Ready`, and what changes; or only the changes after a cursor that still holds."""
-        seq = None if after is None else position_of(self._store.log_id, after)
         while True:
-            if seq is None:
-                async for item in self._snapshot():
-                    yield item
-                    if isinstance(item, Ready):
-                        seq = position_of(self._store.log_id, item.cursor)
             try:
-                async for entry in self._entries(seq or 0):
-                    if (change := self._view(entry)) is not None:
+                if after is None:
+                    async for item in self._snapshot():
+                        yield item
+                        if isinstance(item, Ready):
+                            after = item.cursor
+                async with closing(self.changes(after)) as changes:
+                    async for change in changes:
                         yield change
             except CursorLost:
-                seq = None
+                after = None
                 yield Reset()
+
+    async def _position(self, cursor: str) -> int:
+        """Where a cursor stands in the log: not in another one, nor past the end of one that a power cut shortened."""
+        seq = position_of(self._store.log_id, cursor)
+        if seq is None or seq > await self._store.head():
+            raise CursorLost(cursor)
+        return seq
 
     async def _snapshot(self) -> AsyncIterator[Existing[R] | Ready | Change[R]]:
         start = await self._store.head()
@@ -104,7 +110,7 @@ class Feed(Generic[R]):
         end = await self._store.head()
         seq = start
         while seq < end:
-            piece = await self._store.changes(seq, limit=FEED_PIECE, names=[self._shape.collection])
+            piece = await self._piece(seq)
             for entry in piece.entries:
                 if entry.seq <= end and (change := self._since(entry, revisions)) is not None:
                     yield change
@@ -128,15 +134,19 @@ class Feed(Generic[R]):
         cursor = cursor_of(self._store.log_id, entry.seq)
         return seen_through(change_of(entry, self._shape.read, cursor), self._matches)
 
+    async def _piece(self, seq: int) -> Changes:
+        piece = await self._store.changes(seq, limit=FEED_PIECE, names=[self._shape.collection])
+        if piece.trimmed:
+            raise CursorLost(cursor_of(self._store.log_id, seq))
+        return piece
+
     async def _entries(self, seq: int) -> AsyncIterator[Entry]:
         wake = asyncio.Event()
         stop = self._store.listen(wake.set)
         try:
             while True:
                 wake.clear()
-                piece = await self._store.changes(seq, limit=FEED_PIECE, names=[self._shape.collection])
-                if piece.trimmed:
-                    raise CursorLost(cursor_of(self._store.log_id, seq))
+                piece = await self._piece(seq)
                 for entry in piece.entries:
                     yield entry
                 if piece.upto == seq:
