@@ -3,6 +3,7 @@
 No transport looks into a body. Whatever belongs to the request tree (trace, identity, tags) is in the immutable
 `Headers`, which one message hands on to the next by reference; what changes at every hop (the time left) stands in
 the message itself. Unknown headers of a newer or foreign producer are carried on in `extra`.
+None of these can be part of a cycle, so the garbage collector need not know them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Kind(enum.IntEnum):
     """Something happened; handled at least once, in effect once. The reply acknowledges it."""
 
 
-class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
+class Identity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Who is asking: verified at the edge, carried from service to service.
 
     Attributes:
@@ -53,7 +54,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
 ANONYMOUS = Identity()
 
 
-class Headers(msgspec.Struct, frozen=True, omit_defaults=True):
+class Headers(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a request tree carries from hop to hop.
 
     Attributes:
@@ -89,7 +90,7 @@ class Headers(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_HEADERS = Headers()
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One thing said by one node to another.
 
     Attributes:
