@@ -8,7 +8,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from hanse.contract.model import Resource
-from hanse.kernel.codec import to_builtin
+from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed
 from hanse.service.change import Change, Followed, cursor_of
@@ -16,13 +16,15 @@ from hanse.service.collection import Page
 from hanse.service.feed import Feed
 from hanse.service.query import order_of, where_of
 from hanse.service.shape import Shape, schema_of, shape_of
-from hanse.service.unit import Unit, unit_for
-from hanse.store.base import CollectionSchema, Store
-from hanse.store.evaluate import SortKey, keyed, predicate, sort_key
+from hanse.service.unit import Staged, Unit, unit_for
+from hanse.store.base import AlreadyHandled, CollectionSchema, Found, Row, Store
+from hanse.store.evaluate import Value, page, predicate
 from hanse.store.query import PAGE_MAX, Query, Where
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
+
+_decode = msgspec.json.Decoder(dict[str, object]).decode
 
 CONFLICT_TRIES_MAX = 10
 """How often a lone write that lost a race is tried again, on what the winner left."""
@@ -44,8 +46,9 @@ class LocalCollection(Generic[R]):
         """One row, or None."""
         unit = unit_for(self._store)
         staged = None if unit is None else unit.staged(self.shape.collection, id)
-        if staged is not None:
-            return cast("R | None", staged.value)
+        return await self._stored(id) if staged is None else cast("R | None", staged.value)
+
+    async def _stored(self, id: str) -> R | None:
         row = await self._store.load(self.shape.collection, id)
         return None if row is None else self.shape.read(row.value, row.id, row.rev)
 
@@ -63,19 +66,35 @@ class LocalCollection(Generic[R]):
 
     async def page(self, query: Query) -> Page[R]:
         """A page of rows, asked for by a tree."""
+        touched = self._touched()
+        found = await (self._overlaid(query, touched) if touched else self._store.find(self.shape.collection, query))
+        return Page([self.shape.read(row.value, row.id, row.rev) for row in found.rows], found.next)
+
+    async def _overlaid(self, query: Query, touched: Mapping[str, Staged]) -> Found:
+        """A page as the handler will leave it: what the store finds but for the rows it touched, and these as they are.
+
+        Untouched rows are read on until one more than the page holds is there, so that the cursor is that of the page.
+        """
+        rows = [
+            Row(staged.value.id, staged.value.rev, encode_json(staged.value))
+            for staged in touched.values()
+            if staged.value is not None
+        ]
+        wanted = len(rows) + query.limit + 1
+        wider = msgspec.structs.replace(query, limit=max(1, min(wanted, PAGE_MAX)))
+        while True:
+            found = await self._store.find(self.shape.collection, wider)
+            rows += (row for row in found.rows if row.id not in touched)
+            if found.next is None or len(rows) >= wanted:
+                return page(((row, self._value(row)) for row in rows), query, self.schema)
+            wider = msgspec.structs.replace(wider, cursor=found.next)
+
+    def _touched(self) -> dict[str, Staged]:
         unit = unit_for(self._store)
-        touched = {} if unit is None else unit.rows(self.shape.collection)
-        if not touched:
-            found = await self._store.find(self.shape.collection, query)
-            return Page([self.shape.read(row.value, row.id, row.rev) for row in found.rows], found.next)
-        # Rows that this handler touched are taken out of what the store finds, and put back as it left them.
-        wider = msgspec.structs.replace(query, limit=min(query.limit + len(touched), PAGE_MAX))
-        found = await self._store.find(self.shape.collection, wider)
-        rows = [self.shape.read(row.value, row.id, row.rev) for row in found.rows if row.id not in touched]
-        mine = [cast("R", staged.value) for staged in touched.values() if staged.value is not None]
-        rows += filter(self.matcher(query.where), mine)
-        rows.sort(key=lambda row: self._sort_key(query, row))
-        return Page(rows[: query.limit], found.next)
+        return {} if unit is None else unit.rows(self.shape.collection)
+
+    def _value(self, row: Row) -> Value:
+        return {**_decode(row.value), "id": row.id, "rev": row.rev}
 
     async def scan(
         self, where: Callable[[R], bool] | Where | None = None, /, *, sort: Callable[[R], object] | None = None
@@ -92,7 +111,14 @@ class LocalCollection(Generic[R]):
 
     async def count(self, where: Callable[[R], bool] | Where | None = None, /) -> int:
         """See `Collection.count`."""
-        return await self._store.count(self.shape.collection, Query(where_of(where)))
+        query = Query(where_of(where))
+        matches = self.matcher(query.where)
+        count = await self._store.count(self.shape.collection, query)
+        for id, staged in self._touched().items():
+            row = await self._stored(id)
+            count += staged.value is not None and matches(cast("R", staged.value))
+            count -= row is not None and matches(row)
+        return count
 
     async def create(self, value: R, /) -> R:
         """See `Collection.create`."""
@@ -150,7 +176,7 @@ class LocalCollection(Generic[R]):
             if changed is not None:
                 unit.put(self.shape.collection, changed, rev)
             elif row is not None:
-                unit.delete(self.shape.collection, id, rev)
+                unit.delete(self.shape.collection, id, rev, stored=await self._stored(id) is not None)
             return changed
 
         return await self._write(write)
@@ -186,17 +212,10 @@ class LocalCollection(Generic[R]):
         if where is None:
             return lambda row: True  # noqa: ARG005 - a test takes a row
         test = predicate(where, self.schema)
-        return lambda row: test(self._fields(row))
+        return lambda row: test(self.shape.plain(row))
 
     def _feed(self, where: Where | None) -> Feed[R]:
         return Feed(self._store, self.shape, where, self.matcher(where))
-
-    def _sort_key(self, query: Query, row: R) -> SortKey:
-        fields = self._fields(row)
-        return sort_key([keyed(order.path, self.schema)(fields) for order in query.order], query.order, row.id)
-
-    def _fields(self, row: R) -> Mapping[str, object]:
-        return cast("dict[str, object]", msgspec.to_builtins(row, enc_hook=to_builtin))
 
     async def _write(self, stage: Callable[[Unit], Awaitable[T]]) -> T:
         unit = unit_for(self._store)
@@ -217,6 +236,8 @@ async def committed(unit: Unit, stage: Callable[[Unit], Awaitable[T]]) -> T:
         result = await stage(unit)
         try:
             await unit.commit()
+        except AlreadyHandled:
+            raise
         except Conflict:
             if tries == CONFLICT_TRIES_MAX or unit.insists:
                 raise

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
-import msgspec
-
 from hanse.contract.model import Resource
-from hanse.kernel.codec import encode_json, to_builtin
+from hanse.kernel.closing import closing
+from hanse.kernel.codec import encode_json
 from hanse.service.change import Change, Created, Deleted, Followed, Reset, Updated
 from hanse.service.collection import Page
 from hanse.service.feed import CursorLost
@@ -81,10 +80,8 @@ class RemoteCollection(Generic[R]):
 
     async def patch(self, id: str, /, *, if_match: int | None = None, **changes: object) -> R:
         """See `Collection.patch`."""
-        if unknown := sorted(set(changes) - self._shape.fields):
-            raise self._shape.unknown(unknown)
-        body = encode_json(msgspec.to_builtins(changes, enc_hook=to_builtin))
-        written = await self._rows.patch(id, body, if_match)
+        body = encode_json(self._shape.written(changes))
+        written = await self._rows.patch(id, body, if_match, merge=False)
         return self._shape.read(written.value, written.id, written.rev)
 
     async def delete(self, id: str, /, *, if_match: int | None = None) -> None:
@@ -99,19 +96,21 @@ class RemoteCollection(Generic[R]):
         self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
     ) -> AsyncIterator[Change[R]]:
         """See `Collection.changes`."""
-        async for line in self._rows.follow(where_of(where), after or "", snapshot=False):
-            told = told_by(line, self._shape)
-            if isinstance(told, Reset):
-                raise CursorLost(after or "")
-            if isinstance(told, (Created, Updated, Deleted)):
-                yield told
+        async with closing(self._rows.follow(where_of(where), after or "", snapshot=False)) as lines:
+            async for line in lines:
+                told = told_by(line, self._shape)
+                if isinstance(told, Reset):
+                    raise CursorLost(after or "")
+                if isinstance(told, (Created, Updated, Deleted)):
+                    yield told
 
     async def follow(
         self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
     ) -> AsyncIterator[Followed[R]]:
         """See `Collection.follow`."""
-        async for line in self._rows.follow(where_of(where), after or ""):
-            yield told_by(line, self._shape)
+        async with closing(self._rows.follow(where_of(where), after or "")) as lines:
+            async for line in lines:
+                yield told_by(line, self._shape)
 
     def _read(self, row: Row) -> R:
         return self._shape.read(row.value, row.id, row.rev)

@@ -15,6 +15,7 @@ import msgspec
 from hanse.contract.declare import Contract, Promise, rpc
 from hanse.contract.derive import Description, describe_methods
 from hanse.contract.model import Resource, collection_of
+from hanse.kernel.closing import closing
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Malformed
 from hanse.kernel.message import Headers
@@ -97,8 +98,11 @@ class Rows(Contract, Protocol):
         ...
 
     @rpc
-    async def patch(self, id: str, changes: bytes, if_match: int | None = None) -> Written:
-        """Apply a JSON merge patch. Raises NotFound, PreconditionFailed, Invalid, Malformed."""
+    async def patch(self, id: str, changes: bytes, if_match: int | None = None, *, merge: bool = True) -> Written:
+        """Apply a JSON merge patch; without `merge`, replace the fields that it names whole.
+
+        Raises NotFound, PreconditionFailed, Invalid, Malformed.
+        """
         ...
 
     @rpc
@@ -167,17 +171,19 @@ class RowsOf(Generic[R]):
         changed = await self._commit(lambda: self._rows.change(id, replace, if_match=if_match))
         return _written(self._rows.there(id, changed), created=was == [None])
 
-    async def patch(self, id: str, changes: bytes, if_match: int | None = None) -> Written:
+    async def patch(self, id: str, changes: bytes, if_match: int | None = None, *, merge: bool = True) -> Written:
         """See `Rows.patch`."""
         try:
             patch: object = msgspec.json.decode(changes)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Malformed(f"expected a JSON merge patch: {error}") from None
 
-        def merge(row: R | None) -> R:
-            return self._shape.merged(self._rows.there(id, row), patch)
+        apply = self._shape.merged if merge else self._shape.replaced
 
-        changed = await self._commit(lambda: self._rows.change(id, merge, if_match=if_match))
+        def patched(row: R | None) -> R:
+            return apply(self._rows.there(id, row), patch)
+
+        changed = await self._commit(lambda: self._rows.change(id, patched, if_match=if_match))
         return _written(self._rows.there(id, changed))
 
     async def delete(self, id: str, if_match: int | None = None) -> None:
@@ -195,8 +201,9 @@ class RowsOf(Generic[R]):
         if not snapshot and not after:
             after = await self._rows.cursor()
             yield Line("ready", after)
-        async for item in self._rows.follow(where, after=after or None):
-            yield line_of(item)
+        async with closing(self._rows.follow(where, after=after or None)) as items:
+            async for item in items:
+                yield line_of(item)
 
     async def _commit(self, write: Callable[[], Awaitable[T]]) -> T:
         unit = unit_for(self._store)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast, final
 
-import msgspec
-
 from hanse.contract.model import Resource, collection_of
-from hanse.kernel.codec import to_builtin
 from hanse.kernel.context import current
 from hanse.kernel.faults import DeadlineExceeded, NotFound
 from hanse.kernel.host import Host
@@ -27,7 +24,7 @@ from hanse.service.change import Created, Existing, Followed, Reset, Updated
 from hanse.service.collection import Collection
 from hanse.service.held import Held, Lease, Leases
 from hanse.service.reaction import Rule
-from hanse.service.shape import schema_of
+from hanse.service.shape import schema_of, shape_of
 from hanse.service.unit import Unit
 from hanse.store.evaluate import predicate
 from hanse.store.query import PAGE_MAX
@@ -258,4 +255,5 @@ def _matcher(rule: Rule) -> Callable[[Resource], bool]:
     if rule.where is None:
         return lambda row: True  # noqa: ARG005 - a test takes a row
     test = predicate(rule.where, schema_of(rule.kind))
-    return lambda row: test(cast("Mapping[str, object]", msgspec.to_builtins(row, enc_hook=to_builtin)))
+    plain = shape_of(rule.kind).plain
+    return lambda row: test(plain(row))

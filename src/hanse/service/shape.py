@@ -11,7 +11,7 @@ import msgspec
 
 from hanse.contract.model import Resource, collection_of, topic_of
 from hanse.contract.schema import schemas_of
-from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
+from hanse.kernel.codec import Codec, codec_for, encode_json
 from hanse.kernel.faults import Flaw, Invalid
 from hanse.store.base import CollectionSchema, FieldSchema
 
@@ -43,6 +43,7 @@ class Shape(Generic[R]):
         self.collection: str = collection_of(kind)
         self.topic: str = topic_of(kind)
         self.fields: frozenset[str] = frozenset(kind.__struct_fields__) - _OWN
+        self._names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
         self._codec: Codec[R] = codec_for(kind)
 
     def read(self, value: bytes, id: str, rev: int) -> R:
@@ -79,17 +80,27 @@ class Shape(Generic[R]):
         Raises:
             Invalid: A field does not exist or is not of its type; lists every error.
         """
-        if unknown := sorted(set(changes) - self.fields):
-            raise self.unknown(unknown)
-        data = cast("dict[str, object]", msgspec.to_builtins(row, enc_hook=to_builtin))
-        given = cast("dict[str, object]", msgspec.to_builtins(dict(changes), enc_hook=to_builtin))
-        return self._codec.convert({**data, **given})
+        return self.replaced(row, self.written(changes))
 
-    def unknown(self, names: list[str]) -> Invalid:
-        """What to raise for fields that do not exist."""
-        known = ", ".join(sorted(self.fields))
-        flaws = [Flaw(f"/{name}", "unknown_field", f"{self.topic} has the fields {known}") for name in names]
-        return Invalid(f"{self.topic} has no field {', '.join(names)}", flaws)
+    def written(self, changes: Mapping[str, object]) -> dict[str, object]:
+        """Changes by the names of attributes, as changes by the names that JSON has.
+
+        Raises:
+            Invalid: A field does not exist.
+        """
+        if unknown := sorted(set(changes) - self.fields):
+            known = ", ".join(sorted(self.fields))
+            flaws = [Flaw(f"/{name}", "unknown_field", f"{self.topic} has the fields {known}") for name in unknown]
+            raise Invalid(f"{self.topic} has no field {', '.join(unknown)}", flaws)
+        return {self._names[name]: value for name, value in changes.items()}
+
+    def replaced(self, row: R, changes: object) -> R:
+        """The row with some fields, by the names that JSON has, replaced whole.
+
+        Raises:
+            Invalid: The changes are no object, or the result is not valid; lists every error.
+        """
+        return self._read_like(row, {**self.plain(row), **_object(changes)})
 
     def merged(self, row: R, patch: object) -> R:
         """The row after a JSON merge patch (RFC 7396).
@@ -97,11 +108,24 @@ class Shape(Generic[R]):
         Raises:
             Invalid: The patch is no object, or the result is not valid; lists every error.
         """
-        if not isinstance(patch, dict):
-            raise Invalid("a merge patch is a JSON object", [Flaw("", "type", "expected an object")])
-        data = msgspec.to_builtins(row, enc_hook=to_builtin)
-        merged = cast("dict[str, object]", merge_patch(data, cast("dict[str, object]", patch)))
-        return self._codec.convert({**merged, "id": row.id, "rev": row.rev})
+        return self._read_like(row, cast("dict[str, object]", merge_patch(self.plain(row), _object(patch))))
+
+    def plain(self, row: R) -> dict[str, object]:
+        """The row as JSON has it: what filters look at, and patches apply to."""
+        return _decode(encode_json(row))
+
+    def _read_like(self, row: R, data: dict[str, object]) -> R:
+        # By way of JSON, where keys that are numbers are text on both sides of a patch.
+        return self._codec.decode_json(encode_json({**data, "id": row.id, "rev": row.rev}))
+
+
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def _object(patch: object) -> dict[str, object]:
+    if not isinstance(patch, dict):
+        raise Invalid("a patch is a JSON object", [Flaw("", "type", "expected an object")])
+    return cast("dict[str, object]", patch)
 
 
 def merge_patch(target: object, patch: object) -> object:
@@ -135,7 +159,8 @@ def shape_of(kind: type[R]) -> Shape[R]:
 def schema_of(kind: type[Resource]) -> CollectionSchema:
     """A resource as a store has to know it."""
     [schema], definitions = schemas_of([kind])
-    body = cast("dict[str, object]", definitions.get(kind.__name__, schema))
+    # The reference, not the class's name: a nested model may be called the same.
+    body = cast("dict[str, object]", definitions[str(schema["$ref"]).rpartition("/")[2]])
     properties = cast("dict[str, dict[str, object]]", body["properties"])
     fields = {
         field.encode_name: FieldSchema(

@@ -63,13 +63,13 @@ class Unit:
         """Stage a row. What an earlier write of this unit expected of the stored row still holds."""
         self._stage(collection, value.id, value, expected, insisted=insisted)
 
-    def delete(self, collection: str, id: str, expected: int | None, *, insisted: bool = False) -> None:
-        """Stage a deletion; a row that this unit itself created is forgotten."""
+    def delete(self, collection: str, id: str, expected: int | None, *, stored: bool = True) -> None:
+        """Stage a deletion; a row that only this unit knows (`stored` says that the store has it) is forgotten."""
         earlier = self.staged(collection, id)
-        if earlier is not None and earlier.expected == 0:
+        if earlier is not None and (earlier.expected == 0 or not stored):
             del self._rows[collection, id]
             return
-        self._stage(collection, id, None, expected, insisted=insisted)
+        self._stage(collection, id, None, expected, insisted=False)
 
     @property
     def insists(self) -> bool:

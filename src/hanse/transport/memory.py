@@ -7,10 +7,9 @@ values. A request runs its handler in the task of the caller, so it costs no tas
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import aclosing
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable
 
+from hanse.kernel.closing import closing
 from hanse.kernel.faults import Conflict, Unavailable, UnknownOperation
 from hanse.kernel.message import Message
 from hanse.transport.base import Features, Receiver, service_of
@@ -59,8 +58,7 @@ class MemoryTransport:
 
     async def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
-        replies = cast("AsyncGenerator[Message, None]", self._receiver(message).serve_stream(message))
-        async with aclosing(replies):
+        async with closing(self._receiver(message).serve_stream(message)) as replies:
             async for reply in replies:
                 yield reply
 
