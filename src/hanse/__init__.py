@@ -10,154 +10,74 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hanse.contract.declare import Contract as Contract
-    from hanse.contract.declare import rpc as rpc
+    from hanse.contract.declare import Contract as Contract, rpc as rpc
     from hanse.contract.guard import (
         Guard as Guard,
-    )
-    from hanse.contract.guard import (
         anyone as anyone,
-    )
-    from hanse.contract.guard import (
         authenticated as authenticated,
-    )
-    from hanse.contract.guard import (
         scope as scope,
     )
     from hanse.contract.model import (
         Event as Event,
-    )
-    from hanse.contract.model import (
         Model as Model,
-    )
-    from hanse.contract.model import (
         Resource as Resource,
     )
+    from hanse.delivery.retry import Terminal as Terminal
     from hanse.gateway.gateway import Gateway as Gateway
-    from hanse.kernel.context import Context as Context
-    from hanse.kernel.context import current as current
+    from hanse.kernel.context import Context as Context, current as current
     from hanse.kernel.faults import (
         BrokenContract as BrokenContract,
-    )
-    from hanse.kernel.faults import (
         Cancelled as Cancelled,
-    )
-    from hanse.kernel.faults import (
         Conflict as Conflict,
-    )
-    from hanse.kernel.faults import (
         CouldNotStart as CouldNotStart,
-    )
-    from hanse.kernel.faults import (
         DeadlineExceeded as DeadlineExceeded,
-    )
-    from hanse.kernel.faults import (
         Fault as Fault,
-    )
-    from hanse.kernel.faults import (
         Flaw as Flaw,
-    )
-    from hanse.kernel.faults import (
         Forbidden as Forbidden,
-    )
-    from hanse.kernel.faults import (
         Internal as Internal,
-    )
-    from hanse.kernel.faults import (
         Invalid as Invalid,
-    )
-    from hanse.kernel.faults import (
         Malformed as Malformed,
-    )
-    from hanse.kernel.faults import (
         Misconfigured as Misconfigured,
-    )
-    from hanse.kernel.faults import (
         Misdeclared as Misdeclared,
-    )
-    from hanse.kernel.faults import (
         NotFound as NotFound,
-    )
-    from hanse.kernel.faults import (
         Overloaded as Overloaded,
-    )
-    from hanse.kernel.faults import (
         PreconditionFailed as PreconditionFailed,
-    )
-    from hanse.kernel.faults import (
         RemoteFault as RemoteFault,
-    )
-    from hanse.kernel.faults import (
         TooLarge as TooLarge,
-    )
-    from hanse.kernel.faults import (
         Unauthenticated as Unauthenticated,
-    )
-    from hanse.kernel.faults import (
         Unavailable as Unavailable,
-    )
-    from hanse.kernel.faults import (
         UnknownOperation as UnknownOperation,
     )
     from hanse.kernel.host import Host as Host
-    from hanse.kernel.message import Headers as Headers
-    from hanse.kernel.message import Identity as Identity
+    from hanse.kernel.message import Headers as Headers, Identity as Identity
     from hanse.kernel.settings import Settings as Settings
-    from hanse.mesh.client import policy as policy
-    from hanse.mesh.client import send as send
+    from hanse.mesh.client import policy as policy, send as send
     from hanse.node.app import App as App
     from hanse.node.node import Node as Node
     from hanse.service.change import (
         Change as Change,
-    )
-    from hanse.service.change import (
         Created as Created,
-    )
-    from hanse.service.change import (
         Deleted as Deleted,
-    )
-    from hanse.service.change import (
         Existing as Existing,
-    )
-    from hanse.service.change import (
         Followed as Followed,
-    )
-    from hanse.service.change import (
         Ready as Ready,
-    )
-    from hanse.service.change import (
         Reset as Reset,
-    )
-    from hanse.service.change import (
         Updated as Updated,
     )
-    from hanse.service.collection import Collection as Collection
-    from hanse.service.collection import Page as Page
+    from hanse.service.collection import Collection as Collection, Page as Page
     from hanse.service.cpu import cpu as cpu
     from hanse.service.feed import CursorLost as CursorLost
     from hanse.service.held import Held as Held
     from hanse.service.query import (
         contains as contains,
-    )
-    from hanse.service.query import (
         desc as desc,
-    )
-    from hanse.service.query import (
         holds as holds,
-    )
-    from hanse.service.query import (
         not_ as not_,
-    )
-    from hanse.service.query import (
         one_of as one_of,
     )
     from hanse.service.reaction import (
         every as every,
-    )
-    from hanse.service.reaction import (
         on as on,
-    )
-    from hanse.service.reaction import (
         rule as rule,
     )
     from hanse.service.service import Service as Service
@@ -205,6 +125,7 @@ _HOMES = {
     "Resource": "hanse.contract.model",
     "Service": "hanse.service.service",
     "Settings": "hanse.kernel.settings",
+    "Terminal": "hanse.delivery.retry",
     "TooLarge": "hanse.kernel.faults",
     "Unauthenticated": "hanse.kernel.faults",
     "Unavailable": "hanse.kernel.faults",
@@ -271,6 +192,7 @@ __all__ = [
     "Resource",
     "Service",
     "Settings",
+    "Terminal",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",

@@ -10,7 +10,7 @@ import msgspec
 from hanse.contract.derive import contracts_in
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.faults import Misdeclared
-from hanse.service.reaction import Every
+from hanse.service.reaction import Every, On, Reaction
 from hanse.service.service import Field, Service, descriptions_of, fields_of, reactions_of, service_name
 
 
@@ -82,22 +82,37 @@ class App:
         """Make sure that whatever a service needs is provided by one of this app.
 
         Raises:
-            Misdeclared: A contract has no provider, a resource no owner, or a handler hears of neither.
+            Misdeclared: A contract has no provider, a resource that a handler reacts to has no owner, or two services
+                share a group.
         """
+        groups: dict[str, type[Service]] = {}
         for part in self.parts:
-            for field in part.fields:
-                if field.contract is not None and field.contract not in self.providers:
-                    raise Misdeclared(
-                        f"{part.cls.__name__}.{field.name} needs {field.contract.__name__}, which no service of the "
-                        f"app {self.name!r} provides; add one: App({self.name!r}, ..., {field.contract.__name__}...)"
-                    )
+            self._check_needs(part)
             for name, reaction in reactions_of(part.cls).items():
-                kind = None if isinstance(reaction, Every) else reaction.kind
-                if kind is not None and issubclass(kind, Resource) and kind not in self.owners:
-                    raise Misdeclared(
-                        f"{part.cls.__name__}.{name} reacts to {kind.__name__}, which no service of the app "
-                        f"{self.name!r} owns; add a service with a field `Collection[{kind.__name__}]`"
-                    )
+                self._check_reaction(part, name, reaction)
+                if isinstance(reaction, On) and reaction.group:
+                    other = groups.setdefault(reaction.group, part.cls)
+                    if other is not part.cls:
+                        raise Misdeclared(
+                            f"{other.__name__} and {part.cls.__name__} both have the group {reaction.group!r}, but "
+                            f"keep what was handled in stores of their own; a group belongs to one service"
+                        )
+
+    def _check_needs(self, part: Part) -> None:
+        for field in part.fields:
+            if field.contract is not None and field.contract not in self.providers:
+                raise Misdeclared(
+                    f"{part.cls.__name__}.{field.name} needs {field.contract.__name__}, which no service of the "
+                    f"app {self.name!r} provides; add one: App({self.name!r}, ..., {field.contract.__name__}...)"
+                )
+
+    def _check_reaction(self, part: Part, name: str, reaction: Reaction) -> None:
+        kind = None if isinstance(reaction, Every) else reaction.kind
+        if kind is not None and issubclass(kind, Resource) and kind not in self.owners:
+            raise Misdeclared(
+                f"{part.cls.__name__}.{name} reacts to {kind.__name__}, which no service of the app "
+                f"{self.name!r} owns; add a service with a field `Collection[{kind.__name__}]`"
+            )
 
 
 def _owners(parts: list[Part]) -> dict[type[Resource], Part]:

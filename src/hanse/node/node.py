@@ -29,6 +29,8 @@ from hanse.node.events import Subscription
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
 from hanse.service.collection import Collection
+from hanse.service.cpu import using_pool
+from hanse.service.pool import ProcessPool
 from hanse.service.reaction import On
 from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
@@ -87,6 +89,7 @@ class Node:
         self.hosted: list[Hosted] = []
         self._rules: list[Runner] = []
         self._asks: dict[str, Ask] = {}
+        self._opened = AsyncExitStack()
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
         tracer = Tracer() if telemetry.active() else None
@@ -106,25 +109,21 @@ class Node:
             Misconfigured: A setting is missing or cannot be used.
             CouldNotStart: A store refuses, or cannot be reached.
         """
+        if self.state not in ("new", "stopped"):
+            raise Misconfigured(f"this node is {self.state} already; make another one")
         self.state = "starting"
         self.app.check()
         _check_services(self.app, self.settings)
-        async with AsyncExitStack() as undo:
-            await self._transport.open()
-            undo.push_async_callback(self._transport.close)
-            for part in self.app.parts:
-                wanted = self.settings.services.get(part.name, ServiceSettings())
-                store = open_store(wanted.store or store_url(self.settings.node.store, part.name))
-                hosted = Hosted(self.app, part, store, self._caller, wanted.settings)
-                await store.open(hosted.schemas())
-                undo.push_async_callback(store.close)
-                self.hosted.append(hosted)
+        try:
+            await self._open()
             await self._listen()
             with self.context():
                 for hosted in self.hosted:
                     await hosted.instance.started()
                 self._react()
-            undo.pop_all()
+        except BaseException:
+            await self._close()
+            raise
         self.state = "ready"
 
     async def stop(self, grace: float | None = None) -> None:
@@ -143,15 +142,12 @@ class Node:
         except TimeoutError:
             _log.warning("%d operations were still running at the end of the grace", self._server.running)
         _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._relays))
-        with self.context():
-            for hosted in self.hosted:
-                await hosted.instance.stopping()
-        await self._tasks.cancel()
-        self._server.close()
-        await self._transport.close()
-        for hosted in self.hosted:
-            await hosted.store.close()
-        self.state = "stopped"
+        try:
+            with self.context():
+                for hosted in self.hosted:
+                    await hosted.instance.stopping()
+        finally:
+            await self._close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -213,15 +209,42 @@ class Node:
     def _relays(self) -> list[Relay]:
         return [relay for hosted in self.hosted for relay in hosted.relays]
 
+    async def _open(self) -> None:
+        """Everything that has to be closed again: the last opened first."""
+        pool = ProcessPool()
+        self._opened.push_async_callback(pool.close)
+        self._opened.enter_context(using_pool(pool))
+        await self._transport.open()
+        self._opened.push_async_callback(self._transport.close)
+        for part in self.app.parts:
+            wanted = self.settings.services.get(part.name, ServiceSettings())
+            store = open_store(wanted.store or store_url(self.settings.node.store, part.name))
+            hosted = Hosted(self.app, part, store, self._caller, wanted.settings)
+            await store.open(hosted.schemas())
+            self._opened.push_async_callback(store.close)
+            self.hosted.append(hosted)
+
+    async def _close(self) -> None:
+        await self._tasks.cancel()
+        self._server.close()
+        await self._opened.aclose()
+        self.hosted.clear()
+        self._rules.clear()
+        self.state = "stopped"
+
     async def _listen(self) -> None:
         for hosted in self.hosted:
             for name in hosted.serve(self._server):
-                self._transport.listen(name, self._server)
+                self._serve(name)
         for subscription in self._subscriptions():
             await subscription.inbox.open()
             self._server.add(subscription.address, subscription.endpoint())
-            self._transport.listen(subscription.service, self._server)
+            self._serve(subscription.service)
             subscription.relay(self.hosted, self._transport, self.host)
+
+    def _serve(self, name: str) -> None:
+        self._transport.listen(name, self._server)
+        self._opened.callback(self._transport.leave, name)
 
     def _subscriptions(self) -> list[Subscription]:
         return [
