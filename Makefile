@@ -23,7 +23,7 @@ test: lint types $(VENV)/.dev ## Check everything: linters, types, layers, tests
 lint: $(VENV)/.dev ## Check style, layers and dependencies
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format --check -q .
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/deptry src
 
 types: $(VENV)/.dev ## Check types with mypy and pyright, and that all public ones are complete
