@@ -50,8 +50,8 @@ def scope(name: str) -> Guard:
     return Guard(lambda who: name in who.scopes, f"the scope {name}")
 
 
-authenticated = Guard(lambda who: not who.anonymous, "a known caller")
+authenticated: Guard = Guard(lambda who: not who.anonymous, "a known caller")
 """Anybody who has said, and proven, who they are."""
 
-anyone = Guard(lambda who: True, "nothing")  # noqa: ARG005 - a guard takes an identity
+anyone: Guard = Guard(lambda who: True, "nothing")  # noqa: ARG005 - a guard takes an identity
 """Everybody, the anonymous too."""

@@ -30,7 +30,7 @@ class Wrong(Exception):
 
     def __init__(self, pointer: str, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.flaw = Flaw(pointer, code, detail)
+        self.flaw: Flaw = Flaw(pointer, code, detail)
 
 
 class FieldType(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ Pydantic models are taken wherever a Model is; pydantic itself is imported by th
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
@@ -80,8 +80,8 @@ class Codec(Generic[T]):
         self.type: type[T] = kind
         self._pack = msgspec.msgpack.Decoder(kind, dec_hook=from_builtin)
         self._json = msgspec.json.Decoder(kind, dec_hook=from_builtin)
-        self.encode = _pack_encoder.encode
-        self.encode_json = _json_encoder.encode
+        self.encode: Callable[[object], bytes] = _pack_encoder.encode
+        self.encode_json: Callable[[object], bytes] = _json_encoder.encode
 
     def decode(self, body: bytes) -> T:
         """The value in MessagePack bytes.
@@ -144,8 +144,8 @@ def _invalid(kind: object, value: object, error: Exception, *, strict: bool) -> 
 _pack_encoder = msgspec.msgpack.Encoder(enc_hook=to_builtin)
 _json_encoder = msgspec.json.Encoder(enc_hook=to_builtin)
 
-encode = _pack_encoder.encode
-encode_json = _json_encoder.encode
+encode: Callable[[object], bytes] = _pack_encoder.encode
+encode_json: Callable[[object], bytes] = _json_encoder.encode
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Literal, NoReturn, TypeVar, cast
+from typing import ClassVar, Literal, NoReturn, TypeVar, cast
 from uuid import UUID  # noqa: TID251 - the type only, to compare with; ids come from the host
 
 import msgspec
@@ -110,11 +110,11 @@ class Symbol:
 
     # Named so that no field of a row is: `lambda file: file.path == "/etc"` has to ask for the row's path.
     __slots__ = ("__hanse_fold__", "__hanse_path__")
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __init__(self, path: Path, *, fold: bool = False) -> None:
-        self.__hanse_path__ = path
-        self.__hanse_fold__ = fold
+        self.__hanse_path__: Path = path
+        self.__hanse_fold__: bool = fold
 
     def __getattr__(self, name: str) -> Symbol:
         if name.startswith("__"):
@@ -164,7 +164,9 @@ class Symbol:
     def __bool__(self) -> NoReturn:
         raise Misdeclared(f"{self!r} has no truth value in a filter; {_ADVICE}")
 
-    __contains__ = __iter__ = __len__ = cast("Callable[..., NoReturn]", __bool__)
+    __contains__: Callable[..., NoReturn] = cast("Callable[..., NoReturn]", __bool__)
+    __iter__: Callable[..., NoReturn] = cast("Callable[..., NoReturn]", __bool__)
+    __len__: Callable[..., NoReturn] = cast("Callable[..., NoReturn]", __bool__)
 
     def __and__(self, other: object) -> Condition:
         return Condition(And((_tree(self), _tree(other))))
@@ -172,8 +174,11 @@ class Symbol:
     def __or__(self, other: object) -> Condition:
         return Condition(Or((_tree(self), _tree(other))))
 
-    __rand__ = __and__
-    __ror__ = __or__
+    def __rand__(self, other: object) -> Condition:
+        return Condition(And((_tree(other), _tree(self))))
+
+    def __ror__(self, other: object) -> Condition:
+        return Condition(Or((_tree(other), _tree(self))))
 
 
 class Condition:
@@ -182,7 +187,7 @@ class Condition:
     __slots__ = ("tree",)
 
     def __init__(self, tree: Where) -> None:
-        self.tree = tree
+        self.tree: Where = tree
 
     def __and__(self, other: object) -> Condition:
         return Condition(And((self.tree, _tree(other))))

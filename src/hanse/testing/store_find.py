@@ -17,7 +17,7 @@ from hanse.testing.store_queries import THINGS, queries, stored_rows
 # ruff: noqa: D102, PLR2004
 
 # A suite's methods run for one adapter after the other, and each example makes a store of its own.
-drawn = settings(
+drawn: settings = settings(
     deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.differing_executors, HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

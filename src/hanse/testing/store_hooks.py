@@ -63,7 +63,7 @@ class StoreHooks:
     pytest finds the tests of the suite in your subclass, whose name has to start with `Test`.
     """
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
     async def make(self) -> Store:
         """A store that has never been opened, on nothing; each call gives another."""
