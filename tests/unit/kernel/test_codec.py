@@ -8,8 +8,7 @@ from typing import Annotated, TypedDict
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hanse.kernel.codec import codec_for, encode
 from hanse.kernel.faults import Flaw, Invalid, Malformed

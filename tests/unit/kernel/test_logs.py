@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.host import Host

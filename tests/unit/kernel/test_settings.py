@@ -3,8 +3,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from msgspec import Meta
 
 from hanse.kernel.faults import Misconfigured
