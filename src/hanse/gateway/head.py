@@ -5,7 +5,7 @@ uvicorn bounds neither with httptools, so that a client could send one endless h
 
 from __future__ import annotations
 
-from hanse.gateway.limits import HEADER_BYTES_MAX, HEADER_SECONDS_MAX
+from hanse.gateway.limits import HEADER_BYTES_MAX
 from hanse.gateway.problem import Problem
 from hanse.kernel.codec import encode_json
 
@@ -29,7 +29,7 @@ class Head:
 
     Example:
         >>> head = Head(now=0.0)
-        >>> head.took(100, 1.0, answered=True, in_body=False), head.is_late(5.5), head.is_late(4.5)
+        >>> head.took(100, 1.0, answered=True, in_body=False), head.is_late(5.5, 5.0), head.is_late(4.5, 5.0)
         (False, True, False)
     """
 
@@ -55,6 +55,6 @@ class Head:
         self._bytes += 0 if in_body else size
         return self._bytes > HEADER_BYTES_MAX
 
-    def is_late(self, now: float) -> bool:
-        """Whether the client has taken too long."""
-        return self._since is not None and now - self._since > HEADER_SECONDS_MAX
+    def is_late(self, now: float, seconds: float) -> bool:
+        """Whether the client has taken more than so long."""
+        return self._since is not None and now - self._since > seconds

@@ -9,6 +9,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one gateway takes at most; past a limit the sender is told, and memory stays flat.
 
     Attributes:
+        head_seconds: For a request line and its headers to arrive; the connection is cut beyond.
         body_bytes: Of one request's body; 413 beyond. The gateway's `body_max` or the settings replace it.
         body_seconds: For a body to arrive; 408 beyond.
         requests: In work at once; 503 with Retry-After beyond.
@@ -22,6 +23,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         garbage: Senseless messages after which a WebSocket is closed.
     """
 
+    head_seconds: float = 5.0
     body_bytes: int = 1024 * 1024
     body_seconds: float = 30.0
     requests: int = 1_000
@@ -37,9 +39,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 HEADER_BYTES_MAX = 32 * 1024
 """Of a request line and its headers together."""
-
-HEADER_SECONDS_MAX = 5.0
-"""For a request line and its headers to arrive."""
 
 KEEP_ALIVE_SECONDS = 5
 """That a connection without a request stays open."""

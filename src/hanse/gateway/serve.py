@@ -23,6 +23,7 @@ from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_S
 from hanse.gateway.listen import bound, url_of
 from hanse.gateway.stops import Stops
 from hanse.gateway.streams import ABORT
+from hanse.kernel.context import FOREVER
 from hanse.kernel.settings import Settings
 from hanse.node.app import App, Door
 from hanse.node.node import Node
@@ -74,6 +75,8 @@ class _Serving:
     async def run(self, stops: Stops, announce: Callable[[str], None]) -> None:
         """Start, serve, and stop when asked."""
         await self._node.start()
+        grace, now = self._settings.node.grace, self._node.host.monotonic
+        end = FOREVER
         try:
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(self._server.serve(sockets=[self._listener]))
@@ -82,11 +85,12 @@ class _Serving:
                 _ = await stops.asked.wait()
                 self._node.state = "draining"
                 await asyncio.sleep(self._settings.node.drain_delay)
+                end = now() + grace
                 await self._door.drain()
                 self._server.should_exit = True
                 await serving
         finally:
-            await self._node.stop()
+            await self._node.stop(0.0 if stops.forced.is_set() else max(0.0, min(grace, end - now())))
 
 
 class _Server(Server):
@@ -94,6 +98,7 @@ class _Server(Server):
 
     def __init__(self, app: Application, limits: Limits, grace: float) -> None:
         super().__init__(_config(self._lending(app), limits, grace))
+        self._head_seconds = limits.head_seconds
         self.config.callback_notify = self._sweep
         self.listening: asyncio.Event = asyncio.Event()
 
@@ -123,7 +128,7 @@ class _Server(Server):
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
             head = cast("Head | None", getattr(connection, "head", None))
-            if head is not None and head.is_late(now):
+            if head is not None and head.is_late(now, self._head_seconds):
                 connection.transport.abort()
 
 

@@ -169,11 +169,11 @@ def test_a_head_has_a_limit_in_bytes() -> None:
 def test_a_head_has_a_limit_in_time_until_its_request_is_there() -> None:
     head = Head(0.0)
     head.took(10, 4.0, answered=True, in_body=False)
-    assert head.is_late(5.1)
+    assert head.is_late(5.1, 5.0)
 
     head.took(10, 5.0, answered=False, in_body=True)
-    assert not head.is_late(100.0)
+    assert not head.is_late(100.0, 5.0)
 
     head.took(1, 100.0, answered=True, in_body=False)
-    assert not head.is_late(104.0)
-    assert head.is_late(105.1)
+    assert not head.is_late(104.0, 5.0)
+    assert head.is_late(105.1, 5.0)
