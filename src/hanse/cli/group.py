@@ -1,0 +1,90 @@
+"""The `hanse` command and its verbs, none of which is imported before it is called.
+
+So `hanse --help` loads neither a web server nor an event loop.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
+
+import click
+
+from hanse.cli.output import tell_fault
+from hanse.kernel.faults import Fault
+
+
+class Verb(NamedTuple):
+    """Where a command lives: the module, its name in it, and the line that the list of commands shows."""
+
+    module: str
+    name: str
+    help: str
+
+
+VERBS: Mapping[str, Verb] = {
+    "run": Verb("hanse.cli.run", "run", "Run an app, or the services of a file, in one process."),
+    "call": Verb("hanse.cli.call", "call", "Call an operation of a running system."),
+    "describe": Verb("hanse.cli.describe", "describe", "Show the contracts of an app."),
+    "services": Verb("hanse.cli.services", "services", "List the services of an app or of a running system."),
+    "config": Verb("hanse.cli.config", "config", "Show the configuration."),
+    "version": Verb("hanse.cli.version", "version", "Show which Hanse, Python and machine this is."),
+}
+
+
+class VerbGroup(click.Group):
+    """A group that imports a verb when it is called, and tells faults as one short text."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # the signature is click's
+        """The verbs, in the order in which a newcomer needs them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # the signature is click's
+        """Import a verb."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command: object = getattr(importlib.import_module(verb.module), verb.name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb that is called; an unknown one is refused with what was probably meant."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=VERBS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # the signature is click's
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb; a fault becomes a short text on standard error and the fault's exit code."""
+        try:
+            return super().invoke(ctx)
+        except Fault as fault:
+            tell_fault(fault)
+            ctx.exit(fault.exit_code)
+
+
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="hanse", message="hanse %(version)s")
+def hanse() -> None:
+    """Microservices as plain, typed Python classes.
+
+    Write services in a file, then: hanse run FILE
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line of this process.
+
+    Raises:
+        SystemExit: Always, with 0 (done), 1 (failed), 2 (usage), 3 (could not start) or 78 (bad configuration).
+    """
+    sys.exit(hanse(prog_name="hanse"))

@@ -1,0 +1,98 @@
+"""`hanse run`: an app in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+import click
+
+from hanse.cli import reload
+from hanse.cli.net import is_loopback
+from hanse.cli.options import Chosen, common, configured, working_folder
+from hanse.cli.output import Output
+from hanse.cli.target import folder_of, load_app, parse_target
+from hanse.kernel import logs, telemetry
+from hanse.kernel.faults import Misconfigured
+from hanse.kernel.settings import Settings
+from hanse.node import App
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--reload", "reloading", is_flag=True, help="Start anew when a file changes.")
+@configured("port", "host", "store", "transport", "log-level", "log-format")
+@common
+def run(*, target: str | None, reloading: bool, chosen: Chosen, output: Output) -> None:
+    """Run an app, or the services of a file, in one process.
+
+    TARGET is a file or a module, and the name of an App or Service in it where there are several: greet.py,
+    shop.main, shop.main:app. Without one, it is what hanse.toml says under `app`.
+    """
+    settings, _ = chosen.read()
+    wanted = target or settings.app
+    if not wanted:
+        raise click.UsageError("expected what to run, such as `hanse run greet.py`, or `app = ...` in hanse.toml")
+    if reloading:
+        sys.exit(_reload(wanted, settings, output))
+    reload.follow_parent(os.environ)
+    sys.exit(run_app(load_app(wanted, working_folder()), settings, output))
+
+
+def run_app(app: App, settings: Settings, output: Output) -> int:
+    """Serve an app until a signal comes.
+
+    Returns:
+        The exit code: 0 where it was drained.
+
+    Raises:
+        Misconfigured: Settings do not fit the app.
+        CouldNotStart: It does not start, such as where the port is taken.
+    """
+    from hanse.gateway.serve import loop_factory, serve
+
+    _check_exposure(app, settings)
+    instance = settings.node.instance or f"{socket.gethostname()}-{os.getpid()}"
+    labels = logs.Labels(app.name, settings.node.release, instance)
+    logs.set_up(settings.log, labels, sys.stderr, colour=output.colour and sys.stderr.isatty())
+    stop = telemetry.start(
+        os.environ,
+        {"service.name": app.name, "service.version": labels.release, "service.instance.id": labels.instance},
+    )
+    if app.gateway is None:
+        names = ", ".join(part.name for part in app.parts)
+        output.note(f"hanse: this app has no gateway, so all of {names} is exposed, to this machine only")
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(serve(app, settings, announce=_announcer(app.name, output)))
+    finally:
+        stop()
+
+
+def _check_exposure(app: App, settings: Settings) -> None:
+    """What nobody chose to expose is not to be seen from other machines."""
+    host = settings.gateway.host
+    if app.gateway is None and not is_loopback(host):
+        raise Misconfigured(
+            f"expected a gateway.host on this machine, such as 127.0.0.1, got {host!r}: without a gateway all is "
+            f"exposed; say what others may see with `App(..., gateway=Gateway().rpc(...))`"
+        )
+
+
+def _reload(wanted: str, settings: Settings, output: Output) -> int:
+    folders = [working_folder(), folder_of(parse_target(wanted), working_folder())]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
+    return reload.supervise(arguments, folders, output, grace=settings.node.grace + settings.node.drain_delay)
+
+
+def _announcer(name: str, output: Output) -> Callable[[str], None]:
+    def announce(url: str) -> None:
+        click.echo(f"Hanse {name}: {url}")
+        sys.stdout.flush()
+        if sys.stdout.isatty():
+            output.note(f"  contracts: {url}/openapi.json   stop: Ctrl-C")
+
+    return announce

@@ -1,0 +1,44 @@
+"""`hanse services`: what there is to call, in an app or in a running system."""
+
+from __future__ import annotations
+
+import click
+
+from hanse.cli.call import SILENCE_SECONDS_MAX, base_url
+from hanse.cli.options import Chosen, as_json, common, configured, working_folder
+from hanse.cli.output import Output, print_json, print_table
+from hanse.cli.running import Served, served_by
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--url", default="", help="Where a system answers; else HANSE_URL, else what the settings say.")
+@configured()
+@as_json
+@common
+def services(*, target: str | None, url: str, chosen: Chosen, json_wanted: bool, output: Output) -> None:
+    """List the services of TARGET (a file or module), or of a running system, with their operations."""
+    if target and url:
+        raise click.UsageError("expected a target or --url, got both")
+    found = declared_in(target) if target else served_by(base_url(url, chosen), SILENCE_SECONDS_MAX)
+    if json_wanted:
+        print_json(found)
+        return
+    rows = [[one.name, one.version, one.fingerprint, " ".join(one.operations)] for one in found]
+    print_table(rows, output, headings=["service", "version", "fingerprint", "operations"])
+
+
+def declared_in(target: str) -> list[Served]:
+    """The contracts of an app, in short.
+
+    Raises:
+        Misconfigured: There is no such app.
+        CouldNotStart: Its module fails on import.
+    """
+    from hanse.cli.describe import contracts_of
+    from hanse.cli.target import load_app
+
+    return [
+        Served(one.name, one.version, one.fingerprint, list(one.operations), one.doc)
+        for one in contracts_of(load_app(target, working_folder()))
+    ]
