@@ -5,13 +5,17 @@
   and the page sees its names.
 - `<!-- run -->` above a ```console block runs its `$ ` lines and compares what they print, `...` standing for
   anything. A line that ends in `&` goes on running until the page ends; its output is awaited, not its end.
+
+The default port is shown on pages, and may be taken where they are tested: another one takes its place.
 """
 
 import ast
 import asyncio
 import doctest
 import importlib
+import os
 import re
+import socket
 import subprocess
 import sys
 import types
@@ -23,6 +27,9 @@ from pathlib import Path
 BLOCK = re.compile(
     r"^(?:<!-- (?P<note>[^\n]*) -->\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+PORT_SHOWN = ":8000"
+# Below those that the system gives to connections of its own.
+PORTS = range(20_000, 32_000)
 MATCHING = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -125,10 +132,22 @@ def agrees(expected: str, printed: str) -> bool:
     return doctest.OutputChecker().check_output(expected, printed, MATCHING)
 
 
+def free_port() -> int:
+    """A port that nobody listens on; processes begin to look at different ones."""
+    for offset in range(len(PORTS)):
+        port = PORTS[(os.getpid() + offset) % len(PORTS)]
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)):
+                return port
+    sys.exit(f"nothing is free in {PORTS}")
+
+
 def main(path: Path) -> None:
+    port = free_port()
+    os.environ["PORT"] = str(port)
     with ExitStack() as stack:
         page = Page(path, stack)
-        for block in blocks_of(path.read_text()):
+        for block in blocks_of(path.read_text().replace(PORT_SHOWN, f":{port}")):
             page.run(block)
 
 

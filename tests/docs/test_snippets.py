@@ -33,8 +33,6 @@ def run_page(page: Path, folder: Path) -> tuple[int, str]:
     return runner.returncode, printed
 
 
-# One after the other: pages show the ports that a reader would get.
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_snippet_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     status, printed = run_page(page, tmp_path)
