@@ -54,6 +54,7 @@ class Group:
     Attributes:
         base: Name of the case whose figures the ratios are against.
         columns: What is measured; ratios are of the first.
+        warm_up: Whether each case runs once before the first round, such as to compile what it imports.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Group:
     base: str
     columns: tuple[Column, ...]
     cases: tuple[Case, ...]
+    warm_up: bool = False
 
 
 @dataclass(slots=True)

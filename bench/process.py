@@ -29,6 +29,10 @@ PORTS = range(21_000, 32_000)
 _taken = iter(PORTS)
 
 
+# Whoever uses a program has it compiled; a setting of this shell's must not make each start compile it again.
+ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def python_case(script: str, *arguments: str, python: Path | None = None) -> Callable[[float], Figures]:
     """Measures by a script of `cases`, which prints its figures as one line of JSON."""
     return lambda seconds: run([str(python or sys.executable), str(CASES / script), *arguments, str(seconds)])
@@ -48,7 +52,7 @@ def run(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> 
         capture_output=True,
         text=True,
         timeout=CASE_SECONDS_MAX,
-        env={**os.environ, **(environ or {})},
+        env={**ENVIRON, **(environ or {})},
         check=False,
     )
     if done.returncode != 0:
@@ -65,7 +69,7 @@ def _figures(line: str) -> Figures:
 
 def spent(command: Sequence[str]) -> Figures:
     """CPU of a command from its start to its end, children included."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRON)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
@@ -90,7 +94,7 @@ class Server:
         self._started = time.monotonic()
         self._log = folder / f"server-{port}.log"
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=ENVIRON)
 
     def wait_ready(self, path: str) -> float:
         """Seconds from the start until the path was first answered with 200."""

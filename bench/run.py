@@ -35,7 +35,7 @@ def measure(group: Group, rounds: int, seconds: float, only: str) -> dict[str, O
     """Each case once per round, so that what disturbs the machine for a while disturbs all of them."""
     cases = [case for case in group.cases if only in case.name]
     outcomes = {case.name: Outcome() for case in cases}
-    for turn in range(rounds):
+    for turn in range(-1 if group.warm_up else 0, rounds):
         for case in cases:
             outcome = outcomes[case.name]
             if outcome.skipped:
@@ -48,7 +48,8 @@ def measure(group: Group, rounds: int, seconds: float, only: str) -> dict[str, O
                 # One that cannot be measured is no reason to lose the others.
                 outcome.skipped = "failed"
                 print(error, file=sys.stderr)
-            else:
+                continue
+            if turn >= 0:
                 outcome.rounds.append(figures)
                 told = "  ".join(f"{name} {value:,.2f}" for name, value in figures.items())
                 print(f"{group.name} {turn + 1}/{rounds}  {case.name}: {told}", flush=True)

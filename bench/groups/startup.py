@@ -59,4 +59,5 @@ GROUP = Group(
             {"ready_ms": 250.0, "rss_mb": 40.0},
         ),
     ),
+    warm_up=True,
 )
