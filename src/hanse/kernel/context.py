@@ -39,7 +39,8 @@ class Context(msgspec.Struct, eq=False):
         store: The store whose unit of work the handler is; None where each write commits by itself.
         work: The handler's unit of work, made by the service layer at the first write.
         task: The task that runs the handler, for whoever has to end it.
-        expired: Whether it was ended for its deadline.
+        expired: How often it was cancelled for its deadline.
+        again: Second on `host.monotonic` at which it is cancelled again, should it have swallowed that.
     """
 
     # A struct, since one is made per call and this is the fastest class there is; compared by identity.
@@ -51,7 +52,8 @@ class Context(msgspec.Struct, eq=False):
     store: object | None = None
     work: Work | None = None
     task: asyncio.Task[Any] | None = None
-    expired: bool = False
+    expired: int = 0
+    again: float = 0.0
 
     @property
     def identity(self) -> Identity:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from hanse.kernel.context import current
+import msgspec
+
+from hanse.kernel.context import FOREVER, current
 from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.message import Message
 from hanse.kernel.telemetry import Side, Tracer, call_attributes
@@ -57,6 +59,9 @@ def retrying(budget: Budget) -> Middleware:
     def wrap(handler: Handler) -> Handler:
         async def call(message: Message) -> Message:
             budget.earn()
+            host = current().host
+            # All tries together take no longer than the first was given.
+            ends = host.monotonic() + message.timeout if message.timeout else FOREVER
             retry = 0
             while True:
                 retry += 1
@@ -68,17 +73,26 @@ def retrying(budget: Budget) -> Middleware:
                     fault = fault_in(reply)
                 except Fault as error:
                     fault = error
-                context = current()
-                delay = next_delay(fault, retry, context.time_left(), context.host.chance.random())
-                if delay is None or not budget.spend():
-                    if reply is None:
-                        raise fault
-                    return reply
-                await asyncio.sleep(delay)
+                delay = next_delay(fault, retry, ends - host.monotonic(), host.chance.random())
+                if delay is not None and budget.spend():
+                    await asyncio.sleep(delay)
+                    left = ends - host.monotonic()
+                    if left > 0:
+                        message = _again(message, left)
+                        continue
+                if reply is None:
+                    raise fault
+                return reply
 
         return call
 
     return wrap
+
+
+def _again(message: Message, left: float) -> Message:
+    headers = msgspec.structs.replace(message.headers, attempt=message.headers.attempt + 1)
+    timeout = 0.0 if left == FOREVER else left
+    return Message(message.kind, message.id, message.address, timeout, headers, message.body)
 
 
 def tracing(tracer: Tracer) -> Middleware:

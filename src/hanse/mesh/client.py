@@ -7,15 +7,15 @@ to the transport, and gives back the decoded answer or raises the fault that was
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import ParamSpec, TypeVar, cast
 
 import msgspec
 
 from hanse.contract.derive import Description, Operation
+from hanse.kernel.closing import closing
 from hanse.kernel.codec import codec_for, encode
-from hanse.kernel.context import FOREVER, ambient
+from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Invalid, Malformed
 from hanse.kernel.host import Host
@@ -65,7 +65,7 @@ class Caller:
 
     def start(self, request: Awaitable[Message], name: str) -> None:
         """Let a request run by itself; what becomes of it goes to the log of the tasks' owner."""
-        _ = self._tasks.start(cast("Coroutine[object, object, Message]", request), name=name)
+        _ = self._tasks.start(_noticed(request), name=name)
 
     def chain(self, operation: Operation, policy: Policy) -> Handler:
         """The way of a call to the transport."""
@@ -137,6 +137,26 @@ async def send(operation: Callable[P, Awaitable[object]], /, *args: P.args, **kw
         started(*args, **kwargs)
 
 
+async def _noticed(request: Awaitable[Message]) -> None:
+    reply = await request
+    if reply.kind is FAULT:
+        raise fault_in(reply)
+
+
+def _time_left(context: Context, address: str) -> float:
+    left = context.time_left()
+    if left <= 0:
+        raise DeadlineExceeded(address)
+    return left
+
+
+def _decoded(decode: Callable[[bytes], object], body: bytes, address: str) -> object:
+    try:
+        return decode(body)
+    except (Invalid, Malformed) as error:
+        raise BrokenContract(address, error.detail) from None
+
+
 Ask = Callable[[msgspec.Struct], Awaitable[object]]
 Begin = Callable[[msgspec.Struct], None]
 Items = Callable[[msgspec.Struct], AsyncIterator[object]]
@@ -152,12 +172,7 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
 
     def message(kind: Kind, arguments: msgspec.Struct) -> Message:
         context = ambient.get()
-        timeout = limit
-        if context.deadline != FOREVER:
-            left = context.deadline - context.host.monotonic()
-            if left <= 0:
-                raise DeadlineExceeded(address)
-            timeout = min(limit, left)
+        timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
         headers = _headers(context.headers, policy) if keyed else context.headers
         return Message(kind, next_id(), address, timeout, headers, encode(arguments))
 
@@ -165,10 +180,7 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
         reply = await request(message(Kind.CALL, arguments))
         if reply.kind is FAULT:
             raise fault_in(reply, declared)
-        try:
-            return decode(reply.body)
-        except (Invalid, Malformed) as error:
-            raise BrokenContract(address, error.detail) from None
+        return _decoded(decode, reply.body, address)
 
     def begin(arguments: msgspec.Struct) -> None:
         caller.start(request(message(Kind.SEND, arguments)), address)
@@ -178,17 +190,19 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
 
 def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -> Items:  # noqa: B008 - frozen
     """How a streaming operation is called with a struct of arguments."""
-    declared = operation.options.faults
+    declared, address = operation.options.faults, operation.address
     decode = codec_for(operation.result).decode
 
     async def items(arguments: msgspec.Struct) -> AsyncIterator[object]:
-        headers, body = ambient.get().headers, encode(arguments)
-        message = Message(Kind.STREAM, caller.next_id(), operation.address, policy.timeout or 0.0, headers, body)
-        replies = cast("AsyncGenerator[Message, None]", caller.transport.stream(message))
-        async with aclosing(replies):
+        context = ambient.get()
+        # A stream may last as long as it likes, but no longer than the work that reads it.
+        timeout = min(policy.timeout or FOREVER, _time_left(context, address))
+        limit = 0.0 if timeout == FOREVER else timeout
+        message = Message(Kind.STREAM, caller.next_id(), address, limit, context.headers, encode(arguments))
+        async with closing(caller.transport.stream(message)) as replies:
             async for reply in replies:
                 if reply.kind is Kind.ITEM:
-                    yield decode(reply.body)
+                    yield _decoded(decode, reply.body, address)
                 elif reply.kind is FAULT:
                     raise fault_in(reply, declared)
                 else:

@@ -59,11 +59,12 @@ class Deadlines:
         self._timer, self._next = None, FOREVER
         now = self._host.monotonic()
         for context in overdue(self.running, now):
-            context.expired = True
+            context.expired += 1
+            context.again = now + RECANCEL_SECONDS
             assert context.task is not None
             context.task.cancel()
         waiting = [
-            now + RECANCEL_SECONDS if context.expired else context.deadline
+            context.again if context.expired else context.deadline
             for context in self.running
             if context.deadline > now or context.expired
         ]
@@ -75,10 +76,11 @@ def overdue(running: dict[Context, None], now: float) -> list[Context]:
     """The handlers to end: of those that run inside one another, in one task, only the outermost.
 
     The ones inside have no more time than the one outside, and are cancelled with it; cancelling a task once per
-    handler would leave it cancelled after the outermost had answered.
+    handler would leave it cancelled after the outermost had answered. One that was cancelled has `RECANCEL_SECONDS` to
+    clean up, whoever else's time is over meanwhile.
     """
     outermost: dict[object, Context] = {}
     for context in running:
         if context.deadline <= now:
             outermost.setdefault(context.task, context)
-    return list(outermost.values())
+    return [context for context in outermost.values() if context.again <= now]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 import msgspec
 
-from hanse.kernel.codec import codec_for, encode, to_builtin
+from hanse.kernel.codec import codec_for, encode, from_builtin, to_builtin
 from hanse.kernel.faults import Fault, RemoteFault, fault_class
 from hanse.kernel.message import Headers, Kind, Message
 
@@ -38,8 +39,7 @@ def fault_message(fault: Fault, id: str) -> Message:
     if isinstance(fault, RemoteFault):
         told = Told(fault.remote_code, fault.text, fault.values, fault.retryable)
     else:
-        values = {name: msgspec.to_builtins(getattr(fault, name), enc_hook=to_builtin) for name in fault.fields}
-        told = Told(fault.code, fault.detail, values, fault.retryable)
+        told = Told(fault.code, _text(fault), _values(fault), fault.retryable)
     return Message(FAULT, id, "", headers=Headers(type=told.code), body=encode(told))
 
 
@@ -53,14 +53,40 @@ def fault_in(message: Message, declared: Sequence[type[Fault]] = ()) -> Fault:
     told = _told.decode(message.body)
     cls = fault_class(told.code, declared=declared)
     if cls is None:
-        return RemoteFault(told.code, told.text, told.values)
+        return _remote(told)
     try:
         return cls(**_typed(cls, told.values))
-    except (TypeError, msgspec.ValidationError):
+    except (TypeError, NameError, msgspec.ValidationError):
         # The two sides know different versions of the class: better its text than nothing.
-        return RemoteFault(told.code, told.text, told.values)
+        return _remote(told)
+
+
+def _remote(told: Told) -> RemoteFault:
+    fault = RemoteFault(told.code, told.text, told.values)
+    # Its class does not know whether a retry may help; whoever raised it did.
+    fault.__dict__["retryable"] = told.retryable
+    return fault
+
+
+def _text(fault: Fault) -> str:
+    try:
+        return fault.detail
+    except Exception:  # noqa: BLE001 - a format that does not fit the values must not cost the caller its answer
+        return fault.code
+
+
+def _values(fault: Fault) -> dict[str, object]:
+    """The fields that can travel; where one cannot, the other side gets a `RemoteFault` with the text."""
+    values: dict[str, object] = {}
+    for name in fault.fields:
+        with suppress(TypeError, NotImplementedError, OverflowError, RecursionError):
+            plain = msgspec.to_builtins(getattr(fault, name), enc_hook=to_builtin)
+            values[name] = msgspec.Raw(encode(plain))
+    return values
 
 
 def _typed(cls: type[Fault], values: dict[str, object]) -> dict[str, object]:
     hints = cast("dict[str, object]", typing.get_type_hints(cls))
-    return {name: msgspec.convert(values[name], hints[name]) for name in cls.fields if name in values}
+    return {
+        name: msgspec.convert(values[name], hints[name], dec_hook=from_builtin) for name in cls.fields if name in values
+    }

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
 
 from hanse.contract.guard import Guard
+from hanse.kernel.closing import closing
 from hanse.kernel.codec import encode
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.faults import (
@@ -25,6 +25,7 @@ from hanse.kernel.faults import (
     Internal,
     Overloaded,
     Unauthenticated,
+    Unavailable,
     UnknownOperation,
 )
 from hanse.kernel.host import Host
@@ -38,6 +39,8 @@ _log = logging.getLogger("hanse.server")
 
 STREAMS_MAX = 10_000
 """Streams that one server has open at once."""
+
+STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
 _REPLY = Kind.REPLY  # asking an enumeration for its member costs more than making the message (CPython 3.11)
 NOTHING = Message(_REPLY, "", "")
@@ -71,6 +74,8 @@ class Server:
         self._endpoints: dict[str, Endpoint] = {}
         self._deadlines = Deadlines(host)
         self._streams = 0
+        self._steps: dict[Context, None] = {}
+        self._ending = False
         self._idle = asyncio.Event()
         self._waiting = False
 
@@ -90,9 +95,17 @@ class Server:
             self._idle.clear()
             await self._idle.wait()
 
+    def end_streams(self) -> None:
+        """End every stream with `Unavailable`: its reader comes back with its cursor, to whoever serves then."""
+        self._ending = True
+        for context in self._steps:
+            assert context.task is not None
+            context.task.cancel()
+
     def close(self) -> None:
         """Stop the timer of deadlines."""
         self._deadlines.close()
+        self._ending = False
 
     def serve(self, message: Message, /) -> Awaitable[Message]:
         """See `Receiver.serve`."""
@@ -122,15 +135,20 @@ class Server:
             reply = Message(_REPLY, message.id, "", 0.0, NO_HEADERS, encode(answer))
         except Fault as fault:
             reply = fault_message(fault, message.id)
-        except asyncio.CancelledError:
-            if not context.expired:
-                raise
+        except asyncio.CancelledError as error:
             reply = NOTHING
+            if not context.expired:
+                if _cancelled(context):
+                    raise
+                # The handler met a cancelled task of its own; nobody wants this one to end.
+                reply = fault_message(self._internal(message, error), message.id)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever a handler does, its caller is answered
             reply = fault_message(self._internal(message, error), message.id)
         finally:
             self._deadlines.discard(context)
             ambient.reset(token)
+            # What a task that outlives its handler writes must not wait for a commit that has been.
+            context.store = None
             if self._waiting and not self._deadlines.running:
                 self._idle.set()
         # Also what a handler answers after it swallowed its cancellation comes too late.
@@ -146,13 +164,15 @@ class Server:
             yield fault_message(fault, message.id)
             return
         context = self._context(message)
-        items = cast("AsyncGenerator[bytes, None]", endpoint.stream(context, message))
+        items = endpoint.stream(context, message)
         self._streams += 1
         try:
-            async with aclosing(items):
-                while (body := await _step(items, context)) is not None:
+            try:
+                while (body := await self._step(items, context)) is not None:
                     yield Message(Kind.ITEM, message.id, "", body=body)
                 yield Message(Kind.END, message.id, "")
+            finally:
+                await _close(items, context)
         except Fault as fault:
             yield fault_message(fault, message.id)
         except Exception as error:  # noqa: BLE001 - see _handle
@@ -175,17 +195,38 @@ class Server:
     def _context(self, message: Message) -> Context:
         deadline = self._host.monotonic() + message.timeout if message.timeout else FOREVER
         headers = message.headers
-        if headers.idempotency_key:
-            # The key is this operation's; what it calls in turn has keys of its own.
-            headers = msgspec.structs.replace(headers, idempotency_key="")
+        if headers.idempotency_key or headers.attempt != 1:
+            # The key and the attempt are this operation's; what it calls in turn has its own.
+            headers = msgspec.structs.replace(headers, idempotency_key="", attempt=1)
         return Context(self._host, headers, deadline, message.id, message.address)
 
     def _expired(self, context: Context, message: Message) -> Message:
         task = cast("asyncio.Task[Any]", context.task)
-        task.uncancel()
+        for _ in range(context.expired):
+            task.uncancel()
+        if task.cancelling():
+            # The caller gave up at the same moment.
+            raise asyncio.CancelledError
         return fault_message(DeadlineExceeded(message.address), message.id)
 
-    def _internal(self, message: Message, error: Exception) -> Internal:
+    async def _step(self, items: AsyncIterator[bytes], context: Context) -> bytes | None:
+        """One item of a stream, made in the handler's context; None at the end."""
+        if self._ending:
+            raise Unavailable(STOPPING)
+        token = ambient.set(context)
+        context.task = asyncio.current_task()
+        self._steps[context] = None
+        try:
+            return await (anext(items, None) if context.deadline == FOREVER else _next_in_time(items, context))
+        except asyncio.CancelledError:
+            if self._ending and context.task is not None and context.task.uncancel() == 0:
+                raise Unavailable(STOPPING) from None
+            raise
+        finally:
+            del self._steps[context]
+            ambient.reset(token)
+
+    def _internal(self, message: Message, error: BaseException) -> Internal:
         reference = self._host.new_id()
         _log.error("%s failed, reference %s", message.address, reference, exc_info=error)
         return Internal(reference)
@@ -198,13 +239,31 @@ class Server:
         return UnknownOperation(f"there is no operation {address}; {hint}")
 
 
-async def _step(items: AsyncGenerator[bytes, None], context: Context) -> bytes | None:
-    """One item of a stream, made in the handler's context; None at the end."""
+async def _next_in_time(items: AsyncIterator[bytes], context: Context) -> bytes | None:
+    if context.time_left() <= 0:
+        raise DeadlineExceeded(context.operation)
+    timer = asyncio.timeout(context.time_left())
+    try:
+        async with timer:
+            return await anext(items, None)
+    except TimeoutError:
+        if timer.expired():
+            raise DeadlineExceeded(context.operation) from None
+        raise
+
+
+async def _close(items: AsyncIterator[bytes], context: Context) -> None:
+    """End a stream in its handler's context, whoever it is that ends it."""
     token = ambient.set(context)
     try:
-        return await anext(items, None)
+        async with closing(items):
+            pass
     finally:
         ambient.reset(token)
+
+
+def _cancelled(context: Context) -> bool:
+    return context.task is not None and context.task.cancelling() > 0
 
 
 async def _answer(message: Message) -> Message:

@@ -33,6 +33,7 @@ def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
 def _running(operation: Operation, method: Method, store: Store) -> Run:
     decode = codec_for(operation.arguments).decode
     call = _calling(method)
+    under_way: set[str] = set()
 
     async def execute(context: Context, message: Message) -> bytes:
         result = await call(decode(message.body))
@@ -43,8 +44,18 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
     def run(context: Context, message: Message) -> Awaitable[object]:
         context.store = store
         if message.headers.idempotency_key:
-            return _once(f"key/{operation.address}", execute, store, context, message)
+            return once(context, message)
         return call(decode(message.body))
+
+    async def once(context: Context, message: Message) -> msgspec.Raw:
+        key = message.headers.idempotency_key
+        if key in under_way:
+            raise _is_under_way(key)
+        under_way.add(key)
+        try:
+            return await _once(f"key/{operation.address}", execute, store, context, message)
+        finally:
+            under_way.discard(key)
 
     return run
 
@@ -84,9 +95,13 @@ async def _once(scope: str, execute: Execute, store: Store, context: Context, me
     try:
         answer = await execute(context, message)
     except AlreadyHandled:
-        raise Conflict(f"a call with the idempotency key {key!r} is under way; ask again in a moment") from None
+        raise _is_under_way(key) from None
     _ = await store.commit(Batch(context.host.now(), marks=(Mark(f"{scope}/answer", key, result=answer),)))
     return msgspec.Raw(answer)
+
+
+def _is_under_way(key: str) -> Conflict:
+    return Conflict(f"a call with the idempotency key {key!r} is under way; ask again in a moment")
 
 
 async def _repeated(store: Store, first: Mark, digest: bytes) -> msgspec.Raw:

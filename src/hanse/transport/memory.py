@@ -18,22 +18,25 @@ from hanse.transport.base import Features, Receiver, service_of
 class MemoryTransport:
     """Hands messages to receivers of the same process.
 
-    Several nodes of one process may share one, each with services of its own.
+    Several nodes of one process may share one, each with services of its own: it is open until the last has closed it.
     """
 
     features: Features = Features(durable=False, balances=False)
 
     def __init__(self) -> None:
         self._receivers: dict[str, Receiver] = {}
+        self._openings = 0
         self._closed = False
 
     async def open(self) -> None:
         """See `Transport.open`."""
+        self._openings += 1
         self._closed = False
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        self._closed = True
+        self._openings = max(0, self._openings - 1)
+        self._closed = self._openings == 0
 
     def listen(self, service: str, receiver: Receiver, /) -> None:
         """See `Transport.listen`.
