@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -48,7 +48,8 @@ class Server:
         assert self.ask("PATCH", f"/states/{id}", {"name": name}).status == 200
 
     def kill(self) -> None:
-        self.stop(signal.SIGKILL)
+        if self.process.poll() is None:
+            self.stop(signal.SIGKILL)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
@@ -88,21 +89,32 @@ def events(response: http.client.HTTPResponse) -> Iterator[Event]:
             fields = {}
 
 
+Start = Callable[[], Server]
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    yield server
-    if server.process.poll() is None:
-        server.kill()
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a server, again and again on the same rows."""
+    with ExitStack() as started:
+
+        def begin() -> Server:
+            server = Server(tmp_path)
+            started.callback(server.kill)
+            return server
+
+        yield begin
+
+
+@pytest.fixture
+def server(start: Start) -> Server:
+    return start()
 
 
 def until(stream: Iterator[Event], name: str) -> Event:
     return next(event for event in stream if event.name == name)
 
 
-def test_a_follower_resumes_without_gap_or_duplicate_after_its_server_was_killed(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_follower_resumes_without_gap_or_duplicate_after_its_server_was_killed(server: Server, start: Start) -> None:
     with server.follow("/states?country=FR") as stream:
         until(stream, "ready")
         server.rename("FR-75C", "Lutetia 0")
@@ -111,24 +123,22 @@ def test_a_follower_resumes_without_gap_or_duplicate_after_its_server_was_killed
     server.rename("FR-75C", "Lutetia 1")
     server.rename("BE-BRU", "elsewhere")
     server.kill()
-    again = Server(tmp_path)
+    again = start()
     for number in range(2, PATCHES):
         again.rename("FR-75C", f"Lutetia {number}")
     with again.follow("/states?country=FR", after=seen.cursor) as stream:
         names = [next(stream).data["value"]["name"] for _ in range(1, PATCHES)]
         assert names == [f"Lutetia {number}" for number in range(1, PATCHES)]
-    again.kill()
 
 
-def test_all_acknowledged_writes_survive_a_kill(server: Server, tmp_path: Path) -> None:
+def test_all_acknowledged_writes_survive_a_kill(server: Server, start: Start) -> None:
     for number in range(PATCHES):
         server.rename(f"FR-0{number + 1}", f"No. {number}")
     server.kill()
-    again = Server(tmp_path)
+    again = start()
     assert [again.ask("GET", f"/states/FR-0{n + 1}").json["name"] for n in range(PATCHES)] == [
         f"No. {n}" for n in range(PATCHES)
     ]
-    again.kill()
 
 
 def test_the_server_stops_at_a_signal_though_somebody_follows(server: Server) -> None:
@@ -170,12 +180,11 @@ def test_a_rename_on_an_old_revision_is_refused(server: Server) -> None:
     assert server.ask("GET", "/states/FR-33").json["name"] == "Aquitania"
 
 
-def test_a_later_start_keeps_what_was_changed(server: Server, tmp_path: Path) -> None:
+def test_a_later_start_keeps_what_was_changed(server: Server, start: Start) -> None:
     server.rename("FR-33", "Aquitania")
     assert server.stop() == 0
-    again = Server(tmp_path)
+    again = start()
     assert again.ask("GET", "/states/FR-33").json["name"] == "Aquitania"
-    assert again.stop() == 0
 
 
 def test_the_page_is_shown_at_the_root(server: Server) -> None:

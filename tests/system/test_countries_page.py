@@ -81,8 +81,10 @@ def serving(folder: Path, port: str = "0") -> Iterator[str]:
     command = [sys.executable, "-m", "hanse", "run", str(APP), "--port", port, "--store", "sqlite:///data"]
     with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-        process.kill()
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
 
 
 def rename(url: str, id: str, name: str) -> None:
