@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -50,10 +51,8 @@ def test_spans_and_figures_reach_the_collector_before_the_end(variable: str, pat
         collector.came = {}
         thread = threading.Thread(target=collector.serve_forever, args=(0.01,))
         thread.start()
-        environ = {
-            variable: f"http://127.0.0.1:{collector.server_address[1]}",
-            "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
-        }
+        url = f"http://127.0.0.1:{collector.server_address[1]}"
+        environ = {**os.environ, variable: url, "NO_PROXY": "127.0.0.1"}
         done = subprocess.run([sys.executable, "-c", SCRIPT], env=environ, capture_output=True, text=True, check=True)
         collector.shutdown()
         thread.join()

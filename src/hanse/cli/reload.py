@@ -245,15 +245,12 @@ def watch(folders: Sequence[Path], put: Callable[[Changed], object]) -> None:
         poll(folders, put, threading.Event())
         return
     try:
-        for changed in notices(*folders, watch_filter=_counts, raise_interrupt=False, ignore_permission_denied=True):
-            put(Changed(tuple(sorted({path for _kind, path in changed}))))
+        for changed in notices(*folders, watch_filter=None, raise_interrupt=False, ignore_permission_denied=True):
+            if names := tuple(sorted(path for _kind, path in changed if is_watched(path, folders))):
+                put(Changed(names))
     except OSError:
         # The system has a limit on what it gives notice of.
         poll(folders, put, threading.Event())
-
-
-def _counts(_kind: object, path: str) -> bool:
-    return is_watched(path)
 
 
 class Pause(Protocol):
@@ -274,15 +271,16 @@ def poll(folders: Sequence[Path], put: Callable[[Changed], object], ended: Pause
         before = after
 
 
-def is_watched(path: str) -> bool:
-    """Whether a change of this file counts.
+def is_watched(path: str, folders: Iterable[Path]) -> bool:
+    """Whether a change of this file counts: a source or settings, not in a hidden folder below those watched.
 
     Example:
-        >>> is_watched("shop/app.py"), is_watched("shop/.venv/lib/x.py"), is_watched("notes.txt")
-        (True, False, False)
+        >>> is_watched(".code/shop/app.py", [Path(".code")]), is_watched("shop/.venv/x.py", [Path("shop")])
+        (True, False)
     """
-    folders = Path(path).parts[:-1]
-    return path.endswith(SUFFIXES) and not any(name.startswith(".") or name in IGNORED for name in folders)
+    file = Path(path)
+    inner = next((file.relative_to(folder).parts[:-1] for folder in folders if folder in file.parents), ())
+    return path.endswith(SUFFIXES) and not any(name.startswith(".") or name in IGNORED for name in inner)
 
 
 def follow_parent(environ: MutableMapping[str, str]) -> None:

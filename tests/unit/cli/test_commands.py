@@ -75,10 +75,12 @@ def test_help_lists_every_verb() -> None:
 def test_help_imports_neither_server_nor_event_loop() -> None:
     code = """
 import sys
+before = set(sys.modules)
 from click.testing import CliRunner
 from hanse.cli.group import hanse
 print(CliRunner().invoke(hanse, ["--help"]).exit_code)
-print(sorted({"asyncio", "uvicorn", "starlette", "sqlite3", "opentelemetry", "hanse.node"} & set(sys.modules)))
+heavy = {"asyncio", "uvicorn", "starlette", "sqlite3", "opentelemetry", "hanse.node"}
+print(sorted(heavy & (set(sys.modules) - before)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n[]\n"
@@ -137,6 +139,13 @@ def test_colours_are_used_where_they_are_wanted(
     environ: dict[str, str], forbidden: bool, terminal: bool, wanted: bool
 ) -> None:
     assert wants_colour(environ, forbidden=forbidden, terminal=terminal) is wanted
+
+
+def test_every_verb_can_be_found() -> None:
+    context = click.Context(hanse)
+    assert all(isinstance(hanse.get_command(context, name), click.Command) for name in VERBS)
+    assert hanse.get_command(context, "nope") is None
+    assert hanse.list_commands(context) == list(VERBS)
 
 
 def test_every_flaw_of_an_input_is_told() -> None:

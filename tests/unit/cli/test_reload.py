@@ -102,9 +102,9 @@ def test_only_sources_and_settings_count(tmp_path: Path) -> None:
     assert len(snapshot([tmp_path], limit=2)) == 2
 
 
-@pytest.mark.parametrize("path", ["a/.git/x.py", "a/node_modules/x.py", "a/x.pyc", "venv/x.py"])
+@pytest.mark.parametrize("path", ["a/.git/x.py", "a/b/node_modules/x.py", "a/x.pyc", "a/venv/x.py"])
 def test_what_others_write_does_not_count(path: str) -> None:
-    assert not is_watched(path)
+    assert not is_watched(path, [Path("other"), Path("a")])
 
 
 def test_folders_within_others_are_looked_at_once(tmp_path: Path) -> None:

@@ -173,6 +173,10 @@ def test_no_password_of_a_url_is_shown(password: str) -> None:
     assert hidden(f"https://a:{password}@b.example") == f"https://a:{SHOWN}@b.example"
 
 
+def test_secrets_in_lists_are_hidden() -> None:
+    assert hidden([{"token": "t"}, "https://a:pw@b.example"]) == [{"token": SHOWN}, f"https://a:{SHOWN}@b.example"]
+
+
 def test_empty_secrets_are_shown_as_empty() -> None:
     assert hidden({"password": "", "token": None}) == {"password": "", "token": None}
 
