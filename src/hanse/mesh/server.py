@@ -83,6 +83,10 @@ class Server:
         """Serve an address."""
         self._endpoints[address] = endpoint
 
+    def open(self) -> None:
+        """Serve streams, also after `end_streams`."""
+        self._ending = False
+
     @property
     def running(self) -> int:
         """Operations that are being handled."""
@@ -100,12 +104,12 @@ class Server:
         self._ending = True
         for context in self._steps:
             assert context.task is not None
+            context.expired += 1
             context.task.cancel()
 
     def close(self) -> None:
         """Stop the timer of deadlines."""
         self._deadlines.close()
-        self._ending = False
 
     def serve(self, message: Message, /) -> Awaitable[Message]:
         """See `Receiver.serve`."""
@@ -219,7 +223,7 @@ class Server:
         try:
             return await (anext(items, None) if context.deadline == FOREVER else _next_in_time(items, context))
         except asyncio.CancelledError:
-            if self._ending and context.task is not None and context.task.uncancel() == 0:
+            if context.expired and context.task is not None and context.task.uncancel() == 0:
                 raise Unavailable(STOPPING) from None
             raise
         finally:

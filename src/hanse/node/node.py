@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Literal, Self, TypeVar, cast
 
@@ -90,6 +90,7 @@ class Node:
         self._rules: list[Runner] = []
         self._asks: dict[str, Ask] = {}
         self._opened = AsyncExitStack()
+        self._changing = asyncio.Lock()
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
         tracer = Tracer() if telemetry.active() else None
@@ -109,22 +110,22 @@ class Node:
             Misconfigured: A setting is missing or cannot be used.
             CouldNotStart: A store refuses, or cannot be reached.
         """
-        if self.state not in ("new", "stopped"):
-            raise Misconfigured(f"this node is {self.state} already; make another one")
-        self.state = "starting"
-        self.app.check()
-        _check_services(self.app, self.settings)
-        try:
-            await self._open()
-            await self._listen()
-            with self.context():
-                for hosted in self.hosted:
-                    await hosted.instance.started()
-                self._react()
-        except BaseException:
-            await self._close()
-            raise
-        self.state = "ready"
+        async with self._changing:
+            if self.state not in ("new", "stopped"):
+                raise Misconfigured(f"this node is {self.state} already; make another one")
+            self.app.check()
+            _check_services(self.app, self.settings)
+            self.state = "starting"
+            try:
+                await self._open()
+                await self._listen()
+                with self.context():
+                    await self._warm_up()
+                    self._react()
+            except BaseException:
+                await self._close()
+                raise
+            self.state = "ready"
 
     async def stop(self, grace: float | None = None) -> None:
         """Finish what is under way, at most `grace` seconds, and let go.
@@ -132,22 +133,22 @@ class Node:
         Args:
             grace: Seconds; by default those of the settings.
         """
-        if self.state in ("new", "stopped"):
-            return
-        self.state = "draining"
-        grace = self.settings.node.grace if grace is None else grace
-        try:
-            async with asyncio.timeout(grace):
-                await self._finish(grace)
-        except TimeoutError:
-            _log.warning("%d operations were still running at the end of the grace", self._server.running)
-        _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._relays))
-        try:
-            with self.context():
-                for hosted in self.hosted:
-                    await hosted.instance.stopping()
-        finally:
-            await self._close()
+        async with self._changing:
+            if self.state in ("new", "stopped"):
+                return
+            self.state = "draining"
+            grace = self.settings.node.grace if grace is None else grace
+            try:
+                async with asyncio.timeout(grace):
+                    await self._finish(grace)
+            except TimeoutError:
+                _log.warning("%d operations were still running at the end of the grace", self._server.running)
+            except Fault as fault:
+                _log.warning("not everything could be finished: %s", fault)
+            finally:
+                self._server.end_streams()
+                _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._relays))
+                await self._close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -156,13 +157,17 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def client(self, contract: type[T]) -> T:
+    def client(self, contract: Callable[..., T]) -> T:
         """A typed client of a contract, as a service of this node would have it.
+
+        Args:
+            contract: The contract's class, or that of a service that is its own. (Typed as what makes a T: mypy takes
+                no protocol where a `type[T]` is wanted.)
 
         Raises:
             Misconfigured: No service of the app provides it.
         """
-        return cast("T", contract_client(self.app, contract, self._caller))
+        return cast("T", contract_client(self.app, cast("type", contract), self._caller))
 
     def rows(self, kind: type[Resource]) -> Rows:
         """The rows of a resource as JSON, by calls to its owner."""
@@ -220,17 +225,28 @@ class Node:
             wanted = self.settings.services.get(part.name, ServiceSettings())
             store = open_store(wanted.store or store_url(self.settings.node.store, part.name))
             hosted = Hosted(self.app, part, store, self._caller, wanted.settings)
-            await store.open(hosted.schemas())
             self._opened.push_async_callback(store.close)
+            await store.open(hosted.schemas())
             self.hosted.append(hosted)
+        self._server.open()
+        _ = self._opened.callback(self._server.close)
+        self._opened.push_async_callback(self._tasks.cancel)
+
+    async def _warm_up(self) -> None:
+        for hosted in self.hosted:
+            # First the way back: a hook that fails may have opened something.
+            self._opened.push_async_callback(hosted.instance.stopping)
+            await hosted.instance.started()
 
     async def _close(self) -> None:
-        await self._tasks.cancel()
-        self._server.close()
-        await self._opened.aclose()
-        self.hosted.clear()
-        self._rules.clear()
-        self.state = "stopped"
+        """Undo everything, the last first; what fails in between keeps nothing else from being closed."""
+        try:
+            with self.context():
+                await self._opened.aclose()
+        finally:
+            self.hosted.clear()
+            self._rules.clear()
+            self.state = "stopped"
 
     async def _listen(self) -> None:
         for hosted in self.hosted:

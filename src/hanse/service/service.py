@@ -112,7 +112,10 @@ class Service:
         """Called when the node is wired, before it is ready; override it to warm up."""
 
     async def stopping(self) -> None:
-        """Called when the node has finished its work, before stores close; override it to clean up."""
+        """Called when the node has finished its work, before stores close; override it to clean up.
+
+        It is called as well where `started` failed.
+        """
 
 
 def _check_operations(cls: type[Service], contracts: list[type]) -> None:
