@@ -139,10 +139,16 @@ def describe_methods(cls: type, promise: Promise, *, leave_out: Iterable[str] = 
     operations = {
         name: _operation(cls, promise.name, method, options)
         for name, method in methods.items()
-        if (options := options_of(method)) is not None and name not in without
+        if name not in without and (options := _options(cls, name)) is not None
     }
     doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
     return Description(promise.name, promise.version, doc, operations, promise.events, promise.resources)
+
+
+def _options(cls: type, name: str) -> Options | None:
+    """What `@rpc` said about a method, here or where it is overridden: an operation stays one."""
+    found = (options_of(vars(base).get(name)) for base in cls.__mro__)
+    return next((options for options in found if options is not None), None)
 
 
 def contracts_in(cls: type) -> list[type]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast, dataclass_transform
 import msgspec
 
 from hanse.contract.declare import Promise, is_contract, options_of
-from hanse.contract.derive import Description, contracts_in, describe, describe_methods
+from hanse.contract.derive import Description, Operation, contracts_in, describe, describe_methods
 from hanse.contract.model import Event, Resource, topic_of
 from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
@@ -126,6 +126,8 @@ def _check_operations(cls: type[Service], contracts: list[type]) -> None:
                     f"{cls.__name__} promises {contract.__name__} but has no {name}; "
                     f"write `async def {name}{_arguments(method)}`"
                 )
+        for name, operation in describe(contract).operations.items():
+            _check_shape(cls, contract, operation, getattr(cls, name))
     own = [name for name, method in vars(cls).items() if options_of(method) is not None]
     promised = {name for contract in contracts for name in describe(contract).operations}
     if contracts and cls.__hanse_promise__.name == describe(contracts[0]).name and set(own) - promised:
@@ -133,6 +135,31 @@ def _check_operations(cls: type[Service], contracts: list[type]) -> None:
         raise Misdeclared(
             f"{cls.__name__}.{extra} is an operation that {contracts[0].__name__} does not promise; "
             f"add it to the contract, or give the service a name of its own: `class {cls.__name__}(..., name=...)`"
+        )
+
+
+def _check_shape(cls: type[Service], contract: type, operation: Operation, method: Callable[..., Any]) -> None:
+    """A method that cannot be called as its contract says would fail at the first call, a day later."""
+    signature = inspect.signature(method)
+    names = operation.arguments.__struct_fields__
+    by_name = any(parameter.kind is parameter.KEYWORD_ONLY for parameter in signature.parameters.values())
+    try:
+        _ = signature.bind(None, **dict.fromkeys(names)) if by_name else signature.bind(None, *names)
+    except TypeError as error:
+        wanted = _arguments(getattr(contract, operation.name))
+        raise Misdeclared(
+            f"{cls.__name__}.{operation.name} does not take what {contract.__name__} says: {error}; "
+            f"it is {wanted} there"
+        ) from None
+    if not operation.stream and inspect.isfunction(method) and not inspect.iscoroutinefunction(inspect.unwrap(method)):
+        raise Misdeclared(
+            f"{cls.__name__}.{operation.name} is a plain `def`, which would block every other call while it runs; "
+            f"write `async def {operation.name}{_arguments(method)}`"
+        )
+    if operation.stream and inspect.iscoroutinefunction(method):
+        raise Misdeclared(
+            f"{cls.__name__}.{operation.name} is a stream in {contract.__name__}; `yield` its items, or write a plain "
+            f"`def` that returns an AsyncIterator"
         )
 
 
@@ -147,7 +174,7 @@ def field_names(cls: type[Service]) -> dict[str, str]:
         if base is Service or not issubclass(base, Service) or is_contract(base):
             continue
         for name, hint in inspect.get_annotations(base).items():
-            text = hint if isinstance(hint, str) else getattr(hint, "__name__", repr(hint))
+            text = hint if isinstance(hint, str) else hint.__name__ if isinstance(hint, type) else repr(hint)
             if not name.startswith("__") and "ClassVar" not in text:
                 names[name] = text
     return names

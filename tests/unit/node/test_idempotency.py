@@ -1,0 +1,126 @@
+"""A call with an idempotency key is executed once, and a repeat gets the first answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hanse.contract.declare import rpc
+from hanse.contract.model import Resource
+from hanse.kernel.faults import Conflict, Fault, Invalid
+from hanse.kernel.settings import NodeSettings, Settings
+from hanse.mesh.client import policy
+from hanse.node.app import App
+from hanse.node.node import Node
+from hanse.service.collection import Collection
+from hanse.service.service import Service
+from hanse.store.base import Batch, Mark
+
+
+class Payment(Resource):
+    amount: int
+
+
+class Declined(Fault):
+    """The bank said no."""
+
+
+class Till(Service):
+    payments: Collection[Payment]
+
+    @rpc
+    async def charge(self, amount: int) -> Payment:
+        if EVENTS:
+            EVENTS["arrived"].set()
+            await EVENTS["gate"].wait()
+        if amount > 100:
+            raise Declined
+        return await self.payments.create(Payment(amount=amount))
+
+    @rpc
+    async def count(self, amount: int) -> int:
+        CALLS.append(amount)
+        return len(CALLS)
+
+
+EVENTS: dict[str, asyncio.Event] = {}
+CALLS: list[int] = []
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    EVENTS.clear()
+    CALLS.clear()
+    url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}"
+    async with Node(App("shop", Till), Settings(node=NodeSettings(store=url))) as node:
+        yield node
+
+
+def keyed(node: Node, key: str = "k", *, retry: bool | None = False) -> Till:
+    return policy(node.client(Till), idempotency_key=key, retry=retry)
+
+
+async def test_a_repeat_gets_the_first_answer(node: Node) -> None:
+    first = await keyed(node).charge(5)
+    assert first.rev > 0
+    assert await keyed(node).charge(5) == first
+    assert await keyed(node, "other").charge(5) != first
+    assert await node.collection(Payment).count() == 2
+
+
+async def test_another_request_under_the_same_key_is_refused(node: Node) -> None:
+    await keyed(node).charge(5)
+    with pytest.raises(Invalid, match="the idempotency key 'k' was used for another request; take a new key"):
+        await keyed(node).charge(6)
+
+
+async def test_what_failed_may_be_tried_again_under_its_key(node: Node) -> None:
+    with pytest.raises(Declined):
+        await keyed(node).charge(500)
+    assert (await keyed(node).charge(5)).amount == 5
+
+
+async def test_a_call_under_way_is_not_executed_beside_itself(node: Node) -> None:
+    EVENTS.update(arrived=asyncio.Event(), gate=asyncio.Event())
+    first = asyncio.gather(keyed(node).charge(5))
+    await EVENTS["arrived"].wait()
+    with pytest.raises(Conflict, match="'k' is under way; ask again in a moment"):
+        await keyed(node).charge(5)
+    EVENTS["gate"].set()
+    [payment] = await first
+    assert await keyed(node).charge(5) == payment
+
+
+async def test_a_call_that_another_instance_was_first_with_has_no_effect(node: Node) -> None:
+    EVENTS.update(arrived=asyncio.Event(), gate=asyncio.Event())
+    call = asyncio.gather(keyed(node).charge(5))
+    await EVENTS["arrived"].wait()
+    mark = Mark("key/till.charge", "k", b"")
+    await node.hosted[0].store.commit(Batch(0.0, marks=(mark,)))
+    EVENTS["gate"].set()
+    with pytest.raises(Conflict, match="is under way"):
+        await call
+    assert await node.collection(Payment).count() == 0
+
+
+async def test_an_answer_that_a_crash_lost_is_not_made_up(node: Node) -> None:
+    store = node.hosted[0].store
+    operation = node.descriptions[0].operations["count"]
+    await keyed(node).count(1)
+    first = await store.marked(f"key/{operation.address}", "k")
+    assert first is not None
+    await store.commit(Batch(0.0, marks=(Mark(f"key/{operation.address}", "crashed", first.digest),)))
+    with pytest.raises(Conflict, match="'crashed' was executed, but its answer is lost"):
+        await keyed(node, "crashed").count(1)
+
+
+async def test_a_call_that_writes_nothing_is_executed_once_too(node: Node) -> None:
+    assert [await keyed(node).count(1), await keyed(node, retry=None).count(1), CALLS] == [1, 1, [1]]
+
+
+async def test_rows_are_written_once_under_a_key(node: Node) -> None:
+    rows = policy(node.rows(Payment), idempotency_key="k")
+    first = await rows.create(b'{"amount": 5}')
+    assert await rows.create(b'{"amount": 5}') == first
+    assert await node.collection(Payment).count() == 1
