@@ -105,14 +105,26 @@ class Service:
         self.__dict__["_outlet"] = Outlet()
 
     async def emit(self, *events: Event) -> None:
-        """Tell of events. In a handler they join its unit of work: told if it commits, and only then."""
+        """Tell of events. In a handler they join its unit of work: told if it commits, and only then.
+
+        Raises:
+            Misdeclared: The service lists its `events`, and this is none of them: nobody would hear of it.
+        """
+        promised = type(self).__hanse_promise__.events
+        for event in events:
+            if promised and type(event) not in promised:
+                name = type(event).__name__
+                raise Misdeclared(
+                    f"{type(self).__name__} tells of {name}, which its `events` do not list; add it: "
+                    f"`class {type(self).__name__}(..., events=(..., {name}))`"
+                )
         await cast("Outlet", self.__dict__["_outlet"]).emit(events)
 
     async def started(self) -> None:
-        """Called when the node is wired, before it is ready; override it to warm up."""
+        """Called when the node is wired, before it is ready; override it to warm up. A unit of work."""
 
     async def stopping(self) -> None:
-        """Called when the node has finished its work, before stores close; override it to clean up.
+        """Called when the node has finished its work, before stores close; override it to clean up. A unit of work.
 
         It is called as well where `started` failed.
         """
