@@ -161,6 +161,11 @@ def active() -> bool:
     return _configured_tracers() is not None
 
 
+def measuring() -> bool:
+    """Whether this process has set up something that records metrics."""
+    return _configured_meters() is not None
+
+
 class Figures:
     """How often one operation was called, how it ended, and how long it took.
 

@@ -13,10 +13,11 @@ import msgspec
 from hanse.kernel.context import FOREVER, current
 from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.message import Message
-from hanse.kernel.telemetry import Side, Tracer, call_attributes
+from hanse.kernel.telemetry import Side
 from hanse.mesh.breaker import COUNTED, Breaker
 from hanse.mesh.fault import FAULT, fault_in
 from hanse.mesh.retry import Budget, next_delay
+from hanse.mesh.watch import Watch
 
 Handler = Callable[[Message], Awaitable[Message]]
 Middleware = Callable[[Handler], Handler]
@@ -95,18 +96,10 @@ def _again(message: Message, left: float) -> Message:
     return Message(message.kind, message.id, message.address, timeout, headers, message.body)
 
 
-def tracing(tracer: Tracer) -> Middleware:
-    """Open a span around each call."""
+def watching(watch: Watch) -> Middleware:
+    """Open a span around each call, and count how it ended."""
 
     def wrap(handler: Handler) -> Handler:
-        async def call(message: Message) -> Message:
-            attributes = call_attributes(message.address)
-            with tracer.span(message.address, Side.CLIENT, message.headers, attributes) as span:
-                reply = await handler(message.with_headers(span.headers))
-                if reply.kind is FAULT:
-                    span.fail(fault_in(reply))
-                return reply
-
-        return call
+        return lambda message: watch.call(Side.CLIENT, handler, message)
 
     return wrap

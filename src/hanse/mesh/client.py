@@ -21,11 +21,11 @@ from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Invalid, Malfo
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.kernel.telemetry import Tracer
 from hanse.mesh.breaker import Breaker
-from hanse.mesh.chain import Handler, breaking, chain, retrying, tracing
+from hanse.mesh.chain import Handler, breaking, chain, retrying, watching
 from hanse.mesh.fault import FAULT, fault_in
 from hanse.mesh.retry import Budget
+from hanse.mesh.watch import Watch
 from hanse.transport.base import Transport
 
 _CALL = Kind.CALL  # see FAULT
@@ -52,12 +52,12 @@ class Caller:
     """What the clients of one node share: the transport, the budget for retries, a breaker per target."""
 
     def __init__(
-        self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float, tracer: Tracer | None = None
+        self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float, watch: Watch | None = None
     ) -> None:
         self.transport: Transport = transport
         self.timeout: float = timeout
         self._tasks = tasks
-        self._tracer = tracer
+        self._watch = watch
         self._budgets: dict[str, Budget] = {}
         self._breakers: dict[str, Breaker] = {}
         prefix = host.new_id()[:18]
@@ -75,8 +75,8 @@ class Caller:
         again = operation.options.idempotent or bool(policy.idempotency_key)
         if again if policy.retry is None else policy.retry:
             middlewares.insert(0, retrying(self._budgets.setdefault(target, Budget())))
-        if self._tracer is not None:
-            middlewares.insert(0, tracing(self._tracer))
+        if self._watch is not None:
+            middlewares.insert(0, watching(self._watch))
         return chain(self.transport.request, *middlewares)
 
 

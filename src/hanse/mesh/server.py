@@ -10,6 +10,7 @@ import asyncio
 import difflib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -30,9 +31,10 @@ from hanse.kernel.faults import (
 )
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Kind, Message
-from hanse.kernel.telemetry import Side, Tracer, call_attributes
+from hanse.kernel.telemetry import Side
 from hanse.mesh.deadline import Deadlines
 from hanse.mesh.fault import fault_message
+from hanse.mesh.watch import Watch
 from hanse.transport.base import service_of
 
 _log = logging.getLogger("hanse.server")
@@ -67,8 +69,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 class Server:
     """The operations that one node serves, and the limits they share."""
 
-    def __init__(self, host: Host, *, calls_max: int, tracer: Tracer | None = None) -> None:
-        self._tracer = tracer
+    def __init__(self, host: Host, *, calls_max: int, watch: Watch | None = None) -> None:
+        self._watch = watch
         self._host = host
         self._calls_max = calls_max
         self._endpoints: dict[str, Endpoint] = {}
@@ -119,14 +121,9 @@ class Server:
                 raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
         except Fault as fault:
             return _answer(fault_message(fault, message.id))
-        if self._tracer is not None:
-            return self._traced(self._tracer, endpoint.run, message)
+        if self._watch is not None:
+            return self._watch.call(Side.SERVER, partial(self._handle, endpoint.run), message)
         return self._handle(endpoint.run, message)
-
-    async def _traced(self, tracer: Tracer, run: Run, message: Message) -> Message:
-        attributes = call_attributes(message.address)
-        with tracer.span(message.address, Side.SERVER, message.headers, attributes) as span:
-            return await self._handle(run, message.with_headers(span.headers))
 
     async def _handle(self, run: Run, message: Message) -> Message:
         context = self._context(message)

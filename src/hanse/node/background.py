@@ -43,7 +43,7 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host) -> R
     handler: Callable[..., Awaitable[None]] = getattr(hosted.instance, method)
 
     async def in_unit(call: Call) -> None:
-        await _as_unit(name, hosted, host, call)
+        await as_unit(name, hosted, host, call)
 
     if isinstance(reaction, Every):
         return EveryRunner(name, reaction.period, lambda: in_unit(handler), host=host)
@@ -62,7 +62,8 @@ def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
     return EveryRunner(f"trim {hosted.part.name}", TRIM_SECONDS, trim, host=host)
 
 
-async def _as_unit(name: str, hosted: Hosted, host: Host, call: Call) -> None:
+async def as_unit(name: str, hosted: Hosted, host: Host, call: Call) -> None:
+    """Run a method that nobody calls as a unit of work of its service, in a context of its own."""
     context = Context(host, message_id=host.new_id(), operation=name)
     context.store = hosted.store
     token = ambient.set(context)

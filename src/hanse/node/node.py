@@ -13,18 +13,17 @@ import msgspec
 from hanse.contract.derive import Description, Operation
 from hanse.contract.model import Resource
 from hanse.delivery.relay import Relay
-from hanse.kernel import telemetry
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.faults import Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
-from hanse.kernel.telemetry import Tracer
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.server import Server
+from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App
-from hanse.node.background import Runner, runner, trimmer
+from hanse.node.background import Runner, as_unit, runner, trimmer
 from hanse.node.events import Subscription
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
@@ -73,6 +72,7 @@ class Node:
         *,
         host: Host | None = None,
         transport: Transport | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """Get ready to host; nothing runs before `start`.
 
@@ -81,6 +81,7 @@ class Node:
             settings: Stores, limits, and the services' configuration values.
             host: Clocks and chance; the real machine's by default.
             transport: What carries messages; by default one within this process.
+            watch: What records calls; by default what the process has set up with OpenTelemetry, if anything.
         """
         self.app: App = app
         self.settings: Settings = settings
@@ -93,9 +94,9 @@ class Node:
         self._changing = asyncio.Lock()
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
-        tracer = Tracer() if telemetry.active() else None
-        self._server = Server(self.host, calls_max=settings.node.calls_max, tracer=tracer)
-        self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout, tracer=tracer)
+        watching = watch or watch_of(self.host)
+        self._server = Server(self.host, calls_max=settings.node.calls_max, watch=watching)
+        self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout, watch=watching)
 
     @property
     def descriptions(self) -> list[Description]:
@@ -119,8 +120,8 @@ class Node:
             try:
                 await self._open()
                 await self._listen()
+                await self._warm_up()
                 with self.context():
-                    await self._warm_up()
                     self._react()
             except BaseException:
                 await self._close()
@@ -234,15 +235,15 @@ class Node:
 
     async def _warm_up(self) -> None:
         for hosted in self.hosted:
+            name, instance = hosted.part.name, hosted.instance
             # First the way back: a hook that fails may have opened something.
-            self._opened.push_async_callback(hosted.instance.stopping)
-            await hosted.instance.started()
+            self._opened.push_async_callback(as_unit, f"{name}.stopping", hosted, self.host, instance.stopping)
+            await as_unit(f"{name}.started", hosted, self.host, instance.started)
 
     async def _close(self) -> None:
         """Undo everything, the last first; what fails in between keeps nothing else from being closed."""
         try:
-            with self.context():
-                await self._opened.aclose()
+            await self._opened.aclose()
         finally:
             self.hosted.clear()
             self._rules.clear()

@@ -8,11 +8,11 @@ from hanse.kernel.context import Context, ambient
 from hanse.kernel.faults import Conflict, Fault, Internal, NotFound, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
-from hanse.kernel.telemetry import Tracer
 from hanse.mesh.breaker import CALLS_MIN, PAUSE_SECONDS, Breaker, State
-from hanse.mesh.chain import breaking, chain, retrying, tracing
+from hanse.mesh.chain import breaking, chain, retrying, watching
 from hanse.mesh.fault import fault_in, fault_message
 from hanse.mesh.retry import RETRIES_MAX, Budget
+from hanse.mesh.watch import Watch
 
 pytestmark = pytest.mark.virtual_time
 CALL = Message(Kind.CALL, "1", "orders.place", 10.0)
@@ -141,7 +141,7 @@ async def test_faults_that_the_contract_knows_are_answers(host: Host) -> None:
 
 async def test_a_span_hands_its_trace_on(host: Host) -> None:
     target = Target(DONE, told(NotFound("order", "42")))
-    call = chain(target, tracing(Tracer()))
+    call = chain(target, watching(Watch(Host.system())))
     with running(host):
         assert await call(CALL) is DONE
         assert (await call(CALL)).kind is Kind.FAULT
