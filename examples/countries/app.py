@@ -12,7 +12,6 @@ Then open the page that it names, or ask from a shell:
     hanse call countries.search text=land
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -75,16 +74,13 @@ class Countries(Service):
         return Matches(countries=countries.items, states=states.items)
 
     async def started(self) -> None:
-        """Load the standard, unless this edition of it is here already."""
-        if await self.editions.count(lambda e: e.version == EDITION):
+        """Load the standard, unless this edition of it is here already: one unit of work, so all of it or nothing."""
+        if await self.editions.count(lambda edition: edition.version == EDITION):
             return
-        # Each write commits by itself, and those that wait together reach the disk together.
-        async with asyncio.TaskGroup() as group:
-            for country in countries():
-                group.create_task(self.countries.put(country))
-            for state in states():
-                group.create_task(self.states.put(state))
-        # Last, so that a load that was cut short begins again.
+        for country in countries():
+            await self.countries.put(country)
+        for state in states():
+            await self.states.put(state)
         await self.editions.put(Edition(id="iso-3166", version=EDITION))
 
 
