@@ -114,12 +114,15 @@ class Server:
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
         self.port = port
+        self.signalled = False
         self._writers: list[asyncio.StreamWriter] = []
 
     @classmethod
     async def start(cls, *, store: str = "memory:", missing: str = "", drain_delay: float = 0.0) -> Self:
         command = (sys.executable, "-c", PROGRAM, missing, store, str(drain_delay))
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
         assert process.stdout is not None
         url = (await process.stdout.readline()).decode().strip()
         return cls(process, int(url.rpartition(":")[2]))
@@ -130,9 +133,10 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         for writer in self._writers:
             writer.close()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        await self.process.wait()
+        forced = self.signalled
+        self.signal(signal.SIGTERM)
+        told = (await self.process.communicate())[1].decode()
+        assert forced or told == ""
 
     async def connect(self) -> Connection:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**24)
@@ -157,7 +161,9 @@ class Server:
         return connection
 
     def signal(self, number: int) -> None:
-        self.process.send_signal(number)
+        self.signalled = True
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
 
     @property
     def live(self) -> str:
@@ -259,6 +265,17 @@ async def test_a_client_that_does_not_read_its_stream_costs_nobody_else(server: 
 
     lazy.writer.transport.resume_reading()  # type: ignore[attr-defined]
     assert not (await lazy.rest()).endswith(b"0\r\n\r\n")
+
+
+async def test_answers_that_are_not_read_are_cut(server: Server) -> None:
+    writer = await server.connect()
+    for number in range(100):
+        await writer.ask("POST", "/orders", filler(number))
+    lazy = await server.connect()
+    lazy.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    for _ in range(3):
+        await lazy.send("GET", "/orders?limit=100")
+    await gone(server, lazy.writer.transport)
 
 
 async def gone(server: Server, transport: asyncio.BaseTransport) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from hanse.gateway.asgi import JSON, Receive, Request
+from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import Limits
 from hanse.gateway.problem import RequestTimeout, UnsupportedMediaType
 from hanse.kernel.faults import Cancelled, TooLarge
@@ -25,6 +26,7 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
     Raises:
         TooLarge: It is over the limit, known from its length or found while reading.
         UnsupportedMediaType: It is of another type, or does not say.
+        Malformed: It is nested too deeply.
         RequestTimeout: It did not arrive in time.
         Cancelled: The client has gone.
     """
@@ -38,7 +40,7 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
         raise RequestTimeout(limits.body_seconds) from None
     if body:
         check_type(request.header(b"content-type"), types)
-    return body
+    return check_depth(body)
 
 
 def check_type(content_type: str, types: Iterable[str]) -> None:

@@ -6,7 +6,8 @@ import re
 from urllib.parse import unquote
 
 from hanse.gateway.asgi import Request
-from hanse.gateway.limits import TAGS_BYTES_MAX, TAGS_MAX
+from hanse.gateway.limits import KEY_CHARACTERS_MAX, TAGS_BYTES_MAX, TAGS_MAX
+from hanse.kernel.faults import Malformed
 from hanse.kernel.host import Host
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.traceparent import new_trace, parse_traceparent
@@ -21,6 +22,9 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
     """The headers of a story that begins with this request; notes its ids in the request.
 
     A `traceparent` or `X-Request-Id` that is none is replaced by a new one.
+
+    Raises:
+        Malformed: The idempotency key is too long to be kept.
     """
     came = request.header(b"traceparent")
     trace = parse_traceparent(came) if came else None
@@ -34,8 +38,15 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
         tags=tags_in(request.header(b"baggage")),
         identity=identity,
         correlation_id=request.id,
-        idempotency_key="" if request.method in READING else request.header(b"idempotency-key"),
+        idempotency_key="" if request.method in READING else _key(request),
     )
+
+
+def _key(request: Request) -> str:
+    key = request.header(b"idempotency-key")
+    if len(key) > KEY_CHARACTERS_MAX:
+        raise Malformed(f"expected an Idempotency-Key of at most {KEY_CHARACTERS_MAX} characters, got {len(key)}")
+    return key
 
 
 def tags_in(baggage: str) -> dict[str, str]:

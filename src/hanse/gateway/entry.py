@@ -50,7 +50,7 @@ class Entry:
         self._node = node
         self._streams = streams
         self._inside = inside
-        self._tracer = Tracer()
+        self.tracer: Tracer = Tracer()
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,12 +103,12 @@ class Entry:
         handler = _handler(route, request.method)
         if handler is None:
             return _options(route)
-        if not self._tracer.active():
+        if not self.tracer.active():
             with self._node.context(headers):
                 return await handler(request)
         name = f"{request.method} {route.template}"
         attributes = {"http.request.method": request.method, "http.route": route.template, "url.path": request.path}
-        with self._tracer.span(name, Side.SERVER, headers, attributes) as span, self._node.context(span.headers):
+        with self.tracer.span(name, Side.SERVER, headers, attributes) as span, self._node.context(span.headers):
             return await handler(request)
 
     async def _fall_back(self, request: Request) -> None:

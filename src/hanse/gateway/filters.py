@@ -163,6 +163,7 @@ class _Reader:
         for key, values in groups.items():
             match = _KEY.fullmatch(key)
             if match is None:
+                self._counted(1)
                 detail = f"expected a field or field[operator], got {key[:100]!r}"
                 self._wrongs.append(Flaw(f"/{escape(key[:100])}", "unknown_field", detail))
                 continue

@@ -8,18 +8,20 @@ from typing import cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from hanse.gateway.head import REFUSAL, Head
+from hanse.gateway.pace import REFUSAL, Backlog, Head
 
 
 class GuardedH11(H11Protocol):
-    """A connection that knows how long its next request has been coming."""
+    """A connection that knows how long its next request has been coming, and its answer not been taken."""
 
     head: Head
+    backlog: Backlog
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
         self.head = Head(self.loop.time())
+        self.backlog = Backlog()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

@@ -49,6 +49,12 @@ CONNECTIONS_MAX = 30_000
 FILTERS_MAX = 50
 """Filter parameters of one request."""
 
+DEPTH_MAX = 64
+"""Levels of JSON from outside."""
+
+KEY_CHARACTERS_MAX = 255
+"""Of an idempotency key, which is kept."""
+
 VALUES_MAX = 100
 """Values of one `[in]` filter."""
 

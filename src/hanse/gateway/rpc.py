@@ -18,6 +18,7 @@ from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import Form, HttpStream, Streams
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
 from hanse.kernel.faults import Flaw, Invalid
+from hanse.kernel.validate import FLAWS_MAX
 from hanse.node.node import Node
 
 JSON_LINES = "application/jsonl"
@@ -71,7 +72,9 @@ class OperationRoute:
         pairs = parse_qs(query, keep_blank_values=True) if query else {}
         if unknown := sorted(pairs.keys() - self._texts.keys()):
             known = ", ".join(self._texts) or "none"
-            flaws = [Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}") for name in unknown]
+            flaws = [
+                Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}") for name in unknown[:FLAWS_MAX]
+            ]
             raise Invalid(f"unknown parameter {unknown[0][:100]!r}; expected one of {known}", flaws)
         return {name: self._typed(name, values) for name, values in pairs.items()}
 

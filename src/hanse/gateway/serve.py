@@ -8,20 +8,22 @@ uvicorn would wait for ever for an SSE client, so streams are ended before it is
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.util import find_spec
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 from uvicorn import Config, Server
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from hanse.gateway.asgi import Application, Receive, Scope, Send
 from hanse.gateway.gateway import Gateway
-from hanse.gateway.head import Head
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
 from hanse.gateway.listen import bound, url_of
+from hanse.gateway.pace import Backlog, Head
 from hanse.gateway.stops import Stops
 from hanse.gateway.streams import ABORT
 from hanse.kernel.context import FOREVER
@@ -33,7 +35,16 @@ BACKLOG = 2048
 """Connections that wait to be accepted."""
 
 SWEEP_SECONDS = 1
-"""Between two looks for clients that are late with their request."""
+"""Between two looks for clients that are too slow."""
+
+
+class Paced(Protocol):
+    """A connection of one of `connection_class`; WebSockets look after themselves."""
+
+    head: Head
+    backlog: Backlog
+    flow: FlowControl
+    transport: asyncio.Transport
 
 
 async def serve(app: App, settings: Settings, *, announce: Callable[[str], None]) -> int:
@@ -99,7 +110,8 @@ class _Server(Server):
 
     def __init__(self, app: Application, limits: Limits, grace: float) -> None:
         super().__init__(_config(self._lending(app), limits, grace))
-        self._head_seconds = limits.head_seconds
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        self._limits = limits
         self.config.callback_notify = self._sweep
         self.listening: asyncio.Event = asyncio.Event()
 
@@ -128,9 +140,18 @@ class _Server(Server):
     async def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
-            head = cast("Head | None", getattr(connection, "head", None))
-            if head is not None and head.is_late(now, self._head_seconds):
+            if hasattr(connection, "backlog") and self._is_too_slow(cast("Paced", connection), now):
                 connection.transport.abort()
+
+    def _is_too_slow(self, connection: Paced, now: float) -> bool:
+        left = connection.transport.get_write_buffer_size() if connection.flow.write_paused else 0
+        stuck = connection.backlog.is_stuck(left, now, seconds=self._limits.stalled_seconds)
+        return stuck or connection.head.is_late(now, self._limits.head_seconds)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn tells anything: of a handshake that we refused it says that it was forgotten."""
+    return not record.getMessage().startswith("ASGI callable returned without completing handshake")
 
 
 def _config(app: Application, limits: Limits, grace: float) -> Config:
@@ -139,7 +160,7 @@ def _config(app: Application, limits: Limits, grace: float) -> Config:
         http=connection_class(),
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import assert_never, cast
 
 from hanse.gateway.asgi import Request
@@ -140,14 +140,15 @@ class Socket:
     async def _send(self, message: bytes) -> None:
         if self._closed:
             return
-        with self._unread.giving():
+        with self._unread.giving(), suppress(OSError):  # a client that has gone; the reader is told, and ends it all
             await self._request.send({"type": "websocket.send", "text": message.decode()})
 
     async def _close(self, code: int, reason: str) -> None:
         self._closed = True
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
-                await self._request.send({"type": "websocket.close", "code": code, "reason": reason})
+                with suppress(OSError):
+                    await self._request.send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
             abort(self._request)
 

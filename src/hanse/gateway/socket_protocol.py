@@ -13,6 +13,7 @@ from typing import cast
 
 import msgspec
 
+from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import Limits
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Conflict, Fault, Invalid, Malformed, NotFound, Overloaded, TooLarge
@@ -232,7 +233,7 @@ class Conversation:
 def _decoded(text: str | None) -> Ask | Subscribe | Unsubscribe:
     if text is None:
         raise Malformed("expected one JSON object as a text message, got bytes")
-    return _asks.decode_json(text.encode(errors="replace"))
+    return _asks.decode_json(check_depth(text.encode(errors="replace")))
 
 
 def _id_in(text: str) -> Id | None:

@@ -225,9 +225,14 @@ class HttpStream:
             await self._request.send({"type": "http.response.body", "body": self._form.opening, "more_body": True})
 
     async def _finish(self, last: bytes) -> None:
-        if not self._cut:
-            await self._start()
-            await self._request.send({"type": "http.response.body", "body": last, "more_body": False})
+        if self._cut:
+            return
+        try:
+            async with asyncio.timeout(self._streams.limits.stalled_seconds):
+                await self._start()
+                await self._request.send({"type": "http.response.body", "body": last, "more_body": False})
+        except TimeoutError:
+            abort(self._request)
 
 
 def abort(request: Request) -> None:

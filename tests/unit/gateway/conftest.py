@@ -178,13 +178,13 @@ class Door:
         parts = [wire.came.get_nowait()["body"] for _ in range(wire.came.qsize())]
         return Answer(start["status"], names, b"".join(parts))
 
-    def open(self, path: str, *, kind: str = "http", window: int = 100, **headers: str) -> Wire:
+    def open(self, path: str, *, kind: str = "http", method: str = "GET", window: int = 100, **headers: str) -> Wire:
         """A request whose answer goes on, or a WebSocket."""
         wire = Wire(window)
         wire.sent.put_nowait({"type": "websocket.connect"} if kind == "websocket" else {"type": "http.request"})
         if kind == "http":
             headers.setdefault("accept", "text/event-stream")
-        self._tasks.start(self._run(self.scope("GET", path, headers, kind=kind, abort=wire.abort), wire))
+        self._tasks.start(self._run(self.scope(method, path, headers, kind=kind, abort=wire.abort), wire))
         return wire
 
     async def socket(self, path: str = "/live", **options: Value) -> Wire:

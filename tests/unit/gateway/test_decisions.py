@@ -5,13 +5,14 @@ from hypothesis import given, strategies as st
 
 from hanse.gateway.asgi import Request, Response, headers_in
 from hanse.gateway.context import headers_of, tags_in
-from hanse.gateway.head import REFUSAL, Head
+from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import HEADER_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX
 from hanse.gateway.origin import check_origin
+from hanse.gateway.pace import REFUSAL, Backlog, Head
 from hanse.gateway.preconditions import is_known, revisions_in
 from hanse.gateway.problem import problem_of, problem_response
 from hanse.gateway.routes import Routes
-from hanse.kernel.faults import Conflict, Forbidden, Misdeclared, Overloaded, RemoteFault, Unavailable
+from hanse.kernel.faults import Conflict, Forbidden, Malformed, Misdeclared, Overloaded, RemoteFault, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import ANONYMOUS
 
@@ -177,3 +178,32 @@ def test_a_head_has_a_limit_in_time_until_its_request_is_there() -> None:
     head.took(1, 100.0, answered=True, in_body=False)
     assert not head.is_late(104.0, 5.0)
     assert head.is_late(105.1, 5.0)
+
+
+def test_a_backlog_is_stuck_when_nothing_of_it_is_taken() -> None:
+    backlog = Backlog()
+
+    assert not backlog.is_stuck(0, 0.0, seconds=30.0)
+    assert not backlog.is_stuck(9, 50.0, seconds=30.0)
+    assert not backlog.is_stuck(9, 79.0, seconds=30.0)
+    assert backlog.is_stuck(9, 80.0, seconds=30.0)
+    assert not backlog.is_stuck(8, 81.0, seconds=30.0)
+    assert not backlog.is_stuck(0, 200.0, seconds=30.0)
+
+
+def test_a_key_that_is_kept_has_a_limit() -> None:
+    with pytest.raises(Malformed, match="at most 255"):
+        headers_of(request("POST", idempotency_key="k" * 256), HOST)
+
+
+@pytest.mark.parametrize("body", [b"[" * 65, b'{"a":' * 65, b'["' + b'\\"' * 99 + b'",' + b"[" * 64])
+def test_what_is_nested_too_deeply_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed, match="64 levels"):
+        check_depth(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 64, b"[" + b"[]," * 99, b'"' + b"[" * 99 + b'"', b'"\\"' + b"{" * 99 + b'"', b"{}" * 99]
+)
+def test_what_is_wide_or_quoted_is_not_deep(body: bytes) -> None:
+    assert check_depth(body) == body

@@ -4,10 +4,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from hanse.gateway.gateway import Gateway
 from hanse.kernel.faults import Unauthenticated
 from hanse.kernel.message import Identity
+from hanse.kernel.telemetry import Tracer
 from hanse.service.service import Service
 
 # What the fixtures give is defined in conftest.py, which cannot be imported.
@@ -99,6 +103,44 @@ async def test_the_gateway_says_who_is_asking(opened: Opened, shop: type[Service
     assert (await door("POST", "/rpc/shop/close", {}, x_key="ada")).status == 403
 
 
+async def test_a_gateway_that_cannot_tell_who_asks_says_no_more(
+    opened: Opened, shop: type[Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def identify(headers: object) -> Identity:
+        raise ConnectionError("secret")
+
+    answer = await opened(Gateway(identify=identify).rpc(shop))("POST", "/rpc/shop/who", {})
+
+    assert (answer.status, answer.json["code"]) == (500, "internal")
+    assert "secret" not in answer.json["detail"]
+    assert "secret" in caplog.text
+
+
+async def test_a_recorded_request_is_a_span_of_its_route(door: Door) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    door.app.tracer = Tracer(provider)
+    answer = await door("GET", "/stock/tea", traceparent=TRACE)
+    await door("POST", "/rpc/shop/reserve", {"sku": "tea"})
+    read, failed = exporter.get_finished_spans()
+
+    assert answer.status == 200
+    assert (read.name, read.context.trace_id) == ("GET /stock/{sku}", int(TRACE[3:35], 16))
+    assert failed.attributes is not None
+    assert failed.attributes["error.type"] == "out_of_stock"
+    provider.shutdown()
+
+
+async def test_who_leaves_amid_a_body_is_not_answered(door: Door) -> None:
+    wire = door.open("/orders", method="POST")
+    wire.sent.get_nowait()
+    wire.leave()
+    await wire.ended.wait()
+
+    assert wire.came.empty()
+
+
 async def test_trace_and_tags_reach_the_operation(door: Door) -> None:
     answer = await door("POST", "/rpc/shop/who", {}, traceparent=TRACE, baggage="booking=A%201")
 
@@ -145,6 +187,12 @@ async def test_a_stream_that_fails_tells_why(door: Door) -> None:
 
     assert msgspec.json.decode(lines[-1])["error"]["code"] == "out_of_stock"
     assert b"event: fault" in (await door("GET", "/count/3", accept="text/event-stream")).body
+
+
+async def test_many_wrong_parameters_are_not_all_listed(door: Door) -> None:
+    answer = await door("GET", "/stock/tea?" + "&".join(f"x{n}=1" for n in range(500)))
+
+    assert len(answer.json["errors"]) == 100
 
 
 async def test_a_stream_of_wrong_arguments_fails_with_a_status(door: Door) -> None:

@@ -254,3 +254,26 @@ async def test_a_client_that_goes_leaves_nothing_behind(opened: Opened, order: t
     before = asyncio.get_running_loop().time()
     await gateway.drain()
     assert asyncio.get_running_loop().time() == before
+
+
+async def test_a_client_that_is_lost_ends_its_conversation(door: Door) -> None:
+    inner = door.app
+    lost = asyncio.Event()
+
+    async def losing(scope: Value, receive: Value, send: Value) -> None:
+        async def sending(event: Value) -> None:
+            if lost.is_set():
+                raise ConnectionResetError
+            await send(event)
+
+        await inner(scope, receive, sending)
+
+    door.app = losing
+    wire = await door.socket()
+    await ask(wire, op="subscribe", id=1, collection="orders")
+    lost.set()
+    await wire.say({"op": "call", "id": 2, "service": "shop", "operation": "who"})
+    await wire.say("{")
+    wire.leave("websocket")
+
+    await wire.ended.wait()

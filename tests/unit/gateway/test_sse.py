@@ -186,3 +186,28 @@ async def test_head_does_not_open_a_stream(door: Door) -> None:
     answer = await door("HEAD", "/orders", accept="text/event-stream")
 
     assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_drain_waits_only_so_long(opened: Opened, order: type[Resource]) -> None:
+    gateway = Gateway().resources(order)
+    door = opened(gateway)
+    inner = door.app
+
+    async def unaided(scope: dict[str, Any], receive: Wire, send: Wire) -> None:
+        await inner({**scope, "extensions": None}, receive, send)
+
+    door.app = unaided
+    wire = door.open("/orders", window=2)
+    await asyncio.sleep(1)
+    await gateway.drain()
+
+    assert not wire.cut
+    assert asyncio.get_running_loop().time() < 5
+
+
+async def test_the_end_of_a_stream_is_not_waited_for_for_ever(door: Door) -> None:
+    wire = door.open("/count/4", window=6)
+    await wire.ended.wait()
+
+    assert wire.cut
+    assert asyncio.get_running_loop().time() == pytest.approx(30, abs=1)

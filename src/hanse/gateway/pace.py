@@ -1,6 +1,7 @@
-"""Limits on the head of a request (its line and headers), in bytes and in time: a decision that connections ask.
+"""How slowly a client may send the head of a request (its line and headers), and how slowly it may read.
 
-uvicorn bounds neither with httptools, so that a client could send one endless header, or one byte a minute, for ever.
+Decisions that connections ask. uvicorn bounds neither, so that a client could send one endless header, or one byte a
+minute, or leave its answers unread, for ever.
 """
 
 from __future__ import annotations
@@ -58,3 +59,32 @@ class Head:
     def is_late(self, now: float, seconds: float) -> bool:
         """Whether the client has taken more than so long."""
         return self._since is not None and now - self._since > seconds
+
+
+class Backlog:
+    """What a connection has been given to send and the client has not taken, looked at now and then.
+
+    Example:
+        >>> backlog = Backlog()
+        >>> [backlog.is_stuck(left, now, seconds=30.0) for left, now in ((9, 0.0), (7, 20.0), (7, 40.0), (7, 50.0))]
+        [False, False, False, True]
+    """
+
+    __slots__ = ("_left", "_since")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._since = 0.0
+
+    def is_stuck(self, left: int, now: float, *, seconds: float) -> bool:
+        """Whether there has been no progress for so long.
+
+        Args:
+            left: Bytes that are left, of a connection that is full; 0 for one that takes more.
+            now: On the loop's clock.
+            seconds: How long a client may take nothing.
+        """
+        if not left or left < self._left or not self._left:
+            self._left, self._since = left, now
+            return False
+        return now - self._since >= seconds
