@@ -1,7 +1,7 @@
 """What must not type-check does not, and all that surrounds it does: each checker reports the marked lines only.
 
-A line of tests/typing/wrong ends in `# error: why` where both checkers have to object, in `# error(mypy): why` or
-`# error(pyright): why` where one of them is known not to see it.
+Of the right uses in tests/typing/right they report none. A line of tests/typing/wrong ends in `# error: why` where both
+checkers have to object, in `# error(mypy): why` or `# error(pyright): why` where one of them is known not to see it.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WRONG = Path(__file__).with_name("wrong")
+FILES = sorted(file for name in ("right", "wrong") for file in Path(__file__).with_name(name).glob("*.py"))
 
 # A file and a line in it.
 Place = tuple[str, int]
@@ -23,7 +23,7 @@ def marked(checker: str) -> set[Place]:
     pattern = re.compile(rf"# error(\({checker}\))?: ")
     return {
         (file.name, number)
-        for file in sorted(WRONG.glob("*.py"))
+        for file in FILES
         for number, line in enumerate(file.read_text().splitlines(), start=1)
         if pattern.search(line)
     }
@@ -36,14 +36,16 @@ def run(*command: str | Path) -> str:
 
 
 def reported_by_mypy() -> set[Place]:
-    printed = run("mypy", "--no-error-summary", "--no-pretty", *sorted(WRONG.glob("*.py")))
+    printed = run("mypy", "--no-error-summary", "--no-pretty", *FILES)
     found = re.findall(r"^(.+\.py):(\d+): error: ", printed, re.MULTILINE)
     return {(Path(file).name, int(line)) for file, line in found}
 
 
 def reported_by_pyright(folder: Path) -> set[Place]:
     project = folder / "pyrightconfig.json"
-    project.write_text(json.dumps({"include": [str(WRONG)], "typeCheckingMode": "strict", "pythonVersion": "3.11"}))
+    project.write_text(
+        json.dumps({"include": [str(file) for file in FILES], "typeCheckingMode": "strict", "pythonVersion": "3.11"})
+    )
     printed = run("basedpyright", "--outputjson", "--project", project, "--pythonpath", sys.executable)
     found = json.loads(printed)["generalDiagnostics"]
     return {(Path(d["file"]).name, d["range"]["start"]["line"] + 1) for d in found if d["severity"] == "error"}
