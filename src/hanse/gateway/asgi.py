@@ -43,11 +43,12 @@ class Request:
         scope: The ASGI scope.
         receive, send: The ASGI callables.
         method: In capitals; GET for a handshake.
+        path: The path within this application, still percent-encoded, so that an id may hold a slash.
         parameters: What the path's placeholders stand for, decoded.
         trace_id, id: Of the story and of this request, as answers name them.
     """
 
-    __slots__ = ("_headers", "id", "method", "parameters", "receive", "scope", "send", "trace_id")
+    __slots__ = ("_headers", "id", "method", "parameters", "path", "receive", "scope", "send", "trace_id")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope: Scope = scope
@@ -57,6 +58,7 @@ class Request:
         self.parameters: dict[str, str] = {}
         self.trace_id: str = ""
         self.id: str = ""
+        self.path: str = _path(scope)
         self._headers: dict[bytes, bytes] = headers_in(cast("list[Header]", scope.get("headers", [])))
 
     def header(self, name: bytes) -> str:
@@ -73,17 +75,16 @@ class Request:
         """The query string, still encoded."""
         return cast("bytes", self.scope.get("query_string", b"")).decode("latin-1")
 
-    @property
-    def path(self) -> str:
-        """The path within this application, still percent-encoded, so that an id may hold a slash."""
-        raw = cast("bytes | None", self.scope.get("raw_path"))
-        path = raw.decode("latin-1") if raw else quote(cast("str", self.scope["path"]))
-        root = quote(cast("str", self.scope.get("root_path", "")))
-        return path[len(root) :] if root and path.startswith(root) else path
-
     def accepts(self, media_type: str) -> bool:
         """Whether the client names a media type in `Accept`; a mere `*/*` does not count."""
         return media_type in self.header(b"accept").lower()
+
+
+def _path(scope: Scope) -> str:
+    raw = cast("bytes | None", scope.get("raw_path"))
+    path = raw.decode("latin-1") if raw else quote(cast("str", scope["path"]))
+    root = cast("str", scope.get("root_path", ""))
+    return path.removeprefix(quote(root)) if root else path
 
 
 def headers_in(pairs: list[Header]) -> dict[bytes, bytes]:

@@ -29,9 +29,13 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
     came = request.header(b"traceparent")
     trace = parse_traceparent(came) if came else None
     traceparent = came if trace else new_trace(host)
-    name = request.header(b"x-request-id")
-    request.id = name if _ID.fullmatch(name) else host.new_id()
     request.trace_id = traceparent[3:35]
+    name = request.header(b"x-request-id")
+    if name and _ID.fullmatch(name):
+        request.id = name
+    else:
+        # A story that begins here is this request's alone, so that one id is enough to look for.
+        request.id = host.new_id() if trace else request.trace_id
     return Headers(
         traceparent=traceparent,
         tracestate=request.header(b"tracestate") if trace else "",
