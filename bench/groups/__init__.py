@@ -2,6 +2,6 @@
 
 from plan import Group
 
-from groups import inprocess, startup, store
+from groups import inprocess, rest, startup, store
 
-GROUPS: dict[str, Group] = {group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP)}
+GROUPS: dict[str, Group] = {group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP, rest.GROUP)}
