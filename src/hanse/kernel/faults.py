@@ -166,18 +166,27 @@ def _remember(cls: type[Fault]) -> None:
         classes.append(cls)
 
 
-def fault_class(code: str, *, declared: Iterable[type[Fault]] = ()) -> type[Fault] | None:
+def fault_class(code: str, *, declared: Iterable[type[Fault]] = (), origin: str = "") -> type[Fault] | None:
     """The class that a code on the wire stands for, or None where it is unknown or two classes could be meant.
 
     Args:
         code: The code that came.
         declared: What the called operation's contract declares; these win, so that two contracts may use one code.
+        origin: What `origin_of` says about the class that was raised. It chooses among the classes that this process
+            has already; nothing is ever imported for it.
     """
     for cls in declared:
         if cls.code == code:
             return cls
     known = _known.get(code, [])
-    return known[0] if len(known) == 1 else None
+    if len(known) == 1:
+        return known[0]
+    return next((cls for cls in known if origin_of(cls) == origin), None)
+
+
+def origin_of(cls: type[Fault]) -> str:
+    """Where a class is written, as its code alone may not be unique."""
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 class Flaw(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ to the transport, and gives back the decoded answer or raises the fault that was
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import ParamSpec, TypeVar, cast
 
 import msgspec
@@ -17,7 +17,7 @@ from hanse.kernel.closing import closing
 from hanse.kernel.codec import codec_for, encode
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.duration import Duration, seconds
-from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Invalid, Malformed
+from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Fault, Invalid, Malformed
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
@@ -63,9 +63,9 @@ class Caller:
         prefix = host.new_id()[:18]
         self.next_id: Callable[[], str] = map(f"{prefix}-%x".__mod__, itertools.count()).__next__
 
-    def start(self, request: Awaitable[Message], name: str) -> None:
+    def start(self, request: Coroutine[object, object, None], name: str) -> None:
         """Let a request run by itself; what becomes of it goes to the log of the tasks' owner."""
-        _ = self._tasks.start(_noticed(request), name=name)
+        _ = self._tasks.start(request, name=name)
 
     def chain(self, operation: Operation, policy: Policy) -> Handler:
         """The way of a call to the transport."""
@@ -137,10 +137,10 @@ async def send(operation: Callable[P, Awaitable[object]], /, *args: P.args, **kw
         started(*args, **kwargs)
 
 
-async def _noticed(request: Awaitable[Message]) -> None:
+async def _noticed(request: Awaitable[Message], declared: Sequence[type[Fault]]) -> None:
     reply = await request
     if reply.kind is FAULT:
-        raise fault_in(reply)
+        raise fault_in(reply, declared)
 
 
 def _time_left(context: Context, address: str) -> float:
@@ -177,13 +177,16 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
         return Message(kind, next_id(), address, timeout, headers, encode(arguments))
 
     async def ask(arguments: msgspec.Struct) -> object:
-        reply = await request(message(Kind.CALL, arguments))
+        reply = await request(message(_CALL, arguments))
         if reply.kind is FAULT:
             raise fault_in(reply, declared)
-        return _decoded(decode, reply.body, address)
+        try:
+            return decode(reply.body)
+        except (Invalid, Malformed) as error:
+            raise BrokenContract(address, error.detail) from None
 
     def begin(arguments: msgspec.Struct) -> None:
-        caller.start(request(message(Kind.SEND, arguments)), address)
+        caller.start(_noticed(request(message(Kind.SEND, arguments)), declared), address)
 
     return ask, begin
 

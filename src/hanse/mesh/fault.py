@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 
 from hanse.kernel.codec import codec_for, encode, from_builtin, to_builtin
-from hanse.kernel.faults import Fault, RemoteFault, fault_class
+from hanse.kernel.faults import Fault, RemoteFault, fault_class, origin_of
 from hanse.kernel.message import Headers, Kind, Message
 
 
@@ -22,12 +22,14 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
         text: What a stranger may be told.
         values: Its fields, as plain data.
         retryable: Whether another try may help.
+        origin: Where its class is written, to choose among several of one code that the other side has.
     """
 
     code: str
     text: str
     values: dict[str, object] = {}
     retryable: bool = False
+    origin: str = ""
 
 
 FAULT = Kind.FAULT  # asking an enumeration for its member costs more than the comparison (CPython 3.11)
@@ -39,7 +41,7 @@ def fault_message(fault: Fault, id: str) -> Message:
     if isinstance(fault, RemoteFault):
         told = Told(fault.remote_code, fault.text, fault.values, fault.retryable)
     else:
-        told = Told(fault.code, _text(fault), _values(fault), fault.retryable)
+        told = Told(fault.code, _text(fault), _values(fault), fault.retryable, origin_of(type(fault)))
     return Message(FAULT, id, "", headers=Headers(type=told.code), body=encode(told))
 
 
@@ -51,7 +53,7 @@ def fault_in(message: Message, declared: Sequence[type[Fault]] = ()) -> Fault:
         declared: What the operation's contract lists; these classes are looked at first.
     """
     told = _told.decode(message.body)
-    cls = fault_class(told.code, declared=declared)
+    cls = fault_class(told.code, declared=declared, origin=told.origin)
     if cls is None:
         return _remote(told)
     try:

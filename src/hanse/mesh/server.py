@@ -144,7 +144,7 @@ class Server:
                 # The handler met a cancelled task of its own; nobody wants this one to end.
                 reply = fault_message(self._internal(message, error), message.id)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever a handler does, its caller is answered
-            reply = fault_message(self._internal(message, error), message.id)
+            reply = fault_message(self._fault_of(message, error), message.id)
         finally:
             self._deadlines.discard(context)
             ambient.reset(token)
@@ -177,7 +177,7 @@ class Server:
         except Fault as fault:
             yield fault_message(fault, message.id)
         except Exception as error:  # noqa: BLE001 - see _handle
-            yield fault_message(self._internal(message, error), message.id)
+            yield fault_message(self._fault_of(message, error), message.id)
         finally:
             self._streams -= 1
 
@@ -226,6 +226,16 @@ class Server:
         finally:
             del self._steps[context]
             ambient.reset(token)
+
+    def _fault_of(self, message: Message, error: Exception) -> Fault:
+        """The one fault that a group of tasks came to, as if there had been no group; else `Internal`."""
+        inner: BaseException = error
+        while isinstance(inner, ExceptionGroup):
+            group = cast("ExceptionGroup[Exception]", inner)
+            if len(group.exceptions) != 1:
+                break
+            inner = group.exceptions[0]
+        return inner if isinstance(inner, Fault) else self._internal(message, error)
 
     def _internal(self, message: Message, error: BaseException) -> Internal:
         reference = self._host.new_id()

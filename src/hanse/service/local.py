@@ -14,7 +14,7 @@ from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed
 from hanse.service.change import Change, Followed, cursor_of
 from hanse.service.collection import Page
 from hanse.service.feed import Feed
-from hanse.service.query import order_of, where_of
+from hanse.service.query import filter_of, sorting_of
 from hanse.service.shape import Shape, schema_of, shape_of
 from hanse.service.unit import Staged, Unit, unit_for
 from hanse.store.base import AlreadyHandled, CollectionSchema, Found, Row, Store
@@ -62,7 +62,9 @@ class LocalCollection(Generic[R]):
         cursor: str | None = None,
     ) -> Page[R]:
         """See `Collection.find`."""
-        return await self.page(Query(where_of(where), order_of(sort), min(limit, PAGE_MAX), cursor))
+        return await self.page(
+            Query(filter_of(self.shape.kind, where), sorting_of(self.shape.kind, sort), min(limit, PAGE_MAX), cursor)
+        )
 
     async def page(self, query: Query) -> Page[R]:
         """A page of rows, asked for by a tree."""
@@ -102,7 +104,9 @@ class LocalCollection(Generic[R]):
         """See `Collection.scan`."""
         cursor: str | None = None
         while True:
-            page = await self.page(Query(where_of(where), order_of(sort), PAGE_MAX, cursor))
+            page = await self.page(
+                Query(filter_of(self.shape.kind, where), sorting_of(self.shape.kind, sort), PAGE_MAX, cursor)
+            )
             for row in page.items:
                 yield row
             cursor = page.next
@@ -111,7 +115,7 @@ class LocalCollection(Generic[R]):
 
     async def count(self, where: Callable[[R], bool] | Where | None = None, /) -> int:
         """See `Collection.count`."""
-        query = Query(where_of(where))
+        query = Query(filter_of(self.shape.kind, where))
         matches = self.matcher(query.where)
         count = await self._store.count(self.shape.collection, query)
         for id, staged in self._touched().items():
@@ -199,13 +203,13 @@ class LocalCollection(Generic[R]):
         self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
     ) -> AsyncIterator[Change[R]]:
         """See `Collection.changes`."""
-        return self._feed(where_of(where)).changes(after)
+        return self._feed(filter_of(self.shape.kind, where)).changes(after)
 
     def follow(
         self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
     ) -> AsyncIterator[Followed[R]]:
         """See `Collection.follow`."""
-        return self._feed(where_of(where)).follow(after)
+        return self._feed(filter_of(self.shape.kind, where)).follow(after)
 
     def matcher(self, where: Where | None) -> Callable[[R], bool]:
         """A test of rows against a tree."""
@@ -213,6 +217,16 @@ class LocalCollection(Generic[R]):
             return lambda row: True  # noqa: ARG005 - a test takes a row
         test = predicate(where, self.schema)
         return lambda row: test(self.shape.plain(row))
+
+    def _query(
+        self,
+        where: Callable[[R], bool] | Where | None,
+        sort: Callable[[R], object] | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Query:
+        kind = self.shape.kind
+        return Query(filter_of(kind, where), sorting_of(kind, sort), min(limit, PAGE_MAX), cursor)
 
     def _feed(self, where: Where | None) -> Feed[R]:
         return Feed(self._store, self.shape, where, self.matcher(where))

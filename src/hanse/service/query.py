@@ -15,6 +15,7 @@ from uuid import UUID  # noqa: TID251 - the type only, to compare with; ids come
 
 import msgspec
 
+from hanse.contract.model import Resource
 from hanse.kernel.faults import Misdeclared
 from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Path, Scalar, Text, Where
 
@@ -50,6 +51,40 @@ def order_of(sort: Callable[[R], object] | None) -> tuple[Order, ...]:
     answer = _asked(sort)
     parts = cast("tuple[object, ...]", answer) if isinstance(answer, tuple) else (answer,)
     return tuple(_order(part) for part in parts)
+
+
+def filter_of(kind: type[Resource], condition: Callable[[R], bool] | Where | None) -> Where | None:
+    """The query tree of a typed lambda about a resource, by the names that its JSON has; a tree is given back as it is.
+
+    Raises:
+        Misdeclared: As `where_of`, or the resource has no such field.
+    """
+    tree = where_of(condition)
+    return tree if tree is None or tree is condition else _renamed(tree, kind)
+
+
+def sorting_of(kind: type[Resource], sort: Callable[[R], object] | None) -> tuple[Order, ...]:
+    """The order that a typed lambda about a resource names, by the names that its JSON has.
+
+    Raises:
+        Misdeclared: As `order_of`, or the resource has no such field.
+    """
+    return tuple(Order(_json_path(order.path, kind), order.descending) for order in order_of(sort))
+
+
+def _renamed(tree: Where, kind: type[Resource]) -> Where:
+    if isinstance(tree, (And, Or)):
+        return msgspec.structs.replace(tree, parts=tuple(_renamed(part, kind) for part in tree.parts))
+    if isinstance(tree, Not):
+        return Not(_renamed(tree.part, kind))
+    return msgspec.structs.replace(tree, path=_json_path(tree.path, kind))
+
+
+def _json_path(path: Path, kind: type[Resource]) -> Path:
+    names = kind.__struct_fields__
+    if path[0] not in names:
+        raise Misdeclared(f"{kind.__name__} has no field {path[0]!r}; it has {', '.join(names)}")
+    return (kind.__struct_encode_fields__[names.index(path[0])], *path[1:])
 
 
 def _asked(question: Callable[[R], object]) -> object:

@@ -13,7 +13,7 @@ from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misdeclared
 from hanse.service.change import Change
 from hanse.service.held import Held
-from hanse.service.query import where_of
+from hanse.service.query import filter_of
 from hanse.store.query import Where
 
 S = TypeVar("S")
@@ -125,7 +125,7 @@ def rule(
     """
     _check_kind("@rule", kind, Resource)
     marker: Callable[[Callable[[S, Held[R]], Awaitable[None]]], Callable[[S, Held[R]], Awaitable[None]]] = _marker(
-        Rule(kind, where_of(where), seconds(every), seconds(lease), concurrency), 1
+        Rule(kind, filter_of(kind, where), seconds(every), seconds(lease), concurrency), 1
     )
     return marker
 

@@ -15,7 +15,7 @@ from hanse.kernel.codec import encode_json
 from hanse.service.change import Change, Created, Deleted, Followed, Reset, Updated
 from hanse.service.collection import Page
 from hanse.service.feed import CursorLost
-from hanse.service.query import order_of, where_of
+from hanse.service.query import filter_of, sorting_of
 from hanse.service.rows import Rows, told_by
 from hanse.service.shape import Shape, shape_of
 from hanse.store.base import Row
@@ -45,7 +45,9 @@ class RemoteCollection(Generic[R]):
         cursor: str | None = None,
     ) -> Page[R]:
         """See `Collection.find`."""
-        found = await self._rows.find(Query(where_of(where), order_of(sort), min(limit, PAGE_MAX), cursor))
+        found = await self._rows.find(
+            Query(filter_of(self._shape.kind, where), sorting_of(self._shape.kind, sort), min(limit, PAGE_MAX), cursor)
+        )
         return Page([self._read(row) for row in found.rows], found.next)
 
     async def scan(
@@ -63,7 +65,7 @@ class RemoteCollection(Generic[R]):
 
     async def count(self, where: Callable[[R], bool] | Where | None = None, /) -> int:
         """See `Collection.count`."""
-        return await self._rows.count(where_of(where))
+        return await self._rows.count(filter_of(self._shape.kind, where))
 
     async def create(self, value: R, /) -> R:
         """See `Collection.create`."""
@@ -92,11 +94,20 @@ class RemoteCollection(Generic[R]):
         """See `Collection.cursor`."""
         return await self._rows.cursor()
 
-    async def changes(
+    def changes(
         self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
     ) -> AsyncIterator[Change[R]]:
         """See `Collection.changes`."""
-        async with closing(self._rows.follow(where_of(where), after or "", snapshot=False)) as lines:
+        return self._changes(filter_of(self._shape.kind, where), after)
+
+    def follow(
+        self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
+    ) -> AsyncIterator[Followed[R]]:
+        """See `Collection.follow`."""
+        return self._follow(filter_of(self._shape.kind, where), after)
+
+    async def _changes(self, where: Where | None, after: str | None) -> AsyncIterator[Change[R]]:
+        async with closing(self._rows.follow(where, after or "", snapshot=False)) as lines:
             async for line in lines:
                 told = told_by(line, self._shape)
                 if isinstance(told, Reset):
@@ -104,11 +115,8 @@ class RemoteCollection(Generic[R]):
                 if isinstance(told, (Created, Updated, Deleted)):
                     yield told
 
-    async def follow(
-        self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
-    ) -> AsyncIterator[Followed[R]]:
-        """See `Collection.follow`."""
-        async with closing(self._rows.follow(where_of(where), after or "")) as lines:
+    async def _follow(self, where: Where | None, after: str | None) -> AsyncIterator[Followed[R]]:
+        async with closing(self._rows.follow(where, after or "")) as lines:
             async for line in lines:
                 yield told_by(line, self._shape)
 

@@ -75,6 +75,8 @@ class MemoryTransport:
         if self._closed:
             return Unavailable("the transport is closed")
         service = service_of(address)
-        near = difflib.get_close_matches(service, self._receivers, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(self._receivers)) or 'none'}"
+        # Names with a slash are of our own making, such as that of a collection's rows.
+        there = sorted(name for name in self._receivers if "/" not in name)
+        near = difflib.get_close_matches(service, there, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there) or 'none'}"
         return UnknownOperation(f"no service {service!r} runs here; {hint}")

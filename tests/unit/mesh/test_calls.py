@@ -151,6 +151,24 @@ async def test_an_error_stays_inside_under_a_reference(back: Back, caplog: pytes
     assert "the password is 123" in str(record.exc_info)
 
 
+async def test_the_one_fault_of_a_group_of_tasks_arrives_as_itself(back: Back) -> None:
+    async def fail(self: Back) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(raises(OutOfStock("tea", 2)))
+
+    async def fail_twice(self: Back) -> None:
+        raise ExceptionGroup("both", [OutOfStock("tea", 2), OutOfStock("coffee", 0)])
+
+    with pytest.raises(OutOfStock):
+        await back.run(script(fail))
+    with pytest.raises(Internal):
+        await back.run(script(fail_twice))
+
+
+async def raises(error: Exception) -> None:
+    raise error
+
+
 async def test_an_answer_that_cannot_be_encoded_is_an_internal_error(back: Back) -> None:
     async def fail(self: Back) -> object:
         return object()

@@ -99,4 +99,8 @@ def test_two_services_may_use_one_code() -> None:
     message = fault_message(first(), "1")
     assert type(fault_in(message, [first])) is first
     assert type(fault_in(message, [second])) is second
-    assert type(fault_in(message)) is RemoteFault
+    assert type(fault_in(message)) is first, "it is known where the class is written"
+    told = msgspec.msgpack.decode(message.body)
+    for origin in ("", "elsewhere:A"):
+        body = encode({**told, "origin": origin})
+        assert type(fault_in(Message(Kind.FAULT, "1", "", body=body))) is RemoteFault

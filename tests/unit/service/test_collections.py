@@ -1,13 +1,15 @@
 """One suite for collections near and far, on either store: their users must not be able to tell."""
 
+from collections.abc import AsyncIterator, Awaitable
 from decimal import Decimal
 from typing import Any, cast
 
 import pytest
 
-from hanse.kernel.faults import Conflict, Invalid, Malformed, NotFound, PreconditionFailed
+from hanse.kernel.faults import Conflict, Invalid, Malformed, Misdeclared, NotFound, PreconditionFailed
 from hanse.service.collection import Collection
-from hanse.service.query import desc, holds
+from hanse.service.query import desc, holds, not_
+from hanse.store.query import Compare
 
 from .shop import Order, Size
 
@@ -59,6 +61,28 @@ async def test_a_revision_that_is_not_the_current_one_is_refused(orders: Collect
         with pytest.raises(PreconditionFailed, match=f"is at {second.rev}, not at {first.rev}"):
             await attempt()
     assert await orders.get(first.id) == second
+
+
+async def test_filters_know_the_fields_of_the_resource(orders: Collection[Order]) -> None:
+    unknown: Any = lambda o: (o.sku == "a") | (o.colour == "red")  # noqa: E731 - not typed, so that it may be wrong
+    for ask in (orders.find, orders.count, orders.changes, orders.follow, orders.scan):
+        with pytest.raises(Misdeclared, match="Order has no field 'colour'; it has id, rev, sku"):
+            await first_of(ask(unknown))
+    with pytest.raises(Misdeclared, match="Order has no field 'colour'"):
+        await orders.find(sort=cast("Any", lambda o: o.colour))
+
+
+async def first_of(asked: object) -> object:
+    return await (anext(asked) if isinstance(asked, AsyncIterator) else cast("Awaitable[object]", asked))
+
+
+async def test_fields_are_found_by_their_names_in_python(orders: Collection[Order]) -> None:
+    for mark in ("B", "A"):
+        await orders.create(Order(sku="tea", shelf_mark=mark))
+    found = await orders.find(lambda o: not_(o.shelf_mark == "B"), sort=lambda o: o.shelf_mark)
+    assert [order.shelf_mark for order in found.items] == ["A"]
+    by_name = await orders.find(Compare("eq", ("shelfMark",), "B"))
+    assert [order.shelf_mark for order in by_name.items] == ["B"], "a tree has the names of JSON"
 
 
 async def test_a_cursor_of_another_query_is_refused(orders: Collection[Order]) -> None:
