@@ -223,6 +223,24 @@ async def test_a_draining_server_is_not_ready_but_serves() -> None:
         assert (served.status, served.headers["connection"]) == (200, "close")
 
 
+async def test_a_drain_under_load_fails_no_request() -> None:
+    async def client(server: Server) -> list[int]:
+        connection, statuses = await server.connect(), []
+        while True:
+            answer = await connection.ask("POST", "/orders", {"sku": "tea"})
+            statuses.append(answer.status)
+            if len(statuses) == 20 and not server.signalled:
+                server.signal(signal.SIGTERM)
+            if answer.headers.get("connection") == "close":
+                return statuses
+
+    async with await Server.start(drain_delay=0.5) as server:
+        statuses = [status for one in await asyncio.gather(*(client(server) for _ in range(8))) for status in one]
+
+        assert set(statuses) == {201}
+        assert await server.process.wait() == 0
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 async def test_a_second_signal_forces(number: int, code: int) -> None:
     async with await Server.start() as server:

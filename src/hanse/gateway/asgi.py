@@ -75,6 +75,11 @@ class Request:
         """The query string, still encoded."""
         return cast("bytes", self.scope.get("query_string", b"")).decode("latin-1")
 
+    @property
+    def root(self) -> str:
+        """The encoded path that this application is mounted at; empty where it is the whole server."""
+        return quote(cast("str", self.scope.get("root_path", "")))
+
     def accepts(self, media_type: str) -> bool:
         """Whether the client names a media type in `Accept`; a mere `*/*` does not count."""
         return media_type in self.header(b"accept").lower()

@@ -98,6 +98,8 @@ class Gateway:
         if kind in self._resources:
             raise Misdeclared(f"{kind.__name__} is exposed already, at {self._resources[kind].path}")
         exposed = ResourcePath(kind, self.prefix + (default_path(kind) if path is None else path), live, write)
+        if exposed.path.endswith("/"):
+            raise Misdeclared(f"expected a path such as /orders for {kind.__name__}, without a slash at its end")
         methods = {"GET", *(("POST",) if write else ())}
         self._reserve(exposed.path, methods)
         self._reserve(f"{exposed.path}/{{id}}", {"GET", *(("PUT", "PATCH", "DELETE") if write else ())})

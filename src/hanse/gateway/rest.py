@@ -5,7 +5,6 @@ Rows come from their owner as JSON bytes and are passed on as they are: nothing 
 
 from __future__ import annotations
 
-from typing import cast
 from urllib.parse import parse_qsl, quote, urlencode
 
 from hanse.contract.model import Resource, collection_of, topic_of
@@ -128,8 +127,7 @@ class ResourceRoutes:
     def _written(self, request: Request, written: Written, path: str) -> Response:
         headers: list[Header] = [(b"etag", etag(written.rev))]
         if written.created:
-            root = quote(cast("str", request.scope.get("root_path", "")))
-            headers.append((b"location", f"{root}{path}".encode()))
+            headers.append((b"location", f"{request.root}{path}".encode()))
         return Response(201 if written.created else 200, written.value, tuple(headers))
 
 
@@ -157,4 +155,4 @@ def page_body(found: Found, total: int | None) -> bytes:
 def next_link(request: Request, cursor: str) -> bytes:
     """The Link header to the page after this one."""
     pairs = [(name, value) for name, value in parse_qsl(request.query, keep_blank_values=True) if name != "cursor"]
-    return f'<{request.path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'.encode()
+    return f'<{request.root}{request.path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'.encode()

@@ -71,6 +71,11 @@ def test_only_a_resource_is_exposed_as_one() -> None:
             Gateway().resources(cast("type[Resource]", wrong))
 
 
+def test_a_resource_has_a_path_of_its_own() -> None:
+    with pytest.raises(Misdeclared, match="without a slash at its end"):
+        Gateway().resources(Thing, "/")
+
+
 def test_only_a_contract_or_a_service_is_called() -> None:
     for wrong in (Thing, Greeter(), "Greeter"):
         with pytest.raises(Misdeclared, match="expected a contract or a Service class"):

@@ -72,6 +72,8 @@ async def test_a_created_row_is_found_below_the_path_it_is_mounted_at(door: Door
 
     door.app = mounted
     assert (await door("POST", "/orders", {"sku": "tea", "id": "1"})).headers["location"] == "/shop/orders/1"
+    await door("POST", "/orders", {"sku": "tea", "id": "2"})
+    assert (await door("GET", "/orders?limit=1")).headers["link"].startswith("</shop/orders?limit=1&cursor=")
 
 
 async def test_an_id_may_hold_a_slash(door: Door) -> None:
