@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 _COUNTER_BITS = 12
 _RANDOM_BITS = 62
+_VARIANT = 0b10 << _RANDOM_BITS
 
 
 class Host:
@@ -28,7 +29,7 @@ class Host:
         True
     """
 
-    __slots__ = ("_counter", "_millisecond", "chance", "entropy", "monotonic", "name", "now")
+    __slots__ = ("_counter", "_millisecond", "_stem", "chance", "entropy", "monotonic", "name", "now")
 
     def __init__(
         self,
@@ -55,6 +56,8 @@ class Host:
         self.entropy: Callable[[int], bytes] = entropy
         self._millisecond: int = 0
         self._counter: int = 0
+        self._stem: str = ""
+        self._begin(0, 0)
 
     @classmethod
     def system(cls) -> Host:
@@ -81,14 +84,17 @@ class Host:
         """
         millisecond = int(self.now() * 1000)
         if millisecond > self._millisecond:
-            self._millisecond = millisecond
-            self._counter = self.chance.getrandbits(_COUNTER_BITS - 1)
+            self._begin(millisecond, self.chance.getrandbits(_COUNTER_BITS - 1))
         else:
             self._counter += 1
             if self._counter >> _COUNTER_BITS:
-                self._millisecond += 1
-                self._counter = 0
-        low = (0b10 << _RANDOM_BITS) | self.chance.getrandbits(_RANDOM_BITS)
-        high = (self._millisecond << 16) | 0x7000 | self._counter
-        text = f"{high:016x}{low:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+                self._begin(self._millisecond + 1, 0)
+        low = f"{_VARIANT | self.chance.getrandbits(_RANDOM_BITS):x}"
+        return f"{self._stem}{self._counter:03x}-{low[:4]}-{low[4:]}"
+
+    def _begin(self, millisecond: int, counter: int) -> None:
+        """Begin a millisecond: its ids have all but their ends in common, which is written once."""
+        self._millisecond = millisecond
+        self._counter = counter
+        text = f"{millisecond:012x}"
+        self._stem = f"{text[:8]}-{text[8:]}-7"
