@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import pytest
-from hypothesis import given, settings as tuned, strategies as st
+from hypothesis import example, given, settings as tuned, strategies as st
 
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
@@ -221,6 +221,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([*STATUSES
 
 
 @given(before=STEPS, writes=st.lists(STEPS, max_size=12), after=STEPS, filtered=st.booleans())
+@example(before=[("a", "new")], writes=[[], [("a", "paid"), ("a", None)]], after=[], filtered=False)
 @tuned(max_examples=150)
 def test_snapshot_then_follow_misses_and_repeats_nothing(
     before: list[Step], writes: list[list[Step]], after: list[Step], *, filtered: bool

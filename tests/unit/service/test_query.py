@@ -151,6 +151,14 @@ def test_what_cannot_be_sorted_by_is_refused(sort: Callable[[Any], object], told
         order_of(sort)
 
 
+def test_a_field_joins_conditions_from_both_sides() -> None:
+    active: Any = Symbol(("active",))
+    tree = Compare("eq", ("active",), value=True)
+    for joined in (active & active, active.__rand__(active)):
+        assert joined.tree == And((tree, tree))
+    assert active.__ror__(active).tree == Or((tree, tree))
+
+
 @given(st.lists(st.text("abc", min_size=1), min_size=1, max_size=5))
 def test_any_name_is_a_field(names: list[str]) -> None:
     symbol = Symbol(())

@@ -1,15 +1,19 @@
 """A handler is a unit of work: it reads what it wrote, and all of it commits together, or nothing."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.faults import Conflict, Fault, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.host import Host
+from hanse.kernel.tasks import Tasks
 from hanse.node.node import Node
+from hanse.service.local import CONFLICT_TRIES_MAX, LocalCollection, committed
 from hanse.service.query import desc
 from hanse.service.unit import WRITES_MAX, Unit
 from hanse.store.memory import MemoryStore
@@ -136,6 +140,63 @@ async def test_pages_of_a_handler_that_wrote_miss_and_repeat_nothing(node: Node,
                 return seen
 
     assert await handle(node, script) == ["7", "0", "6", "5", "a", "3", "8", "2", "1"]
+
+
+async def test_a_page_reads_on_past_rows_that_the_handler_removed(node: Node, shop: Shop) -> None:
+    for number in range(8):
+        await shop.orders.create(Order(id=str(number), sku="x"))
+
+    async def script(shop: Shop) -> None:
+        for number in range(6):
+            await shop.orders.delete(str(number))
+        page = await shop.orders.find(limit=1)
+        assert [order.id for order in page.items] == ["6"]
+        page = await shop.orders.find(limit=1, cursor=page.next)
+        assert ([order.id for order in page.items], page.next) == (["7"], None)
+
+    await handle(node, script)
+
+
+async def test_a_lone_write_that_lost_a_race_is_run_again_on_what_the_winner_left(node: Node, shop: Shop) -> None:
+    order = await shop.orders.create(Order(sku="tea", amount=Decimal(0)))
+    local = cast("LocalCollection[Order]", shop.orders)
+
+    async def add() -> None:
+        await local.change(order.id, lambda row: replace(cast("Order", row), amount=cast("Order", row).amount + 1))
+
+    await asyncio.gather(*(add() for _ in range(5)))
+    assert (await shop.orders.get(order.id)).amount == 5
+
+
+async def test_whoever_loses_every_race_is_told(node: Node, shop: Shop) -> None:
+    unit, tries = Unit(node.hosted[0].store, Context(node.host)), 0
+    order = await shop.orders.create(Order(sku="tea"))
+
+    async def stage(unit: Unit) -> None:
+        nonlocal tries
+        tries += 1
+        unit.put("orders", order, 999)
+
+    with pytest.raises(Conflict):
+        await committed(unit, stage)
+    assert tries == CONFLICT_TRIES_MAX
+
+
+async def test_what_a_task_writes_after_its_handler_commits_by_itself(node: Node, shop: Shop) -> None:
+    async def late(shop: Shop) -> None:
+        await gate.wait()
+        await shop.orders.create(Order(id="late", sku="tea"))
+
+    async def script(shop: Shop) -> None:
+        await shop.orders.create(Order(id="early", sku="tea"))
+        tasks.start(late(shop))
+
+    gate = asyncio.Event()
+    async with Tasks(print) as tasks:
+        await handle(node, script)
+        gate.set()
+        await tasks.wait()
+    assert await shop.orders.count() == 2
 
 
 async def test_a_row_written_over_and_over_is_one_change(node: Node, shop: Shop) -> None:

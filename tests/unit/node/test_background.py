@@ -1,0 +1,84 @@
+"""What runs by itself on a node: rules and schedules, each run a unit of work."""
+
+import asyncio
+
+import pytest
+
+from hanse.contract.model import Event, Resource
+from hanse.kernel.context import current
+from hanse.kernel.faults import Fault
+from hanse.kernel.host import Host
+from hanse.node.app import App
+from hanse.node.node import Node
+from hanse.service.collection import Collection
+from hanse.service.held import Held
+from hanse.service.reaction import every, rule
+from hanse.service.service import Service
+
+pytestmark = pytest.mark.virtual_time
+
+
+class Order(Resource):
+    status: str = "new"
+
+
+class Ticked(Event):
+    number: int
+
+
+class Clumsy(Fault):
+    """It fell."""
+
+
+class Clockwork(Service):
+    orders: Collection[Order]
+
+    @every("1h")
+    async def tick(self) -> None:
+        TICKS.append(current().operation)
+        await self.emit(Ticked(number=len(TICKS)))
+        if len(TICKS) == 2:
+            raise Clumsy
+
+    @rule(Order, where=lambda o: o.status == "new", every="10m")
+    async def finish(self, order: Held[Order]) -> None:
+        RUNS.append(order.value.id)
+        await order.patch(status="done")
+        if len(RUNS) == 1:
+            raise Clumsy
+
+
+TICKS: list[str] = []
+RUNS: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    TICKS.clear()
+    RUNS.clear()
+
+
+async def test_a_schedule_ticks_and_a_run_that_fails_leaves_nothing(host: Host) -> None:
+    async with Node(App("clock", Clockwork), host=host) as node:
+        await asyncio.sleep(3 * 3600 + 1)
+        entries = (await node.hosted[0].store.changes(0, limit=10)).entries
+        assert len(TICKS) >= 3
+        assert set(TICKS) == {"clockwork.tick"}
+        assert len(entries) == len(TICKS) - 1
+
+
+async def test_a_rule_comes_back_to_a_row_that_it_failed_on(host: Host) -> None:
+    async with Node(App("clock", Clockwork), host=host) as node:
+        orders = node.collection(Order)
+        order = await orders.create(Order())
+        await asyncio.sleep(1200)
+        assert (await orders.get(order.id)).status == "done"
+        assert [order.id, order.id] == RUNS
+
+
+async def test_nothing_runs_on_a_node_that_has_stopped(host: Host) -> None:
+    async with Node(App("clock", Clockwork), host=host):
+        pass
+    ticks = len(TICKS)
+    await asyncio.sleep(10_000)
+    assert len(TICKS) == ticks
