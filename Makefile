@@ -28,7 +28,7 @@ lint: $(VENV)/.dev ## Check style, layers and dependencies
 
 types: $(VENV)/.dev ## Check types with mypy and pyright, and that all public ones are complete
 	$(BIN)/mypy
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/basedpyright --project pyproject.toml --pythonpath $(BIN)/python
 	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/basedpyright --verifytypes hanse --ignoreexternal
 
 suite: $(VENV)/.dev ## Run all tests without measuring coverage
