@@ -144,7 +144,10 @@ class Gateway:
         return build(self.declared(), node, streams)
 
     async def drain(self) -> None:
-        """End all streams with a hint to resume elsewhere; new ones are refused from now on."""
+        """End all streams with a hint to resume elsewhere; new ones are refused from now on.
+
+        Calls under way over WebSocket are answered before, so bound it with a timeout.
+        """
         for streams in self._open:
             await streams.drain()
 

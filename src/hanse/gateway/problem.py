@@ -63,7 +63,7 @@ class UnsupportedMediaType(Fault, status=415, detail="expected a body of type {e
     actual: str
 
 
-class NoRoute(Fault, status=404, detail="there is nothing at {path}; /openapi.json lists what is"):
+class NoRoute(Fault, status=404, detail="there is nothing at {path}; openapi.json lists what is exposed"):
     """Nothing is exposed under this path."""
 
     path: str

@@ -14,16 +14,23 @@ from hanse.gateway.asgi import Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.fields import plain
 from hanse.gateway.limits import Limits
+from hanse.gateway.problem import problem_of
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import Form, HttpStream, Streams
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
-from hanse.kernel.faults import Flaw, Invalid
+from hanse.kernel.faults import Flaw, Invalid, Unavailable
 from hanse.kernel.validate import FLAWS_MAX
 from hanse.node.node import Node
 
 JSON_LINES = "application/jsonl"
 _LISTS = (list, tuple, set, frozenset)
-_LINES = Form(JSON_LINES, lambda problem: encode_json({"error": problem}) + b"\n")
+_STOPPING = problem_of(Unavailable("this node is stopping; call again"))
+_FAULT_LINE = b'{"error":%b}\n'
+_LINES = Form(
+    JSON_LINES,
+    lambda problem: _FAULT_LINE % encode_json(problem),
+    farewell=_FAULT_LINE % encode_json(_STOPPING),
+)
 _object = codec_for(dict[str, object])
 
 
@@ -41,6 +48,9 @@ class OperationRoute:
         self._node = node
         self._streams = streams
         self._limits: Limits = streams.limits
+        events = sse_form(streams.limits.retry_seconds, end=b"event: end\ndata: {}\n\n")
+        # A call cannot be resumed: who reads its items has to know that they are not all.
+        self._events = msgspec.structs.replace(events, farewell=events.fault(_STOPPING))
         self._arguments: Codec[msgspec.Struct] = codec_for(operation.arguments)
         self._texts: Mapping[str, object] = {
             field.encode_name: field.type for field in msgspec.structs.fields(operation.arguments)
@@ -63,7 +73,7 @@ class OperationRoute:
         if not self._operation.stream:
             return Response(200, encode_json(await self._node.invoke(self._operation, arguments)))
         sse = request.accepts(MEDIA_TYPE)
-        form = sse_form(self._limits.retry_seconds, end=b"event: end\ndata: {}\n\n") if sse else _LINES
+        form = self._events if sse else _LINES
         items = _encoded(self._node.stream(self._operation, arguments), b"data: %b\n\n" if sse else b"%b\n")
         await HttpStream(request, self._streams, form, ((b"vary", b"accept"),)).run(items)
         return None

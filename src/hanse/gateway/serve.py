@@ -12,7 +12,7 @@ import logging
 import math
 import socket
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from typing import Literal, Protocol, cast
 
@@ -98,7 +98,10 @@ class _Serving:
                 self._node.state = "draining"
                 await asyncio.sleep(self._settings.node.drain_delay)
                 end = now() + grace
-                await self._door.drain()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(grace):
+                        await self._door.drain()
+                self._server.config.timeout_graceful_shutdown = max(1, math.ceil(end - now()))
                 self._server.should_exit = True
                 await serving
         finally:

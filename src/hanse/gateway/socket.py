@@ -26,7 +26,7 @@ from hanse.gateway.socket_protocol import (
 from hanse.gateway.sse import NAMES, Position, data_of
 from hanse.gateway.streams import Streams, Unread, abort, first_of, until
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Overloaded
+from hanse.kernel.faults import Overloaded, Unavailable
 from hanse.service.rows import Line
 
 RESTARTING = 1012
@@ -71,6 +71,7 @@ class Socket:
         self._asks: set[asyncio.Task[None]] = set()
         self._unread = Unread(streams.host.monotonic)
         self._closed = False
+        self._leaving = False
 
     async def run(self, end: asyncio.Event) -> None:
         """Talk until it ends."""
@@ -88,6 +89,8 @@ class Socket:
                 await self._perform(action, group)
 
     async def _perform(self, action: Action, group: asyncio.TaskGroup) -> None:
+        if self._leaving and isinstance(action, (Begin, Run)):
+            action = Refuse(action.ask.id, Unavailable("the server is stopping; come back and ask again"))
         match action:
             case Begin(ask):
                 self._telling[ask.id] = group.create_task(self._tell(ask))
@@ -155,8 +158,12 @@ class Socket:
     async def _keep(self, end: asyncio.Event) -> None:
         if await until(end, self._unread, self._limits.stalled_seconds):
             await self._close(Overloaded.close_code, "nothing was read for too long; come back and resume")
-        else:
-            await self._close(RESTARTING, "the server is stopping; come back and resume")
+            return
+        self._leaving = True
+        stalled = self._limits.stalled_seconds
+        while self._asks and not (self._unread and self._unread.seconds >= stalled):
+            await asyncio.wait(self._asks, timeout=stalled / 2)
+        await self._close(RESTARTING, "the server is stopping; come back and resume")
 
 
 async def _events(head: bytes, lines: AsyncIterator[Line], position: Position) -> AsyncGenerator[bytes, None]:

@@ -87,7 +87,7 @@ class Live:
     def _called(self, ask: Call) -> tuple[Operation, msgspec.Struct]:
         operation = self._operations.get(ask.address)
         if operation is None:
-            raise UnknownOperation(f"there is no operation {ask.address[:200]}; /openapi.json lists those that are")
+            raise UnknownOperation(f"there is no operation {ask.address[:200]}; openapi.json lists those that are")
         return operation, codec_for(operation.arguments).decode_json(bytes(ask.arguments))
 
     def _exposed(self, collection: str) -> Exposed:

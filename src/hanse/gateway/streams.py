@@ -23,9 +23,6 @@ from hanse.kernel.host import Host
 SETTLE_SECONDS = 0.1
 """How long a stream's first item is waited for, so that a fault at its beginning is told by a status."""
 
-DRAIN_SECONDS_MAX = 2.0
-"""How long the end of all streams is waited for at a drain; what is left then is cut with the connections."""
-
 ABORT = "hanse.abort"
 """Name of the ASGI extension by which our server lends the power to cut a connection."""
 
@@ -87,15 +84,14 @@ class Streams:
                 self._none.set()
 
     async def drain(self) -> None:
-        """Tell every stream to end, and wait until they have, within `DRAIN_SECONDS_MAX`."""
+        """Tell every stream to end, and wait until they have; bound it with a timeout.
+
+        Event streams end at once. Sockets answer what they were asked before, which ends with the deadlines of calls.
+        """
         self._draining = True
         for end in self._ends:
             end.set()
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS_MAX):
-                _ = await self._none.wait()
-        except TimeoutError:
-            return  # the server cuts the connections of clients that do not read
+        _ = await self._none.wait()
 
 
 async def first_of(*works: Coroutine[object, object, None]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hanse.contract.model import Resource
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import Limits
+from hanse.kernel.tasks import Tasks
 from hanse.service.service import Service
 
 # What the fixtures give is defined in conftest.py, which cannot be imported.
@@ -231,6 +232,36 @@ async def test_a_drain_closes_with_the_code_for_restarts(opened: Opened, order: 
 
     assert (await wire.hear())["code"] == 1012
     assert (await door.open("/live", kind="websocket").next())["status"] == 503
+
+
+async def test_a_drain_waits_for_calls_under_way_and_takes_no_new_ones(
+    opened: Opened, shop: type[Service], tasks: Tasks
+) -> None:
+    gateway = Gateway().rpc(shop)
+    wire = await opened(gateway).socket()
+    await wire.say({"op": "call", "id": 1, "service": "shop", "operation": "nap", "arguments": {"seconds": 3}})
+    await asyncio.sleep(1)
+    drained = tasks.start(gateway.drain())
+    await asyncio.sleep(1)
+    refused = await ask(wire, op="call", id=2, service="shop", operation="who")
+
+    assert (refused["id"], refused["error"]["code"]) == (2, "unavailable")
+    assert (await ask(wire, op="call", id=3, service="shop", operation="forever"))["error"]["code"] == "unavailable"
+    assert await wire.hear() == {"id": 1, "result": "rested"}
+    assert (await wire.hear())["code"] == 1012
+    await drained
+
+
+async def test_a_drain_does_not_wait_for_answers_that_nobody_reads(opened: Opened, shop: type[Service]) -> None:
+    gateway = Gateway().rpc(shop)
+    wire = await opened(gateway).socket(window=1)
+    for id in (1, 2):
+        await wire.say({"op": "call", "id": id, "service": "shop", "operation": "who"})
+    await asyncio.sleep(1)
+    await gateway.drain()
+
+    assert wire.cut
+    assert asyncio.get_running_loop().time() < 60
 
 
 async def test_a_client_that_does_not_read_is_cut(door: Door) -> None:

@@ -10,6 +10,7 @@ from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import Limits
 from hanse.gateway.sse import event_of
 from hanse.service.rows import Line
+from hanse.service.service import Service
 
 # What the fixtures give is defined in conftest.py, which cannot be imported.
 Door = Any
@@ -188,7 +189,22 @@ async def test_head_does_not_open_a_stream(door: Door) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
-async def test_a_drain_waits_only_so_long(opened: Opened, order: type[Resource]) -> None:
+@pytest.mark.parametrize(("accept", "told"), [("text/event-stream", b"event: fault\ndata: {"), ("*/*", b'{"error":{')])
+async def test_a_drain_ends_the_items_of_a_call_with_a_fault(
+    opened: Opened, shop: type[Service], accept: str, told: bytes
+) -> None:
+    gateway = Gateway().rpc(shop)
+    door = opened(gateway)
+    wire = door.open("/rpc/shop/forever", method="POST", accept=accept)
+    await asyncio.sleep(1)
+    await gateway.drain()
+    pieces = [(await wire.next()).get("body", b"") for _ in range(wire.came.qsize())]
+
+    assert pieces[-1].startswith(told)
+    assert b'"code":"unavailable"' in pieces[-1]
+
+
+async def test_a_drain_needs_no_help_from_the_server(opened: Opened, order: type[Resource]) -> None:
     gateway = Gateway().resources(order)
     door = opened(gateway)
     inner = door.app
