@@ -81,9 +81,29 @@ class Caller:
 
 
 class Client:
-    """The base of typed clients; one is made with `client_of`."""
+    """A typed client: an object with the operations of a contract as methods, each made when it is first asked for.
 
-    __hanse_wiring__: tuple[Description, Caller, Policy]
+    So a client under another policy, used for one call, costs that one operation only.
+    """
+
+    def __init__(self, description: Description, caller: Caller, policy: Policy) -> None:
+        self.__hanse_wiring__ = (description, caller, policy)
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        description, caller, policy = self.__hanse_wiring__
+        operation = description.operations.get(name)
+        if operation is None:
+            known = ", ".join(description.operations)
+            raise AttributeError(f"{description.name} has no operation {name!r}; it has {known}")
+        make = _streaming if operation.stream else _calling
+        method: Callable[..., object] = make(operation, caller, policy)
+        self.__dict__[name] = method
+        return method
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.__hanse_wiring__[0].operations]
 
     def __repr__(self) -> str:
         description = self.__hanse_wiring__[0]
@@ -91,13 +111,8 @@ class Client:
 
 
 def client_of(description: Description, caller: Caller, policy: Policy = Policy()) -> Client:  # noqa: B008 - frozen
-    """A client of a contract: an object with its operations as methods."""
-    client = cast("Client", type(f"{description.name}_client", (Client,), {})())
-    for name, operation in description.operations.items():
-        make = _streaming if operation.stream else _calling
-        setattr(client, name, make(operation, caller, policy))
-    client.__hanse_wiring__ = (description, caller, policy)
-    return client
+    """A client of a contract."""
+    return Client(description, caller, policy)
 
 
 def policy(client: T, /, *, timeout: Duration | None = None, retry: bool | None = None, idempotency_key: str = "") -> T:

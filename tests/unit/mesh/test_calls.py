@@ -273,6 +273,53 @@ async def test_over_the_limit_calls_are_shed_at_once(back: Back) -> None:
         gate.set()
 
 
+async def test_what_was_let_in_may_call_on_at_the_limit(back: Back) -> None:
+    gate, running = asyncio.Event(), 0
+
+    async def outer(self: Back) -> object:
+        nonlocal running
+        running += 1
+        if running == 50:
+            gate.set()
+        await gate.wait()
+        return await self.front.echo("through")
+
+    name = script(outer)
+    assert await asyncio.gather(*(back.run(name) for _ in range(50))) == ["through"] * 50
+
+
+async def test_calls_among_services_have_a_limit_too(back: Back) -> None:
+    async def outer(self: Back) -> object:
+        calls = asyncio.gather(*(back.run(name) for _ in range(600)), return_exceptions=True)
+        await asyncio.sleep(0)
+        gate.set()
+        results = await calls
+        return len([result for result in results if isinstance(result, (Overloaded, Unavailable))])
+
+    async def inner(self: Back) -> None:
+        await gate.wait()
+
+    gate, name = asyncio.Event(), script(inner)
+    assert await back.run(script(outer)) == 101
+
+
+async def test_services_that_call_one_another_for_ever_are_answered(back: Back) -> None:
+    async def deeper(self: Back) -> object:
+        return await back.run(name)
+
+    name = script(deeper)
+    with pytest.raises((Internal, Overloaded)):
+        await back.run(name)
+
+
+async def test_a_client_has_the_operations_of_its_contract_only(back: Back) -> None:
+    with pytest.raises(AttributeError, match="back has no operation 'rum'; it has run, again, soon"):
+        cast("Any", back).rum("x")
+    assert {"run", "watch"} <= set(dir(back))
+    assert back.run is back.run
+    assert not hasattr(back, "__wrapped__")
+
+
 # Deadlines
 
 
