@@ -87,7 +87,7 @@ class Client:
     """
 
     def __init__(self, description: Description, caller: Caller, policy: Policy) -> None:
-        self.__hanse_wiring__ = (description, caller, policy)
+        self.__hanse_wiring__: tuple[Description, Caller, Policy] = (description, caller, policy)
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         if name.startswith("__"):
