@@ -131,8 +131,8 @@ class LocalCollection(Generic[R]):
         msgspec.structs.force_setattr(row, "rev", 0)
 
         async def write(unit: Unit) -> R:
-            staged = unit.staged(self.shape.collection, row.id)
-            if staged is not None and staged.value is not None:
+            # An id of our own making is nobody else's; outside a handler the commit, which follows at once, tells.
+            if value.id and unit is unit_for(self._store) and await self.peek(row.id) is not None:
                 raise Conflict(f"there is a {self.shape.topic} {row.id!r} already; patch it, or choose another id")
             unit.put(self.shape.collection, row, 0, insisted=True)
             return row
@@ -147,6 +147,8 @@ class LocalCollection(Generic[R]):
         expected = if_match if if_match is not None else (value.rev or None)
 
         async def write(unit: Unit) -> R:
+            if expected is not None and unit is unit_for(self._store):
+                self._check_revision(row.id, await self.peek(row.id), expected)
             unit.put(self.shape.collection, row, expected, insisted=True)
             return row
 
@@ -174,8 +176,8 @@ class LocalCollection(Generic[R]):
         async def write(unit: Unit) -> R | None:
             row = await self.peek(id)
             rev = 0 if row is None else row.rev
-            if if_match is not None and rev != if_match:
-                raise PreconditionFailed(self.shape.topic, id, str(if_match), str(rev or "none"))
+            if if_match is not None:
+                self._check_revision(id, row, if_match)
             changed = how(row)
             if changed is not None:
                 unit.put(self.shape.collection, changed, rev)
@@ -184,6 +186,11 @@ class LocalCollection(Generic[R]):
             return changed
 
         return await self._write(write)
+
+    def _check_revision(self, id: str, row: R | None, expected: int) -> None:
+        rev = 0 if row is None else row.rev
+        if rev != expected:
+            raise PreconditionFailed(self.shape.topic, id, str(expected), str(rev or "none"))
 
     def there(self, id: str, row: R | None) -> R:
         """The row, which has to be there.

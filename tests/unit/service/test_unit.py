@@ -234,6 +234,22 @@ async def test_a_row_put_over_an_old_one_and_removed_is_gone(node: Node, shop: S
     assert await shop.orders.count() == 0
 
 
+async def test_a_handler_is_told_at_once_and_may_do_something_else(node: Node, shop: Shop) -> None:
+    order = await shop.orders.create(Order(id="1", sku="tea"))
+    await shop.orders.patch("1", status="paid")
+
+    async def script(shop: Shop) -> None:
+        with pytest.raises(Conflict, match="there is a order '1' already"):
+            await shop.orders.create(Order(id="1", sku="coffee"))
+        with pytest.raises(PreconditionFailed, match="is at 2, not at 1"):
+            await shop.orders.put(order)
+        await shop.orders.put(await shop.orders.get("1"))
+        await shop.orders.patch("1", sku="coffee")
+
+    await handle(node, script)
+    assert (await shop.orders.get("1")).sku == "coffee"
+
+
 async def test_an_id_that_the_handler_made_is_taken_for_it_too(node: Node, shop: Shop) -> None:
     async def script(shop: Shop) -> None:
         await shop.orders.create(Order(id="1", sku="tea"))
