@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -19,6 +20,10 @@ from hanse.kernel import logs, telemetry
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import Settings
 from hanse.node import App
+
+GARBAGE_OBJECTS = 10_000
+"""New objects after which the collector looks for garbage. A moment's requests hold more than Python's usual 700, so
+that it would look at the same ones again and again: an eighth of the time of a busy server."""
 
 
 @click.command()
@@ -39,6 +44,7 @@ def run(*, target: str | None, reloading: bool, chosen: Chosen, output: Output) 
     if reloading:
         sys.exit(_reload(wanted, settings, output))
     reload.follow_parent(os.environ)
+    gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
     sys.exit(run_app(load_app(wanted, working_folder()), settings, output))
 
 
