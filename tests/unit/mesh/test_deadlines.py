@@ -1,0 +1,145 @@
+"""Every call ends: at its deadline, with its caller, and within the time of whoever asked."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from hanse.kernel.context import current
+from hanse.kernel.faults import (
+    DeadlineExceeded,
+)
+from hanse.mesh.client import policy
+
+from .back import Back, script
+
+
+@pytest.mark.virtual_time
+async def test_a_call_without_an_answer_ends_at_its_deadline(back: Back) -> None:
+    cancelled = asyncio.Event()
+
+    async def hang(self: Back) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    loop = asyncio.get_running_loop()
+    for call, seconds in ((back.run, 10.0), (back.soon, 2.0), (policy(back, timeout="500ms").soon, 0.5)):
+        cancelled.clear()
+        start = loop.time()
+        with pytest.raises(DeadlineExceeded, match="no answer from back"):
+            await call(script(hang))
+        assert loop.time() - start == pytest.approx(seconds)
+        assert cancelled.is_set()
+    assert cast("asyncio.Task[None]", asyncio.current_task()).cancelling() == 0
+
+
+@pytest.mark.virtual_time
+async def test_the_time_left_is_handed_on(back: Back) -> None:
+    async def outer(self: Back) -> object:
+        await asyncio.sleep(1.5)
+        return await self.front.ask(script(inner))
+
+    async def inner(self: Back) -> object:
+        return current().time_left()
+
+    assert await back.soon(script(outer)) == pytest.approx(0.5)
+
+
+@pytest.mark.virtual_time
+async def test_who_has_no_time_left_calls_nobody(back: Back) -> None:
+    async def stubborn(self: Back) -> object:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            with pytest.raises(DeadlineExceeded, match=r"front\.echo"):
+                await self.front.echo("too late")
+            with pytest.raises(DeadlineExceeded, match=r"back\.watch"):
+                await anext(back.watch("x"))
+            refused.set()
+            raise
+        return None
+
+    refused = asyncio.Event()
+    with pytest.raises(DeadlineExceeded, match=r"back\.soon"):
+        await back.soon(script(stubborn))
+    assert refused.is_set()
+
+
+@pytest.mark.virtual_time
+async def test_an_inner_deadline_is_a_fault_to_the_outer_handler(back: Back) -> None:
+    async def outer(self: Back) -> object:
+        with pytest.raises(DeadlineExceeded, match=r"front\.ask"):
+            await policy(self.front, timeout="1s").ask(script(hang))
+        await asyncio.sleep(1)
+        return "went on"
+
+    async def hang(self: Back) -> None:
+        await asyncio.Event().wait()
+
+    assert await back.run(script(outer)) == "went on"
+
+
+@pytest.mark.virtual_time
+async def test_what_is_answered_after_a_swallowed_cancellation_comes_too_late(back: Back) -> None:
+    async def stubborn(self: Back) -> object:
+        for _ in range(3):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+        return "too late"
+
+    with pytest.raises(DeadlineExceeded):
+        await back.soon(script(stubborn))
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    assert task.cancelling() == 0, "the caller's own task is as it was"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await asyncio.Event().wait()
+
+
+@pytest.mark.virtual_time
+async def test_cleaning_up_is_not_interrupted_by_the_deadlines_of_others(back: Back) -> None:
+    async def careful(self: Back) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.5)
+            cleaned.append("up")
+
+    async def hang(self: Back) -> None:
+        await asyncio.Event().wait()
+
+    cleaned: list[str] = []
+    first, second = script(careful), script(hang)
+    calls = [policy(back, timeout=1.0).run(first), policy(back, timeout=1.2).run(second)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [DeadlineExceeded, DeadlineExceeded]
+    assert cleaned == ["up"]
+
+
+@pytest.mark.virtual_time
+async def test_a_caller_that_gives_up_cancels_the_handler(back: Back) -> None:
+    async def hang(self: Back) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    ended = asyncio.Event()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await back.run(script(hang))
+    assert ended.is_set()
+
+
+@pytest.mark.virtual_time
+async def test_a_caller_that_gives_up_at_the_deadline_is_cancelled_all_the_same(back: Back) -> None:
+    async def hang(self: Back) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            await back.soon(script(hang))
