@@ -19,7 +19,7 @@ DIGITS = 4
 
 HEAD = """# Figures
 
-Written by `make bench`; one group alone by `.venv-bench/bin/python bench/run.py {groups} --rounds {rounds}`.
+Written by `make bench`; a group alone by the command under its title, once `make bench` has made `.venv-bench`.
 
 The cases of a group were measured in turn, round by round, each in a fresh process.
 A figure is the median of the rounds, with the least and the most in brackets.
@@ -58,9 +58,8 @@ def _rounded(figures: Figures) -> Figures:
 def page(groups: Mapping[str, Group], report: Report) -> str:
     """The report in Markdown."""
     there = [group for name, group in groups.items() if name in report]
-    rounds = max(int(str(report[group.name]["rounds"])) for group in there)
     sections = ["\n".join(section(group, report[group.name])) for group in there]
-    return HEAD.format(groups=" ".join(group.name for group in there), rounds=rounds) + "\n" + "\n".join(sections)
+    return HEAD + "\n" + "\n".join(sections)
 
 
 def section(group: Group, measured: Mapping[str, object]) -> Iterator[str]:
@@ -68,7 +67,7 @@ def section(group: Group, measured: Mapping[str, object]) -> Iterator[str]:
     cases = measured["cases"]
     assert isinstance(cases, dict)
     yield f"## {group.title}"
-    yield f"{measured['machine']}; {measured['rounds']} rounds."
+    yield f"`.venv-bench/bin/python bench/run.py {group.name} --rounds {measured['rounds']}` on {measured['machine']}."
     yield ""
     titles = [column.title for column in group.columns]
     yield "| case | " + " | ".join(titles) + " | ratio | of | what |"
