@@ -28,7 +28,7 @@ from hanse.mesh.retry import Budget
 from hanse.mesh.watch import Watch
 from hanse.transport.base import Transport
 
-_CALL = Kind.CALL  # see FAULT
+_CALL, _ITEM = Kind.CALL, Kind.ITEM  # see FAULT
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -219,7 +219,7 @@ def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -
         message = Message(Kind.STREAM, caller.next_id(), address, limit, context.headers, encode(arguments))
         async with closing(caller.transport.stream(message)) as replies:
             async for reply in replies:
-                if reply.kind is Kind.ITEM:
+                if reply.kind is _ITEM:
                     yield _decoded(decode, reply.body, address)
                 elif reply.kind is FAULT:
                     raise fault_in(reply, declared)

@@ -49,6 +49,7 @@ handler that runs here was let in with it: to shed it would fail, halfway, just 
 STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
 _REPLY = Kind.REPLY  # asking an enumeration for its member costs more than making the message (CPython 3.11)
+_ITEM = Kind.ITEM
 NOTHING = Message(_REPLY, "", "")
 
 Run = Callable[[Context, Message], Awaitable[object]]
@@ -173,8 +174,9 @@ class Server:
         self._streams += 1
         try:
             try:
-                while (body := await self._step(items, context)) is not None:
-                    yield Message(Kind.ITEM, message.id, "", body=body)
+                loop = asyncio.get_running_loop()  # asked once: see Deadlines.add
+                while (body := await self._step(items, context, loop)) is not None:
+                    yield Message(_ITEM, message.id, "", 0.0, NO_HEADERS, body)
                 yield Message(Kind.END, message.id, "")
             finally:
                 await _close(items, context)
@@ -214,12 +216,14 @@ class Server:
             raise asyncio.CancelledError
         return fault_message(DeadlineExceeded(message.address), message.id)
 
-    async def _step(self, items: AsyncIterator[bytes], context: Context) -> bytes | None:
+    async def _step(
+        self, items: AsyncIterator[bytes], context: Context, loop: asyncio.AbstractEventLoop
+    ) -> bytes | None:
         """One item of a stream, made in the handler's context; None at the end."""
         if self._ending:
             raise Unavailable(STOPPING)
         token = ambient.set(context)
-        context.task = asyncio.current_task()
+        context.task = asyncio.current_task(loop)
         self._steps[context] = None
         try:
             return await (anext(items, None) if context.deadline == FOREVER else _next_in_time(items, context))
