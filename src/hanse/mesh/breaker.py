@@ -1,8 +1,9 @@
 """A circuit breaker, as a pure machine: what fails again and again is left alone for a while.
 
 closed -> (too many failures in a window) -> open -> (after a pause) -> one probe -> closed, or open again.
-Only failures of the machinery count (unavailable, overloaded, no answer in time, internal); a fault that the contract
-knows is an answer like any other.
+Only failures of the machinery count (unavailable, no answer in time, internal); a fault that the contract knows is an
+answer like any other. So is "overloaded": whoever says it works at its limit, and to leave it alone would turn a share
+of refusals into an outage.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FAILURES_RATIO = 0.5
 PAUSE_SECONDS = 5.0
 """How long it stays open before a probe."""
 
-COUNTED = frozenset({"unavailable", "overloaded", "deadline_exceeded", "internal"})
+COUNTED = frozenset({"unavailable", "deadline_exceeded", "internal"})
 """Codes of the faults that count."""
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from hanse.kernel.context import Context, ambient
-from hanse.kernel.faults import Conflict, Fault, Internal, NotFound, Unavailable
+from hanse.kernel.faults import Conflict, Fault, Internal, NotFound, Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.mesh.breaker import CALLS_MIN, PAUSE_SECONDS, Breaker, State
@@ -132,11 +132,13 @@ async def outcome(call: Awaitable[object]) -> None:
         await call
 
 
-async def test_faults_that_the_contract_knows_are_answers(host: Host) -> None:
-    call = chain(Target(told(NotFound("order", "42"))), breaking(Breaker(), "orders"))
+@pytest.mark.parametrize("fault", [NotFound("order", "42"), Overloaded("the limit")])
+async def test_faults_that_the_contract_knows_and_refusals_at_the_limit_are_answers(host: Host, fault: Fault) -> None:
+    """A service that sheds half of its calls still serves the other half."""
+    call = chain(Target(told(fault)), breaking(Breaker(), "orders"))
     with running(host):
         for _ in range(2 * CALLS_MIN):
-            assert isinstance(fault_in(await call(CALL)), NotFound)
+            assert isinstance(fault_in(await call(CALL)), type(fault))
 
 
 async def test_a_span_hands_its_trace_on(host: Host) -> None:
