@@ -4,12 +4,15 @@ import asyncio
 from typing import cast
 
 import pytest
+from hypothesis import given, strategies as st
 
-from hanse.kernel.context import current
+from hanse.kernel.context import Context, current
 from hanse.kernel.faults import (
     DeadlineExceeded,
 )
+from hanse.kernel.host import Host
 from hanse.mesh.client import policy
+from hanse.mesh.deadline import overdue
 
 from .back import Back, script
 
@@ -143,3 +146,26 @@ async def test_a_caller_that_gives_up_at_the_deadline_is_cancelled_all_the_same(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2):
             await back.soon(script(hang))
+
+
+class Task:
+    """Stands for a task: which one it is, is all that counts."""
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 10), st.booleans()), max_size=12), st.floats(0, 10))
+def test_of_the_handlers_of_one_task_only_the_outermost_that_is_overdue_is_ended(
+    handlers: list[tuple[int, float, bool]], now: float
+) -> None:
+    tasks = [cast("asyncio.Task[None]", Task()) for _ in range(3)]
+    running: dict[Context, None] = {}
+    for number, deadline, resting in handlers:
+        context = Context(Host.fixed(wall=0.0, seed=1), deadline=deadline)
+        context.task, context.again = tasks[number], now + 1 if resting else 0.0
+        running[context] = None
+    ended = overdue(running, now)
+    assert all(context.deadline <= now and context.again <= now for context in ended)
+    for task in tasks:
+        late = [context for context in running if context.task is task and context.deadline <= now]
+        assert [context for context in ended if context.task is task] == [
+            context for context in late[:1] if context.again <= now
+        ]
