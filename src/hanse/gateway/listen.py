@@ -30,7 +30,7 @@ def _bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise _could_not(host, port, error) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,9 +42,10 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _could_not(host: str, port: int, error: OSError) -> CouldNotStart:
+def _could_not(host: str, port: int, error: OSError | UnicodeError) -> CouldNotStart:
+    reason = error.strerror if isinstance(error, OSError) else "no such host"
     return CouldNotStart(
-        f"cannot listen on {url(host, port)}: {error.strerror}; stop what listens there, or choose another address "
+        f"cannot listen on {url(host, port)}: {reason}; stop what listens there, or choose another address "
         f"with --host and --port (0 takes a free port)"
     )
 

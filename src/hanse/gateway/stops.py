@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Coroutine
-from typing import Self
+from typing import Self, cast
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -43,13 +43,23 @@ class Stops:
         self._number = number
         (self.forced if self.asked.is_set() else self.asked).set()
 
-    async def unless_forced(self, work: Coroutine[object, object, None]) -> int:
-        """Do the work, but give it up at the second signal; the process's exit code."""
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(work)
-            forcing = group.create_task(self.forced.wait())
-            await asyncio.wait((working, forcing), return_when=asyncio.FIRST_COMPLETED)
-            given_up = not working.done()
-            working.cancel()
-            forcing.cancel()
+    async def unless_forced(self, work: Coroutine[object, object, object]) -> int:
+        """Do the work, but give it up at the second signal; the process's exit code. What the work raised is raised."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                working = group.create_task(work)
+                forcing = group.create_task(self.forced.wait())
+                await asyncio.wait((working, forcing), return_when=asyncio.FIRST_COMPLETED)
+                given_up = not working.done()
+                working.cancel()
+                forcing.cancel()
+        except BaseExceptionGroup as group_of_one:
+            raise innermost(group_of_one) from None
         return 128 + self._number if given_up else 0
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What went wrong, without the groups that tasks wrap it in: a fault has to arrive as its own class."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
