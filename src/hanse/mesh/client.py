@@ -49,7 +49,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Caller:
-    """What the clients of one node share: the transport, the budget for retries, a breaker per target."""
+    """What the clients of one node share: the transport, a budget for retries per contract, a breaker per operation."""
 
     def __init__(
         self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float, watch: Watch | None = None
@@ -69,12 +69,11 @@ class Caller:
 
     def chain(self, operation: Operation, policy: Policy) -> Handler:
         """The way of a call to the transport."""
-        target = operation.contract
-        breaker = self._breakers.setdefault(target, Breaker())
-        middlewares = [breaking(breaker, target)]
+        breaker = self._breakers.setdefault(operation.address, Breaker())
+        middlewares = [breaking(breaker, operation.address)]
         again = operation.options.idempotent or bool(policy.idempotency_key)
         if again if policy.retry is None else policy.retry:
-            middlewares.insert(0, retrying(self._budgets.setdefault(target, Budget())))
+            middlewares.insert(0, retrying(self._budgets.setdefault(operation.contract, Budget())))
         if self._watch is not None:
             middlewares.insert(0, watching(self._watch))
         return chain(self.transport.request, *middlewares)

@@ -14,7 +14,7 @@ from hanse.contract.derive import Description, Operation
 from hanse.contract.model import Resource
 from hanse.delivery.relay import Relay
 from hanse.kernel.context import FOREVER, Context, ambient
-from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.kernel.settings import ServiceSettings, Settings
@@ -109,7 +109,7 @@ class Node:
         Raises:
             Misdeclared: The app does not fit together.
             Misconfigured: A setting is missing or cannot be used.
-            CouldNotStart: A store refuses, or cannot be reached.
+            CouldNotStart: A store refuses or cannot be reached, or a service's `started` failed.
         """
         async with self._changing:
             if self.state not in ("new", "stopped"):
@@ -238,7 +238,11 @@ class Node:
             name, instance = hosted.part.name, hosted.instance
             # First the way back: a hook that fails may have opened something.
             self._opened.push_async_callback(as_unit, f"{name}.stopping", hosted, self.host, instance.stopping)
-            await as_unit(f"{name}.started", hosted, self.host, instance.started)
+            try:
+                await as_unit(f"{name}.started", hosted, self.host, instance.started)
+            except Exception as error:
+                _log.exception("%s.started failed", name)
+                raise CouldNotStart(f"{name}.started failed: {type(error).__name__}: {error}") from error
 
     async def _close(self) -> None:
         """Undo everything, the last first; what fails in between keeps nothing else from being closed."""

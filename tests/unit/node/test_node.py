@@ -220,7 +220,7 @@ def hooked(trouble: str = "") -> Settings:
 async def test_a_start_that_fails_undoes_what_was_done() -> None:
     transport = MemoryTransport()
     node = Node(App("shop", Hooked), hooked("start"), transport=transport)
-    with pytest.raises(Unavailable):
+    with pytest.raises(CouldNotStart, match=r"hooked\.started failed: Unavailable: no"):
         await node.start()
     assert (node.state, NOTES, node.hosted) == ("stopped", ["started", "stopping"], [])
     async with Node(App("shop", Hooked), hooked(), transport=transport) as again:
