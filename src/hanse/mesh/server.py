@@ -137,6 +137,8 @@ class Server:
         try:
             answer = await run(context, message)
             if context.work is not None:
+                # What cannot be told is not done. After the commit it is encoded again, with the rows' new revisions.
+                _ = encode(answer)
                 await context.work.commit()
             reply = Message(_REPLY, message.id, "", 0.0, NO_HEADERS, encode(answer))
         except Fault as fault:

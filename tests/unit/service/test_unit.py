@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from hanse.kernel.context import Context, ambient
-from hanse.kernel.faults import Conflict, Fault, NotFound, PreconditionFailed, TooLarge
+from hanse.kernel.faults import Conflict, Fault, Internal, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 from hanse.node.node import Node
@@ -49,6 +49,16 @@ async def test_a_handler_that_raises_has_written_nothing(node: Node, shop: Shop)
         raise Refused
 
     with pytest.raises(Refused):
+        await handle(node, script)
+    assert await events(shop, node) == []
+
+
+async def test_a_handler_whose_answer_cannot_be_told_has_written_nothing(node: Node, shop: Shop) -> None:
+    async def script(shop: Shop) -> object:
+        await shop.orders.create(Order(sku="tea"))
+        return object()
+
+    with pytest.raises(Internal):
         await handle(node, script)
     assert await events(shop, node) == []
 
