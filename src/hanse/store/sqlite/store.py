@@ -180,16 +180,18 @@ class SqliteStore:
             self._timer.cancel()
             self._timer = None
         self._reader = None
-        if self._started:
-            self._started = False
-            try:
-                await self._lane.call(self._leave)
-            finally:
-                await self._lane.stop()
-        self._writer = None
-        self._idle.clear()
-        while self._connections:
-            self._connections.pop().close()
+        if not self._started:
+            return
+        self._started = False
+        try:
+            await self._lane.call(self._leave)
+        finally:
+            # Also where leaving failed, such as on a full disk: nothing may stay open.
+            await self._lane.stop()
+            self._writer = None
+            self._idle.clear()
+            while self._connections:
+                self._connections.pop().close()
 
     def _leave(self) -> None:
         if self._writer is not None:
