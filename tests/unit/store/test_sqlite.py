@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, nullcontext
+from contextlib import asynccontextmanager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,7 +16,7 @@ from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
 from hanse.store.sqlite.boots import LOST_MAX, NOTES_MAX, note, this_boot
 from hanse.store.sqlite.lane import COMMITS_MAX, SCANS_MAX, _Call
 from hanse.store.sqlite.query import find_sql
-from hanse.store.sqlite.tables import FORMAT, OPEN_TRIES_MAX, Opening, patiently, prepare, require_version
+from hanse.store.sqlite.tables import FORMAT, OPEN_TRIES_MAX, Opening, connect, patiently, prepare, require_version
 from hanse.testing.store_hooks import ORDERS, batch, emit, follow, put
 
 
@@ -80,6 +80,23 @@ class TestTheFile:
             with closing(other), pytest.raises(Unavailable, match="locked by another process"):
                 prepare(other, str(path), [ORDERS], Opening("x"))
             writing(store).execute("ROLLBACK")
+
+    def test_a_file_that_another_makes_meanwhile_is_not_half_seen(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "orders.db")
+        with (
+            closing(connect(path, synchronous="normal")) as mine,
+            closing(connect(path, synchronous="normal")) as other,
+        ):
+            other.execute("PRAGMA busy_timeout = 0")
+
+            def interfere(statement: str) -> None:
+                if "sqlite_master" in statement:
+                    mine.set_trace_callback(None)
+                    with suppress(Unavailable):
+                        prepare(other, path, [ORDERS], Opening("other"))
+
+            mine.set_trace_callback(interfere)
+            assert prepare(mine, path, [ORDERS], Opening("mine")).log_id
 
     @pytest.mark.parametrize(("locked", "tries"), [(2, 3), (OPEN_TRIES_MAX, OPEN_TRIES_MAX)])
     def test_a_file_that_is_locked_for_a_moment_is_waited_for(self, locked: int, tries: int) -> None:

@@ -108,9 +108,12 @@ def patiently(attempt: Callable[[], T]) -> T:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """All statements of the block, or none of them; nobody else writes meanwhile."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, *, reads: bool = False) -> Generator[None]:
+    """All statements of the block, or none of them; nobody else writes meanwhile.
+
+    Where the block only reads, others may write, but it sees one state of the file throughout.
+    """
+    connection.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
@@ -160,7 +163,9 @@ def prepare(connection: sqlite3.Connection, path: str, wanted: Sequence[Collecti
         Unavailable: Another process kept it locked.
     """
     try:
-        require_sound(_stored(connection, path), wanted)
+        # In one state of the file: another process may be about to make it, and what is half seen looks foreign.
+        with transaction(connection, reads=True):
+            require_sound(_stored(connection, path), wanted)
         _use_wal(connection, path)
         # Flushed to the disk, whatever later commits are: a note that gets lost would be worth nothing.
         connection.execute("PRAGMA synchronous = full")
