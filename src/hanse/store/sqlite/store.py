@@ -66,7 +66,9 @@ class SqliteStore:
         ...     store = SqliteStore(":memory:")
         ...     await store.open([CollectionSchema("orders", {})])
         ...     await store.commit(Batch(at=0.0, writes=(Put("orders", "1", b'{"sku":"tea"}', "m1"),)))
-        ...     return await store.load("orders", "1")
+        ...     row = await store.load("orders", "1")
+        ...     await store.close()
+        ...     return row
         >>> from hanse.store.base import Put
         >>> asyncio.run(main())
         Row(id='1', rev=1, value=b'{"sku":"tea"}')
