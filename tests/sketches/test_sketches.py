@@ -146,7 +146,7 @@ async def test_the_gateway_serves_resources_and_operations(node: Node) -> None:
     order = msgspec.convert(placed, Order)
     assert (await ask(node, "GET", f"/orders/{order.id}")) == (200, placed)
     status, problem = await ask(node, "POST", "/rpc/orders/place", {"command": TEA})
-    assert (status, isinstance(problem, dict) and problem["code"]) == (500, "out_of_stock")
+    assert (status, isinstance(problem, dict) and problem["code"]) == (409, "out_of_stock")
     status, _ = await ask(node, "POST", "/rpc/inventory/reserve", {"sku": "tea", "quantity": 1})
     assert status == 404, "what is not exposed is not there"
 

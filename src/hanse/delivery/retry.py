@@ -19,7 +19,7 @@ ATTEMPTS_MAX = 5
 """How often a handler is tried before its message is parked, unless the subscription says otherwise."""
 
 
-class Terminal(Fault, detail="{problem}"):
+class Terminal(Fault, status=500, detail="{problem}"):
     """No other try can help: raise it (or a subclass) in a handler, and its message is parked at once."""
 
     problem: str

@@ -38,12 +38,13 @@ def _field_names(cls: type) -> tuple[str, ...]:
 class Fault(Exception):
     """A typed error that arrives as the same class; declare yours by subclassing, with its data as fields.
 
-    Class keywords set the columns: `status` (HTTP), `close_code` (WebSocket), `exit_code` (CLI), `retryable` (another
-    try may succeed), `code` (stable name, by default the class name in snake case), `detail` (what a stranger may be
-    told, formatted with the fields; by default the first line of the docstring).
+    Class keywords set the columns: `status` (HTTP; 409 unless you say otherwise, for what a service refuses by contract
+    is no failure of the server), `close_code` (WebSocket), `exit_code` (CLI), `retryable` (another try may succeed),
+    `code` (stable name, by default the class name in snake case), `detail` (what a stranger may be told, formatted with
+    the fields; by default the first line of the docstring).
 
     Example:
-        >>> class OutOfStock(Fault, status=409, detail="only {left} of {sku} left"):
+        >>> class OutOfStock(Fault, detail="only {left} of {sku} left"):
         ...     sku: str
         ...     left: int
         >>> fault = OutOfStock("tea", left=2)
@@ -52,7 +53,7 @@ class Fault(Exception):
     """
 
     code: ClassVar[str] = "fault"
-    status: ClassVar[int] = 500
+    status: ClassVar[int] = 409
     close_code: ClassVar[int] = 4000
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
@@ -197,19 +198,19 @@ class Flaw(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Misdeclared(Fault, TypeError, exit_code=78, detail="{problem}"):
+class Misdeclared(Fault, TypeError, status=500, exit_code=78, detail="{problem}"):
     """A class is declared in a way that cannot work; raised where it is written, before anything starts."""
 
     problem: str
 
 
-class Misconfigured(Fault, exit_code=78, detail="{problem}"):
+class Misconfigured(Fault, status=500, exit_code=78, detail="{problem}"):
     """A setting has a value that cannot be used."""
 
     problem: str
 
 
-class CouldNotStart(Fault, exit_code=3, detail="{problem}"):
+class CouldNotStart(Fault, status=500, exit_code=3, detail="{problem}"):
     """The node could not start; starting it again without a change will not help."""
 
     problem: str
