@@ -109,16 +109,22 @@ class Raw(str):
 
 
 def signature_of(function: Callable[..., object]) -> str:
-    """A signature with annotations as they are written, and without the values of whole structs."""
+    """A signature with annotations as they are written, and without the values of whole structs or functions."""
     found = inspect.signature(function)
     parameters = [
         parameter.replace(
             annotation=as_written(parameter.annotation),
-            default=Raw("...") if isinstance(parameter.default, msgspec.Struct) else parameter.default,
+            default=shown_default(parameter.default),
         )
         for parameter in found.parameters.values()
     ]
     return str(found.replace(parameters=parameters, return_annotation=as_written(found.return_annotation)))
+
+
+def shown_default(value: object) -> object:
+    if inspect.isfunction(value):
+        return Raw(value.__name__)
+    return Raw("...") if isinstance(value, msgspec.Struct) else value
 
 
 def as_written(annotation: object) -> object:
@@ -295,7 +301,7 @@ def settings_in(kind: type[Section], path: tuple[str, ...]) -> Iterator[Known]:
     meanings = attributes(kind)
     for field in msgspec.structs.fields(kind):
         at = (*path, field.name)
-        service = field.name == "services"
+        service = at == ("services",)
         inner = importlib.import_module(Section.__module__).ServiceSettings if service else field.type
         if fields_of(inner) is not None:
             yield from settings_in(inner, (*at, "NAME") if service else at)

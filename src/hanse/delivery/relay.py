@@ -21,7 +21,7 @@ from hanse.delivery.outbox import Taken, Topic, message_of, taken
 from hanse.delivery.pause import pause
 from hanse.delivery.retry import HandlerFailed, next_delay
 from hanse.delivery.window import Window
-from hanse.kernel.faults import Fault, Unavailable
+from hanse.kernel.faults import Fault, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
@@ -46,6 +46,10 @@ ACK_SECONDS = 30.0
 
 GRACE_SECONDS = 10.0
 """How long a relay that stops waits for what is under way."""
+
+
+_NOBODY = (Unavailable, UnknownOperation)
+"""What a delivery ends with where nobody is there to deliver to."""
 
 
 class RelayOptions(msgspec.Struct, frozen=True):
@@ -116,7 +120,7 @@ class Relay:
         self._tasks = Tasks(self._broke, limit=TASKS_MAX)
         self._saved = 0
         self._acknowledged = False
-        self._away = False
+        self._away: Exception | None = None
         self._grace = GRACE_SECONDS
         self._fresh = True
         self._wake = asyncio.Event()
@@ -157,15 +161,18 @@ class Relay:
         if self._running:
             await self._ended.wait()
 
-    async def flush(self) -> None:
+    async def flush(self, *, insist: bool = True) -> None:
         """Wait until all that the log holds now is acknowledged; bound it with a timeout.
+
+        Args:
+            insist: Whether to wait also while nobody is there to deliver to; what is left stays in the log.
 
         Raises:
             Unavailable: The relay stopped before.
         """
         target = await self._store.head()
         self._hear()
-        while self._window.position < target:
+        while self._window.position < target and (insist or not isinstance(self._away, _NOBODY)):
             if self._ended.is_set():
                 raise Unavailable(f"the relay {self.name} has stopped; what is left waits for its next start")
             self._moved.clear()
@@ -270,12 +277,13 @@ class Relay:
             return fault
         except Exception as error:  # noqa: BLE001 - whatever is in the way, the message is kept and tried again
             # Told once, not for each message: an outage would drown the log.
-            if not self._away:
+            if self._away is None:
                 _log.warning("the relay %s cannot deliver: %s; it tries again until it can", self.name, error)
-            self._away = True
+            self._away = error
+            self._moved.set()
             return error
-        if self._away:
-            self._away = False
+        if self._away is not None:
+            self._away = None
             _log.info("the relay %s delivers again", self.name)
         return None
 

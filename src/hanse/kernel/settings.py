@@ -57,6 +57,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     """How one process hosts services.
 
     Attributes:
+        services: Names of the services that it hosts; empty for all of the app.
         store: URL of the store of every service that has none of its own.
         transport: URL of what carries messages between nodes.
         drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice.
@@ -68,6 +69,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         retention: Seconds that logs and the marks of what was handled are kept, at the least; 7 days.
     """
 
+    services: tuple[str, ...] = ()
     store: str = "memory:"
     transport: str = "memory:"
     drain_delay: Seconds = 0.0

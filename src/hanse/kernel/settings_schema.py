@@ -24,6 +24,7 @@ _WORDS: dict[object, str] = {
     bool: "true or false",
     dict: "a table",
     list: "a list",
+    tuple: "a list",
 }
 _UNITS = {"seconds": "a duration such as '30s' or a number of seconds", "bytes": "a size such as '2MiB' or '500kB'"}
 
@@ -133,7 +134,7 @@ def _empty_table(value: object) -> dict[str, object]:
 
 
 def _from_text(kind: object, value: object) -> object:
-    """The text of a flag or a variable read as what its type needs: units, or JSON for lists and tables."""
+    """The text of a flag or a variable as what its type needs: units, names with commas, JSON for lists and tables."""
     if not isinstance(value, str):
         return value
     plain, meta = _bare(kind)
@@ -145,6 +146,8 @@ def _from_text(kind: object, value: object) -> object:
             return msgspec.json.decode(value)
         except msgspec.DecodeError:
             return value
+    if typing.get_origin(plain) is tuple:
+        return [name.strip() for name in value.split(",") if name.strip()]
     return value
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from hanse.contract.derive import contracts_in
 from hanse.contract.model import Resource, collection_of
-from hanse.kernel.faults import Misdeclared
+from hanse.kernel.faults import Misconfigured, Misdeclared
 from hanse.service.reaction import Every, On, Reaction
 from hanse.service.service import Field, Service, descriptions_of, fields_of, reactions_of, service_name
 
@@ -113,6 +113,18 @@ class App:
                 f"{part.cls.__name__}.{name} reacts to {kind.__name__}, which no service of the app "
                 f"{self.name!r} owns; add a service with a field `Collection[{kind.__name__}]`"
             )
+
+
+def parts_named(app: App, names: Sequence[str]) -> list[Part]:
+    """The services of an app that have these names, in the app's order; all of them where no name is given.
+
+    Raises:
+        Misconfigured: There is no service of such a name.
+    """
+    known = [part.name for part in app.parts]
+    if unknown := [name for name in names if name not in known]:
+        raise Misconfigured(f"the app {app.name!r} has no service {unknown[0]!r}; it has {', '.join(known)}")
+    return [part for part in app.parts if not names or part.name in names]
 
 
 def _owners(parts: list[Part]) -> dict[type[Resource], Part]:

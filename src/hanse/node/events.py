@@ -1,4 +1,8 @@
-"""Wires `@on`: a relay from each log that may tell of what is wanted, through the transport, to the group's inbox."""
+"""Wires `@on`: a relay from each log that may tell of what is wanted, through the transport, to the group's inbox.
+
+A relay belongs to the node that hosts the log, the inbox to the node that hosts the subscriber. All that the two have
+to agree on follows from the app, so neither asks where the other is.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,11 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.mesh.fault import fault_in
 from hanse.mesh.server import Endpoint
+from hanse.node.app import App, Part
 from hanse.node.hosted import Hosted
 from hanse.service.change import change_of, cursor_of
 from hanse.service.reaction import On
+from hanse.service.service import reactions_of
 from hanse.service.shape import shape_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Entry
@@ -29,33 +35,48 @@ _entries = codec_for(Entry)
 
 
 class Subscription:
-    """One `@on` method of one service: where its messages go, and what handles them."""
+    """One `@on` method of an app: what it wants, and where its messages go, wherever that is.
 
-    def __init__(self, hosted: Hosted, method: str, on: On, host: Host) -> None:
+    Attributes:
+        part: The service whose method it is.
+        on: What the decorator said.
+        group: Whose marks tell what was handled.
+        name: Names the position of each of its relays.
+        service: What its node listens to.
+        address: Where its messages go.
+    """
+
+    def __init__(self, part: Part, method: str, on: On) -> None:
+        self.part: Part = part
         self.on: On = on
-        own = f"{hosted.part.name}.{method}"
+        own = f"{part.name}.{method}"
         self.group: str = on.group or own
         # Methods of one group share its marks; but each hears of its own events, and comes as far as it comes.
         self.name: str = f"{on.group}/{own}" if on.group else own
         self.service: str = f"on/{self.name}"
         self.address: str = f"{self.service}.handle"
-        self.inbox: Inbox = Inbox(hosted.store, self.group, host=host)
-        self._hosted = hosted
-        self._handler: Callable[[object], Awaitable[None]] = getattr(hosted.instance, method)
+        self._method = method
         self._read = _reader(on.kind)
 
-    def endpoint(self) -> Endpoint:
-        """What serves its address: the inbox, and behind it the method as a unit of work."""
+    async def endpoint(self, hosted: Hosted, host: Host) -> Endpoint:
+        """What serves its address, on the node of its service: the inbox, and behind it the method as a unit of work.
+
+        Raises:
+            Unavailable: The store cannot be reached.
+        """
+        store, inbox = hosted.store, Inbox(hosted.store, self.group, host=host)
+        handler: Callable[[object], Awaitable[None]] = getattr(hosted.instance, self._method)
+        await inbox.open()
 
         async def run(context: Context, message: Message) -> None:
             async def handle(message: Message) -> None:
-                context.store = self._hosted.store
-                unit = cast("Unit", unit_for(self._hosted.store))
-                unit.marks.append(self.inbox.mark(message))
-                await self._handler(self._read(_entries.decode(message.body)))
+                context.store = store
+                unit = cast("Unit", unit_for(store))
+                unit.marks.append(inbox.mark(message))
+                await handler(self._read(_entries.decode(message.body)))
                 await unit.commit()
 
-            await self.inbox.consume(message, handle, attempts_max=self.on.attempts)
+            await inbox.consume(message, handle, attempts_max=self.on.attempts)
             context.work = None  # committed, or dropped with the message that was parked: nothing is left to the server
 
         return Endpoint(run=run)
@@ -67,17 +88,27 @@ class Subscription:
         emitted = issubclass(kind, Event)
         return Topic(name, emitted, self.address, topic_of(kind), str(version_of(kind)), self._key())
 
-    def relay(self, hosted: list[Hosted], transport: Transport, host: Host) -> None:
-        """Give a relay to each service whose log may tell of it: a resource's owner, or who may emit the event."""
-        for one in hosted:
-            if _may_tell(one, self.on.kind):
-                one.relays.append(Relay(one.store, self.name, [self.topic()], deliverer(transport), host=host))
+    def relay(self, hosted: Hosted, transport: Transport, host: Host) -> Relay | None:
+        """What takes to it the log of a service that may tell of it: a resource's owner, or who may emit the event."""
+        if not _may_tell(hosted, self.on.kind):
+            return None
+        return Relay(hosted.store, self.name, [self.topic()], deliverer(transport), host=host)
 
     def _key(self) -> Callable[[Entry], str] | None:
         key, read = self.on.key, self._read
         if key is not None:
             return lambda entry: key(read(entry))
         return None if issubclass(self.on.kind, Event) else lambda entry: entry.id
+
+
+def subscriptions_of(app: App) -> list[Subscription]:
+    """All of an app, whoever hosts them."""
+    return [
+        Subscription(part, method, reaction)
+        for part in app.parts
+        for method, reaction in reactions_of(part.cls).items()
+        if isinstance(reaction, On)
+    ]
 
 
 def deliverer(transport: Transport) -> Callable[[Message], Awaitable[None]]:

@@ -22,9 +22,9 @@ from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
-from hanse.node.app import App
+from hanse.node.app import App, Part, parts_named
 from hanse.node.background import Runner, as_unit, runner, trimmer
-from hanse.node.events import Subscription
+from hanse.node.events import subscriptions_of
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
 from hanse.service.collection import Collection
@@ -49,7 +49,7 @@ HEALTH_SECONDS = 2.0
 
 
 class Node:
-    """Hosts the services of an app in this process.
+    """Hosts the services of an app in this process: all of them, or those that the setting `node.services` names.
 
     Example:
         >>> from hanse.contract.declare import rpc
@@ -73,6 +73,7 @@ class Node:
         host: Host | None = None,
         transport: Transport | None = None,
         watch: Watch | None = None,
+        stores: Callable[[str], Store] = open_store,
     ) -> None:
         """Get ready to host; nothing runs before `start`.
 
@@ -82,8 +83,15 @@ class Node:
             host: Clocks and chance; the real machine's by default.
             transport: What carries messages; by default one within this process.
             watch: What records calls; by default what the process has set up with OpenTelemetry, if anything.
+            stores: How the URL of a service's store becomes a store, not yet open; called at each start, once for each
+                service that the node hosts.
+
+        Raises:
+            Misconfigured: The settings name a service that the app does not have, or a transport that is not there.
         """
         self.app: App = app
+        self.parts: list[Part] = parts_named(app, settings.node.services)
+        """The services of the app that it hosts."""
         self.settings: Settings = settings
         self.host: Host = host or Host.system()
         self.state: State = "new"
@@ -95,13 +103,14 @@ class Node:
         self._tasks = Tasks(_failed)
         self._transport: Transport = transport or _transport(settings.node.transport)
         watching = watch or watch_of(self.host)
+        self._stores = stores
         self._server = Server(self.host, calls_max=settings.node.calls_max, watch=watching)
         self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout, watch=watching)
 
     @property
     def descriptions(self) -> list[Description]:
         """The contracts that this node serves."""
-        return [description for part in self.app.parts for description in descriptions_of(part.cls)]
+        return [description for part in self.parts for description in descriptions_of(part.cls)]
 
     async def start(self) -> None:
         """Open stores, wire services, serve.
@@ -222,9 +231,9 @@ class Node:
         self._opened.enter_context(using_pool(pool))
         await self._transport.open()
         self._opened.push_async_callback(self._transport.close)
-        for part in self.app.parts:
+        for part in self.parts:
             wanted = self.settings.services.get(part.name, ServiceSettings())
-            store = open_store(wanted.store or store_url(self.settings.node.store, part.name))
+            store = self._stores(wanted.store or store_url(self.settings.node.store, part.name))
             hosted = Hosted(self.app, part, store, self._caller, wanted.settings)
             self._opened.push_async_callback(store.close)
             await store.open(hosted.schemas())
@@ -257,29 +266,23 @@ class Node:
         for hosted in self.hosted:
             for name in hosted.serve(self._server):
                 self._serve(name)
-        for subscription in self._subscriptions():
-            await subscription.inbox.open()
-            self._server.add(subscription.address, subscription.endpoint())
-            self._serve(subscription.service)
-            subscription.relay(self.hosted, self._transport, self.host)
+        for subscription in subscriptions_of(self.app):
+            for hosted in self.hosted:
+                if hosted.part is subscription.part:
+                    self._server.add(subscription.address, await subscription.endpoint(hosted, self.host))
+                    self._serve(subscription.service)
+                if (relay := subscription.relay(hosted, self._transport, self.host)) is not None:
+                    hosted.relays.append(relay)
 
     def _serve(self, name: str) -> None:
         self._transport.listen(name, self._server)
         self._opened.callback(self._transport.leave, name)
 
-    def _subscriptions(self) -> list[Subscription]:
-        return [
-            Subscription(hosted, method, reaction, self.host)
-            for hosted in self.hosted
-            for method, reaction in reactions_of(hosted.part.cls).items()
-            if isinstance(reaction, On)
-        ]
-
     async def _finish(self, grace: float) -> None:
         """Begin nothing new, end what is under way, hand on what it told of: in this order nothing is left behind."""
         _ = await asyncio.gather(*(rule.stop(grace) for rule in self._rules))
         await self._server.idle()
-        await self.settle()
+        await self._settle(insist=False)
 
     def _react(self) -> None:
         self._rules = [
@@ -293,15 +296,20 @@ class Node:
             _ = self._tasks.start(running.run(), name=running.name)
 
     async def settle(self) -> None:
-        """Wait until every event so far is handled or parked, and what these led to; bound it with a timeout.
+        """Wait until every event that the services of this node told is handled or parked, and what these led to here.
+
+        Bound it with a timeout: a subscriber that is away is waited for.
 
         Raises:
             Unavailable: The node stopped before.
         """
+        await self._settle(insist=True)
+
+    async def _settle(self, *, insist: bool) -> None:
         heads: list[int] = []
         while heads != (heads := [await hosted.store.head() for hosted in self.hosted]):
             for relay in self._relays:
-                await relay.flush()
+                await relay.flush(insist=insist)
 
 
 def _transport(url: str) -> Transport:

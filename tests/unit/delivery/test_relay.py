@@ -11,7 +11,7 @@ import pytest
 from hanse.delivery.outbox import FAILING_SINCE, Topic
 from hanse.delivery.relay import SAVE_EVERY, Relay, RelayOptions
 from hanse.delivery.retry import HandlerFailed
-from hanse.kernel.faults import Unavailable
+from hanse.kernel.faults import Fault, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
@@ -188,6 +188,38 @@ async def test_a_key_that_fails_keeps_back_no_other(store: MemoryStore, outbox: 
         await outbox.emit("good")
         await turns()
         assert (got, relay.unacknowledged, relay.position) == (["m3", "m4"], 2, 0)
+
+
+@pytest.mark.parametrize("error", [Unavailable("the broker is away"), UnknownOperation("nobody hears")])
+async def test_a_flush_that_does_not_insist_ends_when_nobody_is_there(
+    store: MemoryStore, outbox: Emits, host: Host, error: Fault
+) -> None:
+    async def deliver(message: Message) -> None:
+        await asyncio.sleep(1.0)
+        raise error
+
+    async with relaying(store, deliver, host) as relay:
+        await outbox.emit("k")
+        await relay.flush(insist=False)
+        assert (host.monotonic(), relay.position) == (1.0, 0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(600):
+                await relay.flush()
+
+
+async def test_a_flush_waits_for_a_handler_that_fails_whether_it_insists_or_not(
+    store: MemoryStore, outbox: Emits, host: Host
+) -> None:
+    failures = [FAILED, Overloaded("calls")]
+
+    async def deliver(message: Message) -> None:
+        if failures:
+            raise failures.pop()
+
+    async with relaying(store, deliver, host) as relay:
+        await outbox.emit("k")
+        await relay.flush(insist=False)
+        assert (failures, relay.position) == ([], 1)
 
 
 async def test_a_full_window_takes_no_more_until_something_is_done(

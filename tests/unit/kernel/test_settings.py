@@ -60,6 +60,7 @@ def test_a_refused_secret_is_not_told() -> None:
         ("services.orders.sticky", "perhaps"),
         ("services.orders.settings", "{bad"),
         ("services.orders.instances", 1.5),
+        ("node.services", 3),
         ("edge", 3),
     ],
 )
@@ -77,6 +78,8 @@ def test_what_is_of_the_wrong_kind_is_refused(path: str, value: object) -> None:
         ("node.grace", "1m30s", 90.0),
         ("node.grace", "0", 0.0),
         ("node.store", "{x", "{x"),
+        ("node.services", "orders, mailer", ("orders", "mailer")),
+        ("node.services", '["orders"]', ("orders",)),
         ("services.orders.sticky", "true", True),
         ("services.orders.settings", '{"limit": 3}', {"limit": 3}),
         ("services.orders.settings.limits", "[1, 2]", [1, 2]),
