@@ -26,6 +26,7 @@ from hanse.delivery.deadletter import (
     waiting_letter,
 )
 from hanse.delivery.retry import ATTEMPTS_MAX, HandlerFailed, is_final
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
@@ -117,8 +118,10 @@ class Inbox:
         if blocker is not None:
             await self._park(message, self._waiting(message, blocker))
             return
+        fault_point("inbox.before_handler")
         error = await self._run(message, run)
         if error is None:
+            fault_point("inbox.after_handler")
             return
         if not is_final(message.headers.attempt, error, attempts_max):
             raise self._failed(error) from error
@@ -169,10 +172,12 @@ class Inbox:
         write = Put(DEAD_LETTERS, letter.id, letter_json(letter), self._host.new_id(), expected=0)
         headers = msgspec.structs.replace(message.headers, causation_id=message.id, attempt=1)
         batch = Batch(self._host.now(), writes=(write,), marks=(self.mark(message),), headers=headers)
+        fault_point("inbox.before_park")
         try:
             await self._store.commit(batch)
         except AlreadyHandled:
             # It was handled after all: its commit outlived the handler that was given up.
             return
+        fault_point("inbox.after_park")
         if letter.key:
             self._parked_keys.add(letter.key)

@@ -21,6 +21,7 @@ from hanse.delivery.outbox import Taken, Topic, message_of, taken
 from hanse.delivery.pause import pause
 from hanse.delivery.retry import HandlerFailed, next_delay
 from hanse.delivery.window import Window
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
@@ -240,6 +241,7 @@ class Relay:
         if topic is None:
             return
         wanted = self._taken[entry.seq] = taken(entry, topic)
+        fault_point("relay.taken")
         if self._window.take(entry.seq, wanted.key):
             self._tasks.start(self._carry(entry.seq))
 
@@ -247,6 +249,7 @@ class Relay:
         """Deliver an entry, and those that wait behind it by then."""
         seq: int | None = first
         while seq is not None and await self._see_through(self._taken[seq]):
+            fault_point("relay.acknowledged")
             del self._taken[seq]
             seq = self._window.done(seq)
             self._acknowledged = True
@@ -271,6 +274,7 @@ class Relay:
         return False
 
     async def _try(self, message: Message) -> Exception | None:
+        fault_point("relay.before_delivery")
         try:
             await self._deliver(message)
         except HandlerFailed as fault:
@@ -292,7 +296,9 @@ class Relay:
         position = self._window.position
         self._acknowledged = False
         if position > self._saved:
+            fault_point("relay.before_save")
             await self._store.commit(Batch(self._host.now(), positions=(Position(self.name, position),)))
+            fault_point("relay.after_save")
             self._saved = position
 
     async def _save_last(self) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import final
 
 from hanse.delivery.pause import pause
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.host import Host
 
 _log = logging.getLogger("hanse.delivery")
@@ -102,11 +103,13 @@ class EveryRunner:
             left = moment - self._host.monotonic()
 
     async def _run_once(self) -> None:
+        fault_point("schedule.before_run")
         try:
             await self._call()
         except Exception:  # noqa: BLE001 - the schedule outlives whatever a run raises
             self.failures += 1
             _log.exception("%s failed; it runs again with the next period", self.name)
+        fault_point("schedule.after_run")
 
     def _tell_missed(self, count: int) -> None:
         if count > 0:

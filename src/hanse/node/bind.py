@@ -13,6 +13,7 @@ from hanse.contract.derive import Operation
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import codec_for, encode
 from hanse.kernel.context import Context
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, Invalid
 from hanse.kernel.message import Message
 from hanse.mesh.server import Endpoint, Run
@@ -96,7 +97,9 @@ async def _once(scope: str, execute: Execute, store: Store, context: Context, me
         answer = await execute(context, message)
     except AlreadyHandled:
         raise _is_under_way(key) from None
+    fault_point("key.before_answer")
     _ = await store.commit(Batch(context.host.now(), marks=(Mark(f"{scope}/answer", key, result=answer),)))
+    fault_point("key.after_answer")
     return msgspec.Raw(answer)
 
 

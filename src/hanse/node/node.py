@@ -14,6 +14,7 @@ from hanse.contract.derive import Description, Operation
 from hanse.contract.model import Resource
 from hanse.delivery.relay import Relay
 from hanse.kernel.context import FOREVER, Context, ambient
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
@@ -128,10 +129,12 @@ class Node:
             self.state = "starting"
             try:
                 await self._open()
+                fault_point("node.opened")
                 await self._listen()
                 await self._warm_up()
                 with self.context():
                     self._react()
+                fault_point("node.ready")
             except BaseException:
                 await self._close()
                 raise
@@ -147,6 +150,7 @@ class Node:
             if self.state in ("new", "stopped"):
                 return
             self.state = "draining"
+            fault_point("node.draining")
             grace = self.settings.node.grace if grace is None else grace
             try:
                 async with asyncio.timeout(grace):
@@ -158,6 +162,7 @@ class Node:
             finally:
                 self._server.end_streams()
                 _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._relays))
+                fault_point("node.drained")
                 await self._close()
 
     async def __aenter__(self) -> Self:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault
 from hanse.service.change import (
     Change,
@@ -70,7 +71,9 @@ class Feed(Generic[R]):
         async with closing(self._entries(seq)) as entries:
             async for entry in entries:
                 if (change := self._view(entry)) is not None:
+                    fault_point("feed.before_item")
                     yield change
+                    fault_point("feed.after_item")
 
     async def follow(self, after: str | None) -> AsyncIterator[Followed[R]]:
         """What is there, `Ready`, and what changes; or only the changes after a cursor that still holds."""
@@ -136,6 +139,7 @@ class Feed(Generic[R]):
 
     async def _piece(self, seq: int) -> Changes:
         piece = await self._store.changes(seq, limit=FEED_PIECE, names=[self._shape.collection])
+        fault_point("feed.piece_read")
         if piece.trimmed:
             raise CursorLost(cursor_of(self._store.log_id, seq))
         return piece

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar, cast, final
 
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.context import current
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import DeadlineExceeded, NotFound
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
@@ -203,6 +204,7 @@ class RuleRunner(Generic[R]):
         if lease is None:
             self._agenda.rest(id, now + seconds)
         else:
+            fault_point("rule.leased")
             timer = asyncio.timeout(seconds)
             try:
                 async with timer:
@@ -232,7 +234,9 @@ class RuleRunner(Generic[R]):
             held.check()
             left.append(self._staged(id) or held.value)
 
+        fault_point("rule.before_run")
         await self._run(call)
+        fault_point("rule.after_commit")
         # The commit gave the row that it wrote its revision.
         return left[0].rev
 

@@ -14,6 +14,7 @@ import msgspec
 from hanse.contract.model import Resource
 from hanse.kernel.codec import encode_json
 from hanse.kernel.context import Context, current
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, PreconditionFailed, TooLarge
 from hanse.kernel.message import Headers
 from hanse.store.base import Batch, Delete, Emit, Mark, Position, Put, Store
@@ -110,12 +111,14 @@ class Unit:
             positions=tuple(self.positions),
             headers=_headers(self._context),
         )
+        fault_point("unit.before_commit")
         try:
             positions = await self.store.commit(batch)
         except PreconditionFailed as fault:
             if any(id == fault.id and staged.insisted for (_, id), staged in rows):
                 raise
             raise Conflict(f"somebody else changed {fault.kind} {fault.id!r} while this was being done") from None
+        fault_point("unit.after_commit")
         for (_, staged), seq in zip(rows, positions, strict=False):
             if staged.value is not None:
                 # Whoever holds the row of this unit finds the revision that it was committed under.

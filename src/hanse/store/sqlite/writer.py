@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault, NotFound, Unavailable
 from hanse.kernel.message import Headers
 from hanse.store.base import Batch, Entry, Row
@@ -74,16 +75,23 @@ class Writer:
 
     def apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Write batches in one transaction; for each the positions of its writes, or why it was refused."""
+        outcomes = self._in_transaction(batches)
+        fault_point("store.after_commit")
+        return outcomes
+
+    def _in_transaction(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         try:
             with transaction(self.connection):
-                return self._write(batches)
+                outcomes = self._write(batches)
+                fault_point("store.before_commit")
+                return outcomes
         except sqlite3.OperationalError as error:
             return [unavailable(error) for _ in batches]
         except Exception as error:  # noqa: BLE001 - each waiter is told, and the writer goes on
             if len(batches) == 1:
                 return [error if isinstance(error, Fault) else unavailable(error)]
             # One of them holds what cannot be stored. It must not take its neighbours along.
-            return [outcome for batch in batches for outcome in self.apply((batch,))]
+            return [outcome for batch in batches for outcome in self._in_transaction((batch,))]
 
     def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
         (head,) = self.connection.execute(HEAD).fetchone()
