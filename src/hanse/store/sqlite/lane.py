@@ -3,6 +3,8 @@
 A lane is the seam between the event loop and SQLite, which blocks. `ThreadLane` is for production: commits of one turn
 of the loop, and all that pile up while the disk is busy, go to one writer thread and into one transaction; long reads
 go to a few reader threads. `InlineLane` has no threads at all, so a simulated world stays in charge of every step.
+
+Every access to an open file goes through a lane, so a lane of a world's own may let each take its time, or fail.
 """
 
 from __future__ import annotations
@@ -51,8 +53,17 @@ class Lane(Protocol):
         """Whether work runs beside the loop: then timers may run as well, and other processes be listened to."""
         ...
 
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether `read` only runs its job: then it may be left out."""
+        ...
+
     def start(self, apply: Apply, committed: Callable[[], None]) -> None:
-        """Get ready; `committed` is called on the loop after each transaction that wrote an entry."""
+        """Get ready; `committed` is to be called on the loop after each transaction that wrote an entry.
+
+        It wakes whoever listens to the store. A lane that knows of commits by others calls it after those as well;
+        where `threaded`, the store looks for them itself.
+        """
         ...
 
     async def write(self, batch: Batch) -> tuple[int, ...]:
@@ -61,6 +72,10 @@ class Lane(Protocol):
 
     async def call(self, job: Callable[[], T]) -> T:
         """Run a job where the writer runs, in order with the commits."""
+        ...
+
+    async def read(self, job: Callable[[], T]) -> T:
+        """Run a read of a few rows, which is usually done sooner than handed to anybody."""
         ...
 
     async def scan(self, job: Callable[[Stopped], T]) -> T:
@@ -76,6 +91,7 @@ class InlineLane:
     """Does all work in the task that asks, at once: no thread, no timer, nothing that a seed does not decide."""
 
     threaded: bool = False
+    reads_at_once: bool = True
 
     def start(self, apply: Apply, committed: Callable[[], None]) -> None:
         """Get ready."""
@@ -93,6 +109,10 @@ class InlineLane:
 
     async def call(self, job: Callable[[], T]) -> T:
         """Run a job now."""
+        return job()
+
+    async def read(self, job: Callable[[], T]) -> T:
+        """Run a read now."""
         return job()
 
     async def scan(self, job: Callable[[Stopped], T]) -> T:
@@ -130,6 +150,7 @@ class ThreadLane:
     """One writer thread with group commit, a few reader threads."""
 
     threaded: bool = True
+    reads_at_once: bool = True
 
     def start(self, apply: Apply, committed: Callable[[], None]) -> None:
         """Start the writer thread."""
@@ -170,6 +191,10 @@ class ThreadLane:
 
         self._queue.put(_Call(lambda: _outcome(job, future)))
         return await future
+
+    async def read(self, job: Callable[[], T]) -> T:
+        """Run a read on the loop: a few pages that are mostly in memory, for less than two switches of threads."""
+        return job()
 
     async def scan(self, job: Callable[[Stopped], T]) -> T:
         """Run a read in a reader thread; a caller that is cancelled stops it."""

@@ -37,10 +37,11 @@ from hanse.store.evaluate import check_query
 from hanse.store.keys import Key
 from hanse.store.listeners import Listeners
 from hanse.store.query import Query
-from hanse.store.sqlite.boots import HEAD, this_boot, unnote
+from hanse.store.sqlite.boots import HEAD, unnote
+from hanse.store.sqlite.disk import Disk, LocalDisk
 from hanse.store.sqlite.lane import InlineLane, Lane, Stopped, ThreadLane
 from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
-from hanse.store.sqlite.tables import BUSY_MS_MAX, Opening, cannot_open, connect, patiently, prepare, require_version
+from hanse.store.sqlite.tables import BUSY_MS_MAX, Opening, cannot_open, patiently, prepare, require_version
 from hanse.store.sqlite.url import parse_url
 from hanse.store.sqlite.writer import TRIM_MAX, Writer, unavailable
 
@@ -53,6 +54,8 @@ STOP_CHECK_STEPS = 20_000
 _MEMORY = ":memory:"
 _OPS = {op.value: op for op in Op}
 _headers = msgspec.msgpack.Decoder(Headers).decode
+_MARKED = "SELECT digest, result FROM marks WHERE scope = ? AND key = ?"
+_POSITION = "SELECT seq FROM positions WHERE name = ?"
 _BEFORE_NEXT = "SELECT coalesce((SELECT min(seq) - 1 FROM log WHERE seq > ?), ?)"
 _ENTRY = "seq, at, op, name, id, message_id, before, after, before_rev, headers"
 
@@ -81,6 +84,7 @@ class SqliteStore:
         synchronous: Literal["normal", "full"] = "normal",
         lane: Lane | None = None,
         host: Host | None = None,
+        disk: Disk | None = None,
     ) -> None:
         """Name the file; `open` opens it.
 
@@ -89,15 +93,19 @@ class SqliteStore:
             synchronous: `full` makes each commit survive a power cut, at the price of a disk flush.
             lane: Where work runs; by default, in threads of its own (`:memory:` needs none).
             host: Gives a new log its id; by default, the host of the context that opens the store.
+            disk: Where the file is; by default, on this machine. One that is given keeps `:memory:` as well.
 
         Raises:
             Misconfigured: The path is empty, or `:memory:` is to be shared among threads.
         """
         self._path = str(path)
-        self._memory = self._path == _MEMORY
-        self._lane: Lane = lane or (InlineLane() if self._memory else ThreadLane())
-        if not self._path or (self._memory and self._lane.threaded):
+        memory = self._path == _MEMORY
+        self._lane: Lane = lane or (InlineLane() if memory else ThreadLane())
+        if not self._path or (memory and self._lane.threaded):
             raise Misconfigured(f"expected the path of a file for threads to share, got {self._path!r}")
+        self._at_once = self._lane.reads_at_once
+        self._durable = not memory or disk is not None
+        self._disk: Disk = disk or LocalDisk()
         self._synchronous = synchronous
         self._host = host
         self._log_id = ""
@@ -129,8 +137,8 @@ class SqliteStore:
 
     @property
     def features(self) -> Features:
-        """Durable unless in memory; shared where it may watch for the commits of others."""
-        return Features(durable=not self._memory, shared=self._lane.threaded)
+        """Durable unless in this process's memory; shared where it may watch for the commits of others."""
+        return Features(durable=self._durable, shared=self._lane.threaded)
 
     @property
     def log_id(self) -> str:
@@ -146,7 +154,7 @@ class SqliteStore:
         self._lane.start(self._apply, self._committed)
         self._started = True
         id = (self._host or current().host).new_id()
-        opening = Opening(id, "" if self._memory else this_boot(), self._synchronous)
+        opening = Opening(id, self._disk.boot() if self._durable else "", self._synchronous)
         try:
             await self._lane.call(lambda: self._open(collections, opening))
         except BaseException:
@@ -170,7 +178,7 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            connection = connect(self._path, synchronous=self._synchronous)
+            connection = self._disk.connect(self._path, self._synchronous)
         except sqlite3.Error as error:
             raise cannot_open(self._path, error) from error
         self._connections.append(connection)
@@ -193,7 +201,7 @@ class SqliteStore:
             self._writer = None
             self._idle.clear()
             while self._connections:
-                self._connections.pop().close()
+                self._disk.release(self._connections.pop())
 
     def _leave(self) -> None:
         if self._writer is not None:
@@ -207,8 +215,10 @@ class SqliteStore:
         statement = self._load_sql.get(collection)
         if statement is None:
             raise NotFound("collection", collection)
-        found = cast("list[tuple[int, bytes]]", self._read(statement, (id,)))
-        return Row(id, *found[0]) if found else None
+        values = (id,)
+        # To ask a lane that reads at once would cost a tenth of the read, and this is the one behind every `get`.
+        found = self._read(statement, values) if self._at_once else await self._look(statement, values)
+        return Row(id, *cast("tuple[int, bytes]", found[0])) if found else None
 
     async def find(self, collection: str, query: Query, /) -> Found:
         """A page of matching rows, read beside the loop unless it is a plain list by id."""
@@ -217,7 +227,7 @@ class SqliteStore:
         start = decode_cursor(query.cursor, query, schema) if query.cursor is not None else None
         statement = find_sql(query, schema, start)
         simple = query.where is None and not query.order
-        rows = self._read(statement.text, statement.values) if simple else await self._scan(statement)
+        rows = await (self._look(statement.text, statement.values) if simple else self._scan(statement))
         kept = rows[: query.limit]
         page = tuple(Row(*cast("tuple[str, int, bytes]", row[:3])) for row in kept)
         if len(kept) == len(rows):
@@ -237,23 +247,24 @@ class SqliteStore:
 
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
-        found = self._read("SELECT digest, result FROM marks WHERE scope = ? AND key = ?", (scope, key))
+        found = await self._look(_MARKED, (scope, key))
         return Mark(scope, key, *cast("tuple[bytes, bytes]", found[0])) if found else None
 
     async def position(self, name: str, /) -> int:
         """How far the named reader has come."""
-        found = self._read("SELECT seq FROM positions WHERE name = ?", (name,))
+        found = await self._look(_POSITION, (name,))
         return cast("int", found[0][0]) if found else 0
 
     async def head(self) -> int:
         """Position of the newest entry."""
-        return self._head()
-
-    def _head(self) -> int:
-        return cast("int", self._read(HEAD)[0][0])
+        ((head,),) = await self._look(HEAD)
+        return cast("int", head)
 
     async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
         """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
+        return await self._lane.read(lambda: self._changes(after, limit, names))
+
+    def _changes(self, after: int, limit: int, names: Sequence[str] | None) -> Changes:
         head, trimmed = self._ends()
         limit = min(limit, CHANGES_MAX)
         start = max(after, trimmed)
@@ -314,6 +325,9 @@ class SqliteStore:
 
     def _data_version(self) -> int:
         return cast("int", self._read("PRAGMA data_version")[0][0])
+
+    async def _look(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        return await self._lane.read(lambda: self._read(statement, values))
 
     def _read(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         if self._reader is None:

@@ -183,8 +183,10 @@ def cannot_open(path: str, error: sqlite3.Error) -> CouldNotStart | Unavailable:
     """Why a file could not be opened, with what to look at."""
     if "locked" in str(error):
         return Unavailable(f"the store {path} is locked by another process: {error}; try again")
-    folder = Path(path).absolute().parent
-    hint = "is it a Hanse store, and may this user write to it?" if folder.is_dir() else f"create the folder {folder}"
+    hint = "is it a Hanse store, and may this user write to it?"
+    # Only then: the file of a simulated disk is in no folder of this machine.
+    if "unable to open" in str(error) and not (folder := Path(path).absolute().parent).is_dir():
+        hint = f"create the folder {folder}"
     return CouldNotStart(f"cannot open the store {path}: {error}; {hint}")
 
 
