@@ -88,11 +88,6 @@ class Inbox:
             if cursor is None:
                 return
 
-    @property
-    def parked_keys(self) -> frozenset[str]:
-        """Keys whose messages wait behind a dead letter."""
-        return frozenset(self._parked_keys)
-
     def mark(self, message: Message) -> Mark:
         """What has to be committed together with the effects of a message."""
         return Mark(self.group, message.id)

@@ -135,11 +135,6 @@ class Relay:
         """Everything up to here is acknowledged; nothing after it may be trimmed."""
         return self._window.position
 
-    @property
-    def unacknowledged(self) -> int:
-        """Entries that were taken from the log and are not done."""
-        return len(self._window)
-
     async def run(self) -> None:
         """Deliver until `stop`; run it once, as a task of whoever owns the relay."""
         self._running = True

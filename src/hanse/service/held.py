@@ -55,13 +55,6 @@ class Leases:
         lease = self._held[name] = Lease(name, self._token, now + seconds)
         return lease
 
-    def renew(self, lease: Lease, *, now: float, seconds: float) -> Lease | None:
-        """The lease for longer, under the same token; None where it is lost."""
-        if not self.holds(lease, now=now):
-            return None
-        renewed = self._held[lease.name] = Lease(lease.name, lease.token, now + seconds)
-        return renewed
-
     def release(self, lease: Lease) -> None:
         """Give it back; one that is lost already stays with its new holder."""
         held = self._held.get(lease.name)

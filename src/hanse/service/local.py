@@ -225,16 +225,6 @@ class LocalCollection(Generic[R]):
         test = predicate(where, self.schema)
         return lambda row: test(self.shape.plain(row))
 
-    def _query(
-        self,
-        where: Callable[[R], bool] | Where | None,
-        sort: Callable[[R], object] | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Query:
-        kind = self.shape.kind
-        return Query(filter_of(kind, where), sorting_of(kind, sort), min(limit, PAGE_MAX), cursor)
-
     def _feed(self, where: Where | None) -> Feed[R]:
         return Feed(self._store, self.shape, where, self.matcher(where))
 

@@ -187,7 +187,7 @@ async def test_a_key_that_fails_keeps_back_no_other(store: MemoryStore, outbox: 
         await asyncio.sleep(600)
         await outbox.emit("good")
         await turns()
-        assert (got, relay.unacknowledged, relay.position) == (["m3", "m4"], 2, 0)
+        assert (got, len(relay._window), relay.position) == (["m3", "m4"], 2, 0)
 
 
 @pytest.mark.parametrize("error", [Unavailable("the broker is away"), UnknownOperation("nobody hears")])
@@ -229,7 +229,7 @@ async def test_a_full_window_takes_no_more_until_something_is_done(
     async with relaying(store, receiver, host, window=2) as relay:
         await outbox.emit("a", "b", "c")
         await turns()
-        assert (receiver.ids, relay.unacknowledged) == (["m1", "m2"], 2)
+        assert (receiver.ids, len(relay._window)) == (["m1", "m2"], 2)
         receiver.gate.set()
         await relay.flush()
     assert receiver.ids == ["m1", "m2", "m3"]

@@ -16,7 +16,7 @@ class Order(Resource):
     status: str = "new"
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["acquire", "renew", "release"]), st.floats(0, 5)), max_size=40)
+STEPS = st.lists(st.tuples(st.sampled_from(["acquire", "release"]), st.floats(0, 5)), max_size=40)
 
 
 @given(STEPS)
@@ -27,21 +27,10 @@ def test_a_lease_has_one_holder_and_tokens_only_grow(steps: list[tuple[str, floa
         if step == "acquire" and (lease := leases.acquire("a", now=now, seconds=3.0)) is not None:
             assert all(lease.token > earlier.token for earlier in granted)
             granted.append(lease)
-        elif granted and step == "renew":
-            leases.renew(granted[n % len(granted)], now=now, seconds=3.0)
         elif granted and step == "release":
             leases.release(granted[n % len(granted)])
         assert sum(leases.holds(lease, now=now) for lease in granted) <= 1
         assert not any(leases.holds(lease, now=now) for lease in granted[:-1])
-
-
-def test_a_renewed_lease_lasts_longer_and_a_lost_one_cannot_be_renewed() -> None:
-    leases = Leases()
-    lease = leases.acquire("a", now=0.0, seconds=3.0)
-    assert lease is not None
-    renewed = leases.renew(lease, now=2.0, seconds=3.0)
-    assert (renewed, leases.holds(lease, now=4.0)) == (Lease("a", lease.token, 5.0), True)
-    assert leases.renew(lease, now=5.0, seconds=3.0) is None
 
 
 def test_a_full_table_grants_no_more() -> None:
