@@ -1,12 +1,17 @@
-"""Examples are programs, not packages: each is imported from its file."""
+"""Examples are programs, not packages: each is imported from its file. And a store that is not at hand."""
 
+import asyncio
 import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
+
+from hanse.store.base import Row, Store
+from hanse.store.memory import MemoryStore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -22,6 +27,29 @@ def load(name: str) -> ModuleType:
         sys.modules[title] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[title])
     return sys.modules[title]
+
+
+class Far:
+    """A store in memory whose reads take so long, one longer than the other, that others get in between."""
+
+    def __init__(self, _url: str) -> None:
+        self._near = MemoryStore()
+        self._reads = 0
+
+    async def load(self, collection: str, id: str, /) -> Row | None:
+        row = await self._near.load(collection, id)
+        self._reads += 1
+        for _ in range(self._reads % 7):
+            await asyncio.sleep(0)
+        return row
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._near, name)
+
+
+@pytest.fixture
+def far() -> Callable[[str], Store]:
+    return lambda url: cast("Store", Far(url))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -27,8 +27,7 @@ from hanse import (
 from hanse.kernel.closing import closing
 from hanse.kernel.message import Kind, Message
 from hanse.kernel.settings import ServiceSettings
-from hanse.store.base import Row, Store
-from hanse.store.memory import MemoryStore
+from hanse.store.base import Store
 from hanse.transport.memory import MemoryTransport
 
 STOCK = {"tea": 3, "organ": 2}
@@ -64,24 +63,6 @@ class Holding(MemoryTransport):
         if message.address == self.address:
             await self.free.wait()
         return answer
-
-
-class Far:
-    """A store in memory whose reads take so long, one longer than the other, that others get in between."""
-
-    def __init__(self, _url: str) -> None:
-        self._near = MemoryStore()
-        self._reads = 0
-
-    async def load(self, collection: str, id: str, /) -> Row | None:
-        row = await self._near.load(collection, id)
-        self._reads += 1
-        for _ in range(self._reads % 7):
-            await asyncio.sleep(0)
-        return row
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._near, name)
 
 
 class Shop:
@@ -332,8 +313,10 @@ async def test_what_is_told_of_an_order_again_changes_nothing(names: ModuleType,
         await shop.check()
 
 
-async def test_where_reads_take_time_stock_is_moved_once_all_the_same(names: ModuleType) -> None:
-    async with Node(names.app, stores=lambda url: cast("Store", Far(url))) as node:
+async def test_where_reads_take_time_stock_is_moved_once_all_the_same(
+    names: ModuleType, far: Callable[[str], Store]
+) -> None:
+    async with Node(names.app, stores=far) as node:
         shop = Shop(names, node)
         await shop.open()
         takes = [shop.inventory.take(f"{n}", "tea", 1) for n in range(3)]
