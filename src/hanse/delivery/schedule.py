@@ -65,6 +65,12 @@ class EveryRunner:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
+        self._busy = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no run is under way."""
+        return not self._busy
 
     async def run(self) -> None:
         """Keep to the schedule until `stop`; run it once, as a task of whoever owns the runner."""
@@ -104,11 +110,14 @@ class EveryRunner:
 
     async def _run_once(self) -> None:
         fault_point("schedule.before_run")
+        self._busy = True
         try:
             await self._call()
         except Exception:  # noqa: BLE001 - the schedule outlives whatever a run raises
             self.failures += 1
             _log.exception("%s failed; it runs again with the next period", self.name)
+        finally:
+            self._busy = False
         fault_point("schedule.after_run")
 
     def _tell_missed(self, count: int) -> None:

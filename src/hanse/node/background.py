@@ -28,6 +28,11 @@ class Runner(Protocol):
         """For the log."""
         ...
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do at this moment."""
+        ...
+
     async def run(self) -> None:
         """Work until `stop`."""
         ...

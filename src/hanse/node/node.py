@@ -226,6 +226,11 @@ class Node:
         return {f"store:{hosted.part.name}": await _well(hosted.store) for hosted in self.hosted}
 
     @property
+    def idle(self) -> bool:
+        """Whether it handles nothing at this moment, and no rule or schedule has anything to do."""
+        return not self._server.running and all(rule.idle for rule in self._rules)
+
+    @property
     def _relays(self) -> list[Relay]:
         return [relay for hosted in self.hosted for relay in hosted.relays]
 

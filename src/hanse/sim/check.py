@@ -1,0 +1,70 @@
+"""What has to hold in a world: always, in the end, and at least sometimes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from hanse.kernel.message import Message
+from hanse.store.base import Batch
+
+Check = Callable[[], object]
+"""Looks at the world without changing it. It fails by raising AssertionError, or by returning what is wrong in words
+(or False); None and True say that all is well."""
+
+VIOLATIONS_MAX = 100
+"""Violations that one run tells of."""
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """Something that had to hold, and did not.
+
+    Attributes:
+        check: Its name.
+        detail: What was found.
+        at: Second of the world's clock.
+    """
+
+    check: str
+    detail: str
+    at: float
+
+
+def broken(check: Check) -> str | None:
+    """Ask a check; what is wrong, or None.
+
+    Example:
+        >>> broken(lambda: 1 + 1 == 3), broken(lambda: None), broken(lambda: "two orders of one id")
+        ('it does not hold', None, 'two orders of one id')
+    """
+    try:
+        found = check()
+    except AssertionError as error:
+        return str(error) or "an assertion failed"
+    if found is None or found is True:
+        return None
+    return "it does not hold" if found is False else str(found)
+
+
+class Observer(Protocol):
+    """Looks at what happens from outside, and shares no code with what it looks at."""
+
+    name: str
+
+    def committed(self, machine: str, path: str, batch: Batch, positions: tuple[int, ...]) -> None:
+        """A batch is in a file; nobody was told of it yet."""
+        ...
+
+    def acknowledged(self, machine: str, path: str, batch: Batch, positions: tuple[int, ...]) -> None:
+        """Whoever asked for it was told."""
+        ...
+
+    def said(self, source: str, target: str, message: Message) -> None:
+        """A message was sent, or is about to be told to whoever waits for it."""
+        ...
+
+    def finish(self) -> None:
+        """The world has healed and settled: the last look."""
+        ...

@@ -1,0 +1,553 @@
+"""An event loop whose time is virtual and whose schedule follows a seed.
+
+Every callback belongs to a lane, which stands for one process: its context says which. A lane runs first in, first
+out, exactly as asyncio does; the seed chooses which lane's turn it is. So every schedule that is explored is one that
+production, with a process per node, could show. Nothing passes between processes in no time at all, so a lane whose
+turn it is runs until it has nothing left to do at this moment: no finer mixture could be told from that.
+
+A lane that is killed does nothing any more, not even a `finally`: its coroutines are kept as they are, in a grave,
+until the world is over.
+
+Time moves on when no lane has anything to do. Nothing real is waited for: there are no sockets, threads or signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import heapq
+import math
+import sys
+import warnings
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, final
+
+from hanse.sim.chance import Draws
+
+_set_running_loop = asyncio._set_running_loop
+_awaitable: Any = asyncio.ensure_future  # noqa: TID251 - this is what owns the tasks here
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+STEPS_MAX = 1_000_000
+"""Steps of one lane without time passing; then it is taken to be spinning."""
+
+CANCELLED_MIN = 1_000
+"""Cancelled timers kept at least before the heap is rid of them."""
+
+THREAD_SECONDS_MAX = 0.002
+"""Longest time that a function given to an executor takes."""
+
+
+class Stuck(Exception):
+    """The world cannot go on: everything waits for something else, or a lane spins without time passing."""
+
+
+class SimTask(asyncio.Task[T]):
+    """A task whose place in a set does not depend on its address."""
+
+    def __init__(self, coro: Coroutine[Any, Any, T], loop: Loop, name: str | None, context: Context) -> None:
+        loop.tasks_made += 1
+        self.number: int = loop.tasks_made
+        self.lane: Lane = context.get(_lane, loop.home)
+        super().__init__(coro, loop=loop, name=name or f"task-{self.number}", context=context)
+
+    def __hash__(self) -> int:
+        """Counts within the loop."""
+        return self.number
+
+
+class SimFuture(asyncio.Future[T]):
+    """A future whose place in a set does not depend on its address."""
+
+    def __init__(self, loop: Loop) -> None:
+        loop.futures_made += 1
+        self.number: int = loop.futures_made
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        """Counts within the loop."""
+        return self.number
+
+
+@final
+class Lane:
+    """One process, as the loop sees it.
+
+    Attributes:
+        name: Of the machine.
+        alive: Whether it still runs.
+        context: What the tasks that it starts begin with.
+        grave: What was under way when it was killed.
+        rate, offset: How its clock relates to the world's: `rate * world + offset`.
+    """
+
+    __slots__ = ("_loop", "alive", "context", "grave", "name", "offset", "paused_until", "queue", "queued", "rate")
+
+    def __init__(self, loop: Loop, name: str, *, rate: float = 1.0, offset: float = 0.0) -> None:
+        self._loop = loop
+        self.name: str = name
+        self.rate: float = rate
+        self.offset: float = offset
+        self.alive: bool = True
+        self.paused_until: float = 0.0
+        self.queue: deque[_Handle] = deque()
+        self.queued: bool = False
+        self.grave: list[object] = []
+        self.context: Context = Context()
+        self.context.run(_lane.set, self)
+
+    def time(self) -> float:
+        """Second of its own monotonic clock."""
+        return self._loop.now * self.rate + self.offset
+
+    def moment(self, time: float) -> float:
+        """The first moment of the world's clock at which its own shows `time` or more."""
+        if self.rate == 1.0 and self.offset == 0.0:
+            return time
+        moment = (time - self.offset) / self.rate
+        while moment * self.rate + self.offset < time:
+            moment = math.nextafter(moment, math.inf)
+        return moment
+
+    def start(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+        """Run a coroutine as a task of this process; one that is dead buries it."""
+        return SimTask(coroutine, self._loop, name, self.context.copy())
+
+    def pause(self, seconds: float) -> None:
+        """Stand still for some seconds of the world's clock."""
+        self.paused_until = max(self.paused_until, self._loop.now + seconds)
+        _ = self._loop.at(self.paused_until, self._loop.ready, self)
+
+    def kill(self) -> None:
+        """End it as by `kill -9`: nothing of it runs any more."""
+        self.alive = False
+        mine = [task for task in asyncio.all_tasks(self._loop) if isinstance(task, SimTask) and task.lane is self]
+        for task in mine:
+            # Otherwise its end, long after, would be told as somebody's mistake.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            # Nor is it to be waited for or cancelled by whoever ends the loop.
+            asyncio.tasks._unregister_task(task)
+        self.grave.append(mine)
+        self.grave.append(list(self.queue))
+        self.queue.clear()
+
+
+_lane: ContextVar[Lane] = ContextVar("hanse_lane")
+
+
+@final
+class _Handle:
+    """A callback that will run, unless it is cancelled or its lane dies."""
+
+    __slots__ = ("args", "callback", "context", "lane", "loop", "moment")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context,
+        lane: Lane,
+        loop: Loop,
+        moment: float,
+    ) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+        self.context: Context | None = context
+        self.lane = lane
+        self.loop = loop
+        self.moment = moment
+
+    def cancel(self) -> None:
+        """See `asyncio.Handle.cancel`."""
+        if self.callback is not None:
+            self.callback = self.context = None
+            self.args = ()
+            if self.moment >= 0.0:
+                self.loop.forgotten()
+
+    def cancelled(self) -> bool:
+        """See `asyncio.Handle.cancelled`."""
+        return self.callback is None
+
+    def when(self) -> float:
+        """See `asyncio.TimerHandle.when`."""
+        return self.moment * self.lane.rate + self.lane.offset
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """See the module.
+
+    Attributes:
+        now: Second of the world's clock.
+        steps: Callbacks run so far.
+        home: The lane of whatever belongs to no process: the world and its story.
+        lane: The lane whose turn it is.
+        errors: Exceptions that nobody caught, with the name of the lane.
+    """
+
+    def __init__(self, seed: int = 0, *, shuffle: bool = False) -> None:
+        """Start at second 0, with nothing to do.
+
+        Args:
+            seed: Decides whose turn it is.
+            shuffle: Also mixes the steps within a lane. That is more than production does, so what it finds may be
+                no mistake.
+        """
+        self.now: float = 0.0
+        self.steps: int = 0
+        self.tasks_made: int = 0
+        self.futures_made: int = 0
+        self.errors: list[tuple[str, BaseException | str]] = []
+        self.home: Lane = Lane(self, "client")
+        self.lane: Lane = self.home
+        self._shuffle = shuffle
+        self._draws = Draws(seed, "schedule")
+        self._ready: list[Lane] = []
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._count = 0
+        self._forgotten = 0
+        self._running = False
+        self._stopping = False
+        self._closed = False
+        self._burying = False
+
+    # What the world uses.
+
+    def ready(self, lane: Lane) -> None:
+        """Give a lane a turn, if it has something to do and may."""
+        if lane.queue and not lane.queued and lane.paused_until <= self.now:
+            lane.queued = True
+            self._ready.append(lane)
+
+    def at(self, moment: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
+        """Run a callback at a moment of the world's clock, on the lane of the world."""
+        return self._at(max(moment, self.now), callback, args, self.home.context, self.home)
+
+    def bury(self, lanes: list[Lane]) -> None:
+        """Let go of what was under way in dead lanes: whatever it does in its last moments goes nowhere."""
+        self._burying = True
+        try:
+            with unheard():
+                for lane in lanes:
+                    lane.grave.clear()
+                _ = gc.collect()
+        finally:
+            self._burying = False
+
+    def play(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, and let nothing outlive it; the loop cannot be used again.
+
+        Raises:
+            Stuck: Nothing is left that could complete it.
+        """
+        try:
+            return self.run_until_complete(self.create_task(main, name="main"))
+        finally:
+            self.home.kill()
+            self.close()
+
+    # What asyncio needs.
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> _Handle:
+        """See `asyncio.loop.call_soon`: on the lane of the context."""
+        if context is None:
+            context = copy_context()
+        lane = context.get(_lane, self.home)
+        handle = _Handle(callback, args, context, lane, self, -1.0)
+        if not lane.alive:
+            lane.grave.append(handle)
+            return handle
+        lane.queue.append(handle)
+        if not lane.queued and lane.paused_until <= self.now:
+            lane.queued = True
+            self._ready.append(lane)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> _Handle | asyncio.TimerHandle:
+        """See `asyncio.loop.call_later`."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> _Handle | asyncio.TimerHandle:
+        """See `asyncio.loop.call_at`: at a time of the lane's clock."""
+        if context is None:
+            context = copy_context()
+        lane = context.get(_lane, self.home)
+        moment = lane.moment(when)
+        if moment <= self.now:
+            return self.call_soon(callback, *args, context=context)
+        return self._at(moment, callback, args, context, lane)
+
+    def time(self) -> float:
+        """Second of the clock of the lane whose turn it is."""
+        return self.now * self.lane.rate + self.lane.offset
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """See `asyncio.loop.create_future`."""
+        return SimFuture[Any](self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """See `asyncio.loop.create_task`: on the lane of the context."""
+        return SimTask(coro, self, name, copy_context() if context is None else context)
+
+    def run_in_executor(self, executor: object, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Run a function on the lane itself, a moment later: there are no threads."""
+        del executor
+        future = self.create_future()
+
+        def run() -> None:
+            if future.cancelled():
+                return
+            try:
+                future.set_result(func(*args))
+            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                future.set_exception(error)
+
+        _ = self.call_later(self._draws.between(0.0, THREAD_SECONDS_MAX), run)
+        return future
+
+    def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401 - as asyncio has it
+        """See `asyncio.loop.run_until_complete`.
+
+        Raises:
+            Stuck: Nothing is left that could complete it.
+        """
+        made = not asyncio.isfuture(future)
+        awaited: asyncio.Future[Any] = _awaitable(future, loop=self)
+        awaited.add_done_callback(self._done, context=self.home.context)
+        try:
+            self.run_forever()
+        except BaseException:
+            if made and not awaited.done():
+                awaited._log_destroy_pending = False  # type: ignore[attr-defined]
+            raise
+        finally:
+            awaited.remove_done_callback(self._done)
+        return awaited.result()
+
+    def run_forever(self) -> None:
+        """Run until `stop`.
+
+        Raises:
+            Stuck: Nothing is left to do, nor to wait for.
+        """
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
+        _set_running_loop(self)
+        self._running, self._stopping = True, False
+        try:
+            while not self._stopping:
+                if self._ready:
+                    self._turn(self._choose())
+                else:
+                    self._advance()
+        finally:
+            self._running, self.lane = False, self.home
+            _set_running_loop(None)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def stop(self) -> None:
+        """See `asyncio.loop.stop`."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """See `asyncio.loop.close`."""
+        self._closed = self._burying = True
+        self._timers.clear()
+        self._ready.clear()
+
+    def is_running(self) -> bool:
+        """See `asyncio.loop.is_running`."""
+        return self._running
+
+    def is_closed(self) -> bool:
+        """See `asyncio.loop.is_closed`."""
+        return self._closed
+
+    def get_debug(self) -> bool:
+        """Never: what debugging costs and says has no place here."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - as asyncio has it
+        """See `get_debug`."""
+
+    async def shutdown_asyncgens(self) -> None:
+        """Nothing is kept of generators."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is none."""
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Remember what nobody caught."""
+        if self.lane.alive and not self._burying:
+            self.errors.append((self.lane.name, context.get("exception") or str(context.get("message"))))
+
+    def forgotten(self) -> None:
+        """A timer was cancelled."""
+        self._forgotten += 1
+        if self._forgotten > CANCELLED_MIN and self._forgotten > len(self._timers) // 2:
+            self._timers = [timer for timer in self._timers if timer[2].callback is not None]
+            heapq.heapify(self._timers)
+            self._forgotten = 0
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        del future
+        self._stopping = True
+
+    def _choose(self) -> Lane:
+        ready = self._ready
+        chosen = int(self._draws.draw() * len(ready)) if len(ready) > 1 else 0
+        lane, ready[chosen] = ready[chosen], ready[-1]
+        _ = ready.pop()
+        lane.queued = False
+        return lane
+
+    def _turn(self, lane: Lane) -> None:
+        """Run a lane until it has nothing to do at this moment."""
+        self.lane = lane
+        queue, start = lane.queue, self.steps
+        while queue and lane.paused_until <= self.now:
+            if self._shuffle and len(queue) > 1:
+                queue.rotate(-int(self._draws.draw() * len(queue)))
+            handle = queue.popleft()
+            if handle.callback is None or handle.context is None:
+                continue
+            self.steps += 1
+            try:
+                _ = handle.context.run(handle.callback, *handle.args)
+            except Exception as error:  # noqa: BLE001 - as asyncio does: the loop goes on, the error is told
+                self.call_exception_handler({"exception": error})
+            if self._stopping:
+                break
+            if self.steps - start > STEPS_MAX:
+                raise Stuck(f"{lane.name} took {STEPS_MAX} steps at second {self.now:.6f}; does it spin on sleep(0)?")
+        self.lane = self.home
+        self.ready(lane)
+
+    def _advance(self) -> None:
+        """Let time pass until the next timer."""
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            _ = heapq.heappop(timers)
+        if not timers:
+            raise Stuck(f"every task waits for another at second {self.now:.6f}, and no timer is set: a deadlock")
+        self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= self.now:
+            handle = heapq.heappop(timers)[2]
+            handle.moment = -1.0
+            lane = handle.lane
+            if handle.callback is None:
+                continue
+            if lane.alive:
+                lane.queue.append(handle)
+                self.ready(lane)
+            else:
+                lane.grave.append(handle)
+
+    def _at(
+        self, moment: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context, lane: Lane
+    ) -> Any:  # noqa: ANN401 - asyncio wants a class of its own, and asks only for its methods
+        handle = _Handle(callback, args, context, lane, self, moment)
+        self._count += 1
+        heapq.heappush(self._timers, (moment, self._count, handle))
+        return handle
+
+    def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """A generator that nobody reads any more is closed, on the lane whose turn it is."""
+        if not self._burying and self._running:
+            _ = self.call_soon(self.create_task, generator.aclose())
+
+
+@contextmanager
+def unheard() -> Generator[None]:
+    """What is cleared away may complain that it was not done; nobody is to hear it."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.unraisablehook = hook
+
+
+def _refuse(what: str) -> Callable[..., NoReturn]:
+    def refuse(self: Loop, *_: object, **__: object) -> NoReturn:
+        del self
+        from hanse.sim.fence import Fenced
+
+        raise Fenced(f"loop.{what}() would reach out of the simulated world; use a contract, which a world can fake")
+
+    return refuse
+
+
+for _name in (
+    "create_connection",
+    "create_server",
+    "create_datagram_endpoint",
+    "create_unix_connection",
+    "create_unix_server",
+    "getaddrinfo",
+    "getnameinfo",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendto",
+    "sock_connect",
+    "sock_accept",
+    "sock_sendfile",
+    "sendfile",
+    "start_tls",
+    "add_reader",
+    "remove_reader",
+    "add_writer",
+    "remove_writer",
+    "subprocess_exec",
+    "subprocess_shell",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "connect_accepted_socket",
+    "add_signal_handler",
+    "remove_signal_handler",
+):
+    setattr(Loop, _name, _refuse(_name))
+
+
+@contextmanager
+def steady() -> Generator[None]:
+    """What else has to hold for one seed to do one thing: no collection of garbage, and sets in the order they came.
+
+    `asyncio.as_completed` puts the coroutines it is given into a set, which goes by their addresses. Here they become
+    tasks first, in order.
+    """
+    original = asyncio.as_completed
+    gc.freeze()
+
+    def as_completed(aws: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncio has it
+        return original([_awaitable(one) for one in aws], **options)
+
+    collecting = gc.isenabled()
+    gc.disable()
+    asyncio.as_completed = as_completed  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        asyncio.as_completed = original
+        gc.unfreeze()
+        if collecting:
+            gc.enable()

@@ -1,0 +1,253 @@
+"""A simulated machine: a disk and clocks that last, and one process after the other that hosts services on them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Literal, final
+
+import msgspec
+
+from hanse.kernel.context import Context, ambient
+from hanse.kernel.faults import Fault
+from hanse.kernel.host import Host
+from hanse.kernel.settings import Settings
+from hanse.node.app import App
+from hanse.node.node import Node
+from hanse.sim.chance import chance_of
+from hanse.sim.disk import Disk, DiskLane
+from hanse.sim.loop import Lane, Loop
+from hanse.sim.network import Network
+from hanse.sim.trace import Trace
+from hanse.sim.transport import SimTransport
+from hanse.store.base import Store
+from hanse.store.memory import MemoryStore
+from hanse.store.sqlite.store import SqliteStore
+from hanse.store.sqlite.url import parse_url
+
+WALL = 1_750_000_000.0
+"""The wall clock at the world's second 0: a day in June 2025."""
+
+RESPAWN_SECONDS = 1.0
+"""How long a supervisor waits before it starts a process again that could not start."""
+
+SETTLE_POLL_SECONDS = 0.01
+"""How often it is looked whether a node has settled."""
+
+State = Literal["down", "starting", "up", "stopping"]
+
+_log = logging.getLogger("hanse.sim")
+
+
+class Clockwork(msgspec.Struct, frozen=True):
+    """How wrong a machine's clocks are.
+
+    Attributes:
+        skew: Seconds that its wall clock is ahead.
+        drift: How much faster its clocks run than the world's; 0.0001 is 100 parts in a million.
+    """
+
+    skew: float = 0.0
+    drift: float = 0.0
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What the machines of one world have in common."""
+
+    loop: Loop
+    trace: Trace
+    network: Network
+    seed: int
+
+
+@final
+class Machine:
+    """One machine of a world.
+
+    Attributes:
+        name: Of the machine; that of its service, where it hosts one.
+        services: Names of the services that it hosts.
+        state: What its process does.
+        app: The version of the code that its next process runs.
+        node: The node of the process, while there is one.
+        lives: How many processes there were.
+        jump: Seconds that its wall clock is ahead of what it usually shows.
+    """
+
+    def __init__(
+        self, name: str, services: tuple[str, ...], app: App, settings: Settings, ground: Ground, disk: Disk
+    ) -> None:
+        self.name: str = name
+        self.services: tuple[str, ...] = services
+        self.state: State = "down"
+        self.app: App = app
+        self.node: Node | None = None
+        self.lane: Lane | None = None
+        self.disk: Disk = disk
+        self.lives: int = 0
+        self.jump: float = 0.0
+        self.clockwork: Clockwork = Clockwork()
+        self.dead: list[Lane] = []
+        self.retired: bool = False
+        node_settings = msgspec.structs.replace(settings.node, services=services)
+        self._settings = msgspec.structs.replace(settings, node=node_settings)
+        self._ground = ground
+        self._transport: SimTransport | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self.state != "down"
+
+    @property
+    def up(self) -> bool:
+        """Whether it serves what it has to."""
+        return self.state == "up" or self.retired
+
+    def start(self) -> None:
+        """Start a process, unless there is one."""
+        if self.running or self.retired:
+            return
+        ground, clockwork = self._ground, self.clockwork
+        self.lives += 1
+        self.state = "starting"
+        ground.trace.add(ground.loop.now, self.name, "start", f"{self.lives}")
+        lane = self.lane = Lane(ground.loop, self.name, rate=1.0 + clockwork.drift, offset=100.0 * self.lives)
+        host = host_of(lane, chance=(ground.seed, self.name, self.lives), wall=self.wall)
+        lane.context.run(ambient.set, Context(host))
+        transport = self._transport = SimTransport(ground.network, lane)
+        node = Node(
+            self.app, self._settings, host=host, transport=transport, stores=lambda url: self._store(url, lane, host)
+        )
+        _ = lane.start(self._live(node, lane), "node")
+
+    def wall(self) -> float:
+        """What its wall clock shows."""
+        now = self._ground.loop.now
+        return WALL + now * (1.0 + self.clockwork.drift) + self.clockwork.skew + self.jump
+
+    def kill(self, *, dark: bool = False) -> None:
+        """End the process as by `kill -9`; where it goes `dark`, the power goes too, with what was not flushed."""
+        ground, lane = self._ground, self.lane
+        if lane is not None and lane.alive and self.running:
+            ground.trace.add(ground.loop.now, self.name, "dark" if dark else "kill")
+            self._end(lane)
+            assert self._transport is not None
+            ground.network.died(self._transport.port, dark=dark)
+        if dark:
+            self.disk.darkened()
+        else:
+            self.disk.killed()
+
+    def stop(self, grace: float, then: Callable[[], object] | None = None) -> None:
+        """Have the process finish what is under way and end; then something else."""
+        lane, node = self.lane, self.node
+        if lane is None or node is None or self.state != "up":
+            return
+        self.state = "stopping"
+        self._ground.trace.add(self._ground.loop.now, self.name, "stop")
+        _ = lane.start(self._stop(node, lane, grace, then), "stop")
+
+    def pause(self, seconds: float) -> None:
+        """Have the process stand still."""
+        if self.lane is not None and self.running:
+            self._ground.trace.add(self._ground.loop.now, self.name, "pause", f"{seconds:.3f}")
+            self.lane.pause(seconds)
+
+    def retire(self, service: str) -> None:
+        """Host a service no more, from the next process on."""
+        self.services = tuple(name for name in self.services if name != service)
+        node = msgspec.structs.replace(self._settings.node, services=self.services)
+        self._settings = msgspec.structs.replace(self._settings, node=node)
+        self.retired = not self.services
+        self.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether its node has nothing under way."""
+        return self.retired or (self.node is not None and self.node.idle)
+
+    async def settled(self) -> None:
+        """Wait until its node has handed on all that it told; also over the end of a process."""
+        while not self.retired:
+            if self.node is not None and self.lane is not None:
+                node, lane = self.node, self.lane
+                settling = lane.start(node.settle(), "settle")
+                if await _outlasts(lane, settling):
+                    settling.result()
+                    return
+            await asyncio.sleep(SETTLE_POLL_SECONDS)
+
+    async def _live(self, node: Node, lane: Lane) -> None:
+        try:
+            await node.start()
+        except Fault as fault:
+            # As on any machine: what cannot start ends, and a supervisor starts it again.
+            self._ground.trace.add(self._ground.loop.now, self.name, "exit", fault.detail)
+            self._gone(lane)
+            _ = self._ground.loop.at(self._ground.loop.now + RESPAWN_SECONDS, self.start)
+            return
+        except Exception as error:  # noqa: BLE001 - a mistake, which the world has to tell
+            ground = self._ground
+            ground.loop.call_exception_handler({"exception": error})
+            self._gone(lane)
+            return
+        self.node = node
+        self.state = "up"
+        self._ground.trace.add(self._ground.loop.now, self.name, "ready")
+
+    async def _stop(self, node: Node, lane: Lane, grace: float, then: Callable[[], object] | None) -> None:
+        await node.stop(grace)
+        self._ground.trace.add(self._ground.loop.now, self.name, "stopped")
+        self._gone(lane)
+        if then is not None:
+            _ = self._ground.loop.at(self._ground.loop.now, then)
+
+    def _gone(self, lane: Lane) -> None:
+        """The process has ended by itself."""
+        assert self._transport is not None
+        self._ground.network.left(self._transport.port)
+        self._end(lane)
+
+    def _end(self, lane: Lane) -> None:
+        lane.kill()
+        self.dead.append(lane)
+        self.state, self.node, self.lane = "down", None, None
+
+    def _store(self, url: str, lane: Lane, host: Host) -> Store:
+        if url.startswith("memory:"):
+            return MemoryStore()
+        parsed = parse_url(url)
+        disk_lane = DiskLane(self.disk, parsed.path, lane)
+        return SqliteStore(parsed.path, synchronous=parsed.synchronous, lane=disk_lane, host=host, disk=self.disk)
+
+
+async def _outlasts(lane: Lane, task: asyncio.Task[None]) -> bool:
+    """Wait until a task of a process has ended, or the process; whether the task was first."""
+    while lane.alive and not task.done():  # noqa: ASYNC110 - a process that is killed sets nothing any more
+        await asyncio.sleep(SETTLE_POLL_SECONDS)
+    return task.done()
+
+
+def host_of(lane: Lane, *, chance: tuple[int, str, int], wall: Callable[[], float]) -> Host:
+    """The clocks and draws of one process."""
+    seed, name, life = chance
+    return Host(
+        name,
+        now=wall,
+        monotonic=lane.time,
+        chance=chance_of(seed, "machine", name, life),
+        entropy=chance_of(seed, "entropy", name, life).randbytes,
+    )
+
+
+async def until(condition: Callable[[], bool], *, every: float, limit: float) -> bool:
+    """Wait until something holds, looking so often; whether it does within the limit."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limit
+    while not condition():
+        if loop.time() >= end:
+            return False
+        await asyncio.sleep(every)
+    return True

@@ -1,0 +1,169 @@
+"""One run of a simulation: from a token to what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+
+from hanse.kernel.host import Host
+from hanse.sim.check import Violation
+from hanse.sim.loop import Loop, Stuck, steady, unheard
+from hanse.sim.plan import Plan
+from hanse.sim.simulation import Simulation, conclude
+from hanse.sim.token import Token
+from hanse.sim.trace import Effect
+from hanse.sim.world import World
+
+T = TypeVar("T")
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a run.
+
+    Attributes:
+        token: Names the run.
+        violations: What did not hold; nothing where all is well.
+        hash: Of everything that happened.
+        seconds: Of the world's clock.
+        wall: Seconds of the real clock.
+        steps, packets: How many the loop ran, and the network was given.
+        incidents: How many began.
+        reached: Names of what happened at least once.
+        points: How often the code passed each fault point.
+        plan: What was to go wrong.
+        effects: What happened, where it was kept.
+    """
+
+    token: str
+    violations: tuple[Violation, ...]
+    hash: str
+    seconds: float
+    wall: float
+    steps: int
+    packets: int
+    incidents: int
+    reached: tuple[str, ...]
+    points: dict[str, int]
+    plan: Plan
+    effects: tuple[Effect, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything held."""
+        return not self.violations
+
+
+def run(main: Coroutine[Any, Any, T], *, seed: int = 0) -> T:
+    """Run a coroutine in virtual time.
+
+    Example:
+        >>> async def main() -> float:
+        ...     await asyncio.sleep(3600)
+        ...     return asyncio.get_running_loop().time()
+        >>> run(main())
+        3600.0
+    """
+    with steady(), asyncio.Runner(loop_factory=lambda: Loop(seed)) as runner:
+        return runner.run(main)
+
+
+def run_once(simulation: Simulation, token: Token, *, keep: bool = False, shuffle: bool = False) -> Outcome:
+    """Run a simulation as a token says.
+
+    Args:
+        simulation: The story, and its world.
+        token: Which run.
+        keep: Whether to keep what happens.
+        shuffle: Whether to mix the steps within a process as well; more than production does.
+
+    Raises:
+        Misconfigured: The token does not fit the simulation.
+    """
+    with steady():
+        stage = _Stage(simulation, token, keep=keep, shuffle=shuffle)
+        outcome = stage.play()
+        with unheard():
+            # What was under way when the world ended ends here, and nowhere else.
+            del stage
+            _ = gc.collect()
+    return outcome
+
+
+class _Stage:
+    """All that belongs to one run, so that all of it can be let go of at once."""
+
+    def __init__(self, simulation: Simulation, token: Token, *, keep: bool, shuffle: bool) -> None:
+        self._simulation = simulation
+        self._token = token
+        self._keep = keep
+        self._plan = simulation.plan(token)
+        self._loop = Loop(token.seed, shuffle=shuffle)
+        self._world: World | None = None
+
+    def play(self) -> Outcome:
+        """Run it to its end."""
+        clock = Host.system().monotonic
+        started = clock()
+        try:
+            self._loop.play(self._main())
+        except Stuck as stuck:
+            assert self._world is not None
+            self._world.violate("stuck", str(stuck))
+        finally:
+            if self._world is not None:
+                self._world.close()
+        return self._outcome(clock() - started)
+
+    async def _main(self) -> None:
+        simulation, token = self._simulation, self._token
+        world = self._world = World(simulation.setup, token.seed, length=simulation.seconds, keep=self._keep)
+        await _tell(simulation, token, self._plan, world)
+
+    def _outcome(self, wall: float) -> Outcome:
+        world, loop = self._world, self._loop
+        assert world is not None
+        for name, error in loop.errors:
+            world.violate("uncaught", f"{name}: {error!r}")
+        return Outcome(
+            token=self._token.encode(),
+            violations=tuple(world.violations),
+            hash=world.trace.hash,
+            seconds=loop.now,
+            wall=wall,
+            steps=loop.steps,
+            packets=world.net.sent,
+            incidents=world.troubles.count,
+            reached=tuple(sorted(world.reached)),
+            points=dict(sorted(world.troubles.passed.items())),
+            plan=self._plan,
+            effects=tuple(world.trace.effects),
+        )
+
+
+async def _tell(simulation: Simulation, token: Token, plan: Plan, world: World) -> None:
+    """Tell the story, until it ends or something is found that does not hold."""
+    try:
+        await world.start(simulation.weather(token), plan)
+    except TimeoutError as error:
+        world.violate("start", str(error))
+        return
+    world.troubles.begin(plan)
+    async with asyncio.TaskGroup() as group:
+        story = group.create_task(_story(simulation, world), name=simulation.name)
+        failing = group.create_task(world.failed.wait(), name="failing")
+        _ = await asyncio.wait({story, failing}, return_when=asyncio.FIRST_COMPLETED)
+        _ = story.cancel()
+        _ = failing.cancel()
+    if not world.violations:
+        await conclude(world)
+
+
+async def _story(simulation: Simulation, world: World) -> None:
+    try:
+        await simulation.story(world)
+    except Exception as error:  # noqa: BLE001 - whatever a story raises is what the run found
+        world.violate("story", f"{type(error).__name__}: {error}")

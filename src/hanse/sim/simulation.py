@@ -1,0 +1,172 @@
+"""A simulation: an app, a story that is told in its world, and how hard that world is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from hanse.kernel.fault_point import POINTS
+from hanse.kernel.faults import Misdeclared
+from hanse.node.app import App
+from hanse.sim.plan import Plan
+from hanse.sim.profile import CALM_WEATHER, Weather, draw_plan, draw_weather, profile_named
+from hanse.sim.token import Token
+from hanse.sim.world import Setup, World
+
+Story = Callable[[World], Awaitable[None]]
+"""What customers do in a world, and what has to hold there."""
+
+SEEDS = 20
+"""Seeds that a test runs, unless it says otherwise."""
+
+SECONDS = 60.0
+"""How long things go wrong, unless the simulation says otherwise."""
+
+ATTRIBUTE = "__hanse_simulation__"
+
+
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """What `@simulation` makes of a story.
+
+    Attributes:
+        name: Of the function.
+        story: The function.
+        setup: The app, and where it runs.
+        profile: How hard the world is, unless whoever runs it says otherwise.
+        seeds: How many seeds a test runs.
+        seconds: How long things go wrong.
+        sometimes: Names of what must happen in at least one seed of a sweep.
+    """
+
+    name: str
+    story: Story
+    setup: Setup
+    profile: str
+    seeds: int
+    seconds: float
+    sometimes: tuple[str, ...] = ()
+
+    def drawn(self, token: Token) -> Plan:
+        """What goes wrong under the seed of a token, before the token takes anything away."""
+        machines = list(machine_names(self.setup))
+        return draw_plan(profile_named(token.profile), token.seed, machines, list(POINTS), self.seconds)
+
+    def plan(self, token: Token) -> Plan:
+        """What goes wrong in the run that a token names."""
+        return token.apply(() if token.plan is not None else self.drawn(token))
+
+    def weather(self, token: Token) -> Weather:
+        """What the machines and the network are like in that run."""
+        return CALM_WEATHER if token.calm else draw_weather(profile_named(token.profile), token.seed)
+
+
+def simulation(
+    app: App | Setup,
+    *,
+    seeds: int = SEEDS,
+    profile: str = "hostile",
+    seconds: float = SECONDS,
+    sometimes: tuple[str, ...] = (),
+) -> Callable[[Story], Callable[[], None]]:
+    """Make a story a test that runs under many seeds, and a world for `hanse sim`.
+
+    Args:
+        app: The app; a `Setup` where it takes more to say what the world consists of.
+        seeds: How many seeds a test runs: 0, 1, 2, ...
+        profile: How hard the world is: `calm`, `flaky`, `hostile`, `deploy`, `power`.
+        seconds: How long things go wrong; `world.seconds` in the story.
+        sometimes: Names of what has to be reached in at least one of the seeds, with `world.sometimes`.
+
+    Raises:
+        Misconfigured: There is no such profile.
+    """
+    _ = profile_named(profile)
+    if seeds < 1:
+        raise Misdeclared(f"a simulation runs one seed at least, not {seeds}")
+
+    def decorate(story: Story) -> Callable[[], None]:
+        name: str = getattr(story, "__name__", "story")
+        made = Simulation(
+            name=name,
+            story=story,
+            setup=app if isinstance(app, Setup) else Setup(app=app),
+            profile=profile,
+            seeds=seeds,
+            seconds=seconds,
+            sometimes=sometimes,
+        )
+
+        def test() -> None:
+            from hanse.sim.sweep import run_as_test
+
+            run_as_test(made)
+
+        # As the story, but without its parameter: pytest would look for a fixture of that name.
+        test.__name__, test.__qualname__, test.__doc__, test.__module__ = name, name, story.__doc__, story.__module__
+        setattr(test, ATTRIBUTE, made)
+        return test
+
+    return decorate
+
+
+def simulation_of(found: object) -> Simulation:
+    """The simulation behind what `@simulation` decorated.
+
+    Raises:
+        Misdeclared: It is something else.
+    """
+    made = getattr(found, ATTRIBUTE, found)
+    if not isinstance(made, Simulation):
+        raise Misdeclared(f"expected a function decorated with @simulation, got {found!r}")
+    return made
+
+
+def machine_names(setup: Setup) -> tuple[str, ...]:
+    """The machines of a world."""
+    return tuple(setup.machines) if setup.machines is not None else tuple(part.name for part in setup.app.parts)
+
+
+@asynccontextmanager
+async def simulate(
+    app: App | Setup, *, seed: int = 0, profile: str = "calm", seconds: float = SECONDS
+) -> AsyncGenerator[World]:
+    """A world for the length of a block; it needs virtual time (`hanse.sim.run`, or a test marked `virtual_time`).
+
+    Args:
+        app: The app; a `Setup` where it takes more to say what the world consists of.
+        seed: Decides everything that is left to chance.
+        profile: How hard the world is.
+        seconds: For how long.
+
+    Raises:
+        AssertionError: Something did not hold that always or in the end has to.
+    """
+    setup = app if isinstance(app, Setup) else Setup(app=app)
+    world = World(setup, seed, length=seconds)
+    hard = profile_named(profile)
+    plan = draw_plan(hard, seed, list(machine_names(setup)), list(POINTS), seconds)
+    try:
+        await world.start(draw_weather(hard, seed), plan)
+        world.troubles.begin(plan)
+        yield world
+        if not world.violations:
+            await conclude(world)
+    finally:
+        world.close()
+    if world.violations:
+        raise AssertionError("; ".join(f"{one.check}: {one.detail}" for one in world.violations))
+
+
+async def conclude(world: World) -> None:
+    """Let the world heal and come to rest, and take the last look."""
+    try:
+        await world.heal()
+        await world.settle()
+    except TimeoutError as error:
+        world.violate(
+            "rest", f"the world did not come to rest once it had healed: {str(error) or 'work went on and on'}"
+        )
+        return
+    await world.conclude()

@@ -1,0 +1,170 @@
+"""Carries out what is planned to go wrong, and takes it back when its time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, assert_never, final
+
+from hanse.kernel import fault_point
+from hanse.sim.plan import (
+    Clock,
+    Cut,
+    Delay,
+    FullDisk,
+    Incident,
+    Kill,
+    KillAt,
+    Loss,
+    LostFlush,
+    Pause,
+    Plan,
+    PowerLoss,
+    Repeat,
+    Replace,
+    SlowDisk,
+)
+
+if TYPE_CHECKING:  # a world has troubles, and troubles befall a world
+    from hanse.sim.machine import Machine
+    from hanse.sim.world import World
+
+Undo = Callable[[], object]
+
+DARK_SECONDS = 1.0
+"""How long the power is off after flushes were lost."""
+
+
+@final
+class Troubles:
+    """What goes wrong in one world.
+
+    Attributes:
+        count: Incidents that have begun.
+        passed: How often each fault point was passed.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.count: int = 0
+        self.passed: dict[str, int] = {}
+        self._world = world
+        self._undo: dict[int, Undo] = {}
+        self._traps: dict[int, KillAt] = {}
+        self._over = False
+
+    def begin(self, plan: Plan) -> None:
+        """Have a plan carried out, from now on."""
+        loop = self._world.loop
+        fault_point.arm(self._pass)
+        for incident in plan:
+            _ = loop.at(loop.now + incident.at, self._start, incident)
+
+    def end(self) -> None:
+        """Nothing goes wrong any more, and what is wrong is put right."""
+        self._over = True
+        self._traps.clear()
+        fault_point.arm(None)
+        for number in list(self._undo):
+            self._finish(number)
+
+    def _start(self, incident: Incident) -> None:
+        if self._over:
+            return
+        self.count += 1
+        number, world = self.count, self._world
+        world.trace.add(world.loop.now, "", "incident", repr(incident))
+        self._undo[number] = self._carry_out(incident, number)
+        _ = world.loop.at(world.loop.now + incident.seconds, self._finish, number)
+
+    def _finish(self, number: int) -> None:
+        undo = self._undo.pop(number, None)
+        if undo is not None:
+            _ = undo()
+
+    def _carry_out(self, incident: Incident, number: int) -> Undo:
+        """Let it happen; what takes it back."""
+        match incident:
+            case Cut() | Delay() | Loss() | Repeat():
+                return self._disturb(incident)
+            case KillAt():
+                self._traps[number] = incident
+                return lambda: self._traps.pop(number, None)
+            case _:
+                machine = self._world.machines.get(incident.machine)
+                return (lambda: None) if machine is None else self._befall(incident, machine)
+
+    def _befall(
+        self,
+        incident: Kill | PowerLoss | LostFlush | Pause | SlowDisk | FullDisk | Clock | Replace,
+        machine: Machine,
+    ) -> Undo:
+        match incident:
+            case Kill() | PowerLoss():
+                machine.kill(dark=isinstance(incident, PowerLoss))
+                return machine.start
+            case Replace():
+                machine.app = self._world.upgrade or machine.app
+                machine.stop(incident.seconds, machine.start)
+                return machine.start
+            case Pause():
+                machine.pause(incident.seconds)
+                return lambda: None
+            case Clock():
+                machine.jump += incident.jump
+                return lambda: setattr(machine, "jump", machine.jump - incident.jump)
+            case LostFlush() | SlowDisk() | FullDisk():
+                return self._spoil(incident, machine)
+            case _:
+                assert_never(incident)
+
+    def _spoil(self, incident: LostFlush | SlowDisk | FullDisk, machine: Machine) -> Undo:
+        """Make a machine's disk worse."""
+        disk = machine.disk
+        match incident:
+            case LostFlush():
+                disk.lying = True
+                return lambda: self._darken(machine)
+            case SlowDisk():
+                disk.factor = incident.factor
+                return lambda: setattr(disk, "factor", 1.0)
+            case FullDisk():
+                disk.fill(full=True)
+                return lambda: disk.fill(full=False)
+            case _:
+                assert_never(incident)
+
+    def _disturb(self, incident: Cut | Delay | Loss | Repeat) -> Undo:
+        net, names = self._world.net, [*self._world.machines, self._world.loop.home.name]
+        if isinstance(incident, Cut):
+            there = [net.link(one, other) for one in incident.machines for other in incident.others]
+            back = [] if incident.one_way else [net.link(link.peer, link.source) for link in there]
+            net.cut([*there, *back])
+            return lambda: net.mend([*there, *back])
+        links = net.links_of(incident.machine, names)
+        for link in links:
+            link.disturb(incident, 1)
+
+        def undo() -> None:
+            for link in links:
+                link.disturb(incident, -1)
+
+        return undo
+
+    def _darken(self, machine: Machine) -> None:
+        machine.kill(dark=True)
+        _ = self._world.loop.at(self._world.loop.now + DARK_SECONDS, machine.start)
+
+    def _pass(self, point: str) -> None:
+        """Code passes a fault point."""
+        self.passed[point] = self.passed.get(point, 0) + 1
+        lane = self._world.loop.lane
+        if not lane.alive:
+            return
+        for number, trap in self._traps.items():
+            if trap.point == point and trap.machine == lane.name:
+                machine = self._world.machines[trap.machine]
+                self._world.trace.add(self._world.loop.now, machine.name, "trap", point)
+                machine.kill()
+                del self._traps[number]
+                self._undo[number] = machine.start
+                _ = self._world.loop.at(self._world.loop.now + DARK_SECONDS, self._finish, number)
+                return
