@@ -13,6 +13,9 @@ import socket
 import time
 from collections.abc import Callable
 
+TICK_SECONDS = 0.001
+"""Shortest wait for a moment of a host's clock that the loop's clock ran ahead of: less could be no time at all."""
+
 _COUNTER_BITS = 12
 _RANDOM_BITS = 62
 _VARIANT = 0b10 << _RANDOM_BITS

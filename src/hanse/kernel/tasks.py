@@ -41,7 +41,8 @@ class Tasks:
         """
         self._failed = failed
         self._limit = limit
-        self._tasks: set[asyncio.Task[Any]] = set()
+        # In the order in which they began, and so they are cancelled: a set would have them as they lie in memory.
+        self._tasks: dict[asyncio.Task[Any], None] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -56,18 +57,18 @@ class Tasks:
             coroutine.close()
             raise Overloaded(f"{self._limit} tasks at once")
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until every task has ended, at most `timeout` seconds; whether all have."""
-        tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+        tasks = self._others()
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
         return all(task.done() for task in tasks)
@@ -75,12 +76,15 @@ class Tasks:
     async def cancel(self) -> None:
         """Cancel every task and wait for its end; one that swallows the cancellation is cancelled again."""
         for _ in range(CANCEL_ROUNDS_MAX):
-            tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+            tasks = self._others()
             if not tasks:
                 return
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=0.1)
+
+    def _others(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self._tasks if task is not asyncio.current_task()]
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from hanse.kernel.context import FOREVER, Context
-from hanse.kernel.host import Host
+from hanse.kernel.host import TICK_SECONDS, Host
 
 RECANCEL_SECONDS = 1.0
 """How long after a cancellation a handler that swallowed it is cancelled again."""
@@ -48,11 +48,11 @@ class Deadlines:
             self._timer.cancel()
         self._timer, self._next, self._loop = None, FOREVER, None
 
-    def _wait_for(self, deadline: float) -> None:
+    def _wait_for(self, deadline: float, least: float = 0.0) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._next = deadline
-        delay = max(0.0, deadline - self._host.monotonic())
+        delay = max(least, deadline - self._host.monotonic())
         self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
@@ -69,7 +69,7 @@ class Deadlines:
             if context.deadline > now or context.expired
         ]
         if waiting and (nearest := min(waiting)) < FOREVER:
-            self._wait_for(nearest)
+            self._wait_for(nearest, TICK_SECONDS)
 
 
 def overdue(running: dict[Context, None], now: float) -> list[Context]:

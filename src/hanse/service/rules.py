@@ -18,7 +18,7 @@ from hanse.contract.model import Resource, collection_of
 from hanse.kernel.context import current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import DeadlineExceeded, NotFound
-from hanse.kernel.host import Host
+from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.tasks import Tasks
 from hanse.service.agenda import Agenda, rest_after
 from hanse.service.change import Created, Existing, Followed, Reset, Updated
@@ -193,7 +193,7 @@ class RuleRunner(Generic[R]):
         self._wake.clear()
         due = self._agenda.due()
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if due is None else max(0.0, due - self._host.monotonic())):
+            async with asyncio.timeout(None if due is None else max(TICK_SECONDS, due - self._host.monotonic())):
                 await self._wake.wait()
 
     async def _look_at(self, id: str) -> None:

@@ -102,3 +102,21 @@ async def test_a_task_may_end_the_scope_that_it_is_in() -> None:
         return "done"
 
     assert await tasks.start(last()) == "done"
+
+
+async def test_tasks_are_cancelled_in_the_order_in_which_they_began() -> None:
+    ended: list[int] = []
+
+    async def work(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(number)
+
+    async with Tasks(print) as tasks:
+        # Some end before, so that neither places in memory nor numbers tell the order.
+        gaps = [tasks.start(asyncio.sleep(0)) for _ in range(50)]
+        for number in range(200):
+            tasks.start(work(number))
+        await asyncio.wait(gaps)
+    assert ended == list(range(200))

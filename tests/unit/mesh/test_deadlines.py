@@ -1,7 +1,8 @@
 """Every call ends: at its deadline, with its caller, and within the time of whoever asked."""
 
 import asyncio
-from typing import cast
+import random  # noqa: TID251 - the host of a test draws from a seed
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -12,7 +13,7 @@ from hanse.kernel.faults import (
 )
 from hanse.kernel.host import Host
 from hanse.mesh.client import policy
-from hanse.mesh.deadline import overdue
+from hanse.mesh.deadline import Deadlines, overdue
 
 from .back import Back, script
 
@@ -169,3 +170,29 @@ def test_of_the_handlers_of_one_task_only_the_outermost_that_is_overdue_is_ended
         assert [context for context in ended if context.task is task] == [
             context for context in late[:1] if context.again <= now
         ]
+
+
+@pytest.mark.virtual_time
+async def test_a_deadline_on_a_clock_that_lags_behind_the_loop_comes_all_the_same() -> None:
+    loop, chance = cast("Any", asyncio.get_running_loop()), random.Random(7)
+    loop.now = 1e6  # so late that the last of the wait is nothing to it
+
+    def lagging() -> float:
+        return float(loop.time() - 1e6) * 0.9998
+
+    host = Host("lags", now=lagging, monotonic=lagging, chance=chance, entropy=chance.randbytes)
+    deadlines = Deadlines(host)
+    context = Context(host, deadline=2.1)
+
+    async def hang() -> None:
+        deadlines.add(context)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            deadlines.discard(context)
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.TaskGroup() as group:
+            await group.create_task(hang())
+    assert 2.1 <= host.monotonic() < 2.11
+    deadlines.close()

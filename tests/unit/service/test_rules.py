@@ -1,8 +1,10 @@
 """A rule runs for each row that matches, one run at a time, and nothing is forgotten."""
 
 import asyncio
+import random  # noqa: TID251 - the host of a test draws from a seed
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
@@ -371,3 +373,25 @@ async def test_a_rule_that_breaks_says_so(system: System, caplog: pytest.LogCapt
 class BrokenLeases(Leases):
     def acquire(self, name: str, *, now: float, seconds: float) -> None:
         raise AssertionError(name)
+
+
+async def test_a_rest_on_a_clock_that_lags_behind_the_loop_ends_all_the_same() -> None:
+    loop, chance = cast("Any", asyncio.get_running_loop()), random.Random(7)
+    loop.now = 1e6  # so late that the last of the wait is nothing to it
+
+    def lagging() -> float:
+        return float(loop.time() - 1e6) * 0.9998
+
+    system = System(Host("lags", now=lagging, monotonic=lagging, chance=chance, entropy=chance.randbytes))
+    await system.open()
+    tries: list[float] = []
+
+    async def fail_once(order: Held[Order]) -> None:
+        tries.append(lagging())
+        if len(tries) == 1:
+            raise ValueError("not yet")
+
+    await system.orders.create(Order(id="1"))
+    async with system.ruled(fail_once, rule()):
+        await asyncio.sleep(10)
+    assert len(tries) == 2
