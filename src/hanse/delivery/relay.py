@@ -201,8 +201,7 @@ class Relay:
 
     async def _step(self) -> bool:
         """Take from the log what there is room for, and save what is worth it; whether there may be more to take."""
-        before = self._window.reached
-        room = self._window.room
+        before, room, more = self._window.reached, self._window.room, False
         if self._fresh and room >= min(READ_MIN, self._window.limit):
             self._fresh = False
             piece = await self._store.changes(before, limit=room, names=self._names)
@@ -212,7 +211,7 @@ class Relay:
                 self._take(entry)
             self._window.skip_to(piece.upto)
             self._moved.set()
-        more = self._window.reached > before
+            more = piece.more
         self._fresh = self._fresh or more
         idle = self._acknowledged and not self._window and not more
         if idle or self._window.position - self._saved >= SAVE_EVERY:

@@ -153,7 +153,7 @@ class Feed(Generic[R]):
                 piece = await self._piece(seq)
                 for entry in piece.entries:
                     yield entry
-                if piece.upto == seq:
+                if not piece.more:
                     await wake.wait()
                 seq = piece.upto
         finally:

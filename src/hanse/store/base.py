@@ -210,11 +210,13 @@ class Changes(msgspec.Struct, frozen=True):
         entries: In order of position.
         upto: Position that the piece reaches to, entries of other names included: continue after it.
         trimmed: Whether entries after the position asked for have been trimmed away; the reader has to start anew.
+        more: Whether the log went on after `upto` already; if not, there is nothing to read before the next wake.
     """
 
     entries: tuple[Entry, ...]
     upto: int
     trimmed: bool = False
+    more: bool = False
 
 
 class Store(Protocol):

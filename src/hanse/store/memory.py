@@ -201,7 +201,7 @@ class MemoryStore:
         entries = tuple(islice((one for one in window if wanted is None or one.name in wanted), limit))
         end = max(min(self._trimmed + start + WINDOW_MAX, self._head), after)
         upto = entries[-1].seq if len(entries) == limit else end
-        return Changes(entries, upto, trimmed=after < self._trimmed)
+        return Changes(entries, upto, trimmed=after < self._trimmed, more=upto < self._head)
 
     def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
         """Have `wake` called after commits, once for all those of one turn of the event loop."""

@@ -48,6 +48,7 @@ class LogTests(StoreHooks):
             rest = await store.changes(first.upto, limit=10)
             assert ([entry.seq for entry in rest.entries], rest.upto) == ([4, 5], 5)
             assert (await store.changes(5, limit=10)).upto == 5
+            assert [(await store.changes(after, limit=2)).more for after in (0, 2, 3, 5)] == [True, True, False, False]
 
     async def test_entries_of_other_names_are_passed_over(self) -> None:
         async with self.opened() as store:

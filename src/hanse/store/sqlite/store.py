@@ -276,11 +276,11 @@ class SqliteStore:
             # No position may be as far off as a machine that went down makes it: go on right before the next entry.
             ((end,),) = cast("list[tuple[int]]", self._read(_BEFORE_NEXT, (end, head)))
         entries = tuple(_entry(cast("_Line", row)) for row in rows)
-        if start < end:
+        if start < end and self._lane.threaded:
             # Asked again: the log may have been trimmed since, and then entries may be missing here.
             _, trimmed = self._ends()
         upto = entries[-1].seq if len(entries) == limit else end
-        return Changes(entries, upto, trimmed=after < trimmed)
+        return Changes(entries, upto, trimmed=after < trimmed, more=upto < head)
 
     def _ends(self) -> tuple[int, int]:
         statement = f"SELECT ({HEAD}), (SELECT value FROM meta WHERE name = 'trimmed')"
