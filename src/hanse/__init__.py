@@ -81,6 +81,8 @@ if TYPE_CHECKING:
         rule as rule,
     )
     from hanse.service.service import Service as Service
+    from hanse.sim.simulation import simulate as simulate, simulation as simulation
+    from hanse.sim.world import Setup as Setup, World as World
 
 _HOMES = {
     "App": "hanse.node.app",
@@ -125,12 +127,14 @@ _HOMES = {
     "Resource": "hanse.contract.model",
     "Service": "hanse.service.service",
     "Settings": "hanse.kernel.settings",
+    "Setup": "hanse.sim.world",
     "Terminal": "hanse.delivery.retry",
     "TooLarge": "hanse.kernel.faults",
     "Unauthenticated": "hanse.kernel.faults",
     "Unavailable": "hanse.kernel.faults",
     "UnknownOperation": "hanse.kernel.faults",
     "Updated": "hanse.service.change",
+    "World": "hanse.sim.world",
     "anyone": "hanse.contract.guard",
     "authenticated": "hanse.contract.guard",
     "contains": "hanse.service.query",
@@ -147,6 +151,8 @@ _HOMES = {
     "rule": "hanse.service.reaction",
     "scope": "hanse.contract.guard",
     "send": "hanse.mesh.client",
+    "simulate": "hanse.sim.simulation",
+    "simulation": "hanse.sim.simulation",
 }
 
 __all__ = [
@@ -192,12 +198,14 @@ __all__ = [
     "Resource",
     "Service",
     "Settings",
+    "Setup",
     "Terminal",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",
     "UnknownOperation",
     "Updated",
+    "World",
     "anyone",
     "authenticated",
     "contains",
@@ -214,6 +222,8 @@ __all__ = [
     "rule",
     "scope",
     "send",
+    "simulate",
+    "simulation",
 ]
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
+import logging
 import math
 import sys
 import warnings
@@ -476,11 +477,14 @@ class Loop(asyncio.AbstractEventLoop):
 def unheard() -> Generator[None]:
     """What is cleared away may complain that it was not done; nobody is to hear it."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    disabled = logging.root.manager.disable
+    logging.disable()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(disabled)
         sys.unraisablehook = hook
 
 
