@@ -142,7 +142,7 @@ class Payments(Contract, Protocol, version="1.0", events=(PaymentSettled, Paymen
 
 # How they keep their promises.
 TRIES = 100
-"""How often an event is tried: a disk that is full for half an hour is no reason to forget about somebody's money."""
+"""How often an event is tried: that a store is in trouble for some minutes is no reason to put an order aside."""
 
 R = TypeVar("R", bound=Resource)
 
