@@ -24,9 +24,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, NoReturn, TypeVar, TypeVarTuple, final
+from typing import Any, TypeVar, TypeVarTuple, cast, final
 
+from hanse.kernel.faults import Misconfigured
 from hanse.sim.chance import Draws
+from hanse.sim.walls import Walls
 
 _set_running_loop = asyncio._set_running_loop
 _awaitable: Any = asyncio.ensure_future  # noqa: TID251 - this is what owns the tasks here
@@ -35,7 +37,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 STEPS_MAX = 1_000_000
-"""Steps of one lane without time passing; then it is taken to be spinning."""
+"""Steps without time passing; then whoever takes them is taken to be spinning."""
 
 CANCELLED_MIN = 1_000
 """Cancelled timers kept at least before the heap is rid of them."""
@@ -56,6 +58,8 @@ class SimTask(asyncio.Task[T]):
         self.number: int = loop.tasks_made
         self.lane: Lane = context.get(_lane, loop.home)
         super().__init__(coro, loop=loop, name=name or f"task-{self.number}", context=context)
+        if not self.lane.alive:
+            forget(self)
 
     def __hash__(self) -> int:
         """Counts within the loop."""
@@ -129,16 +133,21 @@ class Lane:
         self.alive = False
         mine = [task for task in asyncio.all_tasks(self._loop) if isinstance(task, SimTask) and task.lane is self]
         for task in mine:
-            # Otherwise its end, long after, would be told as somebody's mistake.
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            # Nor is it to be waited for or cancelled by whoever ends the loop.
-            asyncio.tasks._unregister_task(task)
+            forget(task)
         self.grave.append(mine)
         self.grave.append(list(self.queue))
         self.queue.clear()
 
 
 _lane: ContextVar[Lane] = ContextVar("hanse_lane")
+
+
+def forget(task: asyncio.Task[Any]) -> None:
+    """Have asyncio know nothing of a task that will never run again."""
+    # Otherwise its end, long after, would be told as somebody's mistake.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    # Nor is it to be waited for or cancelled by whoever ends the loop.
+    asyncio.tasks._unregister_task(task)
 
 
 @final
@@ -180,7 +189,7 @@ class _Handle:
         return self.moment * self.lane.rate + self.lane.offset
 
 
-class Loop(asyncio.AbstractEventLoop):
+class Loop(Walls):
     """See the module.
 
     Attributes:
@@ -208,10 +217,13 @@ class Loop(asyncio.AbstractEventLoop):
         self.lane: Lane = self.home
         self._shuffle = shuffle
         self._draws = Draws(seed, "schedule")
+        self._seed = seed
+        self._threads: dict[str, Draws] = {}
         self._ready: list[Lane] = []
         self._timers: list[tuple[float, int, _Handle]] = []
         self._count = 0
         self._forgotten = 0
+        self._steps_before = 0
         self._running = False
         self._stopping = False
         self._closed = False
@@ -247,7 +259,7 @@ class Loop(asyncio.AbstractEventLoop):
             Stuck: Nothing is left that could complete it.
         """
         try:
-            return self.run_until_complete(self.create_task(main, name="main"))
+            return cast("T", self.run_until_complete(self.create_task(main, name="main")))
         finally:
             self.home.kill()
             self.close()
@@ -273,22 +285,25 @@ class Loop(asyncio.AbstractEventLoop):
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(  # type: ignore[override]
+    def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> _Handle | asyncio.TimerHandle:
+    ) -> asyncio.TimerHandle:
         """See `asyncio.loop.call_later`."""
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        if context is None:
+            context = copy_context()
+        when = context.get(_lane, self.home).time() + delay
+        return self.call_at(when, callback, *args, context=context)
 
-    def call_at(  # type: ignore[override]
+    def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> _Handle | asyncio.TimerHandle:
+    ) -> asyncio.TimerHandle:
         """See `asyncio.loop.call_at`: at a time of the lane's clock."""
         if context is None:
             context = copy_context()
         lane = context.get(_lane, self.home)
         moment = lane.moment(when)
         if moment <= self.now:
-            return self.call_soon(callback, *args, context=context)
+            return cast("asyncio.TimerHandle", self.call_soon(callback, *args, context=context))
         return self._at(moment, callback, args, context, lane)
 
     def time(self) -> float:
@@ -315,17 +330,26 @@ class Loop(asyncio.AbstractEventLoop):
                 return
             try:
                 future.set_result(func(*args))
-            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
                 future.set_exception(error)
 
-        _ = self.call_later(self._draws.between(0.0, THREAD_SECONDS_MAX), run)
+        _ = self.call_later(self._thread().between(0.0, THREAD_SECONDS_MAX), run)
         return future
+
+    def _thread(self) -> Draws:
+        """How long the threads of the lane take."""
+        name = self.lane.name
+        draws = self._threads.get(name)
+        if draws is None:
+            draws = self._threads[name] = Draws(self._seed, "threads", name)
+        return draws
 
     def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401 - as asyncio has it
         """See `asyncio.loop.run_until_complete`.
 
         Raises:
             Stuck: Nothing is left that could complete it.
+            RuntimeError: The loop was stopped before.
         """
         made = not asyncio.isfuture(future)
         awaited: asyncio.Future[Any] = _awaitable(future, loop=self)
@@ -338,6 +362,8 @@ class Loop(asyncio.AbstractEventLoop):
             raise
         finally:
             awaited.remove_done_callback(self._done)
+        if not awaited.done():
+            raise RuntimeError("the loop was stopped before what it was to run was done")
         return awaited.result()
 
     def run_forever(self) -> None:
@@ -345,7 +371,9 @@ class Loop(asyncio.AbstractEventLoop):
 
         Raises:
             Stuck: Nothing is left to do, nor to wait for.
+            Misconfigured: Another loop runs already in this thread.
         """
+        require_no_loop()
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
         _set_running_loop(self)
@@ -420,7 +448,7 @@ class Loop(asyncio.AbstractEventLoop):
     def _turn(self, lane: Lane) -> None:
         """Run a lane until it has nothing to do at this moment."""
         self.lane = lane
-        queue, start = lane.queue, self.steps
+        queue, most = lane.queue, self._steps_before + STEPS_MAX
         while queue and lane.paused_until <= self.now:
             if self._shuffle and len(queue) > 1:
                 queue.rotate(-int(self._draws.draw() * len(queue)))
@@ -430,11 +458,13 @@ class Loop(asyncio.AbstractEventLoop):
             self.steps += 1
             try:
                 _ = handle.context.run(handle.callback, *handle.args)
-            except Exception as error:  # noqa: BLE001 - as asyncio does: the loop goes on, the error is told
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop goes on, the error is told
                 self.call_exception_handler({"exception": error})
             if self._stopping:
                 break
-            if self.steps - start > STEPS_MAX:
+            if self.steps > most:
                 raise Stuck(f"{lane.name} took {STEPS_MAX} steps at second {self.now:.6f}; does it spin on sleep(0)?")
         self.lane = self.home
         self.ready(lane)
@@ -444,8 +474,9 @@ class Loop(asyncio.AbstractEventLoop):
         timers = self._timers
         while timers and timers[0][2].callback is None:
             _ = heapq.heappop(timers)
-        if not timers:
+        if not timers or timers[0][0] == math.inf:
             raise Stuck(f"every task waits for another at second {self.now:.6f}, and no timer is set: a deadlock")
+        self._steps_before = self.steps
         self.now = max(self.now, timers[0][0])
         while timers and timers[0][0] <= self.now:
             handle = heapq.heappop(timers)[2]
@@ -461,11 +492,12 @@ class Loop(asyncio.AbstractEventLoop):
 
     def _at(
         self, moment: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context, lane: Lane
-    ) -> Any:  # noqa: ANN401 - asyncio wants a class of its own, and asks only for its methods
+    ) -> asyncio.TimerHandle:
         handle = _Handle(callback, args, context, lane, self, moment)
         self._count += 1
         heapq.heappush(self._timers, (moment, self._count, handle))
-        return handle
+        # asyncio wants a class of its own, and asks only for its methods.
+        return cast("asyncio.TimerHandle", handle)
 
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
         """A generator that nobody reads any more is closed, on the lane whose turn it is."""
@@ -473,10 +505,23 @@ class Loop(asyncio.AbstractEventLoop):
             _ = self.call_soon(self.create_task, generator.aclose())
 
 
+def require_no_loop() -> None:
+    """Make sure that no loop runs in this thread, such as that of a test.
+
+    Raises:
+        Misconfigured: One does.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise Misconfigured(
+            "virtual time needs a loop of its own, and another one runs here: call this from a plain function, as in a "
+            "test that is no `async def`; or mark the test `virtual_time`, which makes its loop a simulated one"
+        )
+
+
 @contextmanager
 def unheard() -> Generator[None]:
     """What is cleared away may complain that it was not done; nobody is to hear it."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    hook, sys.unraisablehook = sys.unraisablehook, _ignore
     disabled = logging.root.manager.disable
     logging.disable()
     try:
@@ -488,48 +533,8 @@ def unheard() -> Generator[None]:
         sys.unraisablehook = hook
 
 
-def _refuse(what: str) -> Callable[..., NoReturn]:
-    def refuse(self: Loop, *_: object, **__: object) -> NoReturn:
-        del self
-        from hanse.sim.fence import Fenced
-
-        raise Fenced(f"loop.{what}() would reach out of the simulated world; use a contract, which a world can fake")
-
-    return refuse
-
-
-for _name in (
-    "create_connection",
-    "create_server",
-    "create_datagram_endpoint",
-    "create_unix_connection",
-    "create_unix_server",
-    "getaddrinfo",
-    "getnameinfo",
-    "sock_recv",
-    "sock_recv_into",
-    "sock_recvfrom",
-    "sock_recvfrom_into",
-    "sock_sendall",
-    "sock_sendto",
-    "sock_connect",
-    "sock_accept",
-    "sock_sendfile",
-    "sendfile",
-    "start_tls",
-    "add_reader",
-    "remove_reader",
-    "add_writer",
-    "remove_writer",
-    "subprocess_exec",
-    "subprocess_shell",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "connect_accepted_socket",
-    "add_signal_handler",
-    "remove_signal_handler",
-):
-    setattr(Loop, _name, _refuse(_name))
+def _ignore(_: object) -> None:
+    """Hears nothing."""
 
 
 @contextmanager

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 
+from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.sim.check import Violation
-from hanse.sim.loop import Loop, Stuck, steady, unheard
+from hanse.sim.loop import Loop, Stuck, require_no_loop, steady, unheard
 from hanse.sim.plan import Plan
 from hanse.sim.simulation import Simulation, conclude
 from hanse.sim.token import Token
@@ -19,6 +21,8 @@ from hanse.sim.trace import Effect
 from hanse.sim.world import World
 
 T = TypeVar("T")
+
+_log = logging.getLogger("hanse.sim")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +36,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         wall: Seconds of the real clock.
         steps, packets: How many the loop ran, and the network was given.
         incidents: How many began.
+        kinds: How many of each kind.
         reached: Names of what happened at least once.
         points: How often the code passed each fault point.
         plan: What was to go wrong.
@@ -46,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     packets: int
     incidents: int
+    kinds: dict[str, int]
     reached: tuple[str, ...]
     points: dict[str, int]
     plan: Plan
@@ -58,7 +64,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(main: Coroutine[Any, Any, T], *, seed: int = 0) -> T:
-    """Run a coroutine in virtual time.
+    """Run a coroutine in virtual time. What fails in it and nobody awaits is logged.
+
+    Raises:
+        Misconfigured: A loop runs already in this thread.
+        Stuck: Nothing is left that could complete it.
 
     Example:
         >>> async def main() -> float:
@@ -67,8 +77,18 @@ def run(main: Coroutine[Any, Any, T], *, seed: int = 0) -> T:
         >>> run(main())
         3600.0
     """
-    with steady(), asyncio.Runner(loop_factory=lambda: Loop(seed)) as runner:
-        return runner.run(main)
+    try:
+        require_no_loop()
+    except Misconfigured:
+        main.close()
+        raise
+    loop = Loop(seed)
+    try:
+        with steady(), asyncio.Runner(loop_factory=lambda: loop) as runner:
+            return runner.run(main)
+    finally:
+        for _, error in loop.errors:
+            _log.error("nobody caught %r", error)
 
 
 def run_once(simulation: Simulation, token: Token, *, keep: bool = False, shuffle: bool = False) -> Outcome:
@@ -81,8 +101,9 @@ def run_once(simulation: Simulation, token: Token, *, keep: bool = False, shuffl
         shuffle: Whether to mix the steps within a process as well; more than production does.
 
     Raises:
-        Misconfigured: The token does not fit the simulation.
+        Misconfigured: The token does not fit the simulation, or a loop runs already in this thread.
     """
+    require_no_loop()
     with steady():
         stage = _Stage(simulation, token, keep=keep, shuffle=shuffle)
         outcome = stage.play()
@@ -137,6 +158,7 @@ class _Stage:
             steps=loop.steps,
             packets=world.net.sent,
             incidents=world.troubles.count,
+            kinds=dict(sorted(world.troubles.kinds.items())),
             reached=tuple(sorted(world.reached)),
             points=dict(sorted(world.troubles.passed.items())),
             plan=self._plan,
