@@ -10,7 +10,7 @@ import msgspec
 
 from hanse.contract.model import Resource, collection_of
 from hanse.delivery.outbox import failing_since
-from hanse.kernel.codec import codec_for, encode, encode_json
+from hanse.kernel.codec import canonical, codec_for, encode_json
 from hanse.kernel.faults import Fault
 from hanse.kernel.message import Message
 from hanse.store.base import Row
@@ -95,7 +95,7 @@ def _letter(group: str, message: Message, id: str, now: float) -> DeadLetter:
         id=id,
         group=group,
         message_id=message.id,
-        message=encode(message),
+        message=canonical(message),
         topic=message.headers.type or message.address,
         key=message.headers.key,
         tags=message.headers.tags,

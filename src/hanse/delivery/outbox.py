@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from hanse.kernel.codec import encode
+from hanse.kernel.codec import canonical
 from hanse.kernel.message import Kind, Message
 from hanse.store.base import Entry
 
@@ -81,7 +81,7 @@ def message_of(wanted: Taken, timeout: float, *, producer: str = "", attempt: in
         extra=extra,
     )
     return Message(
-        Kind.EVENT, wanted.entry.message_id, topic.address or topic.name, timeout, headers, encode(wanted.entry)
+        Kind.EVENT, wanted.entry.message_id, topic.address or topic.name, timeout, headers, canonical(wanted.entry)
     )
 
 

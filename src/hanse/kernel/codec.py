@@ -142,10 +142,27 @@ def _invalid(kind: object, value: object, error: Exception, *, strict: bool) -> 
 
 
 _pack_encoder = msgspec.msgpack.Encoder(enc_hook=to_builtin)
+_sorted_encoder = msgspec.msgpack.Encoder(enc_hook=to_builtin, order="deterministic")
 _json_encoder = msgspec.json.Encoder(enc_hook=to_builtin)
+
 
 encode: Callable[[object], bytes] = _pack_encoder.encode
 encode_json: Callable[[object], bytes] = _json_encoder.encode
+
+
+def canonical(value: object) -> bytes:
+    """MessagePack that is the same for the same value: a set has no order, and that of its texts differs by process.
+
+    A value with keys that are no texts, or with sets of what cannot be compared, is encoded as it lies.
+
+    Example:
+        >>> canonical({8, 0}) == canonical({0, 8})
+        True
+    """
+    try:
+        return _sorted_encoder.encode(value)
+    except TypeError:
+        return encode(value)
 
 
 @lru_cache(maxsize=4096)

@@ -167,7 +167,7 @@ def _check_classes(services: Iterable[object]) -> None:
 def _check_names(parts: list[Part]) -> None:
     taken: dict[str, type[Service]] = {}
     for part in parts:
-        for name in {part.name, *(description.name for description in descriptions_of(part.cls))}:
+        for name in dict.fromkeys((part.name, *(description.name for description in descriptions_of(part.cls)))):
             other = taken.setdefault(name, part.cls)
             if other is not part.cls:
                 raise Misdeclared(

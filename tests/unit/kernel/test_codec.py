@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 from decimal import Decimal
+from random import Random  # noqa: TID251 - hypothesis hands one out
 from typing import Annotated, TypedDict
 
 import msgspec
@@ -10,7 +11,7 @@ import pydantic
 import pytest
 from hypothesis import given, strategies as st
 
-from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.codec import canonical, codec_for, encode
 from hanse.kernel.faults import Flaw, Invalid, Malformed
 from hanse.kernel.validate import FLAWS_MAX
 
@@ -142,3 +143,17 @@ def test_rich_types_come_back() -> None:
 
     assert codec.decode(codec.encode(value)) == value
     assert codec.decode_json(codec.encode_json(value)) == value
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), unique=True), st.randoms())
+def test_canonical_bytes_do_not_depend_on_the_order_of_what_has_none(numbers: list[int], draws: Random) -> None:
+    shuffled = list(numbers)
+    draws.shuffle(shuffled)
+    one, other = ({"set": set(order), "table": dict.fromkeys(map(str, order), 1)} for order in (numbers, shuffled))
+    assert canonical(one) == canonical(other)
+    assert codec_for(dict[str, object]).decode(canonical(one))["set"] == sorted(numbers)
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, {"a": {2: {3}}}, {1, "a"}])
+def test_what_cannot_be_sorted_has_bytes_all_the_same(value: object) -> None:
+    assert canonical(value) == encode(value)

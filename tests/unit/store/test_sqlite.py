@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Literal, cast
 
+import msgspec
 import pytest
 
 from hanse.kernel.faults import CouldNotStart, Malformed, Misconfigured, Overloaded, TooLarge, Unavailable
+from hanse.kernel.message import Headers, Identity
 from hanse.store.base import Batch, CollectionSchema, FieldSchema, Position, Put
 from hanse.store.query import Compare, Not, OneOf, Order, Query, Text, Where
 from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
@@ -406,3 +408,12 @@ class TestThreads:
             stop()
             store._poll()
             assert store._timer is None
+
+
+async def test_the_log_holds_the_same_bytes_for_the_same_commit() -> None:
+    scopes = [f"scope-{number}" for number in range(20)]
+    headers = Headers(identity=Identity("ada", scopes=frozenset(scopes)))
+    async with opened(":memory:") as store:
+        await store.commit(Batch(1.0, writes=(put("1"),), headers=headers))
+        ((packed,),) = writing(store).execute("SELECT headers FROM log").fetchall()
+        assert msgspec.msgpack.decode(packed)["identity"]["scopes"] == sorted(scopes)

@@ -241,9 +241,9 @@ def _create_collection(connection: sqlite3.Connection, schema: CollectionSchema)
     wanted = {_index_name(key := key_sql((name,), schema), schema.name): key for name in schema.indexed}
     listing = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
     stored: set[str] = {name for (name,) in connection.execute(listing, (table.strip('"'),))}
-    for name in stored - wanted.keys():
+    for name in sorted(stored - wanted.keys()):
         connection.execute(f"DROP INDEX {quote(name, chr(34))}")
-    for name in wanted.keys() - stored:
+    for name in sorted(wanted.keys() - stored):
         connection.execute(f"CREATE INDEX {quote(name, chr(34))} ON {table} ({wanted[name]})")
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
+from hanse.kernel.codec import canonical
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault, NotFound, Unavailable
 from hanse.kernel.message import Headers
@@ -27,8 +26,6 @@ TRIM_MAX = 10_000
 _LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
 _POSITION = "INSERT INTO positions VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"
-
-_headers = msgspec.msgpack.Encoder().encode
 
 
 def unavailable(error: BaseException) -> Unavailable:
@@ -170,7 +167,7 @@ class Writer:
 
 def _lines(entries: Sequence[Entry], headers: Headers) -> Iterable[tuple[object, ...]]:
     if entries:
-        packed = _headers(headers)
+        packed = canonical(headers)
         for one in entries:
             yield (
                 one.seq,
