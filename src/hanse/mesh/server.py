@@ -136,7 +136,10 @@ class Server:
         self._deadlines.add(context)
         try:
             answer = await run(context, message)
-            if context.work is not None:
+            if context.expired:
+                # It swallowed its cancellation. Its caller is told that there is no answer, so nothing is done.
+                answer = None
+            elif context.work is not None:
                 # What cannot be told is not done. After the commit it is encoded again, with the rows' new revisions.
                 _ = encode(answer)
                 await context.work.commit()

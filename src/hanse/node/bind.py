@@ -11,10 +11,10 @@ import msgspec
 
 from hanse.contract.derive import Operation
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.codec import canonical, codec_for, encode
 from hanse.kernel.context import Context
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Conflict, Invalid
+from hanse.kernel.faults import Conflict, DeadlineExceeded, Invalid
 from hanse.kernel.message import Message
 from hanse.mesh.server import Endpoint, Run
 from hanse.service.unit import Unit, unit_for
@@ -38,7 +38,11 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
 
     async def execute(context: Context, message: Message) -> bytes:
         result = await call(decode(message.body))
+        if context.expired:
+            raise DeadlineExceeded(operation.address)
         if context.work is not None:
+            # As the server does it: what cannot be told is not done, and revisions are known after it.
+            _ = encode(result)
             await context.work.commit()
         return encode(result)
 
@@ -54,7 +58,8 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
             raise _is_under_way(key)
         under_way.add(key)
         try:
-            return await _once(f"key/{operation.address}", execute, store, context, message)
+            first = Mark(f"key/{operation.address}", key, hashlib.sha256(canonical(decode(message.body))).digest())
+            return await _once(first, execute, store, context, message)
         finally:
             under_way.discard(key)
 
@@ -82,23 +87,22 @@ def _streaming(operation: Operation, method: Method) -> Callable[[Context, Messa
     return stream
 
 
-async def _once(scope: str, execute: Execute, store: Store, context: Context, message: Message) -> msgspec.Raw:
+async def _once(mark: Mark, execute: Execute, store: Store, context: Context, message: Message) -> msgspec.Raw:
     """Execute a call with an idempotency key once, and give its repeats the first answer.
 
     The mark is made in the call's own unit of work, so it is there exactly when the effects are. The answer is kept by
     a commit of its own, since it may tell a revision that only the first commit gave.
     """
-    key = message.headers.idempotency_key
-    digest = hashlib.sha256(message.body).digest()
-    if (first := await store.marked(scope, key)) is not None:
-        return await _repeated(store, first, digest)
-    cast("Unit", unit_for(store)).marks.append(Mark(scope, key, digest))
+    if (first := await store.marked(mark.scope, mark.key)) is not None:
+        return await _repeated(store, first, mark.digest)
+    cast("Unit", unit_for(store)).marks.append(mark)
     try:
         answer = await execute(context, message)
     except AlreadyHandled:
-        raise _is_under_way(key) from None
+        raise _is_under_way(mark.key) from None
+    kept = Mark(f"{mark.scope}/answer", mark.key, result=answer)
     fault_point("key.before_answer")
-    _ = await store.commit(Batch(context.host.now(), marks=(Mark(f"{scope}/answer", key, result=answer),)))
+    _ = await store.commit(Batch(context.host.now(), marks=(kept,)))
     fault_point("key.after_answer")
     return msgspec.Raw(answer)
 

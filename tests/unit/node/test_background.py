@@ -8,6 +8,7 @@ from hanse.contract.model import Event, Resource
 from hanse.kernel.context import current
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
+from hanse.kernel.tasks import Tasks
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
@@ -82,3 +83,30 @@ async def test_nothing_runs_on_a_node_that_has_stopped(host: Host) -> None:
     ticks = len(TICKS)
     await asyncio.sleep(10_000)
     assert len(TICKS) == ticks
+
+
+class Lingering(Service):
+    """Starts work that outlives the run that it was started in."""
+
+    orders: Collection[Order]
+
+    @every("1h")
+    async def tick(self) -> None:
+        await self.orders.create(Order(status="first"))
+        STARTED.append(TASKS[0].start(self.later()))
+
+    async def later(self) -> None:
+        await asyncio.sleep(60)
+        await self.orders.create(Order(status="later"))
+
+
+TASKS: list[Tasks] = []
+STARTED: list[asyncio.Task[None]] = []
+
+
+async def test_what_outlives_a_run_writes_for_itself(host: Host) -> None:
+    async with Node(App("clock", Lingering), host=host) as node, Tasks(print) as tasks:
+        TASKS[:] = [tasks]
+        await asyncio.sleep(3600 + 1)
+        await asyncio.gather(*STARTED)
+        assert [order.status async for order in node.collection(Order).scan()] == ["first", "later"]

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from hanse.contract.declare import rpc
 from hanse.contract.model import Resource
-from hanse.kernel.faults import Conflict, Fault, Invalid
+from hanse.kernel.codec import encode
+from hanse.kernel.faults import Conflict, DeadlineExceeded, Fault, Internal, Invalid
+from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.mesh.client import policy
 from hanse.node.app import App
@@ -16,6 +19,7 @@ from hanse.node.node import Node
 from hanse.service.collection import Collection
 from hanse.service.service import Service
 from hanse.store.base import Batch, Mark
+from hanse.transport.memory import MemoryTransport
 
 
 class Payment(Resource):
@@ -37,6 +41,23 @@ class Till(Service):
         if amount > 100:
             raise Declined
         return await self.payments.create(Payment(amount=amount))
+
+    @rpc
+    async def charge_stubbornly(self, amount: int) -> Payment:
+        if EVENTS:
+            with suppress(asyncio.CancelledError):
+                await EVENTS["gate"].wait()
+        return await self.payments.create(Payment(amount=amount))
+
+    @rpc
+    async def charge_oddly(self, amount: int) -> object:
+        await self.payments.create(Payment(amount=amount))
+        return object()
+
+    @rpc
+    async def sum(self, numbers: set[int]) -> int:
+        CALLS.append(sum(numbers))
+        return CALLS[-1]
 
     @rpc
     async def count(self, amount: int) -> int:
@@ -124,3 +145,33 @@ async def test_rows_are_written_once_under_a_key(node: Node) -> None:
     first = await rows.create(b'{"amount": 5}')
     assert await rows.create(b'{"amount": 5}') == first
     assert await node.collection(Payment).count() == 1
+
+
+async def test_a_call_that_ends_after_its_deadline_may_be_tried_again_under_its_key(node: Node) -> None:
+    EVENTS.update(arrived=asyncio.Event(), gate=asyncio.Event())
+    with pytest.raises(DeadlineExceeded):
+        await policy(node.client(Till), idempotency_key="k", timeout="20ms").charge_stubbornly(5)
+    EVENTS.clear()
+    assert await node.collection(Payment).count() == 0
+    assert (await keyed(node).charge_stubbornly(5)).amount == 5
+    assert await node.collection(Payment).count() == 1
+
+
+@pytest.mark.parametrize("again", [[8, 0], [0, 8]])
+async def test_a_set_is_the_same_request_in_whatever_order_it_comes(node: Node, again: list[int]) -> None:
+    """The order in which a set is sent is chance: another process, or another way to make it, has another."""
+    transport = MemoryTransport()
+    address, body = "till.sum", {"numbers": [0, 8]}
+    headers = Headers(idempotency_key="k")
+    first = Message(Kind.CALL, "1", address, 10.0, headers, encode(body))
+    repeat = Message(Kind.CALL, "2", address, 10.0, headers, encode({"numbers": again}))
+    transport.listen("till", node._server)
+    assert (await transport.request(first)).kind is Kind.REPLY
+    assert (await transport.request(repeat)).kind is Kind.REPLY
+    assert CALLS == [8]
+
+
+async def test_a_call_whose_answer_cannot_be_told_has_written_nothing(node: Node) -> None:
+    with pytest.raises(Internal):
+        await keyed(node).charge_oddly(5)
+    assert await node.collection(Payment).count() == 0

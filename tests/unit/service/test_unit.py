@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import cast
 
@@ -9,9 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from hanse.kernel.context import Context, ambient
-from hanse.kernel.faults import Conflict, Fault, Internal, NotFound, PreconditionFailed, TooLarge
+from hanse.kernel.faults import Conflict, DeadlineExceeded, Fault, Internal, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
+from hanse.mesh.client import policy
 from hanse.node.node import Node
 from hanse.service.local import CONFLICT_TRIES_MAX, LocalCollection, committed
 from hanse.service.query import desc
@@ -300,3 +302,17 @@ async def test_a_service_made_by_hand_keeps_its_events() -> None:
     await shop.emit(Placed(sku="tea"))
     assert shop.__dict__["_outlet"].emitted == [Placed(sku="tea")]
     assert ambient.get().work is None
+
+
+async def test_a_handler_that_ends_after_its_deadline_has_written_nothing(node: Node, shop: Shop) -> None:
+    """Its caller was told that there is no answer, and nobody can be told otherwise."""
+
+    async def script(shop: Shop) -> None:
+        await shop.orders.create(Order(sku="tea"))
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    SCRIPTS["stubborn"] = script
+    with pytest.raises(DeadlineExceeded):
+        await policy(node.client(Shop), timeout="20ms").run("stubborn")
+    assert await events(shop, node) == []
