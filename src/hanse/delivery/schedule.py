@@ -11,15 +11,12 @@ from typing import final
 
 from hanse.delivery.pause import pause
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.host import Host
+from hanse.kernel.host import TICK_SECONDS, Host
 
 _log = logging.getLogger("hanse.delivery")
 
 GRACE_SECONDS = 10.0
 """How long a schedule that stops waits for the run under way."""
-
-TICK_SECONDS = 0.001
-"""Shortest wait for a clock that lags behind."""
 
 
 def next_run(start: float, period: float, now: float) -> float:

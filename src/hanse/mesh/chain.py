@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from hanse.kernel.context import FOREVER, current
+from hanse.kernel.context import FOREVER
 from hanse.kernel.faults import Fault, Unavailable
+from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.telemetry import Side
 from hanse.mesh.breaker import COUNTED, Breaker
@@ -30,23 +31,23 @@ def chain(handler: Handler, *middlewares: Middleware) -> Handler:
     return handler
 
 
-def breaking(breaker: Breaker, target: str) -> Middleware:
+def breaking(breaker: Breaker, target: str, host: Host) -> Middleware:
     """Refuse at once what has been failing: see `hanse.mesh.breaker`."""
 
     def wrap(handler: Handler) -> Handler:
         async def call(message: Message) -> Message:
-            if not breaker.closed and not breaker.allows(current().host.monotonic()):
+            if not breaker.closed and not breaker.allows(host.monotonic()):
                 raise Unavailable(f"{target} has been failing and is left alone for a moment")
             try:
                 reply = await handler(message)
             except Fault as fault:
-                breaker.record(failed=fault.code in COUNTED, now=current().host.monotonic())
+                breaker.record(failed=fault.code in COUNTED, now=host.monotonic())
                 raise
             if reply.kind is not FAULT and breaker.closed:
                 breaker.answered()
             else:
                 failed = reply.kind is FAULT and reply.headers.type in COUNTED
-                breaker.record(failed=failed, now=current().host.monotonic())
+                breaker.record(failed=failed, now=host.monotonic())
             return reply
 
         return call
@@ -54,13 +55,12 @@ def breaking(breaker: Breaker, target: str) -> Middleware:
     return wrap
 
 
-def retrying(budget: Budget) -> Middleware:
+def retrying(budget: Budget, host: Host) -> Middleware:
     """Try again what may be tried again, within the caller's time and the budget: see `hanse.mesh.retry`."""
 
     def wrap(handler: Handler) -> Handler:
         async def call(message: Message) -> Message:
             budget.earn()
-            host = current().host
             # All tries together take no longer than the first was given.
             ends = host.monotonic() + message.timeout if message.timeout else FOREVER
             retry = 0

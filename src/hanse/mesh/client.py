@@ -55,12 +55,14 @@ class Caller:
         self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float, watch: Watch | None = None
     ) -> None:
         self.transport: Transport = transport
+        self._host = host
         self.timeout: float = timeout
         self._tasks = tasks
         self._watch = watch
         self._budgets: dict[str, Budget] = {}
         self._breakers: dict[str, Breaker] = {}
-        prefix = host.new_id()[:18]
+        # The moment, and draws enough to tell it from nodes that started in the same one.
+        prefix = host.new_id()[:23]
         self.next_id: Callable[[], str] = map(f"{prefix}-%x".__mod__, itertools.count()).__next__
 
     def start(self, request: Coroutine[object, object, None], name: str) -> None:
@@ -70,10 +72,11 @@ class Caller:
     def chain(self, operation: Operation, policy: Policy) -> Handler:
         """The way of a call to the transport."""
         breaker = self._breakers.setdefault(operation.address, Breaker())
-        middlewares = [breaking(breaker, operation.address)]
+        middlewares = [breaking(breaker, operation.address, self._host)]
         again = operation.options.idempotent or bool(policy.idempotency_key)
         if again if policy.retry is None else policy.retry:
-            middlewares.insert(0, retrying(self._budgets.setdefault(operation.contract, Budget())))
+            budget = self._budgets.setdefault(operation.contract, Budget())
+            middlewares.insert(0, retrying(budget, self._host))
         if self._watch is not None:
             middlewares.insert(0, watching(self._watch))
         return chain(self.transport.request, *middlewares)

@@ -128,7 +128,8 @@ class Node:
             _check_services(self.app, self.settings)
             self.state = "starting"
             try:
-                await self._open()
+                with self.context():
+                    await self._open()
                 fault_point("node.opened")
                 await self._listen()
                 await self._warm_up()
@@ -238,7 +239,7 @@ class Node:
         """Everything that has to be closed again: the last opened first."""
         pool = ProcessPool()
         self._opened.push_async_callback(pool.close)
-        self._opened.enter_context(using_pool(pool))
+        self._opened.enter_context(using_pool(pool, fallback=True))
         await self._transport.open()
         self._opened.push_async_callback(self._transport.close)
         for part in self.parts:
@@ -302,7 +303,8 @@ class Node:
             if not isinstance(reaction, On)
         ]
         self._rules += [trimmer(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
-        for running in (*self._relays, *self._rules):
+        runs: list[Relay | Runner] = [*self._relays, *self._rules]
+        for running in runs:
             _ = self._tasks.start(running.run(), name=running.name)
 
     async def settle(self) -> None:

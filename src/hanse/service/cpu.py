@@ -69,19 +69,20 @@ _anywhere: list[Pool] = [_processes]
 
 
 @contextmanager
-def using_pool(pool: Pool) -> Generator[None]:
+def using_pool(pool: Pool, *, fallback: bool = False) -> Generator[None]:
     """Have `@cpu` functions called on this event loop (outside any: on all that say nothing else) run in a pool.
 
     Without it they run in one for the whole process, with a worker for each processor, which ends with the process.
 
     Args:
         pool: Opened and closed by whoever owns it, such as a node.
+        fallback: Whether any other pool is to be used rather than this one, as that of a node is.
     """
     try:
         pools = _in_use.setdefault(asyncio.get_running_loop(), [])
     except RuntimeError:
         pools = _anywhere
-    pools.append(pool)
+    pools.insert(0 if fallback else len(pools), pool)
     try:
         yield
     finally:

@@ -80,10 +80,11 @@ class Feed(Generic[R]):
         while True:
             try:
                 if after is None:
-                    async for item in self._snapshot():
-                        yield item
-                        if isinstance(item, Ready):
-                            after = item.cursor
+                    async with closing(self._snapshot()) as items:
+                        async for item in items:
+                            yield item
+                            if isinstance(item, Ready):
+                                after = item.cursor
                 async with closing(self.changes(after)) as changes:
                     async for change in changes:
                         yield change

@@ -66,7 +66,7 @@ def test_the_first_middleware_is_outermost() -> None:
 async def test_what_may_help_is_tried_again_until_it_does(host: Host) -> None:
     target = Target(told(Unavailable("x")), Conflict("y"), DONE)
     with running(host):
-        assert await chain(target, retrying(Budget()))(CALL) is DONE
+        assert await chain(target, retrying(Budget(), host))(CALL) is DONE
     assert [message.headers.attempt for message in target.came] == [1, 2, 3]
     assert {message.id for message in target.came} == {"1"}
 
@@ -74,22 +74,22 @@ async def test_what_may_help_is_tried_again_until_it_does(host: Host) -> None:
 async def test_what_cannot_help_comes_back_as_it_came(host: Host) -> None:
     refused = told(NotFound("order", "42"))
     with running(host):
-        assert await chain(Target(refused), retrying(Budget()))(CALL) is refused
+        assert await chain(Target(refused), retrying(Budget(), host))(CALL) is refused
         with pytest.raises(NotFound):
-            await chain(Target(NotFound("order", "42")), retrying(Budget()))(CALL)
+            await chain(Target(NotFound("order", "42")), retrying(Budget(), host))(CALL)
 
 
 async def test_tries_end(host: Host) -> None:
     target = Target(told(Unavailable("x")))
     with running(host):
-        reply = await chain(target, retrying(Budget()))(CALL)
+        reply = await chain(target, retrying(Budget(), host))(CALL)
     assert isinstance(fault_in(reply), Unavailable)
     assert len(target.came) == 1 + RETRIES_MAX
 
 
 async def test_an_outage_is_not_made_worse(host: Host) -> None:
     target, budget = Target(told(Unavailable("x"))), Budget()
-    call = chain(target, retrying(budget))
+    call = chain(target, retrying(budget, host))
     with running(host):
         for _ in range(100):
             await call(CALL)
@@ -99,7 +99,7 @@ async def test_an_outage_is_not_made_worse(host: Host) -> None:
 async def test_all_tries_together_keep_to_the_time_of_the_first(host: Host) -> None:
     target = Target(told(Unavailable("x")), takes=4.0)
     with running(host):
-        await chain(target, retrying(Budget()))(CALL)
+        await chain(target, retrying(Budget(), host))(CALL)
     assert asyncio.get_running_loop().time() <= 13.0
     first, *others = [message.timeout for message in target.came]
     assert (first, max(others) < 6.1) == (10.0, True)
@@ -108,14 +108,14 @@ async def test_all_tries_together_keep_to_the_time_of_the_first(host: Host) -> N
 async def test_a_call_without_a_deadline_is_retried_without_one(host: Host) -> None:
     target = Target(told(Unavailable("x")), DONE)
     with running(host):
-        await chain(target, retrying(Budget()))(Message(Kind.CALL, "1", "orders.place"))
+        await chain(target, retrying(Budget(), host))(Message(Kind.CALL, "1", "orders.place"))
     assert [message.timeout for message in target.came] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("failure", [Internal("x"), told(Internal("x"))])
 async def test_what_keeps_failing_is_left_alone_for_a_while(host: Host, failure: Message | Fault) -> None:
     target, breaker = Target(*[failure] * CALLS_MIN, DONE), Breaker()
-    call = chain(target, breaking(breaker, "orders"))
+    call = chain(target, breaking(breaker, "orders", host))
     with running(host):
         for _ in range(CALLS_MIN):
             await outcome(call(CALL))
@@ -135,7 +135,7 @@ async def outcome(call: Awaitable[object]) -> None:
 @pytest.mark.parametrize("fault", [NotFound("order", "42"), Overloaded("the limit")])
 async def test_faults_that_the_contract_knows_and_refusals_at_the_limit_are_answers(host: Host, fault: Fault) -> None:
     """A service that sheds half of its calls still serves the other half."""
-    call = chain(Target(told(fault)), breaking(Breaker(), "orders"))
+    call = chain(Target(told(fault)), breaking(Breaker(), "orders", host))
     with running(host):
         for _ in range(2 * CALLS_MIN):
             assert isinstance(fault_in(await call(CALL)), type(fault))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random  # noqa: TID251 - the host of a test draws from a seed
 from typing import Any, cast
 
 import pytest
@@ -11,11 +12,15 @@ from hanse.kernel.faults import (
     Unauthenticated,
     Unavailable,
 )
+from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Identity
-from hanse.mesh.client import policy, send
+from hanse.kernel.tasks import Tasks
+from hanse.mesh.client import Caller, policy, send
+from hanse.node.app import App
 from hanse.node.node import Node
+from hanse.transport.memory import MemoryTransport
 
-from .back import Back, OutOfStock, script
+from .back import Back, FrontDoor, OutOfStock, script
 
 
 @pytest.mark.virtual_time
@@ -102,3 +107,37 @@ async def test_a_refusal_says_what_is_needed(node: Node, back: Back) -> None:
         pytest.raises(Forbidden, match=r"back\.write needs the scope"),
     ):
         await back.write()
+
+
+def seeded(seed: int) -> Host:
+    clock, chance = asyncio.get_running_loop().time, random.Random(seed)
+    return Host("test", now=lambda: 1e9 + clock(), monotonic=clock, chance=chance, entropy=chance.randbytes)
+
+
+@pytest.mark.virtual_time
+async def test_a_call_from_outside_any_handler_draws_from_the_host_of_its_node() -> None:
+    """Or two runs of one seed would wait differently before they try again."""
+
+    async def flaky(self: Back) -> object:
+        tries.append(1)
+        if len(tries) % 3:
+            raise Unavailable("for a moment")
+        return None
+
+    async def took(seed: int) -> float:
+        loop = asyncio.get_running_loop()
+        async with Node(App("shop", Back, FrontDoor), host=seeded(seed)) as node:
+            start = loop.time()
+            await node.client(Back).again(script(flaky))
+            return round(loop.time() - start, 9)
+
+    tries: list[int] = []
+    assert await took(1) == await took(1) != await took(2)
+
+
+async def test_ids_of_messages_are_those_of_one_node_alone() -> None:
+    """Machines that start in the same millisecond have only their draws to be told apart by."""
+    hosts = [Host.fixed(wall=1_700_000_000.0, seed=seed) for seed in range(1_000)]
+    callers = [Caller(MemoryTransport(), host, Tasks(print), timeout=1.0) for host in hosts]
+    ids = [caller.next_id() for caller in callers for _ in range(2)]
+    assert len(set(ids)) == len(ids)

@@ -11,6 +11,7 @@ import pytest
 from hanse.contract.declare import Contract, rpc
 from hanse.contract.model import Event, Resource
 from hanse.kernel.faults import CouldNotStart, Misconfigured, Misdeclared, Unavailable, UnknownOperation
+from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings, ServiceSettings, Settings
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -396,3 +397,11 @@ def test_each_service_has_a_store_of_its_own(url: str, expected: str) -> None:
 def test_a_store_that_nothing_knows_is_refused() -> None:
     with pytest.raises(Misconfigured, match=r"no store for 'tape:'; expected memory: or sqlite:///path"):
         open_store("tape://x")
+
+
+async def test_the_logs_of_a_node_take_their_ids_from_its_host() -> None:
+    ids: list[str] = []
+    for seed in (1, 1, 2):
+        async with Node(App("shop", Office), host=Host.fixed(wall=1_700_000_000.0, seed=seed)) as node:
+            ids.append(node.hosted[0].store.log_id)
+    assert ids[0] == ids[1] != ids[2]

@@ -180,6 +180,18 @@ async def test_the_inner_of_two_pools_is_used_and_the_outer_again_after_it() -> 
         assert await process_id() == os.getpid()
 
 
+async def test_a_fallback_gives_way_to_any_other() -> None:
+    node, inner = ProcessPool(1), InlinePool()
+    await node.close()
+    with using_pool(inner), using_pool(node, fallback=True):
+        assert await process_id() == os.getpid()
+    with using_pool(node, fallback=True):
+        with using_pool(inner):
+            assert await process_id() == os.getpid()
+        with pytest.raises(Unavailable, match="closed"):
+            await process_id()
+
+
 def test_a_pool_that_is_named_outside_any_loop_serves_all() -> None:
     with using_pool(InlinePool()):
         assert asyncio.run(process_id()) == os.getpid()

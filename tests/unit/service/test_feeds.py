@@ -1,9 +1,10 @@
 """Feeds tell every change once, whatever is written while they read, and go on where they were after a restart."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sized
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sized
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import example, given, settings as tuned, strategies as st
@@ -267,3 +268,25 @@ def apply(item: Followed[Item], known: dict[str, Item]) -> bool:
         case Reset():
             pytest.fail("nothing was trimmed")
     return False
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+async def test_a_feed_that_is_closed_leaves_nothing_to_the_collector_of_garbage(
+    orders: Collection[Order], count: int
+) -> None:
+    for _ in range(2):
+        await orders.create(Order(sku="tea"))
+    left: list[AsyncGenerator[Any, Any]] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=hooks.firstiter, finalizer=left.append)
+    try:
+        async with closing(orders.follow()) as items:
+            for number in range(count):
+                if number == 3:
+                    await orders.create(Order(sku="ink"))
+                await anext(items)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    for generator in left:
+        await generator.aclose()
+    assert left == []
