@@ -40,11 +40,13 @@ class Troubles:
 
     Attributes:
         count: Incidents that have begun.
+        kinds: How many of each kind have.
         passed: How often each fault point was passed.
     """
 
     def __init__(self, world: World) -> None:
         self.count: int = 0
+        self.kinds: dict[str, int] = {}
         self.passed: dict[str, int] = {}
         self._world = world
         self._undo: dict[int, Undo] = {}
@@ -70,6 +72,8 @@ class Troubles:
         if self._over:
             return
         self.count += 1
+        kind = str(incident.__struct_config__.tag)
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
         number, world = self.count, self._world
         world.trace.add(world.loop.now, "", "incident", repr(incident))
         self._undo[number] = self._carry_out(incident, number)
