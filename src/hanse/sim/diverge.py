@@ -51,8 +51,9 @@ class Difference(msgspec.Struct, frozen=True):
             f"  one run:   {told(self.one)}",
             f"  the other: {told(self.other)}",
         ]
-        if self.one is not None and self.other is not None and self.one.data != self.other.data:
-            lines.append(f"  {_bytes_apart(self.one.data, self.other.data)}")
+        one, other = self.one, self.other
+        if one is not None and other is not None and _is_like(one, other) and one.data != other.data:
+            lines.append(f"  {_bytes_apart(one.data, other.data)}")
         return "\n".join(lines)
 
 

@@ -68,6 +68,11 @@ def test_bytes_of_which_one_is_the_beginning_of_the_other_differ_at_its_end() ->
     assert "bytes differ from 3 on: b'abc' and b'abcd'" in difference.words()
 
 
+def test_bytes_of_different_things_are_not_compared() -> None:
+    difference = Difference("", 0, at(1.0, "a", "commit", "", b"abc"), at(1.0, "a", "send", "", b"abcd", "b"))
+    assert "bytes differ" not in difference.words()
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_run_that_is_over_has_nothing_more(turned: bool) -> None:
     short, long = [at(1.0, "a", "start")], [at(1.0, "a", "start"), at(2.0, "a", "kill")]
