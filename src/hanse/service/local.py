@@ -40,11 +40,17 @@ class LocalCollection(Generic[R]):
 
     async def get(self, id: str, /) -> R:
         """See `Collection.get`."""
-        return self.there(id, await self.peek(id))
+        unit = unit_for(self._store)
+        row = await self._peek(unit, id)
+        if unit is not None and unit.staged(self.shape.collection, id) is None:
+            unit.saw(self.shape.collection, id, 0 if row is None else row.rev)
+        return self.there(id, row)
 
     async def peek(self, id: str) -> R | None:
-        """One row, or None."""
-        unit = unit_for(self._store)
+        """One row, or None; what is written later does not rest on it."""
+        return await self._peek(unit_for(self._store), id)
+
+    async def _peek(self, unit: Unit | None, id: str) -> R | None:
         staged = None if unit is None else unit.staged(self.shape.collection, id)
         return await self._stored(id) if staged is None else cast("R | None", staged.value)
 
@@ -68,8 +74,13 @@ class LocalCollection(Generic[R]):
 
     async def page(self, query: Query) -> Page[R]:
         """A page of rows, asked for by a tree."""
-        touched = self._touched()
+        unit = unit_for(self._store)
+        touched = {} if unit is None else unit.rows(self.shape.collection)
         found = await (self._overlaid(query, touched) if touched else self._store.find(self.shape.collection, query))
+        if unit is not None:
+            for row in found.rows:
+                if row.id not in touched:
+                    unit.saw(self.shape.collection, row.id, row.rev)
         return Page([self.shape.read(row.value, row.id, row.rev) for row in found.rows], found.next)
 
     async def _overlaid(self, query: Query, touched: Mapping[str, Staged]) -> Found:
@@ -149,7 +160,11 @@ class LocalCollection(Generic[R]):
         async def write(unit: Unit) -> R:
             if expected is not None and unit is unit_for(self._store):
                 self._check_revision(row.id, await self.peek(row.id), expected)
-            unit.put(self.shape.collection, row, expected, insisted=True)
+            if expected is not None:
+                unit.put(self.shape.collection, row, expected, insisted=True)
+            else:
+                seen = unit.seen(self.shape.collection, row.id)
+                unit.put(self.shape.collection, row, seen, insisted=seen is None)
             return row
 
         return await self._write(write)
@@ -178,6 +193,8 @@ class LocalCollection(Generic[R]):
             rev = 0 if row is None else row.rev
             if if_match is not None:
                 self._check_revision(id, row, if_match)
+            if unit.seen(self.shape.collection, id) not in (None, rev) and not unit.staged(self.shape.collection, id):
+                raise Conflict(f"somebody else changed {self.shape.topic} {id!r} after this had read it")
             changed = how(row)
             if changed is not None:
                 unit.put(self.shape.collection, changed, rev)

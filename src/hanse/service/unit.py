@@ -42,7 +42,7 @@ class Staged(msgspec.Struct):
 class Unit:
     """What one handler has staged so far."""
 
-    __slots__ = ("_context", "_emits", "_rows", "marks", "positions", "store")
+    __slots__ = ("_context", "_emits", "_rows", "_seen", "marks", "positions", "store")
 
     def __init__(self, store: Store, context: Context) -> None:
         self.store: Store = store
@@ -51,6 +51,15 @@ class Unit:
         self._context = context
         self._rows: dict[tuple[str, str], Staged] = {}
         self._emits: list[Emit] = []
+        self._seen: dict[tuple[str, str], int] = {}
+
+    def saw(self, collection: str, id: str, rev: int) -> None:
+        """The handler has read a stored row, at a revision; 0 where there was none. What it writes rests on that."""
+        self._seen[collection, id] = rev
+
+    def seen(self, collection: str, id: str) -> int | None:
+        """The revision that the handler last read of a stored row; None where it did not."""
+        return self._seen.get((collection, id))
 
     def staged(self, collection: str, id: str) -> Staged | None:
         """The row as this unit will leave it, if it touched it."""
@@ -131,6 +140,7 @@ class Unit:
         """Forget the writes and events, to stage them again."""
         self._rows.clear()
         self._emits.clear()
+        self._seen.clear()
 
 
 def _write(collection: str, id: str, staged: Staged) -> Put | Delete:
