@@ -4,8 +4,9 @@ A group's mark under the message's id is committed with the handler's effects, o
 first, a second one is refused by the store. The decision what becomes of a failure is pure (`hanse.delivery.retry`);
 the inbox carries it out.
 
-What becomes of a message: handled (a repeat is not run again) | tried again (`HandlerFailed`) | parked, because it
-failed for good | parked behind another of its key that was.
+What becomes of a message: handled (a repeat is not run again) | tried again (`HandlerFailed`) | tried again without
+counting, because something was away (`OUTAGES`) | parked, because it failed for good | parked behind another of its key
+that was.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from hanse.delivery.deadletter import (
 )
 from hanse.delivery.retry import ATTEMPTS_MAX, HandlerFailed, is_final
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded
+from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.store.base import AlreadyHandled, Batch, Mark, Put, Store
@@ -43,6 +44,11 @@ FULL_SECONDS = 60.0
 
 HANDLER_SHARE = 0.9
 """Part of a message's time that its handler has; the rest is for parking it and for the answer."""
+
+
+OUTAGES = (Unavailable, Overloaded)
+"""Faults that say nothing about the message: whatever it needed is away, and it waits for as long as that takes. They
+count as no attempt, so that an outage, of the handler's own store or of a service that it calls, parks nothing."""
 
 
 @final
@@ -104,8 +110,10 @@ class Inbox:
 
         Raises:
             HandlerFailed: The handler failed; deliver it again, as the next attempt.
-            Overloaded: There are too many dead letters; deliver it again later.
-            Unavailable: The store cannot be reached; deliver it again later.
+            Overloaded: There are too many dead letters, or something that the handler needed is overloaded; deliver
+                it again later, as the same attempt.
+            Unavailable: The store cannot be reached, or something that the handler needed; deliver it again later, as
+                the same attempt.
         """
         if await self._store.marked(self.group, message.id) is not None:
             return
@@ -118,6 +126,8 @@ class Inbox:
         if error is None:
             fault_point("inbox.after_handler")
             return
+        if isinstance(error, OUTAGES):
+            raise error
         if not is_final(message.headers.attempt, error, attempts_max):
             raise self._failed(error) from error
         _log.error("%s parks %s %s", self.group, message.headers.type, message.id, exc_info=error)

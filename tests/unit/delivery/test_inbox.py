@@ -10,7 +10,7 @@ from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, letter_in
 from hanse.delivery.inbox import Inbox
 from hanse.delivery.outbox import FAILING_SINCE
 from hanse.delivery.retry import HandlerFailed
-from hanse.kernel.faults import Conflict, Malformed, NotFound, Overloaded, Unavailable
+from hanse.kernel.faults import Conflict, Fault, Malformed, NotFound, Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.store.base import AlreadyHandled, Batch, Delete, Mark, Put
@@ -97,8 +97,13 @@ async def test_what_an_unexpected_error_says_stays_in_the_log(
 
 
 async def test_the_rest_that_a_fault_asks_for_is_handed_on(store: MemoryStore, inbox: Inbox) -> None:
+    class ComeLater(Fault):
+        @property
+        def retry_after(self) -> float:
+            return 7.0
+
     with pytest.raises(HandlerFailed) as failure:
-        await inbox.consume(event(), Handler(store, inbox, Overloaded("the limit", 7.0)))
+        await inbox.consume(event(), Handler(store, inbox, ComeLater()))
     assert failure.value.retry_after == 7.0
 
 
@@ -208,6 +213,17 @@ async def test_a_store_that_is_away_parks_nothing_and_says_so(store: MemoryStore
     await store.close()
     with pytest.raises(Unavailable):
         await inbox.consume(event(attempt=99), Handler(store, inbox))
+
+
+@pytest.mark.parametrize("error", [Unavailable("payments are away"), Overloaded("too many calls")])
+async def test_an_outage_of_what_the_handler_needs_counts_as_no_attempt(
+    store: MemoryStore, inbox: Inbox, error: Exception
+) -> None:
+    with pytest.raises(type(error)):
+        await inbox.consume(event(attempt=5), Handler(store, inbox, error))
+    assert not await letters(store)
+    await inbox.consume(event(attempt=5), Handler(store, inbox))
+    assert await store.marked("mailer", "m1") is not None
 
 
 async def test_messages_wait_in_their_log_when_too_many_keys_are_parked(store: MemoryStore, host: Host) -> None:
