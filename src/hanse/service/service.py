@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any, ClassVar, cast, dataclass_transform
 
 import msgspec
 
-from hanse.contract.declare import Promise, is_contract, options_of
+from hanse.contract.declare import Contract, Promise, is_contract, options_of
 from hanse.contract.derive import Description, Operation, contracts_in, describe, describe_methods
 from hanse.contract.model import Event, Resource, topic_of
 from hanse.kernel.codec import encode_json
@@ -83,7 +84,9 @@ class Service:
         inherited = describe(contracts[0]) if len(contracts) == 1 else None
         default = inherited.name if inherited else snake_case(cls.__name__).removesuffix("_service")
         declared = version or (inherited.version if inherited else "1")
-        cls.__hanse_promise__ = Promise(name or default, declared, events, owns)
+        promised = (cast("type[Contract]", contract).__hanse_promise__.events for contract in contracts)
+        told = dict.fromkeys((*events, *chain.from_iterable(promised)))
+        cls.__hanse_promise__ = Promise(name or default, declared, tuple(told), owns)
         cls.__hanse_owns__ = owns
         _check_operations(cls, contracts)
 
