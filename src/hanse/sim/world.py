@@ -34,6 +34,7 @@ from hanse.sim.disk import Disk
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of, until
 from hanse.sim.network import Link, Network
+from hanse.sim.observe import observers_of
 from hanse.sim.plan import LostFlush, Plan, PowerLoss
 from hanse.sim.profile import Weather
 from hanse.sim.trace import Trace
@@ -45,12 +46,6 @@ from hanse.store.sqlite.query import table_name
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
-
-CLIENT = "client"
-"""The machine of the story: it lasts as long as the world."""
-
-STORE = "sqlite:///{service}.db?synchronous=full"
-"""Where services keep their rows, unless the settings say otherwise."""
 
 START_SECONDS = 120.0
 """How long the machines may take to be up."""
@@ -64,56 +59,14 @@ EVENTUALLY_SECONDS = 300.0
 CHECK_SECONDS = 0.05
 """What always has to hold is looked at so soon after a commit."""
 
+LOOK_SECONDS_MAX = 2.0
+"""How long it takes at most from one look at what has to hold in the end to the next."""
+
+OBSERVE_SECONDS = 60.0
+"""How long the observers may take in the end to see what there is to see."""
+
 POLL_SECONDS = 0.1
 """How often a world looks whether it has settled."""
-
-
-class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a world consists of.
-
-    Attributes:
-        app: The services.
-        machines: Which services each machine hosts, by its name; by default each service has one of its own.
-        settings: As for a node; the store is a SQLite file that flushes each commit, unless they say otherwise.
-        upgrade: The version of the app that takes the place of the first where a plan replaces processes.
-    """
-
-    app: App
-    machines: Mapping[str, Iterable[type[Service]]] | None = None
-    settings: Settings = Settings(node=NodeSettings(store=STORE))
-    upgrade: App | None = None
-
-
-class Wires:
-    """The network, as a story changes it."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def between(self, one: type, other: type, *, drop: float = 0.0, delay: Duration | None = None) -> None:
-        """Make the way between two services worse, in both directions, until it is told otherwise.
-
-        Args:
-            one: A service, or a contract that it keeps.
-            other: Another one.
-            drop: Share of packets that get lost.
-            delay: How much longer they take at most.
-        """
-        for link in self._links(one, other):
-            link.loss = drop
-            link.delay = 0.0 if delay is None else seconds(delay)
-
-    def cut(self, one: type, other: type) -> None:
-        """Let nothing through between two services."""
-        self._world.net.cut(self._links(one, other))
-
-    def mend(self, one: type, other: type) -> None:
-        """Take back a `cut`."""
-        self._world.net.mend(self._links(one, other))
-
-    def _links(self, one: type, other: type) -> list[Link]:
-        a, b = self._world.machine_of(one).name, self._world.machine_of(other).name
-        return [self._world.net.link(a, b), self._world.net.link(b, a)]
 
 
 @final
@@ -125,6 +78,8 @@ class World:
         chance: Draws for the story, from the seed.
         machines: By name.
         network: To make the ways between services worse by hand.
+        observers: Who looks on; whoever joins does so before `start`.
+        onlookers: Processes of observers, which end with the world.
         violations: What did not hold.
         reached: Names of what happened at least once.
     """
@@ -150,32 +105,34 @@ class World:
         self.seed: int = seed
         self.seconds: float = length
         self.app: App = setup.app
-        self.upgrade: App | None = setup.upgrade
         self.trace: Trace = Trace(keep=keep)
         self.net: Network = Network(loop, self.trace, seed)
-        self.network: Wires = Wires(self)
+        self.network: Wires = Wires(self.net, lambda service: self.machine_of(service).name)
         self.chance: Chance = chance_of(seed, "story")
         self.observers: list[Observer] = []
+        self.onlookers: list[Lane] = []
         self.violations: list[Violation] = []
         self.reached: set[str] = set()
         self.failed: asyncio.Event = asyncio.Event()
-        self.troubles: Troubles = Troubles(self)
         self._always: list[tuple[str, Check]] = []
         self._eventually: list[tuple[str, Check]] = []
         self._checking = False
         self._dead: list[Lane] = []
-        ground = Ground(loop=loop, trace=self.trace, network=self.net, seed=seed)
+        self._closed = False
+        ground = Ground(loop=loop, trace=self.trace, network=self.net, seed=seed, died=self.died)
         self.machines: dict[str, Machine] = {
             name: Machine(name, services, setup.app, setup.settings, ground, self._disk(name))
-            for name, services in _placed(setup).items()
+            for name, services in placed(setup).items()
         }
+        self.troubles: Troubles = Troubles(ground, self.machines, setup.upgrade)
         self._settings = setup.settings
         self.host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
         ambient.set(Context(self.host))
         self._transport = SimTransport(self.net, loop.home)
         self._tasks = Tasks(self._story_broke)
         self._caller = Caller(self._transport, self.host, self._tasks, timeout=setup.settings.node.timeout)
-        self._log = _Log(self)
+        self._lines = Lines(loop, self.trace)
+        self.observers += observers_of(self)
 
     # What stories use.
 
@@ -214,7 +171,7 @@ class World:
         """
         machine = self.machine_of(service)
         name = next(part.name for part in self.app.parts if part.cls is service)
-        file = machine.disk.files.get(self._path(name))
+        file = machine.disk.files.get(self.path_of(name))
         return [] if file is None else file.connection.execute(statement, values).fetchall()
 
     async def arrivals(self, rate: float, length: float | None = None) -> AsyncIterator[int]:
@@ -273,23 +230,14 @@ class World:
         Raises:
             Misdeclared: It lacks an operation of the contract.
         """
-        part = self.app.providers.get(cast("type", contract))
-        if part is None:
-            raise Misconfigured(f"no service of the app {self.app.name!r} provides {contract!r}")
-        description = describe(cast("type", contract) if is_contract(cast("type", contract)) else part.cls)
-        missing = [name for name in description.operations if not callable(getattr(instance, name, None))]
-        if missing:
-            raise Misdeclared(
-                f"{type(instance).__name__} has no {', '.join(missing)}, which {description.name} promises"
-            )
+        part = self._part(cast("type", contract))
+        receivers = receivers_of(self.app, part, cast("type", contract), instance, self.host)
         machine = self.machine_of(part.cls)
         machine.kill()
         machine.retire(part.name)
-        server, store = Server(self.host, calls_max=self._settings.node.calls_max), MemoryStore()
-        for name, operation in description.operations.items():
-            server.add(operation.address, endpoint(operation, getattr(instance, name), store))
-        self.net.forget(description.name)
-        self._transport.listen(description.name, server)
+        for name, receiver in receivers.items():
+            self.net.forget(name)
+            self._transport.listen(name, receiver)
 
     async def settle(self, limit: float = SETTLE_SECONDS) -> None:
         """Wait until every event so far is handled or parked, every rule has run, and what these led to.
@@ -321,10 +269,17 @@ class World:
 
     def machine_of(self, service: type) -> Machine:
         """The machine that hosts a service, or that which provides a contract."""
+        part = self._part(service)
+        for machine in self.machines.values():
+            if part.name in machine.services:
+                return machine
+        raise Misconfigured(f"{part.name} is a fake by now, and on no machine")
+
+    def _part(self, service: type) -> Part:
         part = self.app.providers.get(service)
         if part is None:
             raise Misconfigured(f"no service of the app {self.app.name!r} is or provides {service.__name__}")
-        return next(machine for machine in self.machines.values() if part.name in machine.services)
+        return part
 
     async def start(self, weather: Weather, plan: Plan = ()) -> None:
         """Bring all machines up, under some weather.
@@ -346,6 +301,9 @@ class World:
             machine.disk.dark = machine.name in dark
             machine.start()
         await self.up()
+        self.net.heard = self.said if self.observers else None
+        for observer in self.observers:
+            observer.begin()
 
     async def up(self) -> None:
         """Wait until every machine is up. Raises `TimeoutError`."""
@@ -366,15 +324,28 @@ class World:
         for machine in self.machines.values():
             machine.start()
         await self.up()
+        for observer in self.observers:
+            observer.healed()
 
     async def conclude(self) -> None:
         """Wait for what has to hold in the end, and have the observers take their last look."""
         for name, check in self._eventually:
-            if not await until(lambda check=check: broken(check) is None, every=1.0, limit=EVENTUALLY_SECONDS):  # type: ignore[misc]
+            if not await self._comes_true(check):
                 self.violate(name, broken(check) or "it does not hold for long")
         self._check_always()
+        idle = [observer.idle for observer in self.observers]
+        _ = await until(lambda: all(seen() for seen in idle), every=POLL_SECONDS, limit=OBSERVE_SECONDS)
         for observer in self.observers:
             observer.finish()
+
+    async def _comes_true(self, check: Check) -> bool:
+        """Look at odd times, so that nothing which comes and goes in step with the looks is missed for ever."""
+        draws, end = Draws(self.seed, "looks"), self.loop.now + EVENTUALLY_SECONDS
+        while broken(check) is not None:
+            if self.loop.now >= end:
+                return False
+            await asyncio.sleep(draws.between(0.0, LOOK_SECONDS_MAX))
+        return True
 
     def violate(self, check: str, detail: str) -> None:
         """Something does not hold."""
@@ -385,10 +356,14 @@ class World:
 
     def close(self) -> None:
         """End it: every process dies."""
-        self._log.close()
+        self._closed = True
+        self._lines.close()
         for machine in self.machines.values():
             machine.kill()
             self._dead += machine.dead
+        for lane in self.onlookers:
+            lane.kill()
+        self._dead += self.onlookers
         self.loop.bury(self._dead)
 
     # What is told to observers.
@@ -406,10 +381,21 @@ class World:
             self._checking = True
             _ = self.loop.at(self.loop.now + CHECK_SECONDS, self._check_always)
 
-    def said(self, source: str, target: str, message: Message) -> None:
-        """A message is sent."""
+    def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
+        """A message leaves a machine."""
         for observer in self.observers:
-            observer.said(source, target, message)
+            observer.said(source, target, message, asked)
+
+    def passed(self, machine: str, point: str) -> None:
+        """A process passes a fault point."""
+        for observer in self.observers:
+            observer.passed(machine, point)
+
+    def died(self, machine: str, /, *, dark: bool) -> None:
+        """See `hanse.sim.machine.Died`."""
+        if not self._closed:
+            for observer in self.observers:
+                observer.died(machine, dark=dark)
 
     def _check_always(self) -> None:
         self._checking = False
@@ -421,43 +407,11 @@ class World:
     def _disk(self, name: str) -> Disk:
         return Disk(self.loop, self.trace, self.seed, name, self.committed)
 
-    def _path(self, service: str) -> str:
+    def path_of(self, service: str) -> str:
+        """The file of a service, by its name, on the disk of its machine; of no meaning where its store is none."""
         wanted = self._settings.services.get(service)
         url = (wanted.store if wanted else "") or store_url(self._settings.node.store, service)
         return url.partition("?")[0].removeprefix("sqlite:///")
 
     def _story_broke(self, error: BaseException) -> None:
         self.violate("story", f"a call that nobody awaited failed: {error}")
-
-
-class _Log(logging.Handler):
-    """What is logged in a world is an effect like any other; what a dead process says is not heard."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.INFO)
-        self._world = world
-        logging.getLogger().addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note a line."""
-        lane = self._world.loop.lane
-        if lane.alive:
-            line = f"{record.levelname} {record.name}: {record.getMessage()}"
-            self._world.trace.add(self._world.loop.now, lane.name, "log", line)
-
-    def close(self) -> None:
-        """Hear nothing more."""
-        logging.getLogger().removeHandler(self)
-        super().close()
-
-
-def _placed(setup: Setup) -> dict[str, tuple[str, ...]]:
-    """The names of the services of each machine."""
-    names: dict[type[Any], str] = {part.cls: part.name for part in setup.app.parts}
-    if setup.machines is None:
-        return {name: (name,) for name in names.values()}
-    placed = {machine: tuple(names[one] for one in services) for machine, services in setup.machines.items()}
-    missing = set(names.values()) - {name for services in placed.values() for name in services}
-    if missing:
-        raise Misconfigured(f"no machine hosts {', '.join(sorted(missing))}; each service has to be on one")
-    return placed
