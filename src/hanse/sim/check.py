@@ -49,9 +49,16 @@ def broken(check: Check) -> str | None:
 
 
 class Observer(Protocol):
-    """Looks at what happens from outside, and shares no code with what it looks at."""
+    """Looks at what happens from outside, and shares no code with what it looks at.
+
+    Derive from it, and override what it has to hear of; the rest does nothing.
+    """
 
     name: str
+
+    def begin(self) -> None:
+        """Every machine is up, and the story has not begun."""
+        ...
 
     def committed(self, machine: str, path: str, batch: Batch, positions: tuple[int, ...]) -> None:
         """A batch is in a file; nobody was told of it yet."""
@@ -61,9 +68,37 @@ class Observer(Protocol):
         """Whoever asked for it was told."""
         ...
 
-    def said(self, source: str, target: str, message: Message) -> None:
-        """A message was sent, or is about to be told to whoever waits for it."""
+    def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
+        """A message leaves a machine.
+
+        Args:
+            source: The machine that it leaves.
+            target: The machine that it goes to.
+            message: All of it.
+            asked: What it answers; None where it answers nothing.
+        """
         ...
+
+    def passed(self, machine: str, point: str) -> None:
+        """The process of a machine passes a fault point."""
+        ...
+
+    def died(self, machine: str, *, dark: bool) -> None:
+        """A process has ended, as it should or not; its disk is as the next one will find it.
+
+        Args:
+            machine: Whose process it was.
+            dark: Whether the power went with it.
+        """
+        ...
+
+    def healed(self) -> None:
+        """Nothing goes wrong any more, and all is up; what is in the logs by now will have been handled at the end."""
+        ...
+
+    def idle(self) -> bool:
+        """Whether it has seen all that there is to see by now; the last look waits for that, for a while."""
+        return True
 
     def finish(self) -> None:
         """The world has healed and settled: the last look."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Literal, final
+from typing import Literal, Protocol, final
 
 import msgspec
 
@@ -52,13 +52,29 @@ class Clockwork(msgspec.Struct, frozen=True):
     drift: float = 0.0
 
 
+class Died(Protocol):
+    """Told of the end of each process, once its disk is as the next one will find it."""
+
+    def __call__(self, machine: str, /, *, dark: bool) -> None: ...  # noqa: D102 - see the class
+
+
+def _nobody(machine: str, /, *, dark: bool) -> None:
+    """Nobody looks on."""
+
+
 class Ground(msgspec.Struct, frozen=True):
-    """What the machines of one world have in common."""
+    """What the machines of one world have in common.
+
+    Attributes:
+        loop, trace, network, seed: The world's.
+        died: Told of the end of each process.
+    """
 
     loop: Loop
     trace: Trace
     network: Network
     seed: int
+    died: Died = _nobody
 
 
 @final
@@ -139,6 +155,7 @@ class Machine:
             self.disk.darkened()
         else:
             self.disk.killed()
+        ground.died(self.name, dark=dark)
 
     def stop(self, grace: float, then: Callable[[], object] | None = None) -> None:
         """Have the process finish what is under way and end; then something else."""
@@ -209,6 +226,7 @@ class Machine:
         assert self._transport is not None
         self._ground.network.left(self._transport.port)
         self._end(lane)
+        self._ground.died(self.name, dark=False)
 
     def _end(self, lane: Lane) -> None:
         lane.kill()

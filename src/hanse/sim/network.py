@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol, final
 
+from hanse.kernel.message import Message
 from hanse.sim.chance import Draws
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.plan import Delay, Loss, Repeat
@@ -96,6 +97,7 @@ class Link:
 
 
 Arrive = Callable[[bytes], None]
+Heard = Callable[[str, str, Message, Message | None], None]
 
 
 @final
@@ -107,6 +109,7 @@ class Network:
         loss, repeat: Shares of packets, without any trouble.
         sent: Packets so far.
         under_way: Packets that have not arrived.
+        heard: Told of each message that leaves a port alive, and of what it answers; None where nobody listens.
     """
 
     def __init__(self, loop: Loop, trace: Trace, seed: int) -> None:
@@ -117,6 +120,7 @@ class Network:
         self.repeat: float = 0.0
         self.sent: int = 0
         self.under_way: int = 0
+        self.heard: Heard | None = None
         self._trace = trace
         self._seed = seed
         self._links: dict[tuple[str, str], Link] = {}

@@ -168,6 +168,7 @@ class SimTransport:
         waiting = self._waiting[id] = _Waiting(target, loop.create_future())
         what = f"{message.kind.name.lower()} {message.address}"
         arrive = partial(self._peer(target).serve, self, id)
+        self._say(target, message)
         self._network.send(self.port, target, what, _encode(message), arrive, repeats=message.kind is Kind.EVENT)
         timer = loop.call_later(message.timeout, _expire, waiting, message.address) if message.timeout else None
         try:
@@ -189,6 +190,7 @@ class SimTransport:
         id = self._count
         reading = self._readings[id] = _Reading(target)
         peer = self._peer(target)
+        self._say(target, message)
         self._carry(target, f"stream {message.address}", _encode(message), partial(peer.serve_stream, self, id))
         ended = False
         try:
@@ -224,6 +226,7 @@ class SimTransport:
             else:
                 reply = await receiver.serve(message)
             what = f"{reply.kind.name.lower()} {message.address}"
+            self._say(caller.port, reply, message)
             self._network.send(self.port, caller.port, what, _encode(reply), partial(caller.answered, id))
         finally:
             _ = self._serving.pop((caller.port, id), None)
@@ -257,6 +260,7 @@ class SimTransport:
                 async for reply in replies:
                     await writing.wait()
                     what = f"{reply.kind.name.lower()} {message.address}"
+                    self._say(caller.port, reply, message)
                     self._carry(caller.port, what, _encode(reply), partial(caller.came, id, index))
                     index += 1
         finally:
@@ -293,6 +297,12 @@ class SimTransport:
         if service in self._network.services:
             raise Unavailable(f"nobody serves {service!r} at the moment")
         raise UnknownOperation(f"nobody serves {service!r}; there are {', '.join(sorted(self._network.services))}")
+
+    def _say(self, target: Port, message: Message, asked: Message | None = None) -> None:
+        """Let whoever looks on hear of a message that leaves."""
+        heard = self._network.heard
+        if heard is not None and self.port.alive:
+            heard(self.port.name, target.name, message, asked)
 
     @staticmethod
     def _peer(target: Port) -> SimTransport:

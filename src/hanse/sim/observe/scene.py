@@ -1,0 +1,78 @@
+"""What observers see of a world: its app, its files, its clock; and where they tell what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from hanse.node.app import App
+from hanse.sim.disk import File
+from hanse.sim.loop import Lane, Loop
+from hanse.sim.machine import Machine
+from hanse.sim.network import Network
+
+
+class Scene(Protocol):
+    """A world, as observers see it; see `hanse.sim.world.World`."""
+
+    @property
+    def app(self) -> App:
+        """The services."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Decides what is left to chance."""
+        ...
+
+    @property
+    def loop(self) -> Loop:
+        """The clock."""
+        ...
+
+    @property
+    def net(self) -> Network:
+        """The network."""
+        ...
+
+    @property
+    def machines(self) -> Mapping[str, Machine]:
+        """By name."""
+        ...
+
+    @property
+    def onlookers(self) -> list[Lane]:
+        """Processes of observers; who starts one adds it, so that it ends with the world."""
+        ...
+
+    def path_of(self, service: str) -> str:
+        """The file of a service, by its name."""
+        ...
+
+    def violate(self, check: str, detail: str) -> None:
+        """Something does not hold."""
+        ...
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A file of a service: on which machine, and under which path."""
+
+    machine: Machine
+    path: str
+    file: File
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.path} on {self.machine.name}"
+
+
+def places_of(scene: Scene, service: str) -> Iterator[Place]:
+    """The files that a service has now; none where it keeps its rows in memory, or a fake has taken its place."""
+    path = scene.path_of(service)
+    for machine in scene.machines.values():
+        file = machine.disk.files.get(path)
+        if file is not None and service in machine.services:
+            yield Place(machine, path, file)
