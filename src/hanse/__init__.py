@@ -81,8 +81,9 @@ if TYPE_CHECKING:
         rule as rule,
     )
     from hanse.service.service import Service as Service
+    from hanse.sim.setup import Setup as Setup
     from hanse.sim.simulation import simulate as simulate, simulation as simulation
-    from hanse.sim.world import Setup as Setup, World as World
+    from hanse.sim.world import World as World
 
 _HOMES = {
     "App": "hanse.node.app",
@@ -127,7 +128,7 @@ _HOMES = {
     "Resource": "hanse.contract.model",
     "Service": "hanse.service.service",
     "Settings": "hanse.kernel.settings",
-    "Setup": "hanse.sim.world",
+    "Setup": "hanse.sim.setup",
     "Terminal": "hanse.delivery.retry",
     "TooLarge": "hanse.kernel.faults",
     "Unauthenticated": "hanse.kernel.faults",

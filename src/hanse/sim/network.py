@@ -70,7 +70,19 @@ class Link:
         silent_since: When it was cut.
     """
 
-    __slots__ = ("cuts", "delay", "draws", "last", "loss", "peer", "reorder", "repeat", "silent_since", "source")
+    __slots__ = (
+        "_spoilt",
+        "cuts",
+        "delay",
+        "draws",
+        "last",
+        "loss",
+        "peer",
+        "reorder",
+        "repeat",
+        "silent_since",
+        "source",
+    )
 
     def __init__(self, seed: int, source: str, peer: str) -> None:
         self.source: str = source
@@ -83,6 +95,13 @@ class Link:
         self.reorder: bool = False
         self.last: float = 0.0
         self.silent_since: float = 0.0
+        self._spoilt = (0.0, 0.0)
+
+    def spoil(self, loss: float, delay: float) -> None:
+        """Lose a share of packets, and delay them up to some seconds, until told otherwise; besides all incidents."""
+        self.loss += loss - self._spoilt[0]
+        self.delay += delay - self._spoilt[1]
+        self._spoilt = (loss, delay)
 
     def disturb(self, incident: Delay | Loss | Repeat, sign: int) -> None:
         """Make it worse (1) or take that back (-1)."""

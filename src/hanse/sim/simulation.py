@@ -12,8 +12,9 @@ from hanse.kernel.faults import Misdeclared
 from hanse.node.app import App
 from hanse.sim.plan import Plan
 from hanse.sim.profile import CALM_WEATHER, Weather, draw_plan, draw_weather, profile_named
+from hanse.sim.setup import Setup, placed
 from hanse.sim.token import Token
-from hanse.sim.world import Setup, World
+from hanse.sim.world import World
 
 Story = Callable[[World], Awaitable[None]]
 """What customers do in a world, and what has to hold there."""
@@ -125,7 +126,7 @@ def simulation_of(found: object) -> Simulation:
 
 def machine_names(setup: Setup) -> tuple[str, ...]:
     """The machines of a world."""
-    return tuple(setup.machines) if setup.machines is not None else tuple(part.name for part in setup.app.parts)
+    return tuple(placed(setup))
 
 
 @asynccontextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, assert_never, final
+from collections.abc import Callable, Mapping
+from typing import assert_never, final
 
 from hanse.kernel import fault_point
+from hanse.node.app import App
+from hanse.sim.machine import Ground, Machine
 from hanse.sim.plan import (
     Clock,
     Cut,
@@ -24,10 +26,6 @@ from hanse.sim.plan import (
     SlowDisk,
 )
 
-if TYPE_CHECKING:  # a world has troubles, and troubles befall a world
-    from hanse.sim.machine import Machine
-    from hanse.sim.world import World
-
 Undo = Callable[[], object]
 
 DARK_SECONDS = 1.0
@@ -44,18 +42,35 @@ class Troubles:
         passed: How often each fault point was passed.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        machines: Mapping[str, Machine],
+        passed: Callable[[str, str], object],
+        upgrade: App | None = None,
+    ) -> None:
+        """Let nothing go wrong yet.
+
+        Args:
+            ground: What the machines have in common.
+            machines: Those of the world, by name.
+            passed: Told of each fault point that a process passes, by its machine and the point.
+            upgrade: The version of the app that takes the place of the first where a process is replaced.
+        """
         self.count: int = 0
         self.kinds: dict[str, int] = {}
         self.passed: dict[str, int] = {}
-        self._world = world
+        self._ground = ground
+        self._machines = machines
+        self._told = passed
+        self._upgrade = upgrade
         self._undo: dict[int, Undo] = {}
         self._traps: dict[int, KillAt] = {}
         self._over = False
 
     def begin(self, plan: Plan) -> None:
         """Have a plan carried out, from now on."""
-        loop = self._world.loop
+        loop = self._ground.loop
         fault_point.arm(self._pass)
         for incident in plan:
             _ = loop.at(loop.now + incident.at, self._start, incident)
@@ -68,16 +83,21 @@ class Troubles:
         for number in list(self._undo):
             self._finish(number)
 
+    def close(self) -> None:
+        """The world has ended: leave everything as it is."""
+        self._over = True
+        fault_point.arm(None)
+
     def _start(self, incident: Incident) -> None:
         if self._over:
             return
         self.count += 1
         kind = str(incident.__struct_config__.tag)
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        number, world = self.count, self._world
-        world.trace.add(world.loop.now, "", "incident", repr(incident))
+        number, ground = self.count, self._ground
+        ground.trace.add(ground.loop.now, "", "incident", repr(incident))
         self._undo[number] = self._carry_out(incident, number)
-        _ = world.loop.at(world.loop.now + incident.seconds, self._finish, number)
+        _ = ground.loop.at(ground.loop.now + incident.seconds, self._finish, number)
 
     def _finish(self, number: int) -> None:
         undo = self._undo.pop(number, None)
@@ -93,7 +113,7 @@ class Troubles:
                 self._traps[number] = incident
                 return lambda: self._traps.pop(number, None)
             case _:
-                machine = self._world.machines.get(incident.machine)
+                machine = self._machines.get(incident.machine)
                 return (lambda: None) if machine is None else self._befall(incident, machine)
 
     def _befall(
@@ -106,7 +126,7 @@ class Troubles:
                 machine.kill(dark=isinstance(incident, PowerLoss))
                 return machine.start
             case Replace():
-                machine.app = self._world.upgrade or machine.app
+                machine.app = self._upgrade or machine.app
                 machine.stop(incident.seconds, machine.start)
                 return machine.start
             case Pause():
@@ -137,7 +157,7 @@ class Troubles:
                 assert_never(incident)
 
     def _disturb(self, incident: Cut | Delay | Loss | Repeat) -> Undo:
-        net, names = self._world.net, [*self._world.machines, self._world.loop.home.name]
+        net, names = self._ground.network, [*self._machines, self._ground.loop.home.name]
         if isinstance(incident, Cut):
             there = [net.link(one, other) for one in incident.machines for other in incident.others]
             back = [] if incident.one_way else [net.link(link.peer, link.source) for link in there]
@@ -155,20 +175,21 @@ class Troubles:
 
     def _darken(self, machine: Machine) -> None:
         machine.kill(dark=True)
-        _ = self._world.loop.at(self._world.loop.now + DARK_SECONDS, machine.start)
+        _ = self._ground.loop.at(self._ground.loop.now + DARK_SECONDS, machine.start)
 
     def _pass(self, point: str) -> None:
         """Code passes a fault point."""
         self.passed[point] = self.passed.get(point, 0) + 1
-        lane = self._world.loop.lane
+        lane = self._ground.loop.lane
         if not lane.alive:
             return
+        self._told(lane.name, point)
         for number, trap in self._traps.items():
             if trap.point == point and trap.machine == lane.name:
-                machine = self._world.machines[trap.machine]
-                self._world.trace.add(self._world.loop.now, machine.name, "trap", point)
+                machine = self._machines[trap.machine]
+                self._ground.trace.add(self._ground.loop.now, machine.name, "trap", point)
                 machine.kill()
                 del self._traps[number]
                 self._undo[number] = machine.start
-                _ = self._world.loop.at(self._world.loop.now + DARK_SECONDS, self._finish, number)
+                _ = self._ground.loop.at(self._ground.loop.now + DARK_SECONDS, self._finish, number)
                 return

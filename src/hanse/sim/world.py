@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast, final
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar, cast, final
 
-import msgspec
-
-from hanse.contract.declare import is_contract
-from hanse.contract.derive import describe
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.duration import Duration, seconds
-from hanse.kernel.faults import Misconfigured, Misdeclared
+from hanse.kernel.faults import Misconfigured
 from hanse.kernel.message import Message
-from hanse.kernel.settings import NodeSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
-from hanse.mesh.server import Server
-from hanse.node.app import App
-from hanse.node.bind import endpoint
+from hanse.node.app import App, Part
 from hanse.node.hosted import contract_client, rows_client
 from hanse.node.stores import store_url
 from hanse.service.collection import Collection
@@ -31,18 +23,22 @@ from hanse.service.shape import shape_of
 from hanse.sim.chance import Chance, Draws, chance_of
 from hanse.sim.check import VIOLATIONS_MAX, Check, Observer, Violation, broken
 from hanse.sim.disk import Disk
+from hanse.sim.fake import receivers_of
+from hanse.sim.lines import Lines
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of, until
-from hanse.sim.network import Link, Network
+from hanse.sim.network import Network
 from hanse.sim.observe import observers_of
 from hanse.sim.plan import LostFlush, Plan, PowerLoss
 from hanse.sim.profile import Weather
+from hanse.sim.setup import CLIENT, Setup, placed
 from hanse.sim.trace import Trace
 from hanse.sim.transport import SimTransport
 from hanse.sim.trouble import Troubles
+from hanse.sim.wires import Wires
 from hanse.store.base import Batch
-from hanse.store.memory import MemoryStore
 from hanse.store.sqlite.query import table_name
+from hanse.store.sqlite.url import parse_url
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
@@ -105,6 +101,7 @@ class World:
         self.seed: int = seed
         self.seconds: float = length
         self.app: App = setup.app
+        self.upgrade: App | None = setup.upgrade
         self.trace: Trace = Trace(keep=keep)
         self.net: Network = Network(loop, self.trace, seed)
         self.network: Wires = Wires(self.net, lambda service: self.machine_of(service).name)
@@ -124,7 +121,7 @@ class World:
             name: Machine(name, services, setup.app, setup.settings, ground, self._disk(name))
             for name, services in placed(setup).items()
         }
-        self.troubles: Troubles = Troubles(ground, self.machines, setup.upgrade)
+        self.troubles: Troubles = Troubles(ground, self.machines, self.passed, setup.upgrade)
         self._settings = setup.settings
         self.host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
         ambient.set(Context(self.host))
@@ -358,6 +355,7 @@ class World:
         """End it: every process dies."""
         self._closed = True
         self._lines.close()
+        self.troubles.close()
         for machine in self.machines.values():
             machine.kill()
             self._dead += machine.dead
@@ -411,7 +409,7 @@ class World:
         """The file of a service, by its name, on the disk of its machine; of no meaning where its store is none."""
         wanted = self._settings.services.get(service)
         url = (wanted.store if wanted else "") or store_url(self._settings.node.store, service)
-        return url.partition("?")[0].removeprefix("sqlite:///")
+        return parse_url(url).path if url.startswith("sqlite:") else ""
 
     def _story_broke(self, error: BaseException) -> None:
         self.violate("story", f"a call that nobody awaited failed: {error}")

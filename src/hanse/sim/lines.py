@@ -1,0 +1,40 @@
+"""What is logged in a world is an effect like any other."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import final
+
+from hanse.sim.loop import Loop
+from hanse.sim.trace import Trace
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+
+
+@final
+class Lines(logging.Handler):
+    """Notes the lines that the processes of a world log; what a dead one says is not heard.
+
+    Warnings and worse: whether anything less is made into a record at all depends on how whoever runs the world has
+    set up logging, and one seed is to do one thing. Where objects lie in memory is left out for the same reason.
+    """
+
+    def __init__(self, loop: Loop, trace: Trace) -> None:
+        """Listen, until `close`."""
+        super().__init__(logging.WARNING)
+        self._loop = loop
+        self._trace = trace
+        logging.getLogger().addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a line."""
+        lane = self._loop.lane
+        if lane.alive:
+            line = _ADDRESS.sub("0x...", f"{record.levelname} {record.name}: {record.getMessage()}")
+            self._trace.add(self._loop.now, lane.name, "log", line)
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        logging.getLogger().removeHandler(self)
+        super().close()

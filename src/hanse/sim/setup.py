@@ -1,0 +1,78 @@
+"""What a world consists of: an app, and which machine hosts what of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from hanse.kernel.faults import Misconfigured
+from hanse.kernel.settings import NodeSettings, Settings
+from hanse.node.app import App
+from hanse.service.service import Service
+
+CLIENT = "client"
+"""The machine of the story: it lasts as long as the world."""
+
+STORE = "sqlite:///{service}.db?synchronous=full"
+"""Where services keep their rows, unless the settings say otherwise."""
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a world consists of.
+
+    Attributes:
+        app: The services.
+        machines: Which services each machine hosts, by its name; by default each service has one of its own.
+        settings: As for a node; the store is a SQLite file that flushes each commit, unless they say otherwise.
+        upgrade: The version of the app that takes the place of the first where a plan replaces processes.
+    """
+
+    app: App
+    machines: Mapping[str, Iterable[type[Service]]] | None = None
+    settings: Settings = Settings(node=NodeSettings(store=STORE))
+    upgrade: App | None = None
+
+
+def placed(setup: Setup) -> dict[str, tuple[str, ...]]:
+    """The names of the services of each machine.
+
+    Raises:
+        Misconfigured: A service has no machine, or more than one; or a machine hosts what the app does not have.
+
+    Example:
+        >>> class Orders(Service): ...
+        >>> class Mailer(Service): ...
+        >>> placed(Setup(app=App("shop", Orders, Mailer)))
+        {'orders': ('orders',), 'mailer': ('mailer',)}
+        >>> placed(Setup(app=App("shop", Orders, Mailer), machines={"one": [Orders, Mailer]}))
+        {'one': ('orders', 'mailer')}
+    """
+    names: dict[type[Any], str] = {part.cls: part.name for part in setup.app.parts}
+    if setup.machines is not None:
+        machines = _chosen(setup, names, setup.machines)
+    else:
+        machines = {name: (name,) for name in names.values()}
+    if CLIENT in machines:
+        raise Misconfigured(
+            f"the machine of the story is named {CLIENT!r}; choose another name, in Setup(machines=...)"
+        )
+    return machines
+
+
+def _chosen(
+    setup: Setup, names: dict[type[Any], str], machines: Mapping[str, Iterable[type[Service]]]
+) -> dict[str, tuple[str, ...]]:
+    wanted = {machine: tuple(services) for machine, services in machines.items()}
+    hosted = [service for services in wanted.values() for service in services]
+    strange = [service.__name__ for service in hosted if service not in names]
+    if strange:
+        there = ", ".join(one.__name__ for one in names)
+        raise Misconfigured(f"the app {setup.app.name!r} has no service {', '.join(strange)}; it has {there}")
+    missing = [name for service, name in names.items() if service not in hosted]
+    if missing:
+        raise Misconfigured(f"no machine hosts {', '.join(missing)}; each service has to be on one")
+    if len(hosted) != len(names):
+        raise Misconfigured("a service is on two machines; in this version each is on one")
+    return {machine: tuple(names[service] for service in services) for machine, services in wanted.items()}
