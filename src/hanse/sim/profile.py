@@ -205,7 +205,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="flaky",
             per_second=0.3,
-            odds=(*_NETWORK, _SLOW_DISK, _PAUSE, Odds("kill", 0.5, (0.05, 4.0))),
+            odds=(*_NETWORK, _SLOW_DISK, _PAUSE, Odds("kill", 0.2, (0.05, 4.0), off=0.6)),
             worst=_FLAKY_WEATHER,
         ),
         Profile(name="hostile", per_second=0.5, odds=_HOSTILE, worst=_HOSTILE_WEATHER),
