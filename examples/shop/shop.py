@@ -141,9 +141,6 @@ class Payments(Contract, Protocol, version="1.0", events=(PaymentSettled, Paymen
 
 
 # How they keep their promises.
-TRIES = 100
-"""How often an event is tried: that a store is in trouble for some minutes is no reason to put an order aside."""
-
 R = TypeVar("R", bound=Resource)
 
 
@@ -179,23 +176,21 @@ class InventoryService(Service, Inventory):
         taken = await self.reservations.get(order_id)
         if taken.status == "returned":
             return
-        # Of two who read this at once, the one who comes second finds another revision, and gives nothing back.
-        await self.reservations.patch(order_id, if_match=taken.rev, status="returned")
+        await self.reservations.patch(order_id, status="returned")
         await self._move(taken.sku, taken.quantity)
 
     async def _move(self, sku: str, by: int) -> Item:
-        # A patch of nothing: whoever moves the same item before this is committed makes it a Conflict, which callers
-        # try again. After a `get`, the patch below would be of a newer row than the one that was counted on.
-        item = await self.items.patch(sku)
+        # Whoever moves the same item between this and the commit makes it a Conflict, which callers try again.
+        item = await self.items.get(sku)
         if item.left + by < 0:
             raise OutOfStock(sku=sku, left=item.left)
         return await self.items.patch(sku, left=item.left + by)
 
-    @on(OrderPlaced, key=lambda event: event.order_id, attempts=TRIES)
+    @on(OrderPlaced, key=lambda event: event.order_id)
     async def ordered(self, event: OrderPlaced) -> None:
         taken = await self.reservations.get(event.order_id)
         if taken.status == "taken":
-            await self.reservations.patch(taken.id, if_match=taken.rev, status="ordered")
+            await self.reservations.patch(taken.id, status="ordered")
 
 
 class OrderService(Service, Orders):
@@ -218,11 +213,11 @@ class OrderService(Service, Orders):
             raise IdUsed(order_id)
         return order
 
-    @on(PaymentSettled, key=lambda event: event.order_id, attempts=TRIES)
+    @on(PaymentSettled, key=lambda event: event.order_id)
     async def paid(self, event: PaymentSettled) -> None:
         await self._decide(event.order_id, "paid")
 
-    @on(PaymentDeclined, key=lambda event: event.order_id, attempts=TRIES)
+    @on(PaymentDeclined, key=lambda event: event.order_id)
     async def declined(self, event: PaymentDeclined) -> None:
         await self._decide(event.order_id, "declined")
 
@@ -230,7 +225,7 @@ class OrderService(Service, Orders):
         # An event that is told again must not bring back what is packed by now.
         order = await self.orders.get(order_id)
         if order.status == "new":
-            await self.orders.patch(order_id, if_match=order.rev, status=status)
+            await self.orders.patch(order_id, status=status)
 
     @rule(Order, where=lambda order: order.status == "paid", every="1m")
     async def pack(self, order: Held[Order]) -> None:
@@ -258,7 +253,7 @@ class PaymentService(Service, Payments):
     payments: Collection[Payment]
     limit: Cents = 100_00
 
-    @on(OrderPlaced, key=lambda event: event.order_id, attempts=TRIES)
+    @on(OrderPlaced, key=lambda event: event.order_id)
     async def charge(self, event: OrderPlaced) -> None:
         if await known(self.payments, event.order_id) is not None:
             return
@@ -279,11 +274,11 @@ class Letter(Resource):
 class Mailer(Service):
     letters: Collection[Letter]
 
-    @on(OrderPlaced, key=lambda event: event.order_id, attempts=TRIES)
+    @on(OrderPlaced, key=lambda event: event.order_id)
     async def confirm(self, event: OrderPlaced) -> None:
         await self._write(event.order_id, "placed", f"{event.quantity} of {event.sku} it is!")
 
-    @on(Order, attempts=TRIES)
+    @on(Order)
     async def tell(self, change: Change[Order]) -> None:
         match change:
             case Updated(after=Order(status="packed") as order):

@@ -242,7 +242,7 @@ async def test_of_many_who_want_the_last_ones_only_some_get_them(shop: Shop) -> 
 
 async def test_a_service_alone_is_constructed_by_hand(names: ModuleType) -> None:
     class OneTea:
-        async def patch(self, sku: str) -> object:
+        async def get(self, sku: str) -> object:
             return names.Item(id=sku, left=1, price=5_00)
 
     class Nothing:

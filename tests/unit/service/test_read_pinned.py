@@ -1,4 +1,4 @@
-"""What a handler writes rests on what it read: whoever changes that meanwhile makes it a conflict, never a lost update."""
+"""What a handler writes rests on what it read: who changes that meanwhile makes it a conflict, never a lost update."""
 
 import pytest
 
