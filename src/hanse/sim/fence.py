@@ -318,5 +318,9 @@ def _stand_in(row: Row) -> Callable[..., object]:
 
 @functools.cache
 def _stand_ins() -> list[tuple[object, str, Callable[..., object]]]:
-    """Made once, as names that were imported inside a fence are kept beyond it."""
-    return [(row.at, row.name, _stand_in(row)) for row in rows()]
+    """Made once, as names that were imported inside a fence are kept beyond it.
+
+    A function of C is no method of a class that keeps it, and neither is what stands in for it.
+    """
+    made = [(row, _stand_in(row)) for row in rows()]
+    return [(row.at, row.name, put if isinstance(row.at, type) else staticmethod(put)) for row, put in made]

@@ -377,6 +377,11 @@ def test_nothing_is_refused_where_no_fence_is_up(tmp_path: Path) -> None:
     assert (tmp_path / "written").read_text() == "x"
 
 
+def test_a_clock_that_a_class_keeps_is_no_method(fence: Fence) -> None:
+    made = evaluate("type('Timer', (), {'clock': time.time})().clock()", LIBRARY)
+    assert made == WALL
+
+
 def test_a_lifted_fence_lets_our_own_machinery_work(tmp_path: Path, fence: Fence) -> None:
     with fence.lifted(), fence.lifted():
         (tmp_path / "report").write_text("x")
