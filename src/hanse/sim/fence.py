@@ -32,7 +32,6 @@ from pathlib import Path, PurePath
 from types import FrameType, TracebackType
 from typing import ClassVar, NoReturn, Self, final
 
-import hanse
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.stand_ins import CALL, ID, KEEP, PROCESS, SLEEP, TASK, Row, Virtual, rows, save_generator, seed_generator
 
@@ -261,7 +260,7 @@ def _watch_events() -> None:
 def _folders() -> tuple[str, ...]:
     """Where code lies that is not the app's own; links are followed, as either way may lead there."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    own = Path(hanse.__file__).absolute().parent
+    own = Path(__file__).absolute().parents[1]
     paths = [Path(os.__file__).parent, own, *(Path(path) for path in installed if path)]
     return tuple(dict.fromkeys(f"{found}{os.sep}" for path in paths for found in (path, path.resolve())))
 
