@@ -76,14 +76,27 @@ def load_app(text: str, folder: Path) -> App:
         CouldNotStart: The module fails on import.
     """
     target = parse_target(text)
-    place = _place(target, folder)
-    module = _import(place, target)
+    module = load_module(target, folder)
     names = cast("Mapping[str, object]", vars(module))
     chosen = choose(names, target, module.__name__)
     if isinstance(chosen, App):
         return chosen
     title = service_name(chosen[0]) if target.name else module.__name__.rpartition(".")[2]
     return App(title, *chosen)
+
+
+def load_module(target: Target, folder: Path) -> ModuleType:
+    """Import the module of a target.
+
+    Args:
+        target: As it was read.
+        folder: The current folder, where files and modules are looked for first.
+
+    Raises:
+        Misconfigured: There is no such module.
+        CouldNotStart: It fails on import.
+    """
+    return _import(_place(target, folder), target)
 
 
 def choose(names: Mapping[str, object], target: Target, module: str) -> App | list[type[Service]]:
