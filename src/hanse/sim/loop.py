@@ -542,21 +542,34 @@ def steady() -> Generator[None]:
     """What else has to hold for one seed to do one thing: no collection of garbage, and sets in the order they came.
 
     `asyncio.as_completed` puts the coroutines it is given into a set, which goes by their addresses. Here they become
-    tasks first, in order.
+    tasks first, in order. What `asyncio.gather` returns is no future of the loop's making; here it is counted as well.
     """
-    original = asyncio.as_completed
-    gc.freeze()
+    original, gathering = asyncio.as_completed, asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
     def as_completed(aws: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncio has it
         return original([_awaitable(one) for one in aws], **options)
 
     collecting = gc.isenabled()
+    gc.freeze()
     gc.disable()
     asyncio.as_completed = as_completed  # type: ignore[assignment]
+    gathering.__hash__ = _counted
     try:
         yield
     finally:
         asyncio.as_completed = original
+        del gathering.__hash__
         gc.unfreeze()
         if collecting:
             gc.enable()
+
+
+def _counted(future: asyncio.Future[Any]) -> int:
+    """The place in a set of a future that the loop did not make: by the count of those, from the first time on."""
+    loop, number = future.get_loop(), getattr(future, "number", 0)
+    if not isinstance(loop, Loop):
+        return object.__hash__(future)
+    if not number:
+        number = loop.futures_made = loop.futures_made + 1
+        setattr(future, "number", number)  # noqa: B010 - asyncio's class knows of no such attribute
+    return number
