@@ -71,15 +71,19 @@ APP = App("shop", Shop)
 pytestmark = pytest.mark.virtual_time
 
 
-def inline(url: str) -> Store:
-    """A file, but no thread: the loop of these tests does not wait for one."""
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
-
-
 @pytest.fixture
-def make(tmp_path: Path, host: Host) -> Callable[[], Node]:
+def make(tmp_path: Path, host: Host) -> Iterator[Callable[[], Node]]:
     settings = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}"))
-    return lambda: Node(APP, settings, host=host, stores=inline)
+    stores: list[SqliteStore] = []
+
+    def inline(url: str) -> Store:
+        """A file, but no thread: the loop of these tests does not wait for one."""
+        stores.append(SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane()))
+        return stores[-1]
+
+    yield lambda: Node(APP, settings, host=host, stores=inline)
+    for connection in (connection for store in stores for connection in store._connections):
+        connection.close()  # as the system does it for a process that crashed
 
 
 @pytest.fixture(autouse=True)
