@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
@@ -48,25 +47,25 @@ def broken(check: Check) -> str | None:
     return "it does not hold" if found is False else str(found)
 
 
-class Observer(Protocol):
+class Observer:
     """Looks at what happens from outside, and shares no code with what it looks at.
 
     Derive from it, and override what it has to hear of; the rest does nothing.
+
+    Attributes:
+        name: Of its check.
     """
 
     name: str
 
     def begin(self) -> None:
         """Every machine is up, and the story has not begun."""
-        ...
 
     def committed(self, machine: str, path: str, batch: Batch, positions: tuple[int, ...]) -> None:
         """A batch is in a file; nobody was told of it yet."""
-        ...
 
     def acknowledged(self, machine: str, path: str, batch: Batch, positions: tuple[int, ...]) -> None:
         """Whoever asked for it was told."""
-        ...
 
     def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
         """A message leaves a machine.
@@ -77,11 +76,9 @@ class Observer(Protocol):
             message: All of it.
             asked: What it answers; None where it answers nothing.
         """
-        ...
 
     def passed(self, machine: str, point: str) -> None:
         """The process of a machine passes a fault point."""
-        ...
 
     def died(self, machine: str, *, dark: bool) -> None:
         """A process has ended, as it should or not; its disk is as the next one will find it.
@@ -90,11 +87,9 @@ class Observer(Protocol):
             machine: Whose process it was.
             dark: Whether the power went with it.
         """
-        ...
 
     def healed(self) -> None:
         """Nothing goes wrong any more, and all is up; what is in the logs by now will have been handled at the end."""
-        ...
 
     def idle(self) -> bool:
         """Whether it has seen all that there is to see by now; the last look waits for that, for a while."""
@@ -102,4 +97,3 @@ class Observer(Protocol):
 
     def finish(self) -> None:
         """The world has healed and settled: the last look."""
-        ...

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -76,3 +77,24 @@ def places_of(scene: Scene, service: str) -> Iterator[Place]:
         file = machine.disk.files.get(path)
         if file is not None and service in machine.services:
             yield Place(machine, path, file)
+
+
+def look(file: File, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """The rows that a statement of our own finds in a file; none where it lacks the table, as a new file does."""
+    try:
+        found: list[tuple[Any, ...]] = file.connection.execute(statement, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return []
+    return found
+
+
+def last_of(file: File) -> int:
+    """Position of the newest entry in a file's log; 0 where there is none."""
+    return max((seq or 0 for (seq,) in look(file, "SELECT max(seq) FROM log")), default=0)
+
+
+def trimmed_of(file: File) -> int:
+    """Position up to which entries of a file's log were forgotten, because they were old."""
+    return max((seq for (seq,) in look(file, "SELECT value FROM meta WHERE name = 'trimmed'")), default=0)
