@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from typing import TypeVar, cast, final
 
 from hanse.contract.model import Resource, collection_of
@@ -17,6 +18,8 @@ from hanse.node.app import App, Part
 from hanse.node.hosted import contract_client, rows_client
 from hanse.node.stores import store_url
 from hanse.service.collection import Collection
+from hanse.service.cpu import using_pool
+from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
 from hanse.service.service import Service
 from hanse.service.shape import shape_of
@@ -128,6 +131,9 @@ class World:
         self._transport = SimTransport(self.net, loop.home)
         self._tasks = Tasks(self._story_broke)
         self._caller = Caller(self._transport, self.host, self._tasks, timeout=setup.settings.node.timeout)
+        # What is for processes of their own in production is done in place: nothing runs beside the world's loop.
+        self._pool = ExitStack()
+        self._pool.enter_context(using_pool(InlinePool()))
         self._lines = Lines(loop, self.trace)
         self.observers += observers_of(self)
 
@@ -316,7 +322,7 @@ class World:
     async def heal(self) -> None:
         """Let nothing go wrong any more, and have everything up."""
         self.troubles.end()
-        self.net.loss = self.net.repeat = 0.0
+        self.net.heal()
         self.trace.add(self.loop.now, "", "heal")
         for machine in self.machines.values():
             machine.start()
@@ -354,6 +360,7 @@ class World:
     def close(self) -> None:
         """End it: every process dies."""
         self._closed = True
+        self._pool.close()
         self._lines.close()
         self.troubles.close()
         for machine in self.machines.values():
