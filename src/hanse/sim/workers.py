@@ -1,12 +1,19 @@
-"""Runs simulations in other processes, several at a time."""
+"""Runs simulations in other processes, several at a time.
+
+Each worker has one line of work at most, so one that is ready to be read has written all of its answer, or died.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
+import selectors
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import final
 
 import msgspec
 
@@ -19,11 +26,8 @@ from hanse.sim.worker import Answer, Order, Task
 Heard = Callable[[int, Outcome], None]
 """Told the place of an order among all, and what came of it."""
 
-ANSWER_BYTES_MAX = 1 << 30
-"""Longest answer of a worker: one that tells of everything that happened."""
-
 END_SECONDS = 5.0
-"""How long a worker that has nothing to do may take to end."""
+"""How long a process that has nothing to do may take to end."""
 
 DIED = "worker"
 """The check that a run breaks whose process did not survive it."""
@@ -45,114 +49,101 @@ def run_apart(
         Misconfigured: They cannot find the simulation, or an order does not fit it.
         CouldNotStart: One died before it had found the simulation.
     """
-    asyncio.run(_run_all(origin, orders, heard, min(jobs, len(orders)), {**os.environ, **(environ or {})}))
+    left = deque(enumerate(orders))
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+
+        def hire() -> None:
+            worker = stack.enter_context(_working(origin, {**os.environ, **(environ or {})}))
+            _ = selector.register(worker.answers, selectors.EVENT_READ, worker)
+
+        for _ in range(min(jobs, len(orders))):
+            hire()
+        while selector.get_map():
+            for key, _ in selector.select():
+                worker: _Worker = key.data
+                if (found := worker.hear()) is not None:
+                    heard(*found)
+                if left and not worker.died:
+                    worker.do(*left.popleft())
+                    continue
+                _ = selector.unregister(key.fileobj)
+                if left:
+                    hire()
 
 
-async def _run_all(origin: Origin, orders: Sequence[Order], heard: Heard, jobs: int, environ: dict[str, str]) -> None:
-    left = iter(enumerate(orders))
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(jobs):
-                _ = group.create_task(_work(origin, left, heard, environ))
-    except* (Misconfigured, CouldNotStart) as errors:
-        raise _first(errors) from None
-
-
-async def _work(origin: Origin, left: Iterator[tuple[int, Order]], heard: Heard, environ: dict[str, str]) -> None:
-    """Have orders carried out until none is left, each by the process that did the one before, if it lives."""
-    worker: _Worker | None = None
-    try:
-        for place, order in left:
-            if worker is None:
-                worker = await _Worker.start(origin, environ)
-            answer = await worker.ask(order)
-            if answer is None:
-                heard(place, _died(order, await worker.end()))
-                worker = None
-            else:
-                heard(place, _outcome(answer))
-    except BaseException:
-        if worker is not None:
-            worker.kill()
-        raise
-    finally:
-        if worker is not None:
-            _ = await worker.end()
-
-
+@final
 class _Worker:
     """The other end of a worker's pipes."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, origin: Origin, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.answers = process.stdout
+        self.died: bool = False
+        self._orders = process.stdin
         self._process = process
+        self._name = origin.name
+        self._at: tuple[int, Order] | None = None
+        self._send(Task(origin, list(sys.path)))
 
-    @classmethod
-    async def start(cls, origin: Origin, environ: dict[str, str]) -> _Worker:
-        """A worker that has found the simulation."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # a file that lies about here is not to be taken for a module of Python's own
-            "-m",
-            "hanse.sim.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=environ,
-            limit=ANSWER_BYTES_MAX,
-        )
-        worker = cls(process)
-        try:
-            await worker._find(origin)
-        except BaseException:
-            worker.kill()
-            _ = await worker.end()
-            raise
-        return worker
+    def do(self, place: int, order: Order) -> None:
+        """Have an order carried out."""
+        self._at = place, order
+        self._send(order)
 
-    async def _find(self, origin: Origin) -> None:
-        answer = await self.ask(Task(origin, list(sys.path)))
-        if answer is None:
-            raise CouldNotStart(f"a process that was to run {origin.name} {_how(await self.end())} while it loaded")
+    def hear(self) -> tuple[int, Outcome] | None:
+        """What came of its order; None where it only got ready."""
+        line = self.answers.readline()
+        if not line:
+            return self._gone()
+        answer = msgspec.json.decode(line, type=Answer)
         if answer.fault:
             raise Misconfigured(answer.fault)
-
-    async def ask(self, line: Task | Order) -> Answer | None:
-        """Send a line; None where the process died over it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(msgspec.json.encode(line) + b"\n")
-        try:
-            await self._process.stdin.drain()
-        except ConnectionError:
+        if self._at is None:
             return None
-        answer = await self._process.stdout.readline()
-        return msgspec.json.decode(answer, type=Answer) if answer else None
+        assert answer.outcome is not None
+        return self._at[0], answer.outcome
 
-    async def end(self) -> int:
-        """End the process; its exit code."""
-        if self._process.returncode is None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            try:
-                async with asyncio.timeout(END_SECONDS):
-                    _ = await self._process.wait()
-            except TimeoutError:
-                self.kill()
-        return await self._process.wait()
+    def _gone(self) -> tuple[int, Outcome]:
+        self.died = True
+        how = _how(self._process.wait())
+        if self._at is None:
+            raise CouldNotStart(f"a process that was to run {self._name} {how} while it loaded")
+        place, order = self._at
+        return place, _died(order, f"the process that ran it {how}; what it said last is on standard error")
 
-    def kill(self) -> None:
-        """End it now, whatever it does."""
-        if self._process.returncode is None:
-            self._process.kill()
+    def _send(self, line: Task | Order) -> None:
+        with suppress(BrokenPipeError):  # it has died, which its answers tell
+            _ = self._orders.write(msgspec.json.encode(line) + b"\n")
+            self._orders.flush()
 
 
-def _outcome(answer: Answer) -> Outcome:
-    if answer.outcome is None:
-        raise Misconfigured(answer.fault)
-    return answer.outcome
+@contextmanager
+def _working(origin: Origin, environ: dict[str, str]) -> Generator[_Worker]:
+    """A process that ends with the block, whatever it does then."""
+    # -P: a file that lies about here is not to be taken for a module of Python's own.
+    command = [sys.executable, "-P", "-m", "hanse.sim.worker"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)  # noqa: S603
+    try:
+        yield _Worker(origin, process)
+    except BaseException:
+        process.kill()  # nothing of what it may still do is wanted
+        raise
+    finally:
+        _end(process)
 
 
-def _died(order: Order, code: int) -> Outcome:
-    detail = f"the process that ran it {_how(code)}; what it said last is on standard error"
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Have a process end that has nothing more to do."""
+    with suppress(BrokenPipeError):
+        try:
+            _ = process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _ = process.communicate()
+
+
+def _died(order: Order, detail: str) -> Outcome:
     return Outcome(
         token=order.token,
         violations=(Violation(DIED, detail, 0.0),),
@@ -177,8 +168,3 @@ def _how(code: int) -> str:
         ('ended with exit code 3', 'was killed by SIGKILL')
     """
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    # One task raised it, and the group that ran the task put it into one group.
-    return errors.exceptions[0]
