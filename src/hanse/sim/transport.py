@@ -128,7 +128,7 @@ class SimTransport:
         self._waiting: dict[int, _Waiting] = {}
         self._readings: dict[int, _Reading] = {}
         self._writings: dict[tuple[Port, int], _Writing] = {}
-        self._serving: dict[tuple[Port, int], asyncio.Task[None]] = {}
+        self._serving: dict[tuple[Port, int], list[asyncio.Task[None]]] = {}
         self._seen: dict[tuple[Port, int], None] = {}
         self._count = 0
         network.join(self.port)
@@ -136,6 +136,7 @@ class SimTransport:
     async def open(self) -> None:
         """See `Transport.open`."""
         self.port.open = True
+        self._network.join(self.port)
 
     async def close(self) -> None:
         """See `Transport.close`."""
@@ -216,20 +217,23 @@ class SimTransport:
         self._seen[key] = None
         if len(self._seen) > SEEN_MAX:
             del self._seen[next(iter(self._seen))]
-        self._serving[key] = self._lane.start(self._answer(caller, id, message), message.address)
+        task = self._lane.start(self._answer(caller, id, message), message.address)
+        # An event that came twice is handled twice.
+        self._serving.setdefault(key, []).append(task)
+        task.add_done_callback(partial(self._served, key), context=self._lane.context)
+
+    def _served(self, key: tuple[Port, int], task: asyncio.Task[None]) -> None:
+        tasks = self._serving[key]
+        tasks.remove(task)
+        if not tasks:
+            del self._serving[key]
 
     async def _answer(self, caller: SimTransport, id: int, message: Message) -> None:
-        try:
-            receiver = self._receivers.get(service_of(message.address))
-            if receiver is None:
-                reply = _gone(message)
-            else:
-                reply = await receiver.serve(message)
-            what = f"{reply.kind.name.lower()} {message.address}"
-            self._say(caller.port, reply, message)
-            self._network.send(self.port, caller.port, what, _encode(reply), partial(caller.answered, id))
-        finally:
-            _ = self._serving.pop((caller.port, id), None)
+        receiver = self._receivers.get(service_of(message.address))
+        reply = _gone(message) if receiver is None else await receiver.serve(message)
+        what = f"{reply.kind.name.lower()} {message.address}"
+        self._say(caller.port, reply, message)
+        self._network.send(self.port, caller.port, what, _encode(reply), partial(caller.answered, id))
 
     def answered(self, id: int, body: bytes) -> None:
         """A reply came; nobody may wait for it any more."""
@@ -239,8 +243,7 @@ class SimTransport:
 
     def cancel(self, caller: SimTransport, id: int) -> None:
         """Whoever asked gave up."""
-        task = self._serving.get((caller.port, id))
-        if task is not None:
+        for task in self._serving.get((caller.port, id), ()):
             task.cancel()
 
     def serve_stream(self, caller: SimTransport, id: int, body: bytes) -> None:
@@ -248,23 +251,24 @@ class SimTransport:
         writing = self._writings[caller.port, id] = _Writing(caller.port)
         message = _decode(body)
         writing.task = self._lane.start(self._items(caller, id, message, writing), message.address)
+        writing.task.add_done_callback(partial(self._written, (caller.port, id)), context=self._lane.context)
+
+    def _written(self, key: tuple[Port, int], _: asyncio.Task[None]) -> None:
+        del self._writings[key]
 
     async def _items(self, caller: SimTransport, id: int, message: Message, writing: _Writing) -> None:
+        receiver = self._receivers.get(service_of(message.address))
+        if receiver is None:
+            self._carry(caller.port, "fault", _encode(_gone(message)), partial(caller.came, id, 0))
+            return
         index = 0
-        try:
-            receiver = self._receivers.get(service_of(message.address))
-            if receiver is None:
-                self._carry(caller.port, "fault", _encode(_gone(message)), partial(caller.came, id, 0))
-                return
-            async with closing(receiver.serve_stream(message)) as replies:
-                async for reply in replies:
-                    await writing.wait()
-                    what = f"{reply.kind.name.lower()} {message.address}"
-                    self._say(caller.port, reply, message)
-                    self._carry(caller.port, what, _encode(reply), partial(caller.came, id, index))
-                    index += 1
-        finally:
-            _ = self._writings.pop((caller.port, id), None)
+        async with closing(receiver.serve_stream(message)) as replies:
+            async for reply in replies:
+                await writing.wait()
+                what = f"{reply.kind.name.lower()} {message.address}"
+                self._say(caller.port, reply, message)
+                self._carry(caller.port, what, _encode(reply), partial(caller.came, id, index))
+                index += 1
 
     def came(self, id: int, index: int, body: bytes) -> None:
         """An item of a stream came."""
@@ -289,8 +293,10 @@ class SimTransport:
 
     async def _target(self, message: Message) -> Port:
         """Who is asked; it takes a moment to learn that nobody is there."""
+        if not self.port.open:
+            raise Unavailable("the transport is closed")
         service = service_of(message.address)
-        target = self._network.choose(service) if self.port.alive else None
+        target = self._network.choose(service, self.port.name)
         if target is not None:
             return target
         await asyncio.sleep(self._network.latency_low)

@@ -165,11 +165,11 @@ class Troubles:
             return lambda: net.mend([*there, *back])
         links = net.links_of(incident.machine, names)
         for link in links:
-            link.disturb(incident, 1)
+            link.disturb(incident)
 
         def undo() -> None:
             for link in links:
-                link.disturb(incident, -1)
+                link.calm(incident)
 
         return undo
 

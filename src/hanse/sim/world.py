@@ -135,7 +135,7 @@ class World:
         self._pool = ExitStack()
         self._pool.enter_context(using_pool(InlinePool()))
         self._lines = Lines(loop, self.trace)
-        self.observers += observers_of(self)
+        self.observers += observers_of(self, dead_letters=setup.dead_letters)
 
     # What stories use.
 
