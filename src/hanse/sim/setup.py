@@ -27,12 +27,14 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         machines: Which services each machine hosts, by its name; by default each service has one of its own.
         settings: As for a node; the store is a SQLite file that flushes each commit, unless they say otherwise.
         upgrade: The version of the app that takes the place of the first where a plan replaces processes.
+        dead_letters: Whether messages may be parked: without it, one that nobody could handle is a violation.
     """
 
     app: App
     machines: Mapping[str, Iterable[type[Service]]] | None = None
     settings: Settings = Settings(node=NodeSettings(store=STORE))
     upgrade: App | None = None
+    dead_letters: bool = False
 
 
 def placed(setup: Setup) -> dict[str, tuple[str, ...]]:

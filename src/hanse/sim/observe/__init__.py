@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from hanse.sim.check import Observer
 from hanse.sim.observe.acknowledged import Acknowledged
+from hanse.sim.observe.effects import Effects
 from hanse.sim.observe.scene import Scene
 
 __all__ = ["Scene", "observers_of"]
 
 
-def observers_of(scene: Scene) -> list[Observer]:
-    """Whoever looks on in every world."""
-    return [Acknowledged(scene)]
+def observers_of(scene: Scene, *, dead_letters: bool = False) -> list[Observer]:
+    """Whoever looks on in every world.
+
+    Args:
+        scene: The world.
+        dead_letters: Whether messages may end as dead letters in it.
+    """
+    return [Acknowledged(scene), Effects(scene, dead_letters=dead_letters)]

@@ -21,11 +21,8 @@ from hanse.kernel.message import Kind, Message
 from hanse.service.service import descriptions_of
 from hanse.sim.check import Observer
 from hanse.sim.disk import File
-from hanse.sim.observe.scene import Place, Scene, last_of, look, places_of, trimmed_of
+from hanse.sim.observe.scene import Place, Scene, last_of, look, places_of, shown, trimmed_of
 from hanse.store.base import Batch
-
-SHOWN_MAX = 10
-"""Entries that one violation names."""
 
 Named = tuple[str, str]
 """A row: its collection, and its id."""
@@ -123,11 +120,10 @@ class Acknowledged(Observer):
         gone |= {seq: _text(row) for seq, row in told.rows.items() - rows.items() if seq > trimmed}
         if not gone:
             return
-        shown = ", ".join(f"{seq} ({what})" for seq, what in sorted(gone.items())[:SHOWN_MAX])
-        more = f" and {len(gone) - SHOWN_MAX} more" if len(gone) > SHOWN_MAX else ""
+        named = shown([f"{seq} ({what})" for seq, what in sorted(gone.items())])
         self._violate(
             f"{file.path} on {machine} has lost what it had acknowledged, {when}: its log, which reaches to "
-            f"{last_of(file)}, lacks {shown}{more}"
+            f"{last_of(file)}, lacks {named}"
         )
         # Once is enough: the next look tells of what is lost from here on.
         told.ids = dict(told.ids.items() & ids.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -13,6 +13,9 @@ from hanse.sim.disk import File
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.machine import Machine
 from hanse.sim.network import Network
+
+SHOWN_MAX = 10
+"""Things that one violation names."""
 
 
 class Scene(Protocol):
@@ -98,3 +101,14 @@ def last_of(file: File) -> int:
 def trimmed_of(file: File) -> int:
     """Position up to which entries of a file's log were forgotten, because they were old."""
     return max((seq for (seq,) in look(file, "SELECT value FROM meta WHERE name = 'trimmed'")), default=0)
+
+
+def shown(items: Sequence[str], most: int = SHOWN_MAX) -> str:
+    """Some of many, for a violation.
+
+    Example:
+        >>> shown(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return f"{', '.join(items[:most])}{more}"
