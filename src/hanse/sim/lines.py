@@ -9,6 +9,7 @@ from typing import final
 from hanse.sim.loop import Loop
 from hanse.sim.trace import Trace
 
+_FORMATTER = logging.Formatter()
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 
@@ -25,10 +26,12 @@ class Lines(logging.Handler):
         super().__init__(logging.WARNING)
         self._loop = loop
         self._trace = trace
-        logging.getLogger().addHandler(self)
+        # Before all others: see `_let_go`.
+        logging.getLogger().handlers.insert(0, self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a line."""
+        _let_go(record)
         lane = self._loop.lane
         if lane.alive:
             line = _ADDRESS.sub("0x...", f"{record.levelname} {record.name}: {record.getMessage()}")
@@ -38,3 +41,14 @@ class Lines(logging.Handler):
         """Hear nothing more."""
         logging.getLogger().removeHandler(self)
         super().close()
+
+
+def _let_go(record: logging.LogRecord) -> None:
+    """Keep the text of a record, and no exception: its frames hold the world, and loggers keep records for longer.
+
+    A world that somebody still holds dies late, and what was under way in it is heard complaining then.
+    """
+    record.msg, record.args = record.getMessage(), None
+    if record.exc_info and record.exc_info[0] is not None:
+        record.exc_text = record.exc_text or _FORMATTER.formatException(record.exc_info)
+        record.exc_info = None
