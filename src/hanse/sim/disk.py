@@ -1,8 +1,12 @@
 """The disk of a simulated machine: real SQLite in memory, that is slow, full, or forgets what was not flushed.
 
 A file is a connection that outlives the processes that use it. Killing a process rolls back what it had not committed,
-as SQLite does when the file is opened again. A machine that goes dark loses what was not flushed: with
-`synchronous=full` at most a commit that nobody was told of, otherwise the commits since the system last wrote back.
+as SQLite does when the file is opened again. What a power cut takes depends on how commits are made:
+
+- With `synchronous=full` a commit is seen by nobody before it is flushed, so nothing that anybody has seen is lost.
+  Of the commits that were being flushed, the first few may turn out to be there, and nobody was told.
+- Otherwise a commit is seen at once, and the system writes it back some seconds later; until then the power takes it.
+- A disk that lies about its flushes loses all since it began to.
 """
 
 from __future__ import annotations
@@ -10,18 +14,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Protocol, TypeVar, final
+from typing import Protocol, TypeVar, TypeVarTuple, final
 
 import msgspec
 
+from hanse.kernel.faults import Overloaded
 from hanse.sim.chance import Draws
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.trace import Trace
 from hanse.store.base import Batch
-from hanse.store.sqlite.lane import Apply, Stopped
+from hanse.store.sqlite.lane import COMMITS_MAX, Apply, Stopped
 from hanse.store.sqlite.tables import connect
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 WRITE_BACK_SECONDS = 5.0
 """How long the system keeps what was written without a flush, before it writes it back."""
@@ -30,10 +36,13 @@ PAGES_MAX = 1_000_000
 """Pages of a file on a disk with room."""
 
 READ_SHARE = 0.2
-"""Part of an access's time that a read of a few rows takes."""
+"""Part of an access's time that a read of a few rows takes, and that it takes to tell whoever asked for a commit."""
 
 WAKE_SECONDS = 0.2
 """How long it takes at most until another process notices a commit."""
+
+SURVIVES = 0.5
+"""Share of the commits under way that turn out to be there after a power cut."""
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -46,30 +55,60 @@ class Committed(Protocol):
     ) -> None: ...
 
 
+class Pending(msgspec.Struct, eq=False):
+    """A commit that is being written and flushed.
+
+    Attributes:
+        lane: Of the process that asked for it.
+        batch: What it writes.
+    """
+
+    lane: DiskLane
+    batch: Batch
+
+
 @final
 class File:
-    """A file: its connection, and what of it would survive the dark."""
+    """A file: its connection, and what of it would survive the dark.
 
-    def __init__(self, path: str) -> None:
+    Attributes:
+        path: Its name.
+        connection: To what it holds now.
+        synchronous: How whoever opened it last makes commits durable, as SQLite names it.
+        kept: What would survive; None where all would.
+        dirty: Whether the system has yet to write something back.
+        pending: Commits under way, in order.
+        lanes: Those who have it open.
+    """
+
+    def __init__(self, path: str, synchronous: str) -> None:
         self.path: str = path
         self.connection: sqlite3.Connection = connect(":memory:", synchronous="full")
-        self.synchronous: str = "full"
-        self.flushed: bytes | None = None
-        self.flushed_at: float = 0.0
-        self.in_flight: int = 0
+        self.synchronous: str = synchronous
+        self.kept: bytes | None = None
+        self.dirty: bool = False
+        self.pending: list[Pending] = []
         self.lanes: list[DiskLane] = []
 
-    def restore(self) -> None:
-        """Make it what was flushed."""
-        if self.flushed is not None:
+    def keep(self) -> None:
+        """What it holds now would survive."""
+        self.kept = self.connection.serialize()
+        self.dirty = False
+
+    def forget(self) -> None:
+        """Make it what would survive."""
+        self.dirty = False
+        if self.kept is not None:
             self.connection.close()
             self.connection = connect(":memory:", synchronous="full")
-            self.connection.deserialize(self.flushed)
+            self.connection.deserialize(self.kept)
 
-    def flush(self, now: float) -> None:
-        """All that is written survives the dark from now on."""
-        self.flushed = self.connection.serialize()
-        self.flushed_at = now
+    def rolled_back(self) -> None:
+        """Nobody uses it any more, and nothing was under way."""
+        self.lanes.clear()
+        self.pending.clear()
+        if self.connection.in_transaction:
+            self.connection.rollback()
 
 
 @final
@@ -77,10 +116,11 @@ class Disk:
     """The files of one machine. Also a `hanse.store.sqlite` Disk: where its stores get their connections.
 
     Attributes:
+        machine: Its name.
         low, high: Seconds that an access takes without any trouble; a commit takes two.
         factor: How many times slower it is at the moment.
-        dark: Whether power may go in this run: then it is kept what would survive.
         lying: Whether flushes are promised and not done.
+        files: By path.
     """
 
     def __init__(self, loop: Loop, trace: Trace, seed: int, machine: str, committed: Committed) -> None:
@@ -88,7 +128,6 @@ class Disk:
         self.low: float = 0.0002
         self.high: float = 0.002
         self.factor: float = 1.0
-        self.dark: bool = False
         self.lying: bool = False
         self.files: dict[str, File] = {}
         self.loop: Loop = loop
@@ -105,10 +144,10 @@ class Disk:
         """The file, made where it is missing."""
         file = self.files.get(path)
         if file is None:
-            file = self.files[path] = File(path)
-            if self.dark:
-                file.flush(self.loop.now)
-        file.synchronous = synchronous
+            file = self.files[path] = File(path, synchronous)
+        changed, file.synchronous = file.synchronous != synchronous, synchronous
+        if not self._lasts(file) and (changed or file.kept is None):
+            file.keep()
         self._limit(file)
         return file.connection
 
@@ -124,22 +163,29 @@ class Disk:
     # What happens to it.
 
     def killed(self) -> None:
-        """A process that used it was killed."""
+        """The processes that used it were killed."""
         for file in self.files.values():
-            file.lanes.clear()
-            file.in_flight = 0
-            if file.connection.in_transaction:
-                file.connection.rollback()
+            file.rolled_back()
 
     def darkened(self) -> None:
         """The power went: what was not flushed is gone."""
         self._boots += 1
         for file in self.files.values():
-            torn = file.in_flight > 0 and self.draws.draw() < 0.5  # noqa: PLR2004 - half of them
-            if self.lying or torn or file.synchronous != "full":
-                file.restore()
+            pending = list(file.pending)
+            file.rolled_back()
+            if self._lasts(file):
+                self._survive(file, pending)
+            else:
+                file.forget()
+            self._limit(file)
         self.lying = False
-        self.killed()
+
+    def lie(self) -> None:
+        """Promise flushes from now on, and do none; until the power goes."""
+        self.lying = True
+        for file in self.files.values():
+            if file.synchronous == "full":
+                file.keep()
 
     def fill(self, *, full: bool) -> None:
         """Nothing more can be written; or it can again."""
@@ -147,116 +193,177 @@ class Disk:
         for file in self.files.values():
             self._limit(file)
 
+    def _lasts(self, file: File) -> bool:
+        """Whether what is in a file would survive the dark."""
+        return file.synchronous == "full" and not self.lying
+
+    def _survive(self, file: File, pending: list[Pending]) -> None:
+        """Of the commits that were being flushed, the first few may be there."""
+        turn = self.loop.lane
+        for commit in pending:
+            if self.draws.draw() >= SURVIVES:
+                break
+            # Fault points on the way are the dead process's, to which nothing can happen any more.
+            self.loop.lane = commit.lane.process
+            outcome = commit.lane.apply(commit.batch)
+            self.loop.lane = turn
+            if not isinstance(outcome, Exception):
+                self._noted(file, commit.batch, outcome)
+
     def _limit(self, file: File) -> None:
         ((pages,),) = file.connection.execute("PRAGMA page_count").fetchall()
-        file.connection.execute(f"PRAGMA max_page_count = {pages if self._full else PAGES_MAX}").fetchall()
+        # Not 0 for a file that is empty, which would be no limit.
+        limit = max(pages, 1) if self._full else PAGES_MAX
+        file.connection.execute(f"PRAGMA max_page_count = {limit}").fetchall()
 
     # What its lanes ask of it.
 
-    async def access(self) -> None:
-        """Wait for the disk: one access after the other."""
+    def booked(self, accesses: int) -> float:
+        """Seconds until some accesses of one's own are done: one after the other, behind all that others asked for."""
         now = self.loop.now
-        self._free = max(self._free, now) + self.factor * self.draws.between(self.low, self.high)
-        await asyncio.sleep(self._free - now)
+        self._free = max(self._free, now) + accesses * self.factor * self.draws.between(self.low, self.high)
+        return self._free - now
 
-    async def look(self) -> None:
-        """Wait for what is mostly in memory, beside others."""
-        await asyncio.sleep(self.factor * self.draws.between(self.low, self.high) * READ_SHARE)
+    def glance(self) -> float:
+        """Seconds that something takes which is mostly in memory, beside others."""
+        return self.factor * self.draws.between(self.low, self.high) * READ_SHARE
 
     def wrote(self, file: File, batch: Batch, positions: tuple[int, ...], lane: DiskLane) -> None:
         """A batch is in the file."""
-        self._trace.add(self.loop.now, self.machine, "commit", f"{file.path} {positions}", _encode(batch))
-        if self.dark and file.synchronous != "full" and self.loop.now - file.flushed_at > WRITE_BACK_SECONDS:
-            file.flush(self.loop.now)
-        self._committed(self.machine, file.path, batch, positions, acknowledged=False)
+        if file.synchronous != "full" and not file.dirty:
+            file.dirty = True
+            _ = self.loop.at(self.loop.now + WRITE_BACK_SECONDS, self._write_back, file)
+        self._noted(file, batch, positions)
         for other in file.lanes:
             if other is not lane:
                 _ = self.loop.at(self.loop.now + self.draws.between(0.0, WAKE_SECONDS), other.wake)
 
     def told(self, file: File, batch: Batch, positions: tuple[int, ...]) -> None:
-        """Whoever asked for it is told now, so it has to last."""
-        if self.dark and file.synchronous == "full" and not self.lying:
-            file.flush(self.loop.now)
+        """Whoever asked for it is told now, so it has to last, as far as commits of the file do."""
         self._committed(self.machine, file.path, batch, positions, acknowledged=True)
+
+    def flushed(self, file: File) -> None:
+        """What was done to a file besides commits is flushed, however these are: its tables, who has it open."""
+        if file.synchronous != "full" and not self.lying:
+            file.keep()
+
+    def _write_back(self, file: File) -> None:
+        if file.dirty and not self.lying:
+            file.keep()
+
+    def _noted(self, file: File, batch: Batch, positions: tuple[int, ...]) -> None:
+        self._trace.add(self.loop.now, self.machine, "commit", f"{file.path} {positions}", _encode(batch))
+        self._committed(self.machine, file.path, batch, positions, acknowledged=False)
 
 
 @final
 class DiskLane:
-    """Where a store's work runs: in the task that asks, after the disk's delays. A `hanse.store.sqlite` Lane."""
+    """Where a store's work runs: in the process that asks, after the disk's delays. A `hanse.store.sqlite` Lane.
+
+    Attributes:
+        process: Who asks.
+    """
 
     threaded: bool = False
     reads_at_once: bool = False
 
     def __init__(self, disk: Disk, path: str, process: Lane) -> None:
         """The way of one process to one file."""
+        self.process: Lane = process
         self._disk = disk
         self._path = path
-        self._process = process
-
-    @property
-    def _file(self) -> File:
-        return self._disk.files[self._path]
 
     def start(self, apply: Apply, committed: Callable[[], None]) -> None:
         """Get ready."""
         self._apply: Apply = apply
         self._heard: Callable[[], None] = committed
 
-    def wake(self) -> None:
-        """Another process committed."""
-        if self._process.alive:
-            _ = self._disk.loop.call_soon(self._heard, context=self._process.context)
-
-    async def write(self, batch: Batch) -> tuple[int, ...]:
-        """Write a batch: between the two accesses it is in the file, and nobody was told."""
-        await self._access()
+    def apply(self, batch: Batch) -> tuple[int, ...] | Exception:
+        """Write a batch into the file, now."""
         (outcome,) = self._apply((batch,))
-        file = self._file
-        if isinstance(outcome, Exception):
-            await self._require_life()
-            raise outcome
-        self._disk.wrote(file, batch, outcome, self)
-        await self._require_life()
-        file.in_flight += 1
-        await self._access()
-        file.in_flight -= 1
-        self._disk.told(file, batch, outcome)
-        if outcome:
-            self._heard()
         return outcome
 
+    def wake(self) -> None:
+        """Another process committed."""
+        if self.process.alive:
+            _ = self._disk.loop.call_soon(self._heard, context=self.process.context)
+
+    async def write(self, batch: Batch) -> tuple[int, ...]:
+        """Have a batch written and flushed. Whoever gives up meanwhile stops nothing, as with a thread that writes.
+
+        Raises:
+            Overloaded: Too many commits are under way.
+        """
+        disk, file = self._disk, self._disk.files[self._path]
+        if len(file.pending) >= COMMITS_MAX:
+            raise Overloaded(f"the limit of {COMMITS_MAX} commits waiting for the store")
+        answer: asyncio.Future[tuple[int, ...]] = disk.loop.create_future()
+        commit = Pending(self, batch)
+        if self.process.alive:
+            file.pending.append(commit)
+        self._later(disk.booked(2), self._write, file, commit, answer)
+        return await answer
+
+    def _write(self, file: File, commit: Pending, answer: asyncio.Future[tuple[int, ...]]) -> None:
+        file.pending.remove(commit)
+        outcome = self.apply(commit.batch)
+        if isinstance(outcome, Exception):
+            if not answer.done():
+                answer.set_exception(outcome)
+            return
+        self._disk.wrote(file, commit.batch, outcome, self)
+        self._later(self._disk.glance(), self._tell, file, commit.batch, outcome, answer)
+
+    def _tell(
+        self, file: File, batch: Batch, positions: tuple[int, ...], answer: asyncio.Future[tuple[int, ...]]
+    ) -> None:
+        if not answer.done():
+            self._disk.told(file, batch, positions)
+            answer.set_result(positions)
+        if positions:
+            self._heard()
+
     async def call(self, job: Callable[[], T]) -> T:
-        """Run a job after an access."""
-        await self._access()
+        """Run a job after an access, and flush what it did."""
+        await self._wait(self._disk.booked(1))
         result = job()
         file = self._disk.files.get(self._path)
-        if file is not None and self not in file.lanes:
-            file.lanes.append(self)
+        if file is not None:
+            if self not in file.lanes:
+                file.lanes.append(self)
+            self._disk.flushed(file)
         return result
 
     async def read(self, job: Callable[[], T]) -> T:
-        """Run a read: at once, as from memory, unless the disk is slow; then beside others."""
-        if self._disk.factor != 1.0:
-            await self._disk.look()
-        await self._require_life()
+        """Run a read beside others, mostly from memory."""
+        await self._wait(self._disk.glance())
         return job()
 
     async def scan(self, job: Callable[[Stopped], T]) -> T:
         """Run a read after an access."""
-        await self._access()
+        await self._wait(self._disk.booked(1))
         return job(lambda: False)
 
     async def stop(self) -> None:
-        """The process lets go."""
+        """The process lets go, once its commits are done."""
         file = self._disk.files.get(self._path)
-        if file is not None and self in file.lanes:
+        if file is None:
+            return
+        while any(commit.lane is self for commit in file.pending):
+            await self._wait(self._disk.booked(1))
+        if self in file.lanes:
             file.lanes.remove(self)
 
-    async def _access(self) -> None:
-        await self._disk.access()
-        await self._require_life()
+    def _later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        # By the world's clock, so that whatever a process asks of its disk is done in that order.
+        _ = self._disk.loop.at(self._disk.loop.now + delay, callback, *args, lane=self.process)
 
-    async def _require_life(self) -> None:
-        """In the last moments of a process that was killed, go no further: it must not reach the disk any more."""
-        if not self._process.alive:
-            await self._disk.loop.create_future()
+    async def _wait(self, delay: float) -> None:
+        done: asyncio.Future[None] = self._disk.loop.create_future()
+        self._later(delay, _finish, done)
+        await done
+
+
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

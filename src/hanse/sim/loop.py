@@ -237,9 +237,12 @@ class Loop(Walls):
             lane.queued = True
             self._ready.append(lane)
 
-    def at(self, moment: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
-        """Run a callback at a moment of the world's clock, on the lane of the world."""
-        return self._at(max(moment, self.now), callback, args, self.home.context, self.home)
+    def at(
+        self, moment: float, callback: Callable[[*Ts], object], *args: *Ts, lane: Lane | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a moment of the world's clock, on a lane; by default, on that of the world."""
+        lane = lane or self.home
+        return self._at(max(moment, self.now), callback, args, lane.context, lane)
 
     def bury(self, lanes: list[Lane]) -> None:
         """Let go of what was under way in dead lanes: whatever it does in its last moments goes nowhere."""

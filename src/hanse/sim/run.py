@@ -169,7 +169,7 @@ class _Stage:
 async def _tell(simulation: Simulation, token: Token, plan: Plan, world: World) -> None:
     """Tell the story, until it ends or something is found that does not hold."""
     try:
-        await world.start(simulation.weather(token), plan)
+        await world.start(simulation.weather(token))
     except TimeoutError as error:
         world.violate("start", str(error))
         return

@@ -149,7 +149,7 @@ async def simulate(
     hard = profile_named(profile)
     plan = draw_plan(hard, seed, list(machine_names(setup)), list(POINTS), seconds)
     try:
-        await world.start(draw_weather(hard, seed), plan)
+        await world.start(draw_weather(hard, seed))
         world.troubles.begin(plan)
         yield world
         if not world.violations:

@@ -145,7 +145,7 @@ class Troubles:
         disk = machine.disk
         match incident:
             case LostFlush():
-                disk.lying = True
+                disk.lie()
                 return lambda: self._darken(machine)
             case SlowDisk():
                 disk.factor = incident.factor

@@ -32,7 +32,6 @@ from hanse.sim.loop import Lane, Loop
 from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of, until
 from hanse.sim.network import Network
 from hanse.sim.observe import observers_of
-from hanse.sim.plan import LostFlush, Plan, PowerLoss
 from hanse.sim.profile import Weather
 from hanse.sim.setup import CLIENT, Setup, placed
 from hanse.sim.trace import Trace
@@ -284,16 +283,14 @@ class World:
             raise Misconfigured(f"no service of the app {self.app.name!r} is or provides {service.__name__}")
         return part
 
-    async def start(self, weather: Weather, plan: Plan = ()) -> None:
+    async def start(self, weather: Weather) -> None:
         """Bring all machines up, under some weather.
 
         Args:
             weather: What the network and the disks are like.
-            plan: What will go wrong: disks keep what would be lost only where it may be needed.
         """
         self.net.latency_low, self.net.latency_high = weather.latency_low, weather.latency_high
         self.net.loss, self.net.repeat = weather.loss, weather.repeat
-        dark = {one.machine for one in plan if isinstance(one, (PowerLoss, LostFlush))}
         for machine in self.machines.values():
             draws = Draws(self.seed, "clock", machine.name)
             machine.clockwork = Clockwork(
@@ -301,7 +298,6 @@ class World:
                 drift=draws.between(-weather.drift_max, weather.drift_max),
             )
             machine.disk.low, machine.disk.high = weather.disk_low, weather.disk_high
-            machine.disk.dark = machine.name in dark
             machine.start()
         await self.up()
         self.net.heard = self.said if self.observers else None
