@@ -92,7 +92,9 @@ class File:
 
     def keep(self) -> None:
         """What it holds now would survive."""
-        self.kept = self.connection.serialize()
+        ((pages,),) = self.connection.execute("PRAGMA page_count").fetchall()
+        # SQLite makes no bytes of a file without pages.
+        self.kept = self.connection.serialize() if pages else b""
         self.dirty = False
 
     def forget(self) -> None:
@@ -101,7 +103,8 @@ class File:
         if self.kept is not None:
             self.connection.close()
             self.connection = connect(":memory:", synchronous="full")
-            self.connection.deserialize(self.kept)
+            if self.kept:
+                self.connection.deserialize(self.kept)
 
     def rolled_back(self) -> None:
         """Nobody uses it any more, and nothing was under way."""
