@@ -84,11 +84,16 @@ def summary(simulation: Simulation, swept: Sweep, *, colour: bool = False) -> st
     rate = f"{swept.seconds:,.0f} simulated seconds in {swept.wall:.1f} s ({swept.rate:,.0f} a second)"
     return "\n".join(
         [
-            f"{simulation.name}: {plural(swept.seeds, 'seed')} of {swept.profile}: {verdict}",
+            f"{simulation.name}: {plural(swept.seeds, 'seed')} of {swept.profile}{_beside(swept)}: {verdict}",
             f"  {rate}, {incidents}",
             f"  trace {swept.trace_hash}",
         ]
     )
+
+
+def _beside(swept: Sweep) -> str:
+    kept = f", {plural(swept.kept, 'kept run')}" if swept.kept else ""
+    return f"{kept}, {swept.guarded:,} run twice" if swept.guarded else kept
 
 
 def plural(count: int, word: str) -> str:

@@ -100,7 +100,8 @@ def simulation(
         )
 
         def test() -> None:
-            from hanse.sim.sweep import run_as_test
+            __tracebackhide__ = True
+            from hanse.sim.as_test import run_as_test
 
             run_as_test(made)
 

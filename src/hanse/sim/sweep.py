@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import final
 
@@ -11,8 +11,10 @@ import msgspec
 
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
-from hanse.sim.check import Violation
-from hanse.sim.origin import origin_of
+from hanse.sim.failure import Failure
+from hanse.sim.guard import SHARE, Seen, chosen, guard
+from hanse.sim.kept import kept_of, unfit
+from hanse.sim.origin import Origin, origin_of
 from hanse.sim.profile import profile_named
 from hanse.sim.run import Outcome, run_once
 from hanse.sim.simulation import Simulation
@@ -29,7 +31,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         profile: How hard the world is; empty for what the simulation says.
         jobs: How many processes; 1 runs all in this one.
         shuffle: Whether to mix the steps within a process as well; more than production does.
-        stop: Whether to stop at the first seed that fails.
+        stop: Whether to stop at the first run that fails.
+        token: The only run to make; empty for all seeds.
+        guarded: Share of the runs that are made again in another process, one at least; 0 for none.
     """
 
     seeds: range | None = None
@@ -37,18 +41,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int = 1
     shuffle: bool = False
     stop: bool = False
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """A run in which something did not hold.
-
-    Attributes:
-        token: Names it.
-        violations: What did not hold.
-    """
-
-    token: str
-    violations: tuple[Violation, ...]
+    token: str = ""
+    guarded: float = SHARE
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +51,13 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         profile: How hard the world was.
         seeds: How many ran.
+        kept: How many runs that failed once ran before them.
+        unfit: Why kept runs did not, one reason for each.
+        guarded: How many runs were made again in another process.
         failures: The runs in which something did not hold, in order.
         missing: What had to happen in at least one seed, and did not.
         seconds: Of the worlds' clocks, all together.
-        wall: Seconds of the real clock.
+        wall: Seconds of the real clock, until the last run had ended.
         steps, packets: How many there were.
         incidents: How many of each kind.
         reached: In how many seeds what happened that the story notes.
@@ -69,6 +66,9 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
 
     profile: str
     seeds: int
+    kept: int
+    unfit: tuple[str, ...]
+    guarded: int
     failures: tuple[Failure, ...]
     missing: tuple[str, ...]
     seconds: float
@@ -112,7 +112,7 @@ Heard = Callable[[Progress], None]
 
 
 def sweep(simulation: Simulation, options: Options, heard: Heard | None = None) -> Sweep:
-    """Run a simulation under many seeds.
+    """Run a simulation under many seeds; before them, the runs that are kept because they failed once.
 
     Args:
         simulation: The story, and its world.
@@ -120,36 +120,51 @@ def sweep(simulation: Simulation, options: Options, heard: Heard | None = None) 
         heard: Called after each run.
 
     Raises:
-        Misconfigured: There is no such profile, or other processes cannot find the simulation.
+        Misconfigured: There is no such profile, other processes cannot find the simulation, or what is kept of it
+            cannot be read.
     """
-    profile = options.profile or simulation.profile
+    profile = Token.parse(options.token).profile if options.token else options.profile or simulation.profile
     _ = profile_named(profile)
-    seeds = range(simulation.seeds) if options.seeds is None else options.seeds
-    orders = [Order(Token(profile=profile, seed=seed).encode(), options.shuffle) for seed in seeds]
-    tally = _Tally(len(orders), heard or _unheard)
-    if options.jobs > 1 and len(orders) > 1:
-        _in_processes(simulation, orders, options, tally)
-    else:
-        _in_turn(simulation, orders, options, tally)
-    return tally.result(profile, simulation.sometimes)
-
-
-def _in_turn(simulation: Simulation, orders: Sequence[Order], options: Options, tally: _Tally) -> None:
-    for place, order in enumerate(orders):
-        outcome = run_once(simulation, Token.parse(order.token), shuffle=order.shuffle)
-        tally.add(place, outcome)
-        if options.stop and not outcome.ok:
-            return
-
-
-def _in_processes(simulation: Simulation, orders: Sequence[Order], options: Options, tally: _Tally) -> None:
     origin = origin_of(simulation)
-    if origin is None:
+    kept, told = ([], ()) if options.token else _kept_orders(simulation, origin)
+    orders = [*kept, *_orders(simulation, profile, options)]
+    tally = _Tally(orders, len(kept), heard or _unheard)
+    if options.jobs == 1 or len(orders) == 1:
+        _in_turn(simulation, orders, tally, stop=options.stop)
+    elif origin is None:
         raise Misconfigured(
             f"other processes cannot find {simulation.name}: no name in its module stands for it; give it one, or"
             " run all seeds in this process (one job)"
         )
-    run_apart(origin, orders, tally.add, jobs=options.jobs)
+    else:
+        run_apart(origin, orders, tally.add, jobs=options.jobs)
+    if not (options.stop and tally.failed):
+        seen = tally.to_guard(options.guarded)
+        tally.guarded(len(seen), guard(simulation, origin, seen, jobs=options.jobs))
+    return tally.result(profile, told, () if options.token else simulation.sometimes)
+
+
+def _kept_orders(simulation: Simulation, origin: Origin | None) -> tuple[list[Order], tuple[str, ...]]:
+    """The runs that are kept, and why some of them mean nothing any more."""
+    kept = [] if origin is None else [(one, unfit(simulation, one)) for one in kept_of(origin)]
+    orders = [Order(one.token, one.shuffle) for one, why in kept if not why]
+    return orders, tuple(why for _, why in kept if why)
+
+
+def _orders(simulation: Simulation, profile: str, options: Options) -> Iterator[Order]:
+    if options.token:
+        yield Order(options.token, options.shuffle)
+        return
+    for seed in range(simulation.seeds) if options.seeds is None else options.seeds:
+        yield Order(Token(profile=profile, seed=seed).encode(), options.shuffle)
+
+
+def _in_turn(simulation: Simulation, orders: Sequence[Order], tally: _Tally, *, stop: bool) -> None:
+    for place, order in enumerate(orders):
+        outcome = run_once(simulation, Token.parse(order.token), shuffle=order.shuffle)
+        tally.add(place, outcome)
+        if stop and not outcome.ok:
+            return
 
 
 def _unheard(progress: Progress) -> None:
@@ -160,20 +175,23 @@ def _unheard(progress: Progress) -> None:
 class _Tally:
     """Adds up what comes of runs, in whatever order they end."""
 
-    def __init__(self, total: int, heard: Heard) -> None:
+    def __init__(self, orders: Sequence[Order], kept: int, heard: Heard) -> None:
+        self._orders = orders
+        self._kept = kept
         self._heard = heard
-        self._total = total
         self._clock = Host.system().monotonic
         self._began = self._clock()
+        self._wall = 0.0
         self._hashes: dict[int, str] = {}
         self._failures: dict[int, Failure] = {}
+        self._guarded = 0
         self._seconds = 0.0
         self._steps = self._packets = 0
         self._incidents = Counter[str]()
         self._reached = Counter[str]()
 
     def add(self, place: int, outcome: Outcome) -> None:
-        """A run has ended; its place is that of its seed among all."""
+        """A run has ended; its place is that of its order among all."""
         self._hashes[place] = outcome.hash
         self._seconds += outcome.seconds
         self._steps += outcome.steps
@@ -181,26 +199,43 @@ class _Tally:
         self._incidents.update(outcome.kinds)
         self._reached.update(outcome.reached)
         if not outcome.ok:
-            self._failures[place] = Failure(outcome.token, outcome.violations)
-        self._heard(
-            Progress(
-                len(self._hashes), self._total, len(self._failures), self._seconds, self._clock() - self._began, outcome
-            )
-        )
+            self._failures[place] = Failure(outcome.token, outcome.violations, self._orders[place].shuffle)
+        self._wall = self._clock() - self._began
+        done, total = len(self._hashes), len(self._orders)
+        self._heard(Progress(done, total, len(self._failures), self._seconds, self._wall, outcome))
 
-    def result(self, profile: str, sometimes: Sequence[str]) -> Sweep:
-        """What it all came to."""
-        hashes = "".join(self._hashes[place] for place in sorted(self._hashes))
+    @property
+    def failed(self) -> bool:
+        """Whether something did not hold."""
+        return bool(self._failures)
+
+    def to_guard(self, share: float) -> list[Seen]:
+        """The runs that are to be made again: some of those in which everything held."""
+        held = [place for place in sorted(self._hashes) if place not in self._failures]
+        return [Seen(self._orders[held[at]], self._hashes[held[at]]) for at in chosen(len(held), share)]
+
+    def guarded(self, count: int, failures: Sequence[Failure]) -> None:
+        """Runs were made again; some did something else."""
+        self._guarded = count
+        for failure in failures:
+            self._failures[len(self._orders) + len(self._failures)] = failure
+
+    def result(self, profile: str, unfit: tuple[str, ...], sometimes: Sequence[str]) -> Sweep:
+        """What it all came to. What is kept has no part in the hash of the seeds."""
+        seeds = [self._hashes[place] for place in sorted(self._hashes) if place >= self._kept]
         return Sweep(
             profile=profile,
-            seeds=len(self._hashes),
+            seeds=len(seeds),
+            kept=len(self._hashes) - len(seeds),
+            unfit=unfit,
+            guarded=self._guarded,
             failures=tuple(self._failures[place] for place in sorted(self._failures)),
             missing=tuple(name for name in sometimes if name not in self._reached),
             seconds=self._seconds,
-            wall=self._clock() - self._began,
+            wall=self._wall,
             steps=self._steps,
             packets=self._packets,
             incidents=dict(sorted(self._incidents.items())),
             reached=dict(sorted(self._reached.items())),
-            trace_hash=blake2b(hashes.encode(), digest_size=16).hexdigest(),
+            trace_hash=blake2b("".join(seeds).encode(), digest_size=16).hexdigest(),
         )

@@ -19,6 +19,7 @@ import msgspec
 
 from hanse.kernel.faults import CouldNotStart, Misconfigured
 from hanse.sim.check import Violation
+from hanse.sim.failure import DIED
 from hanse.sim.origin import Origin
 from hanse.sim.run import Outcome
 from hanse.sim.worker import Answer, Order, Task
@@ -28,9 +29,6 @@ Heard = Callable[[int, Outcome], None]
 
 END_SECONDS = 5.0
 """How long a process that has nothing to do may take to end."""
-
-DIED = "worker"
-"""The check that a run breaks whose process did not survive it."""
 
 
 def run_apart(

@@ -68,6 +68,22 @@ async def loses(world: World) -> None:
     await keep_writing(world, world.client(HastyBook))
 
 
+@simulation(hasty, seeds=10, seconds=20)
+async def loses_early(world: World) -> None:
+    """Loses what was written at the beginning, and goes on for long."""
+    await keep_writing(world, world.client(HastyBook))
+    await world.heal()
+    for _ in range(100):
+        with suppress(Fault):
+            await world.client(HastyBook).write("again")
+
+
+@simulation(book, seeds=3, seconds=5, profile="calm")
+async def is_unlucky(world: World) -> None:
+    await world.client(Book).write("a")
+    assert world.seed != 2, "two is no lucky number"
+
+
 @simulation(book, seeds=3, seconds=5, profile="calm")
 async def always_fails(world: World) -> None:
     await world.client(Book).write("a")
@@ -92,6 +108,16 @@ async def wavers(world: World) -> None:
     words = {f"word-{number}" for number in range(20)}
     for word in words:
         await world.client(Book).write(word)
+
+
+memory: list[int] = []
+
+
+@simulation(book, seeds=5, seconds=5, profile="calm")
+async def remembers(world: World) -> None:
+    """Does what the runs before it left behind."""
+    memory.append(world.seed)
+    await world.client(Book).write(f"entry-{len(memory)}")
 
 
 @simulation(book, seeds=2, seconds=5, profile="calm")

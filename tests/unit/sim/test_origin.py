@@ -62,7 +62,8 @@ def test_one_that_was_declared_in_no_file_is_found_nowhere() -> None:
 
 def test_a_module_offers_its_simulations_by_name() -> None:
     module = sys.modules[load(small("holds"), sys.path).story.__module__]
-    assert [*simulations_of(module)] == ["holds", "loses", "always_fails", "waits_in_vain", "dies", "wavers", "crowds"]
+    assert {"holds", "loses", "always_fails"} <= simulations_of(module).keys()
+    assert simulations_of(module)["holds"] is load(small("holds"), sys.path)
 
 
 def test_a_script_is_loaded_from_its_file() -> None:

@@ -1,0 +1,55 @@
+"""A run as a test: a file for pytest that makes exactly this run, and fails as long as it does not hold."""
+
+from __future__ import annotations
+
+import re
+
+from hanse.sim.diverge import flat
+from hanse.sim.explain import Finding
+from hanse.sim.origin import Origin
+from hanse.sim.report import plan_words
+
+NAME_MAX = 60
+"""Characters of a test's name."""
+
+
+def exported(finding: Finding, origin: Origin) -> str:
+    """The text of a test file, to be saved beside the world's or pasted into another one.
+
+    Args:
+        finding: What failed.
+        origin: Where the simulation is declared.
+    """
+    failure = finding.failure
+    run = failure if finding.smallest is None else finding.smallest
+    first = run.violations[0]
+    plan = () if finding.smallest is None else finding.smallest.plan
+    options = ", shuffle=True" if failure.shuffle else ""
+    lines = [
+        f'"""A run of {origin.name} that failed once."""',
+        "",
+        "from hanse.sim.as_test import replay",
+        "",
+        f"from {origin.module} import {origin.name}",
+        "",
+        "",
+        f"def {name_of_test(origin.name, first.check)}() -> None:",
+        *(f"    # {line}" for line in [_short(flat(f"{first.check}: {first.detail}")), *plan_words(plan)]),
+        f'    replay({origin.name}, "{run.token}"{options})',
+    ]
+    return "\n".join([*lines, ""])
+
+
+def name_of_test(simulation: str, check: str) -> str:
+    """A name for a test.
+
+    Example:
+        >>> name_of_test("checkout", "nothing lost: 1")
+        'test_checkout_keeps_nothing_lost_1'
+    """
+    text = re.sub(r"\W+", "_", f"test_{simulation}_keeps_{check.lower()}", flags=re.ASCII)
+    return text[:NAME_MAX].rstrip("_")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= NAME_MAX * 2 - 10 else f"{text[: NAME_MAX * 2 - 10]}..."

@@ -1,0 +1,213 @@
+"""From a run that failed to what that takes, and in words."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from hanse.sim.check import Violation
+from hanse.sim.explain import Finding, explain
+from hanse.sim.export import exported
+from hanse.sim.failure import Failure
+from hanse.sim.origin import Origin, load
+from hanse.sim.plan import (
+    Clock,
+    Cut,
+    Delay,
+    FullDisk,
+    Incident,
+    Kill,
+    KillAt,
+    Loss,
+    LostFlush,
+    Pause,
+    PowerLoss,
+    Repeat,
+    Replace,
+    SlowDisk,
+)
+from hanse.sim.report import report, words
+from hanse.sim.run import run_once
+from hanse.sim.simulation import Simulation
+from hanse.sim.sweep import Options, sweep
+from hanse.sim.token import Token
+
+SMALL = Path(__file__).with_name("small_worlds.py")
+
+
+def origin(name: str) -> Origin:
+    return Origin(str(SMALL), "small_worlds", name)
+
+
+def small(name: str) -> Simulation:
+    return load(origin(name), sys.path)
+
+
+def first_failure(name: str, *, shuffle: bool = False) -> Failure:
+    return sweep(small(name), Options(stop=True, shuffle=shuffle)).failures[0]
+
+
+@pytest.fixture(scope="module")
+def lost() -> Finding:
+    return explain(small("loses"), first_failure("loses"))
+
+
+def test_what_fails_no_more_is_told_as_not_determined() -> None:
+    failure = Failure("hostile-1-x0", (Violation("nothing lost", "all of it", 3.0),))
+    finding = explain(small("loses"), failure)
+    assert (finding.smallest, finding.passing, finding.least) == (None, None, failure)
+    text = report(finding, "loses", "w.py:loses")
+    assert "Run again, it did not fail the same way:" in text
+    assert "not decided by its seed alone" in text
+
+
+def test_what_takes_other_processes_is_not_run_again() -> None:
+    failure = Failure("calm-2", (Violation("worker", "the process ended with exit code 3", 0.0),))
+    finding = explain(small("dies"), failure)
+    assert finding == Finding(failure, 0, None)
+    assert report(finding, "dies", "w.py:dies").splitlines()[-1] == "  hanse sim w.py:dies --replay calm-2"
+
+
+def test_a_race_is_shrunk_to_the_crash_that_it_takes(lost: Finding) -> None:
+    assert lost.smallest is not None
+    assert lost.shrunk is not None
+    assert lost.incidents > 3
+    (crash,) = lost.smallest.plan
+    assert isinstance(crash, Kill | KillAt)
+    assert lost.shrunk.complete
+    again = run_once(small("loses"), Token.parse(lost.smallest.token))
+    assert (again.hash, again.violations) == (lost.smallest.hash, lost.smallest.violations)
+
+
+def test_the_nearest_run_that_holds_does_without_that_crash(lost: Finding) -> None:
+    assert lost.smallest is not None
+    assert lost.passing is not None
+    assert lost.passing.outcome.ok
+    assert (lost.passing.left_out,) == lost.smallest.plan
+    assert lost.passing.outcome.plan == ()
+
+
+def test_where_nothing_goes_wrong_another_seed_is_near() -> None:
+    finding = explain(small("is_unlucky"), first_failure("is_unlucky"))
+    assert finding.smallest is not None
+    assert finding.smallest.plan == ()
+    assert finding.passing is not None
+    assert finding.passing.left_out is None
+    assert "Unlike calm-3-c, which passed" in report(finding, "is_unlucky", "")
+
+
+def test_where_every_seed_fails_none_is_near() -> None:
+    finding = explain(small("always_fails"), Failure("calm-9", (Violation("story", "", 0.0),)))
+    assert finding.smallest is not None
+    assert finding.passing is None
+
+
+def test_a_plan_stays_as_it_is_where_nobody_wants_it_smaller() -> None:
+    failure = first_failure("loses")
+    finding = explain(small("loses"), failure, shrinking=False)
+    assert finding.shrunk is None
+    assert finding.least == failure
+    text = report(finding, "loses", "w.py:loses")
+    assert "\nWhat goes wrong:\n" in text
+
+
+def test_a_run_with_mixed_steps_is_mixed_again() -> None:
+    finding = explain(small("always_fails"), first_failure("always_fails", shuffle=True))
+    assert finding.least.shuffle
+    assert "--replay calm-0-c --shuffle" in report(finding, "always_fails", "w.py:always_fails")
+    assert ", shuffle=True)" in exported(finding, origin("always_fails"))
+
+
+def test_a_report_says_what_broke_how_to_see_it_and_why(lost: Finding) -> None:
+    assert lost.smallest is not None
+    text = report(lost, "loses", "w.py:loses")
+    assert text.startswith(f"loses does not hold under {lost.failure.token}: nothing lost\n  nothing lost, at second ")
+    assert f"  hanse sim w.py:loses --replay {lost.smallest.token}" in text
+    assert f"runs, from {lost.incidents}, in calm weather):" in text
+    assert "book is killed" in text
+    assert ", which passed, after " in text
+    assert "** violation: nothing lost" in text
+    assert max(map(len, text.splitlines())) <= 200
+    assert "\033[" not in text
+
+
+def test_a_report_stands_out_where_colour_is_wanted(lost: Finding) -> None:
+    text = report(lost, "loses", "w.py:loses", colour=True)
+    assert text.startswith("\033[31;1mloses does not hold")
+    assert "\033[1mTo run it again:\033[0m" in text
+
+
+def test_a_report_for_a_test_says_how_to_run_it_once_more(lost: Finding) -> None:
+    assert lost.smallest is not None
+    assert f"HANSE_SIM_REPLAY={lost.smallest.token}" in report(lost, "loses", "")
+
+
+def test_a_failure_long_after_its_cause_is_shown_in_two_pieces() -> None:
+    finding = explain(small("loses_early"), first_failure("loses_early"))
+    text = report(finding, "loses_early", "")
+    turned, came = text.partition("What happened when it went another way:")[2].split("What it came to:")
+    assert "== incident: Kill" in turned
+    assert "** violation" in came
+    assert "** violation" not in turned
+
+
+def test_a_report_tells_some_violations_and_how_many_more() -> None:
+    many = tuple(Violation(f"check {number}", "broken", 1.0) for number in range(8))
+    text = report(Finding(Failure("calm-0", many), 0, None), "story", "")
+    assert "check 4, at second 1.000: broken\n  and 3 more\n" in text
+    assert "check 5" not in text
+
+
+@pytest.mark.parametrize(
+    ("incident", "text"),
+    [
+        (Kill(at=1, seconds=2, machine="a"), "a is killed, and started again after 2 s"),
+        (
+            KillAt(at=1, seconds=2, machine="a", point="unit.before_commit"),
+            "a is killed the first time within 2 s that it passes unit.before_commit",
+        ),
+        (
+            PowerLoss(at=1, seconds=2, machine="a"),
+            "a has no power for 2 s; what its disk had not flushed is gone",
+        ),
+        (
+            LostFlush(at=1, seconds=2, machine="a"),
+            "a has a disk that forgets for 2 s what it says it flushed; then its power goes",
+        ),
+        (Pause(at=1, seconds=0.25, machine="a"), "a stands still for 0.25 s"),
+        (SlowDisk(at=1, seconds=2, machine="a", factor=20), "a has a disk that takes 20 times as long for 2 s"),
+        (FullDisk(at=1, seconds=2, machine="a"), "a has a full disk for 2 s"),
+        (Clock(at=1, seconds=2, machine="a", jump=-3), "a has a clock that is 3 s behind for 2 s"),
+        (Clock(at=1, seconds=2, machine="a", jump=3), "a has a clock that is 3 s ahead for 2 s"),
+        (Cut(at=1, seconds=2, machines=("a",), others=("b",)), "nothing gets from a to b, nor back, for 2 s"),
+        (
+            Delay(at=1, seconds=2, machine="a", most=0.5, reorder=True),
+            "what a sends and gets comes up to 0.5 s later and out of order for 2 s",
+        ),
+        (Delay(at=1, seconds=2, machine="a", most=0.5), "what a sends and gets comes up to 0.5 s later for 2 s"),
+        (Loss(at=1, seconds=2, machine="a", share=0.25), "25% of what a sends and gets is lost for 2 s"),
+        (Repeat(at=1, seconds=2, machine="a", share=0.5), "50% of what a sends and gets comes twice for 2 s"),
+        (Replace(at=1, seconds=2, machine="a"), "a is replaced by the next version, with 2 s to finish"),
+    ],
+)
+def test_each_incident_has_words(incident: Incident, text: str) -> None:
+    assert words(incident) == text
+
+
+def test_an_exported_test_fails_as_the_run_does(lost: Finding) -> None:
+    text = exported(lost, origin("loses"))
+    names: dict[str, object] = {}
+    exec(compile(text, "exported.py", "exec"), names)
+    with pytest.raises(AssertionError, match="loses does not hold under"):
+        cast("type", names["test_loses_keeps_nothing_lost"])()
+    assert "    # " in text
+
+
+def test_a_failure_that_was_not_shrunk_is_exported_as_it_was_found() -> None:
+    failure = Failure("calm-2", (Violation("worker", "it ended\nwith exit code 3" + 200 * "!", 0.0),))
+    text = exported(Finding(failure, 0, None), origin("dies"))
+    assert 'replay(dies, "calm-2")' in text
+    assert all(len(line) <= 120 for line in text.splitlines())
