@@ -15,7 +15,7 @@ from hanse.contract.model import Resource
 from hanse.kernel.codec import encode_json
 from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Conflict, PreconditionFailed, TooLarge
+from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.message import Headers
 from hanse.store.base import Batch, Delete, Emit, Mark, Position, Put, Store
 
@@ -123,8 +123,9 @@ class Unit:
         fault_point("unit.before_commit")
         try:
             positions = await self.store.commit(batch)
-        except PreconditionFailed as fault:
-            if any(id == fault.id and staged.insisted for (_, id), staged in rows):
+        except (PreconditionFailed, NotFound) as fault:
+            insisted = [staged.insisted for (_, id), staged in rows if id == fault.id]
+            if any(insisted) or not insisted:
                 raise
             raise Conflict(f"somebody else changed {fault.kind} {fault.id!r} while this was being done") from None
         fault_point("unit.after_commit")

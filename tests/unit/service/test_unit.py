@@ -90,6 +90,45 @@ async def test_who_lost_a_race_is_told_at_the_commit(node: Node, shop: Shop) -> 
     assert (await shop.orders.get(order.id)).status == "theirs"
 
 
+async def test_whose_row_is_gone_by_the_commit_has_lost_a_race_too(node: Node, shop: Shop) -> None:
+    order = await shop.orders.create(Order(sku="tea"))
+
+    async def script(here: Shop) -> None:
+        await here.orders.patch(order.id, status="mine")
+        await node.collection(Order).delete(order.id)
+
+    with pytest.raises(Conflict, match="somebody else changed"):
+        await handle(node, script)
+
+
+async def test_who_insisted_on_a_revision_of_a_row_that_is_gone_is_told_that(node: Node, shop: Shop) -> None:
+    order = await shop.orders.create(Order(sku="tea"))
+
+    async def script(here: Shop) -> None:
+        await here.orders.put(order)
+        await node.collection(Order).delete(order.id)
+
+    with pytest.raises(NotFound):
+        await handle(node, script)
+
+
+async def test_a_lone_write_makes_the_row_anew_that_was_taken_from_under_it(node: Node, shop: Shop) -> None:
+    order = await shop.orders.create(Order(sku="tea"))
+    local, taken = cast("LocalCollection[Order]", shop.orders), list[Order]()
+
+    async def stage(unit: Unit) -> Order:
+        found = await local.peek(order.id)
+        written = replace(order, sku="coffee")
+        unit.put("orders", written, 0 if found is None else found.rev)
+        if not taken:
+            taken.append(order)
+            await shop.orders.delete(order.id)
+        return written
+
+    _ = await committed(Unit(node.hosted[0].store, Context(node.host)), stage)
+    assert (await shop.orders.get(order.id)).sku == "coffee"
+
+
 async def test_who_insisted_on_a_revision_is_told_which_it_is(node: Node, shop: Shop) -> None:
     order = await shop.orders.create(Order(sku="tea"))
 
