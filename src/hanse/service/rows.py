@@ -8,6 +8,7 @@ served under the contract name `rows/<collection>`, reachable within the system 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -125,8 +126,13 @@ class Rows(Contract, Protocol):
 
 
 def rows_contract(kind: type[Resource]) -> Description:
-    """The contract under which the rows of a resource are served."""
-    return describe_methods(Rows, Promise(f"rows/{collection_of(kind)}", "1", (), ()))
+    """The contract under which the rows of a resource are served, made once."""
+    return _contract(collection_of(kind))
+
+
+@lru_cache(maxsize=4096)
+def _contract(collection: str) -> Description:
+    return describe_methods(Rows, Promise(f"rows/{collection}", "1", (), ()))
 
 
 class RowsOf(Generic[R]):
