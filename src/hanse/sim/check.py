@@ -42,6 +42,8 @@ def broken(check: Check) -> str | None:
         found = check()
     except AssertionError as error:
         return str(error) or "an assertion failed"
+    except Exception as error:  # noqa: BLE001 - a check that cannot look has found something, too
+        return f"the check itself failed: {type(error).__name__}: {error}"
     if found is None or found is True:
         return None
     return "it does not hold" if found is False else str(found)

@@ -17,6 +17,7 @@ from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.sim.chance import chance_of
 from hanse.sim.disk import Disk, DiskLane
+from hanse.sim.fence import Fenced
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.network import Network
 from hanse.sim.trace import Trace
@@ -89,6 +90,10 @@ class Machine:
         node: The node of the process, while there is one.
         lives: How many processes there were.
         jump: Seconds that its wall clock is ahead of what it usually shows.
+        clockwork: How wrong its clocks usually are.
+        exit: Why the last process that ended by itself did so; empty where none has.
+        retired: Whether fakes have taken the place of all that it hosted.
+        dead: The processes that there were.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Machine:
         self.jump: float = 0.0
         self.clockwork: Clockwork = Clockwork()
         self.dead: list[Lane] = []
+        self.exit: str = ""
         self.retired: bool = False
         node_settings = msgspec.structs.replace(settings.node, services=services)
         self._settings = msgspec.structs.replace(settings, node=node_settings)
@@ -132,11 +138,8 @@ class Machine:
         lane = self.lane = Lane(ground.loop, self.name, rate=1.0 + clockwork.drift, offset=100.0 * self.lives)
         host = host_of(lane, chance=(ground.seed, self.name, self.lives), wall=self.wall)
         lane.context.run(ambient.set, Context(host))
-        transport = self._transport = SimTransport(ground.network, lane)
-        node = Node(
-            self.app, self._settings, host=host, transport=transport, stores=lambda url: self._store(url, lane, host)
-        )
-        _ = lane.start(self._live(node, lane), "node")
+        self._transport = SimTransport(ground.network, lane)
+        _ = lane.start(self._live(lane, host, self._transport), "node")
 
     def wall(self) -> float:
         """What its wall clock shows."""
@@ -146,21 +149,30 @@ class Machine:
     def kill(self, *, dark: bool = False) -> None:
         """End the process as by `kill -9`; where it goes `dark`, the power goes too, with what was not flushed."""
         ground, lane = self._ground, self.lane
-        if lane is not None and lane.alive and self.running:
+        if lane is not None:
             ground.trace.add(ground.loop.now, self.name, "dark" if dark else "kill")
-            self._end(lane)
             assert self._transport is not None
+            self._end(lane)
             ground.network.died(self._transport.port, dark=dark)
         if dark:
             self.disk.darkened()
         else:
             self.disk.killed()
-        ground.died(self.name, dark=dark)
+        if dark or lane is not None:
+            ground.died(self.name, dark=dark)
 
     def stop(self, grace: float, then: Callable[[], object] | None = None) -> None:
-        """Have the process finish what is under way and end; then something else."""
+        """Have the process finish what is under way and end; then something else, unless it stops already.
+
+        One that is not up yet has nothing to finish; where there is none, what comes then comes now.
+        """
         lane, node = self.lane, self.node
-        if lane is None or node is None or self.state != "up":
+        if self.state == "stopping":
+            return
+        if lane is None or node is None:
+            self.kill()
+            if then is not None:
+                _ = then()
             return
         self.state = "stopping"
         self._ground.trace.add(self._ground.loop.now, self.name, "stop")
@@ -188,34 +200,49 @@ class Machine:
     async def settled(self) -> None:
         """Wait until its node has handed on all that it told; also over the end of a process."""
         while not self.retired:
-            if self.node is not None and self.lane is not None:
-                node, lane = self.node, self.lane
-                settling = lane.start(node.settle(), "settle")
-                if await _outlasts(lane, settling):
-                    settling.result()
-                    return
+            if self.node is not None and self.lane is not None and await _settled(self.node, self.lane):
+                return
             await asyncio.sleep(SETTLE_POLL_SECONDS)
 
-    async def _live(self, node: Node, lane: Lane) -> None:
+    async def _live(self, lane: Lane, host: Host, transport: SimTransport) -> None:
+        ground = self._ground
         try:
+            node = Node(
+                self.app,
+                self._settings,
+                host=host,
+                transport=transport,
+                stores=lambda url: self._store(url, lane, host),
+            )
             await node.start()
-        except Fault as fault:
-            # As on any machine: what cannot start ends, and a supervisor starts it again.
-            self._ground.trace.add(self._ground.loop.now, self.name, "exit", fault.detail)
-            self._gone(lane)
-            _ = self._ground.loop.at(self._ground.loop.now + RESPAWN_SECONDS, self.start)
+        except (Exception, Fenced) as error:  # noqa: BLE001 - whatever keeps a process from starting ends it
+            if lane.alive:
+                self._exit(lane, error)
             return
-        except Exception as error:  # noqa: BLE001 - a mistake, which the world has to tell
-            ground = self._ground
+        # Who was killed at a fault point comes this far where nothing is left to wait for.
+        if lane.alive:
+            self.node = node
+            self.state = "up"
+            ground.trace.add(ground.loop.now, self.name, "ready")
+
+    def _exit(self, lane: Lane, error: BaseException) -> None:
+        """A process could not start."""
+        ground = self._ground
+        if isinstance(error, Fault):
+            # As on any machine: a supervisor starts it again.
+            self.exit = error.detail
+            _ = ground.loop.at(ground.loop.now + RESPAWN_SECONDS, self.start)
+        else:
+            # A mistake, which the world has to tell.
+            self.exit = f"{type(error).__name__}: {error}"
             ground.loop.call_exception_handler({"exception": error})
-            self._gone(lane)
-            return
-        self.node = node
-        self.state = "up"
-        self._ground.trace.add(self._ground.loop.now, self.name, "ready")
+        ground.trace.add(ground.loop.now, self.name, "exit", self.exit)
+        self._gone(lane)
 
     async def _stop(self, node: Node, lane: Lane, grace: float, then: Callable[[], object] | None) -> None:
         await node.stop(grace)
+        if not lane.alive:
+            return
         self._ground.trace.add(self._ground.loop.now, self.name, "stopped")
         self._gone(lane)
         if then is not None:
@@ -226,6 +253,7 @@ class Machine:
         assert self._transport is not None
         self._ground.network.left(self._transport.port)
         self._end(lane)
+        self.disk.killed()
         self._ground.died(self.name, dark=False)
 
     def _end(self, lane: Lane) -> None:
@@ -241,11 +269,21 @@ class Machine:
         return SqliteStore(parsed.path, synchronous=parsed.synchronous, lane=disk_lane, host=host, disk=self.disk)
 
 
-async def _outlasts(lane: Lane, task: asyncio.Task[None]) -> bool:
-    """Wait until a task of a process has ended, or the process; whether the task was first."""
-    while lane.alive and not task.done():  # noqa: ASYNC110 - a process that is killed sets nothing any more
-        await asyncio.sleep(SETTLE_POLL_SECONDS)
-    return task.done()
+async def _settled(node: Node, lane: Lane) -> bool:
+    """Wait until a node has settled; whether it did so before its process stopped or died."""
+    settling = lane.start(node.settle(), "settle")
+    try:
+        while lane.alive and not settling.done():  # noqa: ASYNC110 - a process that is killed sets nothing any more
+            await asyncio.sleep(SETTLE_POLL_SECONDS)
+    finally:
+        settling.cancel()
+    if not settling.done():
+        return False
+    error = settling.exception()
+    if error is not None and not isinstance(error, Fault):
+        raise error
+    # It fails where the node stops.
+    return error is None
 
 
 def host_of(lane: Lane, *, chance: tuple[int, str, int], wall: Callable[[], float]) -> Host:

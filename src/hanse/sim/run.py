@@ -147,8 +147,6 @@ class _Stage:
     def _outcome(self, wall: float) -> Outcome:
         world, loop = self._world, self._loop
         assert world is not None
-        for name, error in loop.errors:
-            world.violate("uncaught", f"{name}: {error!r}")
         return Outcome(
             token=self._token.encode(),
             violations=tuple(world.violations),

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from hanse.kernel.context import ambient
 from hanse.kernel.fault_point import POINTS
 from hanse.kernel.faults import Misdeclared
 from hanse.node.app import App
+from hanse.sim.loop import steady
 from hanse.sim.plan import Plan
 from hanse.sim.profile import CALM_WEATHER, Weather, draw_plan, draw_weather, profile_named
 from hanse.sim.setup import Setup, placed
@@ -144,21 +146,34 @@ async def simulate(
 
     Raises:
         AssertionError: Something did not hold that always or in the end has to.
+        TimeoutError: A machine did not come up.
+        Misconfigured: The loop is a real one, there is no such profile, or the setup does not fit the app.
     """
     setup = app if isinstance(app, Setup) else Setup(app=app)
-    world = World(setup, seed, length=seconds)
-    hard = profile_named(profile)
+    hard, before = profile_named(profile), ambient.get()
     plan = draw_plan(hard, seed, list(machine_names(setup)), list(POINTS), seconds)
+    world = World(setup, seed, length=seconds)
     try:
-        await world.start(draw_weather(hard, seed))
-        world.troubles.begin(plan)
-        yield world
-        if not world.violations:
-            await conclude(world)
+        with steady():
+            await world.start(draw_weather(hard, seed))
+            world.troubles.begin(plan)
+            yield world
+            if not world.violations:
+                await conclude(world)
+    except BaseException as error:
+        world.close()
+        if world.violations:
+            error.add_note(f"in a world where this did not hold: {_told(world)}")
+        raise
     finally:
         world.close()
+        _ = ambient.set(before)
     if world.violations:
-        raise AssertionError("; ".join(f"{one.check}: {one.detail}" for one in world.violations))
+        raise AssertionError(_told(world))
+
+
+def _told(world: World) -> str:
+    return "; ".join(f"{one.check}: {one.detail}" for one in world.violations)
 
 
 async def conclude(world: World) -> None:
@@ -167,8 +182,6 @@ async def conclude(world: World) -> None:
         await world.heal()
         await world.settle()
     except TimeoutError as error:
-        world.violate(
-            "rest", f"the world did not come to rest once it had healed: {str(error) or 'work went on and on'}"
-        )
+        world.violate("rest", f"once all was healed: {error}")
         return
     await world.conclude()

@@ -118,6 +118,8 @@ class World:
         self._checking = False
         self._dead: list[Lane] = []
         self._closed = False
+        # Those of worlds before this one, in the same loop, are theirs.
+        self._errors = len(loop.errors)
         ground = Ground(loop=loop, trace=self.trace, network=self.net, seed=seed, died=self.died)
         self.machines: dict[str, Machine] = {
             name: Machine(name, services, setup.app, setup.settings, ground, self._disk(name))
@@ -162,6 +164,9 @@ class World:
             raise Misconfigured(f"no service of the app {self.app.name!r} owns {kind.__name__}")
         shape = shape_of(kind)
         table = table_name(collection_of(kind))
+        if not self.query(owner.cls, "SELECT 1 FROM pragma_table_list WHERE name = ?", table.strip('"')):
+            # The service has not opened it yet.
+            return []
         found = self.query(owner.cls, f"SELECT id, rev, CAST(value AS BLOB) FROM {table} ORDER BY id")  # noqa: S608
         return [shape.read(cast("bytes", value), cast("str", id), cast("int", rev)) for id, rev, value in found]
 
@@ -170,10 +175,15 @@ class World:
 
         Returns:
             The rows; none as long as there is no file.
+
+        Raises:
+            Misconfigured: The service keeps its rows in no file.
         """
-        machine = self.machine_of(service)
-        name = next(part.name for part in self.app.parts if part.cls is service)
-        file = machine.disk.files.get(self.path_of(name))
+        machine, name = self.machine_of(service), self._part(service).name
+        path = self.path_of(name)
+        if not path:
+            raise Misconfigured(f"{name} keeps its rows in memory, where no check sees them; give it a sqlite: store")
+        file = machine.disk.files.get(path)
         return [] if file is None else file.connection.execute(statement, values).fetchall()
 
     async def arrivals(self, rate: float, length: float | None = None) -> AsyncIterator[int]:
@@ -212,14 +222,21 @@ class World:
         self.machine_of(service).pause(seconds(duration))
 
     async def restart(self, service: type) -> None:
-        """Start the process of a service, where it is down, and wait until it is up."""
+        """Start the process of a service, where it is down, and wait until it is up.
+
+        Raises:
+            TimeoutError: It does not come up.
+        """
         machine = self.machine_of(service)
         machine.start()
-        if not await until(lambda: machine.state == "up", every=POLL_SECONDS, limit=START_SECONDS):
-            raise Misconfigured(f"{machine.name} did not start within {START_SECONDS:g} s")
+        await _require_up([machine])
 
     async def replace(self, service: type, app: App) -> None:
-        """Have the process of a service finish, and one with another version of the code take its place."""
+        """Have the process of a service finish, and one with another version of the code take its place.
+
+        Raises:
+            TimeoutError: It does not come up.
+        """
         machine = self.machine_of(service)
         machine.app = app
         machine.stop(self._settings.node.grace, machine.start)
@@ -227,16 +244,18 @@ class World:
         await self.restart(service)
 
     def fake(self, contract: Callable[..., T], instance: object) -> None:
-        """Let an object of the test's answer for a contract; the service that did before is gone.
+        """Let an object of the test's answer for a contract; the service that did before is gone, with all it had.
 
         Raises:
-            Misdeclared: It lacks an operation of the contract.
+            Misdeclared: It lacks an operation of the contract, or takes other arguments.
+            Misconfigured: No service of the app provides it.
         """
         part = self._part(cast("type", contract))
         receivers = receivers_of(self.app, part, cast("type", contract), instance, self.host)
-        machine = self.machine_of(part.cls)
-        machine.kill()
-        machine.retire(part.name)
+        for machine in self.machines.values():
+            if part.name in machine.services:
+                machine.kill()
+                machine.retire(part.name)
         for name, receiver in receivers.items():
             self.net.forget(name)
             self._transport.listen(name, receiver)
@@ -247,13 +266,25 @@ class World:
         Raises:
             TimeoutError: It did not come to rest within `limit` seconds, or a machine is down.
         """
-        async with asyncio.timeout(limit):
-            calm = 0
-            while calm < 2:  # noqa: PLR2004 - what one look just misses, the next one sees
-                _ = await asyncio.gather(*(machine.settled() for machine in self.machines.values()))
-                quiet = not self.net.under_way and all(machine.idle for machine in self.machines.values())
-                calm = calm + 1 if quiet else 0
-                await asyncio.sleep(POLL_SECONDS)
+        try:
+            async with asyncio.timeout(limit):
+                await self._settle()
+        except TimeoutError:
+            raise TimeoutError(f"the world did not come to rest within {limit:g} s: {self._restless()}") from None
+
+    async def _settle(self) -> None:
+        calm = 0
+        while calm < 2:  # noqa: PLR2004 - what one look just misses, the next one sees
+            _ = await asyncio.gather(*(machine.settled() for machine in self.machines.values()))
+            quiet = not self.net.under_way and all(machine.idle for machine in self.machines.values())
+            calm = calm + 1 if quiet else 0
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _restless(self) -> str:
+        """Who keeps a world from its rest."""
+        down = [f"{machine.name} is {machine.state}" for machine in self.machines.values() if not machine.up]
+        busy = [f"{machine.name} is at work" for machine in self.machines.values() if machine.up and not machine.idle]
+        return ", ".join([*down, *busy]) or "events go on and on, or cannot be delivered"
 
     def always(self, name: str, check: Check) -> None:
         """Look after commits whether something holds; it may look at `rows` and at what the story knows."""
@@ -306,14 +337,7 @@ class World:
 
     async def up(self) -> None:
         """Wait until every machine is up. Raises `TimeoutError`."""
-        if not await until(self._all_up, every=POLL_SECONDS, limit=START_SECONDS):
-            down = ", ".join(
-                machine.name for machine in self.machines.values() if machine.state != "up" and not machine.retired
-            )
-            raise TimeoutError(f"{down} did not start within {START_SECONDS:g} s")
-
-    def _all_up(self) -> bool:
-        return all(machine.up for machine in self.machines.values())
+        await _require_up(list(self.machines.values()))
 
     async def heal(self) -> None:
         """Let nothing go wrong any more, and have everything up."""
@@ -332,6 +356,9 @@ class World:
             if not await self._comes_true(check):
                 self.violate(name, broken(check) or "it does not hold for long")
         self._check_always()
+        for name, check in self._eventually:
+            if (wrong := broken(check)) is not None and not self.violations:
+                self.violate(name, f"it came true, and did not stay so: {wrong}")
         idle = [observer.idle for observer in self.observers]
         _ = await until(lambda: all(seen() for seen in idle), every=POLL_SECONDS, limit=OBSERVE_SECONDS)
         for observer in self.observers:
@@ -354,7 +381,9 @@ class World:
         self.failed.set()
 
     def close(self) -> None:
-        """End it: every process dies."""
+        """End it: every process dies. Once is enough."""
+        if self._closed:
+            return
         self._closed = True
         self._pool.close()
         self._lines.close()
@@ -366,6 +395,10 @@ class World:
             lane.kill()
         self._dead += self.onlookers
         self.loop.bury(self._dead)
+        for name, error in self.loop.errors[self._errors :]:
+            self.violate(
+                "uncaught", f"{name}: {error if isinstance(error, str) else f'{type(error).__name__}: {error}'}"
+            )
 
     # What is told to observers.
 
@@ -416,3 +449,10 @@ class World:
 
     def _story_broke(self, error: BaseException) -> None:
         self.violate("story", f"a call that nobody awaited failed: {error}")
+
+
+async def _require_up(machines: list[Machine]) -> None:
+    if await until(lambda: all(machine.up for machine in machines), every=POLL_SECONDS, limit=START_SECONDS):
+        return
+    down = [f"{one.name} ({one.exit or one.state})" for one in machines if not one.up]
+    raise TimeoutError(f"did not start within {START_SECONDS:g} s: {', '.join(down)}")
