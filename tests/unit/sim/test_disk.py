@@ -48,6 +48,7 @@ class Machine:
         self.loop = loop
         self.commits: list[Commit] = []
         self.disk = Disk(loop, Trace(), seed, "m", self.committed)
+        self.disk.far = True
         self.lives = count()
 
     def committed(
@@ -409,6 +410,18 @@ async def test_reads_of_a_few_rows_wait_for_nobody() -> None:
     assert await store.load("orders", "1") is None
     assert machine.loop.now - began == pytest.approx(0.1)
     await writing
+
+
+async def test_reads_of_a_disk_that_is_near_and_fast_take_no_time() -> None:
+    machine = Machine()
+    _, store = await machine.opened()
+    machine.disk.far = False
+    began = machine.loop.now
+    assert await store.load("orders", "1") is None
+    assert machine.loop.now == began
+    machine.disk.factor = 3.0
+    assert await store.load("orders", "1") is None
+    assert machine.loop.now > began
 
 
 async def test_only_so_many_commits_wait() -> None:
