@@ -547,12 +547,13 @@ def steady() -> Generator[None]:
     `asyncio.as_completed` puts the coroutines it is given into a set, which goes by their addresses. Here they become
     tasks first, in order. What `asyncio.gather` returns is no future of the loop's making; here it is counted as well.
     """
-    original, gathering = asyncio.as_completed, asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
+    original = asyncio.as_completed
+    gathering: type[Any] = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
     def as_completed(aws: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncio has it
         return original([_awaitable(one) for one in aws], **options)
 
-    collecting = gc.isenabled()
+    collecting, hashed = gc.isenabled(), "__hash__" in vars(gathering)
     gc.freeze()
     gc.disable()
     asyncio.as_completed = as_completed  # type: ignore[assignment]
@@ -561,7 +562,8 @@ def steady() -> Generator[None]:
         yield
     finally:
         asyncio.as_completed = original
-        del gathering.__hash__
+        if not hashed:
+            del gathering.__hash__
         gc.unfreeze()
         if collecting:
             gc.enable()

@@ -681,7 +681,12 @@ def test_what_steadies_a_run_is_taken_back() -> None:
     before, collecting, hashing = asyncio.as_completed, gc.isenabled(), gathering.__hash__
     with steady():
         assert not gc.isenabled()
-        assert asyncio.as_completed is not before
+        steadied = asyncio.as_completed
+        with steady():
+            pass
+        assert asyncio.as_completed is steadied is not before
+        assert gathering.__hash__ is not hashing
+        assert not gc.isenabled()
     assert asyncio.as_completed is before
     assert gathering.__hash__ is hashing
     assert gc.isenabled() == collecting
