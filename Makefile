@@ -54,7 +54,7 @@ bench: .venv-bench/.installed ## Measure beside peers, and write bench/RESULTS.m
 clean: ## Remove what this file made
 	rm -rf .venv .venv-3.* .venv-bench .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.venv-bench/.installed: locks/demo.txt bench/requirements.txt bench/requirements-moleculerpy.txt bench/package.json pyproject.toml
+.venv-bench/.installed: locks/demo.txt bench/requirements.txt bench/requirements-moleculerpy.txt bench/requirements-sim.txt bench/package.json pyproject.toml
 	bench/install $(PYTHON) .venv-bench
 
 $(BIN)/python:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 Figures = dict[str, float]
 """What one process measured, by the name of the column."""
@@ -38,6 +40,7 @@ class Case:
         about: What is done, in a few words.
         base: The case that it is compared with; by default that of its group.
         limits: The most that a figure may be, by column.
+        least: The least that it may be.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Case:
     about: str = ""
     base: str = ""
     limits: Figures = field(default_factory=dict)
+    least: Figures = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Group:
         base: Name of the case whose figures the ratios are against.
         columns: What is measured; ratios are of the first.
         warm_up: Whether each case runs once before the first round, such as to compile what it imports.
+        python: What the cases run on, where that is not the Python of this process.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Group:
     columns: tuple[Column, ...]
     cases: tuple[Case, ...]
     warm_up: bool = False
+    python: Path = Path(sys.executable)
 
 
 @dataclass(slots=True)

@@ -39,7 +39,12 @@ def python_case(script: str, *arguments: str, python: Path | None = None) -> Cal
 
 
 def run(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> Figures:
-    """The figures that a process prints.
+    """The figures that a process prints. Raises as `said` does."""
+    return _figures(said(command, environ=environ))
+
+
+def said(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> str:
+    """The last line that a process prints.
 
     Raises:
         SkippedError: It says why it cannot run here, or there is no such program.
@@ -57,14 +62,14 @@ def run(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> 
     )
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return _figures(done.stdout.splitlines()[-1])
+    line = done.stdout.splitlines()[-1]
+    if line.startswith('{"skipped"'):
+        raise SkippedError(json.loads(line)["skipped"])
+    return line
 
 
 def _figures(line: str) -> Figures:
-    said = json.loads(line)
-    if "skipped" in said:
-        raise SkippedError(said["skipped"])
-    return {name: float(value) for name, value in said.items()}
+    return {name: float(value) for name, value in json.loads(line).items()}
 
 
 def spent(command: Sequence[str]) -> Figures:

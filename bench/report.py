@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -27,13 +28,15 @@ CPU is user and system time of the measured process with all its threads, so tha
 """  # noqa: E501 - one sentence per line
 
 
-def machine() -> str:
-    """The machine, as far as it matters for figures."""
+def machine(python: Path) -> str:
+    """The machine and a Python on it, as far as they matter for figures."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    return f"{os.cpu_count()} x {name}, {platform.system()}, Python {platform.python_version()}, load average {load}"
+    asked = subprocess.run([python, "-V"], capture_output=True, text=True, check=False) if python.exists() else None
+    version = asked.stdout.strip() if asked else "without the Python that it needs"
+    return f"{os.cpu_count()} x {name}, {platform.system()}, {version}, load average {load}"
 
 
 def record(path: Path, group: Group, outcomes: Mapping[str, Outcome], machine: str) -> Report:
@@ -94,9 +97,17 @@ def _cell(column: Column, case: Case, cases: Mapping[str, Mapping[str, object]])
     low, middle, high = (
         f"{value:,.{column.digits}f}" for value in (min(values), statistics.median(values), max(values))
     )
-    limit = case.limits.get(column.name)
-    kept = "" if limit is None else f", {'within' if statistics.median(values) <= limit else 'OVER'} {limit:g}"
-    return f"{middle} ({low} to {high}){kept}"
+    return f"{middle} ({low} to {high}){_kept(column.name, case, statistics.median(values))}"
+
+
+def _kept(column: str, case: Case, value: float) -> str:
+    """Whether a figure is as it has to be, where something is asked of it."""
+    most, least = case.limits.get(column), case.least.get(column)
+    if most is not None:
+        return f", {'within' if value <= most else 'OVER'} {most:,g}"
+    if least is not None:
+        return f", {'at least' if value >= least else 'UNDER'} {least:,g}"
+    return ""
 
 
 def _ratio(group: Group, case: Case, base: str, cases: Mapping[str, Mapping[str, object]]) -> str:

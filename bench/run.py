@@ -21,7 +21,7 @@ def main() -> int:
     failed = False
     for name in options.groups or GROUPS:
         group = GROUPS[name]
-        machine = report.machine()
+        machine = report.machine(group.python)
         outcomes = measure(group, options.rounds, options.seconds, options.only)
         failed |= any(outcome.skipped.startswith("failed") for outcome in outcomes.values())
         if options.only:

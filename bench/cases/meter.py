@@ -47,6 +47,19 @@ async def in_flight(operation: Operation, seconds: float) -> None:
     tell(cpu_us=(time.process_time() - used) / done * 1e6)
 
 
+def runs(operation: Callable[[], object], seconds: float, *, each: int) -> None:
+    """Call a plain function again and again; the median of the calls, of one of the units that each stands for."""
+    costs: list[float] = []
+    begin = time.perf_counter() + WARM_UP_SECONDS
+    while (now := time.perf_counter()) < begin + seconds:
+        used = time.process_time()
+        operation()
+        if now >= begin:
+            costs.append((time.process_time() - used) / each)
+    cost = statistics.median(costs)
+    tell(cpu_us=cost * 1e6, per_second=1 / cost)
+
+
 async def _crowd(operation: Operation, seconds: float) -> int:
     done = 0
     end = time.perf_counter() + seconds

@@ -2,6 +2,8 @@
 
 from plan import Group
 
-from groups import inprocess, rest, startup, store
+from groups import inprocess, rest, sim, startup, store
 
-GROUPS: dict[str, Group] = {group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP, rest.GROUP)}
+GROUPS: dict[str, Group] = {
+    group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP, rest.GROUP, *sim.GROUPS)
+}
