@@ -1,0 +1,1 @@
+"""Bugs planted on purpose, and the worlds that have to find them."""

@@ -1,0 +1,20 @@
+"""The store takes a mark that is there already.
+Two deliveries of one event that are under way at once take effect both."""
+
+from hanse import World, simulation
+from hanse.store.sqlite import writer
+
+from . import instead, ledger
+
+
+@instead(writer._Group)
+def has_mark(self: writer._Group, scope: str, key: str, /) -> bool:
+    return False
+
+
+writer._MARK = writer._MARK.replace("INSERT", "INSERT OR IGNORE")
+
+
+@simulation(ledger.setup, profile="flaky", seconds=ledger.SECONDS)
+async def marks_taken_twice(world: World) -> None:
+    await ledger.story(world)
