@@ -5,6 +5,7 @@ from __future__ import annotations
 from hanse.sim.check import Observer
 from hanse.sim.observe.acknowledged import Acknowledged
 from hanse.sim.observe.effects import Effects
+from hanse.sim.observe.feeds import Feeds
 from hanse.sim.observe.linearizable import Linearizable
 from hanse.sim.observe.scene import Scene
 
@@ -18,4 +19,9 @@ def observers_of(scene: Scene, *, dead_letters: bool = False) -> list[Observer]:
         scene: The world.
         dead_letters: Whether messages may end as dead letters in it.
     """
-    return [Acknowledged(scene), Effects(scene, dead_letters=dead_letters), Linearizable(scene)]
+    return [
+        Acknowledged(scene),
+        Effects(scene, dead_letters=dead_letters),
+        Feeds(scene),
+        Linearizable(scene),
+    ]

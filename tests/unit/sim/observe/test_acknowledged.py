@@ -80,6 +80,7 @@ def test_a_power_cut_takes_nothing_that_was_promised(watch: Watch, seed: int, se
 def test_what_is_gone_at_the_end_is_told_with_its_ids(watch: Watch) -> None:
     async def thief(world: World) -> None:
         note = await world.client(Notes).write("a")
+        await world.advance("30s")
         _ = world.query(Notes, "DELETE FROM log WHERE seq = ?", note.rev)
 
     [told] = watch(right, thief)
