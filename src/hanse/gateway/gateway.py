@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self, cast
+from weakref import ref
 
 import msgspec
 
@@ -65,7 +66,8 @@ class Gateway:
         self._operations: list[OperationPath] = []
         self._descriptions: dict[str, Description] = {}
         self._folders: list[Folder] = []
-        self._open: list[Streams] = []
+        # A gateway outlives the nodes that it serves: it must not keep them.
+        self._open: list[tuple[ref[Node], ref[Streams]]] = []
         self._declared = Routes()
 
     @classmethod
@@ -140,16 +142,22 @@ class Gateway:
         """The ASGI application that serves a node, for any ASGI server. Whoever calls it starts and stops the node."""
         body_bytes = self._body_max or node.settings.gateway.body_max
         streams = Streams(msgspec.structs.replace(self.limits, body_bytes=body_bytes), node.host)
-        self._open.append(streams)
+        self._open = [item for item in self._open if item[1]() is not None]
+        self._open.append((ref(node), ref(streams)))
         return build(self.declared(), node, streams)
 
-    async def drain(self) -> None:
+    async def drain(self, node: Node | None = None, /) -> None:
         """End all streams with a hint to resume elsewhere; new ones are refused from now on.
 
         Calls under way over WebSocket are answered before, so bound it with a timeout.
+
+        Args:
+            node: Whose streams; those of all nodes that it serves, without one.
         """
-        for streams in self._open:
-            await streams.drain()
+        for served, found in self._open:
+            streams = found() if node is None or served() is node else None
+            if streams is not None:
+                await streams.drain()
 
     def declared(self) -> Declared:
         """All that is exposed."""

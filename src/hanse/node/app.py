@@ -21,8 +21,8 @@ class Door(Protocol):
         """The ASGI application that serves this node."""
         ...
 
-    async def drain(self) -> None:
-        """End streams with a hint to resume; the node is about to stop."""
+    async def drain(self, node: Any = None, /) -> None:  # noqa: ANN401 - as above
+        """End the streams of a node, or of all, with a hint to resume: it is about to stop."""
         ...
 
 

@@ -1,7 +1,9 @@
 """The stream of a resource's changes as Server-Sent Events."""
 
 import asyncio
+import gc
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -9,6 +11,7 @@ from hanse.contract.model import Resource
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import Limits
 from hanse.gateway.sse import event_of
+from hanse.node.node import Node
 from hanse.service.rows import Line
 from hanse.service.service import Service
 
@@ -136,6 +139,31 @@ async def test_a_drain_ends_streams_with_a_hint_and_refuses_new_ones(opened: Ope
     assert b"retry: 1000" in last["body"]
     assert last["more_body"] is False
     assert (await door("GET", "/orders", accept="text/event-stream")).status == 503
+
+
+async def test_a_drain_of_one_node_leaves_the_streams_of_others(
+    node: Node, opened: Opened, order: type[Resource]
+) -> None:
+    gateway = Gateway().resources(order)
+    wire = opened(gateway).open("/orders")
+    await until(wire, "ready")
+    async with Node(node.app, host=node.host) as other:
+        _ = gateway.asgi(other)
+        await gateway.drain(other)
+        assert not wire.ended.is_set()
+        await gateway.drain(node)
+    await wire.ended.wait()
+
+
+async def test_a_gateway_keeps_no_node_that_it_has_served(node: Node, order: type[Resource]) -> None:
+    gateway = Gateway().resources(order)
+    one = Node(node.app, host=node.host)
+    _ = gateway.asgi(one)
+    gone = ref(one)
+    del one
+    _ = gc.collect()
+    assert gone() is None
+    await gateway.drain()
 
 
 async def test_too_many_streams_are_told_to_come_again(opened: Opened, order: type[Resource]) -> None:
