@@ -3,14 +3,21 @@
 - A ```python block is executed. All blocks of a page share one namespace and one event loop, and may await.
 - `<!-- file: name.py -->` above a block of any language writes it to that file; a Python one is then imported,
   and the page sees its names.
+- `<!-- change: name.py -->` above a ```diff block replaces its `-` lines in that file by its `+` lines.
 - `<!-- run -->` above a ```console block runs its `$ ` lines and compares what they print, `...` standing for
   anything. A line that ends in `&` goes on running until the page ends; its output is awaited, not its end.
+- `<!-- run: numbers may differ | head -9 -->` passes what they print through a filter first, which readers do not see,
+  and takes all numbers for the same.
+
+`run_page.py PAGE --write` runs a page in a folder that goes away, and puts what these last commands print into it; the
+names of runs that one of them prints are put into what follows.
 
 The default port is shown on pages, and may be taken where they are tested: another one takes its place.
 """
 
 import ast
 import asyncio
+import contextlib
 import doctest
 import importlib
 import os
@@ -18,6 +25,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,6 +35,8 @@ from pathlib import Path
 BLOCK = re.compile(
     r"^(?:<!-- (?P<note>[^\n]*) -->\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+RUN = re.compile(r"run(?P<loose>: numbers may differ)?(?P<filter> \| .+)?")
+RUN_NAME = re.compile(r"\b(?:calm|flaky|hostile|deploy|power)-\d+(?:-[\w:.,+%-]*\w)?")
 PORT_SHOWN = ":8000"
 # Below those that the system gives to connections of its own.
 PORTS = range(20_000, 32_000)
@@ -51,10 +61,9 @@ class Command:
     expected: str
 
 
-def blocks_of(page: str) -> Iterator[Block]:
-    for match in BLOCK.finditer(page):
-        line = page.count("\n", 0, match.start("text"))
-        yield Block(match["language"], match["text"], match["note"] or "", line)
+def block_at(match: re.Match[str]) -> Block:
+    line = match.string.count("\n", 0, match.start("text"))
+    return Block(match["language"], match["text"], match["note"] or "", line)
 
 
 def commands_of(text: str) -> Iterator[Command]:
@@ -78,11 +87,21 @@ class Page:
     def run(self, block: Block) -> None:
         if block.note.startswith("file: "):
             self._write(block)
+        elif block.note.startswith("change: "):
+            self._change(block)
         elif block.language == "python":
             self._execute(block)
-        elif block.language == "console" and block.note == "run":
+        elif block.language == "console" and (how := RUN.fullmatch(block.note)):
             for command in commands_of(block.text):
-                self._type(command)
+                self._type(command, how)
+
+    def told(self, block: Block) -> str:
+        """A block whose numbers may differ, with what its commands print now; another one as it is."""
+        how = RUN.fullmatch(block.note)
+        if how is None or not how["loose"]:
+            self.run(block)
+            return block.text
+        return "".join(f"$ {one.text}\n{printed_by(one.text, how)}" for one in commands_of(block.text))
 
     def _write(self, block: Block) -> None:
         file = Path(block.note.removeprefix("file: "))
@@ -92,6 +111,15 @@ class Page:
             importlib.invalidate_caches()
             imported = importlib.import_module(".".join(file.with_suffix("").parts))
             vars(self.module).update({k: v for k, v in vars(imported).items() if not k.startswith("__")})
+
+    def _change(self, block: Block) -> None:
+        file = Path(block.note.removeprefix("change: "))
+        old, new = (
+            "".join(f"{line[1:]}\n" for line in block.text.splitlines() if line[0] in kind) for kind in (" -", " +")
+        )
+        if file.read_text().count(old) != 1:
+            sys.exit(f"{self.path}: {file} does not have once what is changed:\n{old}")
+        file.write_text(file.read_text().replace(old, new))
 
     def _execute(self, block: Block) -> None:
         # Empty lines in front make a traceback name the line of the page.
@@ -105,15 +133,15 @@ class Page:
 
         self.loop.run(execute())
 
-    def _type(self, command: Command) -> None:
+    def _type(self, command: Command, how: re.Match[str]) -> None:
         if command.text.endswith("&"):
             self._start(command)
             return
-        done = subprocess.run(
-            command.text, shell=True, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        if not agrees(command.expected, done.stdout):
-            sys.exit(f"{self.path}: $ {command.text}\nexpected:\n{command.expected}\ngot:\n{done.stdout}")
+        printed = printed_by(command.text, how)
+        clean = numberless if how["loose"] else str
+        if not agrees(clean(command.expected), clean(printed)):
+            again = f"\npython tests/docs/run_page.py {self.path} --write puts it there" if how["loose"] else ""
+            sys.exit(f"{self.path}: $ {command.text}\nexpected:\n{command.expected}\ngot:\n{printed}{again}")
 
     def _start(self, command: Command) -> None:
         text = f"exec {command.text.removesuffix('&')}"
@@ -126,6 +154,17 @@ class Page:
             if not line:
                 sys.exit(f"{self.path}: $ {command.text}\nexpected:\n{command.expected}\nended after:\n{printed}")
             printed += line
+
+
+def printed_by(command: str, how: re.Match[str]) -> str:
+    text = f"({command}) 2>&1{how['filter']}" if how["filter"] else command
+    done = subprocess.run(text, shell=True, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout
+
+
+def numberless(text: str) -> str:
+    """With all numbers alike, and all lines that are drawn with dashes."""
+    return re.sub(r"-+", "-", re.sub(r"\d[\d.,]*", "0", text))
 
 
 def agrees(expected: str, printed: str) -> bool:
@@ -147,9 +186,31 @@ def main(path: Path) -> None:
     os.environ["PORT"] = str(port)
     with ExitStack() as stack:
         page = Page(path, stack)
-        for block in blocks_of(path.read_text().replace(PORT_SHOWN, f":{port}")):
-            page.run(block)
+        for match in BLOCK.finditer(path.read_text().replace(PORT_SHOWN, f":{port}")):
+            page.run(block_at(match))
+
+
+def write(path: Path) -> None:
+    """Put what commands print now into a page."""
+    text, at = path.read_text(), 0
+    with ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        page = Page(path, stack)
+        while match := BLOCK.search(text, at):
+            block = block_at(match)
+            told = page.told(block)
+            rest = renamed(text[match.end("text") :], block.text, told)
+            at = match.start("text") + len(told)
+            text = text[: match.start("text")] + told + rest
+    path.write_text(text)
+
+
+def renamed(text: str, old: str, new: str) -> str:
+    """A text with the names of runs that a command prints now, in place of those that it printed."""
+    names = dict(zip(RUN_NAME.findall(old), RUN_NAME.findall(new), strict=False))
+    return RUN_NAME.sub(lambda found: names.get(found[0], found[0]), text)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    page_file = Path(sys.argv[1]).resolve()
+    write(page_file) if sys.argv[2:] == ["--write"] else main(page_file)

@@ -14,10 +14,10 @@ PAGE_SECONDS_MAX = 50
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if page.exists()]
 
 
-def run_page(page: Path, folder: Path) -> tuple[int, str]:
+def run_page(page: Path, folder: Path, *options: str) -> tuple[int, str]:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     runner = subprocess.Popen(
-        [sys.executable, RUNNER, page],
+        [sys.executable, RUNNER, page, *options],
         cwd=folder,
         env=environment,
         text=True,
@@ -56,13 +56,40 @@ leaves = ...
 $ python -c "print('ready', flush=True); input()" < /dev/zero &
 ready
 ```
+<!-- change: tea.py -->
+```diff
+-leaves = 3
++leaves = 4
+```
+<!-- run: numbers may differ | head -1 -->
+```console
+$ cat tea.py tea.py
+leaves = 1,000
+```
 """
 
 BAD = {
     "a failing block": "```python\nassert False\n```\n",
     "another output": "<!-- run -->\n```console\n$ echo tea\ncoffee\n```\n",
     "a program that ends": "<!-- run -->\n```console\n$ echo tea &\ncoffee\n```\n",
+    "another word beside numbers": "<!-- run: numbers may differ -->\n```console\n$ echo 3 cups\n2 pots\n```\n",
+    "a change of what is not there": (
+        "<!-- file: tea.py -->\n```python\nleaves = 3\n```\n<!-- change: tea.py -->\n```diff\n-leaves = 2\n```\n"
+    ),
 }
+
+OUTDATED = """
+<!-- run: numbers may differ | head -1 -->
+```console
+$ printf 'found hostile-8\\nand more\\n'
+found flaky-2-c
+```
+<!-- run: numbers may differ -->
+```console
+$ echo again flaky-2-c
+nothing
+```
+"""
 
 
 def test_a_page_may_write_files_await_and_run_commands(tmp_path: Path) -> None:
@@ -77,3 +104,13 @@ def test_a_page_that_is_wrong_is_noticed(text: str, tmp_path: Path) -> None:
     page = tmp_path / "bad.md"
     page.write_text(text)
     assert run_page(page, tmp_path)[0] != 0
+
+
+def test_a_page_is_rewritten_with_what_its_commands_print(tmp_path: Path) -> None:
+    page = tmp_path / "old.md"
+    page.write_text(OUTDATED)
+    assert run_page(page, tmp_path, "--write")[0] == 0
+    written = page.read_text()
+    assert "\nfound hostile-8\n```" in written
+    assert "$ echo again hostile-8\nagain hostile-8\n" in written
+    assert run_page(page, tmp_path)[0] == 0
