@@ -548,7 +548,7 @@ def steady() -> Generator[None]:
     tasks first, in order. What `asyncio.gather` returns is no future of the loop's making; here it is counted as well.
     """
     original = asyncio.as_completed
-    gathering = cast("Any", getattr(asyncio.tasks, "_GatheringFuture"))  # noqa: B009 - no type checker knows of it
+    gathering = getattr(asyncio.tasks, "_GatheringFuture")  # noqa: B009 - no type checker knows of it
 
     def as_completed(aws: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncio has it
         return original([_awaitable(one) for one in aws], **options)
