@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hanse.sim.check import Observer
 from hanse.sim.observe.acknowledged import Acknowledged
+from hanse.sim.observe.contracts import Contracts
 from hanse.sim.observe.effects import Effects
 from hanse.sim.observe.feeds import Feeds
 from hanse.sim.observe.linearizable import Linearizable
@@ -22,6 +23,7 @@ def observers_of(scene: Scene, *, dead_letters: bool = False) -> list[Observer]:
     return [
         Acknowledged(scene),
         Effects(scene, dead_letters=dead_letters),
+        Contracts(scene),
         Feeds(scene),
         Linearizable(scene),
     ]
