@@ -6,7 +6,7 @@ PIP = PYTHONPATH="$$(echo tools/bootstrap/pip-*.whl)" $(BIN)/python -m pip --dis
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
 
-.PHONY: help demo test lint types suite unit test-matrix fmt lock bench clean
+.PHONY: help demo test lint types suite unit test-matrix planted fmt lock bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -39,6 +39,9 @@ unit: $(VENV)/.dev ## Run the fast tests
 
 test-matrix: ## Run all tests on each supported Python that is found
 	@tools/matrix
+
+planted: $(VENV)/.dev ## Hunt every planted bug, and write docs/testing/planted-bugs.md
+	$(BIN)/python tools/planted.py
 
 fmt: $(VENV)/.dev ## Format, and repair what can be repaired
 	$(BIN)/ruff format .

@@ -10,12 +10,12 @@ from hanse.kernel.message import Message
 
 from . import instead, ledger
 
-run = Inbox._run
+run_it = Inbox._run
 
 
 @instead(Inbox)
-async def _run(self: Inbox, message: Message, handle: Callable[[Message], Awaitable[None]]) -> None:
-    _ = asyncio.get_running_loop().create_task(run(self, message, handle))
+async def _run(self: Inbox, message: Message, run: Callable[[Message], Awaitable[None]]) -> None:
+    _ = asyncio.get_running_loop().create_task(run_it(self, message, run))
 
 
 @simulation(ledger.setup, seconds=ledger.SECONDS)

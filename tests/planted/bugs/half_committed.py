@@ -12,12 +12,12 @@ from hanse.service.unit import Unit
 
 from . import instead, ledger
 
-run = Inbox._run
+run_it = Inbox._run
 
 
 @instead(Inbox)
-async def _run(self: Inbox, message: Message, handle: Callable[[Message], Awaitable[None]]) -> Exception | None:
-    error = await run(self, message, handle)
+async def _run(self: Inbox, message: Message, run: Callable[[Message], Awaitable[None]]) -> Exception | None:
+    error = await run_it(self, message, run)
     if error is not None and (work := cast("Unit | None", current().work)) is not None:
         await work.commit()
     return error

@@ -15,6 +15,6 @@ def has_mark(self: writer._Group, scope: str, key: str, /) -> bool:
 writer._MARK = writer._MARK.replace("INSERT", "INSERT OR IGNORE")
 
 
-@simulation(ledger.setup, profile="flaky", seconds=ledger.SECONDS)
+@simulation(ledger.setup, seconds=ledger.SECONDS)
 async def marks_taken_twice(world: World) -> None:
     await ledger.story(world)

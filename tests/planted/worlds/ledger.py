@@ -38,6 +38,13 @@ class Line(Resource):
     price: int
 
 
+class Slip(Resource):
+    """What is printed for one sale."""
+
+    account: str
+    number: int
+
+
 class Till(Service, events=(Sold,)):
     accounts: Collection[Account]
 
@@ -61,6 +68,7 @@ class Book(Service):
     till: Till
     pages: Collection[Page]
     lines: Collection[Line]
+    slips: Collection[Slip]
 
     @on(Sold, key=lambda event: event.account, attempts=TRIES)
     async def write(self, event: Sold) -> None:
@@ -72,6 +80,12 @@ class Book(Service):
         price = await self.till.price(event.account, event.number)
         await self.lines.create(Line(account=event.account, price=price))
 
+    @on(Sold, attempts=TRIES)
+    async def print(self, event: Sold) -> None:
+        # Nothing here that a revision could refuse: what comes twice is told by its mark alone.
+        await asyncio.sleep(current().host.chance.uniform(0.0, 0.2))
+        await self.slips.create(Slip(account=event.account, number=event.number))
+
 
 setup = Setup(app=App("ledger", Till, Book))
 
@@ -80,6 +94,7 @@ async def story(world: World) -> None:
     world.always("what is sold is told, and nothing else", lambda: telling_is_right(world))
     world.always("sales are written down once, in their order", lambda: pages_are_right(world))
     world.always("each sale that is written down has its price", lambda: lines_are_right(world))
+    world.always("each sale has one slip", lambda: slips_are_unique(world))
     world.eventually("every sale is written down", lambda: pages_are_full(world))
     async with asyncio.TaskGroup() as group:
         async for _ in world.arrivals(rate=RATE):
@@ -116,12 +131,19 @@ def lines_are_right(world: World) -> None:
         assert lines[page.id] == len(page.numbers), f"{page.id} has {len(page.numbers)} sales, {lines[page.id]} prices"
 
 
+def slips_are_unique(world: World) -> None:
+    slips = Counter((slip.account, slip.number) for slip in world.rows(Slip))
+    twice = [f"{account} {number}" for (account, number), times in slips.items() if times > 1]
+    assert not twice, f"{', '.join(twice)}: printed more than once"
+
+
 def pages_are_full(world: World) -> None:
     pages = {page.id: len(page.numbers) for page in world.rows(Page)}
+    slips = Counter(slip.account for slip in world.rows(Slip))
     for account in world.rows(Account):
-        assert pages.get(account.id) == account.sold, (
-            f"{account.id}: {account.sold} sold, {pages.get(account.id)} known"
-        )
+        known, printed = pages.get(account.id), slips[account.id]
+        assert known == account.sold, f"{account.id}: {account.sold} sold, {known} are written down"
+        assert printed == account.sold, f"{account.id}: {account.sold} sold, {printed} have a slip"
 
 
 def numbers_to(last: int) -> list[int]:

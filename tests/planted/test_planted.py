@@ -1,0 +1,33 @@
+"""Each safeguard that is taken away is noticed: the simulation is worth what it finds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .hunt import SEEDS_MAX, bugs, file_of, hunted, replayed
+
+TABLE = Path(__file__).parents[2] / "docs" / "testing" / "planted-bugs.md"
+
+
+@pytest.mark.timeout(180)  # the rarest take some hundred runs, which other tests run beside
+@pytest.mark.parametrize("name", bugs())
+def test_a_planted_bug_is_found_made_small_and_replayed(name: str) -> None:
+    found = hunted(name)
+    assert 1 <= found.seeds <= SEEDS_MAX
+    assert found.left <= found.drawn
+    again = replayed(found)
+    assert found.violation is not None
+    assert again == found
+
+
+def test_there_are_bugs_enough() -> None:
+    assert len(bugs()) >= 24
+
+
+def test_each_bug_is_short_enough_to_be_read() -> None:
+    assert {name: lines for name in bugs() if (lines := len(file_of(name).read_text().splitlines())) > 40} == {}
+
+
+def test_each_bug_has_its_row_in_the_table() -> None:
+    assert re.findall(r"^\| \[`(\w+)`\]", TABLE.read_text(), re.MULTILINE) == bugs()
