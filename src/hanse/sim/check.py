@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 
@@ -47,6 +48,19 @@ def broken(check: Check) -> str | None:
     if found is None or found is True:
         return None
     return "it does not hold" if found is False else str(found)
+
+
+def told_of(error: BaseException) -> str:
+    """An error in words; of a group, the errors in it, each kind once.
+
+    Example:
+        >>> told_of(ExceptionGroup("tasks", [ValueError("no"), ValueError("no"), KeyError("id")]))
+        "ValueError: no; KeyError: 'id'"
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return "; ".join(dict.fromkeys(told_of(one) for one in group.exceptions))
+    return f"{type(error).__name__}: {error}"
 
 
 class Observer:

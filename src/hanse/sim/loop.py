@@ -198,6 +198,7 @@ class Loop(Walls):
         home: The lane of whatever belongs to no process: the world and its story.
         lane: The lane whose turn it is.
         errors: Exceptions that nobody caught, with the name of the lane.
+        steps_max: Callbacks that it runs at most, before it takes what it runs to be without end.
     """
 
     def __init__(self, seed: int = 0, *, shuffle: bool = False) -> None:
@@ -213,6 +214,7 @@ class Loop(Walls):
         self.tasks_made: int = 0
         self.futures_made: int = 0
         self.errors: list[tuple[str, BaseException | str]] = []
+        self.steps_max: int = sys.maxsize
         self.home: Lane = Lane(self, "client")
         self.lane: Lane = self.home
         self._shuffle = shuffle
@@ -479,6 +481,8 @@ class Loop(Walls):
             _ = heapq.heappop(timers)
         if not timers or timers[0][0] == math.inf:
             raise Stuck(f"every task waits for another at second {self.now:.6f}, and no timer is set: a deadlock")
+        if self.steps > self.steps_max:
+            raise Stuck(f"{self.steps} steps were taken by second {self.now:.6f}; does something try again for ever?")
         self._steps_before = self.steps
         self.now = max(self.now, timers[0][0])
         while timers and timers[0][0] <= self.now:

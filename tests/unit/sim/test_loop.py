@@ -115,6 +115,16 @@ def test_a_thousand_steps_again_and_again_are_no_spinning() -> None:
     assert play(main) > module.STEPS_MAX
 
 
+def test_what_goes_on_for_ever_is_found() -> None:
+    async def main(loop: Loop) -> None:
+        loop.steps_max = 1000
+        for _ in itertools.count():
+            await asyncio.sleep(1)
+
+    with pytest.raises(Stuck, match=r"1001 steps were taken by second .* for ever"):
+        play(main)
+
+
 def test_what_nobody_caught_is_remembered_with_its_process() -> None:
     async def main(loop: Loop) -> None:
         def fail() -> None:
