@@ -26,8 +26,11 @@ from hanse.sim.loop import Lane
 from hanse.sim.network import Network, Port
 from hanse.transport.base import Features, Receiver, service_of
 
-AHEAD_MAX = 16
-"""Items of a stream that are under way at once; the next waits until one was taken."""
+AHEAD_MAX = 128
+"""Items of a stream that are under way at once; the next waits until some were taken."""
+
+TAKEN_TOLD = 32
+"""Items that a reader takes until it says so, which makes room for as many more."""
 
 SEEN_MAX = 10_000
 """Calls that a port remembers, to tell a repeated packet."""
@@ -90,8 +93,8 @@ class _Writing:
         self.waiter: asyncio.Future[None] | None = None
 
     def taken(self, _: bytes) -> None:
-        """The reader took an item."""
-        self.room += 1
+        """The reader took some more."""
+        self.room += TAKEN_TOLD
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -193,12 +196,12 @@ class SimTransport:
         peer = self._peer(target)
         self._say(target, message)
         self._carry(target, f"stream {message.address}", _encode(message), partial(peer.serve_stream, self, id))
-        ended = False
+        ended, taken = False, 0
         try:
             while not ended:
                 reply = await reading.take()
-                ended = reply.kind is not Kind.ITEM
-                if not ended:
+                ended, taken = reply.kind is not Kind.ITEM, taken + 1
+                if taken % TAKEN_TOLD == 0 and not ended:
                     self._carry(target, f"more {message.address}", _NOTHING, partial(peer.more, self, id))
                 yield reply
         finally:
@@ -277,7 +280,7 @@ class SimTransport:
             reading.put(index, _decode(body))
 
     def more(self, caller: SimTransport, id: int, body: bytes) -> None:
-        """A reader took an item."""
+        """A reader took some more items."""
         writing = self._writings.get((caller.port, id))
         if writing is not None:
             writing.taken(body)

@@ -8,6 +8,7 @@ the log has it. That it has to start anew (`Reset`) is right only where its curs
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast, final
@@ -29,7 +30,13 @@ from hanse.sim.observe.scene import Place, Scene, look, places_of, shown, trimme
 from hanse.store.sqlite.query import table_name
 
 LEAVES = 0.05
-"""Share of the items after which a reader leaves."""
+"""Share of the changes after which a reader leaves."""
+
+LEAVES_EARLY = 0.25
+"""Share of the snapshots that a reader leaves before they are complete."""
+
+EARLY_ROWS_MAX = 100
+"""Rows after which it does, at most: somebody who never hears of all rows cannot miss any."""
 
 AWAY_SECONDS_MAX = 3.0
 """How long it stays away at most."""
@@ -104,11 +111,14 @@ class Follower:
         self._live = self._cursor is not None
         if not self._live:
             self.picture, self.spot = {}, None
+        early = self._draws.draw() < LEAVES_EARLY
+        rest = int(self._draws.between(1, EARLY_ROWS_MAX)) if early else math.inf
         rows: RemoteCollection[Any] = RemoteCollection(self._version(), self._rows)
         async with closing(rows.follow(after=self._cursor)) as items:
             async for item in items:
                 self._hear(item)
-                if self._draws.draw() < LEAVES:
+                rest -= 1
+                if (self._draws.draw() < LEAVES) if self._live else rest <= 0:
                     return
 
     def _version(self) -> type[Resource]:
