@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, Protocol, final
 
 import msgspec
@@ -17,6 +18,7 @@ from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.sim.chance import chance_of
 from hanse.sim.disk import Disk, DiskLane
+from hanse.sim.door import Door
 from hanse.sim.fence import Fenced
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.network import Network
@@ -89,6 +91,7 @@ class Machine:
         app: The version of the code that its next process runs.
         node: The node of the process, while there is one.
         lives: How many processes there were.
+        door: What its process, or the last that did, serves to the outside.
         jump: Seconds that its wall clock is ahead of what it usually shows.
         clockwork: How wrong its clocks usually are.
         exit: Why the last process that ended by itself did so; empty where none has.
@@ -116,6 +119,8 @@ class Machine:
         self._settings = msgspec.structs.replace(settings, node=node_settings)
         self._ground = ground
         self._transport: SimTransport | None = None
+        self.door: Door | None = None
+        self._listens = False
 
     @property
     def running(self) -> bool:
@@ -141,6 +146,17 @@ class Machine:
         self._transport = SimTransport(ground.network, lane)
         _ = lane.start(self._live(lane, host, self._transport), "node")
 
+    def listen(self) -> None:
+        """Serve the gateway of the app to the outside, as soon as there is a node, and in every process from now on."""
+        if not self._listens:
+            self._listens = True
+            self._open_door()
+
+    def _open_door(self) -> None:
+        node, lane = self.node, self.lane
+        if self._listens and node is not None and lane is not None and node.app.gateway is not None:
+            self.door = Door(self._ground.network, lane, node.app.gateway.asgi(node))
+
     def wall(self) -> float:
         """What its wall clock shows."""
         now = self._ground.loop.now
@@ -154,6 +170,8 @@ class Machine:
             assert self._transport is not None
             self._end(lane)
             ground.network.died(self._transport.port, dark=dark)
+            if self.door is not None and self.door.port.lane is lane:
+                ground.network.died(self.door.port, dark=dark)
         if dark:
             self.disk.darkened()
         else:
@@ -223,6 +241,7 @@ class Machine:
         if lane.alive:
             self.node = node
             self.state = "up"
+            self._open_door()
             ground.trace.add(ground.loop.now, self.name, "ready")
 
     def _exit(self, lane: Lane, error: BaseException) -> None:
@@ -240,13 +259,27 @@ class Machine:
         self._gone(lane)
 
     async def _stop(self, node: Node, lane: Lane, grace: float, then: Callable[[], object] | None) -> None:
-        await node.stop(grace)
+        end = self._ground.loop.now + grace
+        if self.door is not None and self.door.port.lane is lane:
+            await self._close_door(self.door, node, grace)
+        await node.stop(max(0.0, end - self._ground.loop.now))
         if not lane.alive:
             return
         self._ground.trace.add(self._ground.loop.now, self.name, "stopped")
         self._gone(lane)
         if then is not None:
             _ = self._ground.loop.at(self._ground.loop.now, then)
+
+    async def _close_door(self, door: Door, node: Node, grace: float) -> None:
+        """As a server does it that is asked to stop: streams end with a hint, what is under way is answered."""
+        node.state = "draining"
+        await asyncio.sleep(node.settings.node.drain_delay)
+        end = self._ground.loop.now + grace
+        assert node.app.gateway is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await node.app.gateway.drain(node)
+        await door.close(max(0.0, end - self._ground.loop.now))
 
     def _gone(self, lane: Lane) -> None:
         """The process has ended by itself."""

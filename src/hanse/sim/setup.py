@@ -27,6 +27,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         machines: Which services each machine hosts, by its name; by default each service has one of its own.
         settings: As for a node; the store is a SQLite file that flushes each commit, unless they say otherwise.
         upgrade: The version of the app that takes the place of the first where a plan replaces processes.
+        door: Name of the machine through whose gateway the outside comes in; by default the first.
         dead_letters: Whether messages may be parked: without it, one that nobody could handle is a violation.
     """
 
@@ -35,13 +36,15 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings = Settings(node=NodeSettings(store=STORE))
     upgrade: App | None = None
     dead_letters: bool = False
+    door: str = ""
 
 
 def placed(setup: Setup) -> dict[str, tuple[str, ...]]:
     """The names of the services of each machine.
 
     Raises:
-        Misconfigured: A service has no machine, or more than one; or a machine hosts what the app does not have.
+        Misconfigured: A service has no machine, or more than one; a machine hosts what the app does not have; or there
+            is no machine of the door's name.
 
     Example:
         >>> class Orders(Service): ...
@@ -60,6 +63,8 @@ def placed(setup: Setup) -> dict[str, tuple[str, ...]]:
         raise Misconfigured(
             f"the machine of the story is named {CLIENT!r}; choose another name, in Setup(machines=...)"
         )
+    if setup.door and setup.door not in machines:
+        raise Misconfigured(f"expected Setup(door=...) to be one of {', '.join(machines)}; got {setup.door!r}")
     return machines
 
 

@@ -24,9 +24,10 @@ from hanse.service.remote import RemoteCollection
 from hanse.service.service import Service
 from hanse.service.shape import shape_of
 from hanse.sim.chance import Chance, Draws, chance_of
-from hanse.sim.check import VIOLATIONS_MAX, Check, Observer, Violation, broken
+from hanse.sim.check import VIOLATIONS_MAX, Check, Observer, Violation, broken, told_of
 from hanse.sim.disk import Disk
 from hanse.sim.fake import receivers_of
+from hanse.sim.http import Http
 from hanse.sim.lines import Lines
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of, until
@@ -127,6 +128,7 @@ class World:
         }
         self.troubles: Troubles = Troubles(ground, self.machines, self.passed, setup.upgrade)
         self._settings = setup.settings
+        self._door = setup.door
         self.host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
         ambient.set(Context(self.host))
         self._transport = SimTransport(self.net, loop.home)
@@ -156,6 +158,20 @@ class World:
     def collection(self, kind: type[R]) -> Collection[R]:
         """The collection of a resource, by calls to its owner."""
         return RemoteCollection(kind, rows_client(kind, self._caller))
+
+    def http(self) -> Http:
+        """A client of the outside, which comes in by the app's gateway; use it as `async with world.http() as http`.
+
+        Raises:
+            Misconfigured: The app has no gateway.
+        """
+        if self.app.gateway is None:
+            raise Misconfigured(
+                f"the app {self.app.name!r} has no door; give it one: App({self.app.name!r}, ..., gateway=Gateway())"
+            )
+        machine = self.machines[self._door or next(iter(self.machines))]
+        machine.listen()
+        return Http(self.net, self.loop.home, lambda: machine.door)
 
     def rows(self, kind: type[R]) -> list[R]:
         """The rows as they stand in the owner's file now, read past all code that they belong to: for checks."""
@@ -396,9 +412,8 @@ class World:
         self._dead += self.onlookers
         self.loop.bury(self._dead)
         for name, error in self.loop.errors[self._errors :]:
-            self.violate(
-                "uncaught", f"{name}: {error if isinstance(error, str) else f'{type(error).__name__}: {error}'}"
-            )
+            told = error if isinstance(error, str) else told_of(error)
+            self.violate("uncaught", f"{name}: {told}")
 
     # What is told to observers.
 
