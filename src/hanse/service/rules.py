@@ -186,7 +186,7 @@ class RuleRunner(Generic[R]):
                 await self._rest()
             else:
                 self._room.set()
-                self._tasks.start(self._look_at(id))
+                self._tasks.start(self._look_at(id), name=f"rule {self.name} holds {id}")
 
     async def _rest(self) -> None:
         """Wait until there may be something to do."""

@@ -108,6 +108,20 @@ async def test_it_runs_for_rows_that_are_there_and_for_rows_that_come(system: Sy
     assert seen.ids == ["1", "3", "2"]
 
 
+async def test_its_tasks_say_for_which_row_they_run(system: System) -> None:
+    names: list[str] = []
+    done = asyncio.Event()
+
+    async def remind(held: Held[Order]) -> None:
+        names.append(cast("asyncio.Task[None]", asyncio.current_task()).get_name())
+        done.set()
+
+    _ = await system.orders.put(Order(id="42"))
+    async with system.ruled(remind, rule()):
+        _ = await done.wait()
+    assert names == ["rule shop.remind holds 42"]
+
+
 async def test_a_rule_without_a_condition_runs_for_every_row(system: System) -> None:
     seen = Seen()
     await system.orders.create(Order(id="1", status="paid"))
