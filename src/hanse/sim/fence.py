@@ -115,6 +115,7 @@ class Fence:
         """
         self.refused: list[Fenced] = []
         self.virtual: Virtual = Virtual(now, monotonic, seed)
+        self.heard: Callable[[Fenced], object] | None = None
         self._thread: int = 0
         self._lifts: int = 0
         self._undo: list[Callable[[], object]] = []
@@ -178,9 +179,12 @@ class Fence:
             Fenced: Always.
         """
         fenced = Fenced(what, instead, _place(inspect.currentframe()))
+        # Not the one that is raised: its traceback would keep the frames of a killed task alive.
+        told = Fenced(*fenced.args)
         if len(self.refused) < REFUSED_MAX:
-            # Not the one that is raised: its traceback would keep the frames of a killed task alive.
-            self.refused.append(Fenced(*fenced.args))
+            self.refused.append(told)
+        if self.heard is not None:
+            _ = self.heard(told)
         raise fenced
 
     def grant(self, what: str, instead: str) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import weakref
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
-from hanse.sim.check import Violation
+from hanse.sim.check import Violation, told_of
+from hanse.sim.enclosure import FENCE, Enclosure, require_virtual_clocks
+from hanse.sim.fence import Fence, Fenced
 from hanse.sim.loop import Loop, Stuck, require_no_loop, steady, unheard
+from hanse.sim.machine import WALL
 from hanse.sim.plan import Plan
 from hanse.sim.simulation import Simulation, conclude
 from hanse.sim.token import Token
@@ -21,6 +25,9 @@ from hanse.sim.trace import Effect
 from hanse.sim.world import World
 
 T = TypeVar("T")
+
+RUN_STEPS_MAX = 10_000_000
+"""Steps of one run, which takes a minute; one that goes on is taken to be without end."""
 
 _log = logging.getLogger("hanse.sim")
 
@@ -102,18 +109,25 @@ def run_once(simulation: Simulation, token: Token, *, keep: bool = False, shuffl
 
     Raises:
         Misconfigured: The token does not fit the simulation, or a loop runs already in this thread.
+        Misdeclared: The app reads real clocks where no fence could see it.
     """
     require_no_loop()
+    require_virtual_clocks(simulation.setup)
+    clock = Host.system().monotonic
     with steady():
+        started = clock()
         stage = _Stage(simulation, token, keep=keep, shuffle=shuffle)
-        outcome = stage.play()
-        with unheard():
-            # What was under way when the world ended ends here, and nowhere else.
-            del stage
-            _ = gc.collect()
-    return outcome
+        with Enclosure(simulation.setup, token.seed, _Clocks(stage)) as enclosure:
+            outcome = stage.play(enclosure.fence)
+            with unheard():
+                # What was under way when the world ended ends here, and nowhere else.
+                del stage
+                _ = gc.collect()
+        violations = (*outcome.violations, *enclosure.left(outcome.seconds))
+        return msgspec.structs.replace(outcome, violations=violations, wall=clock() - started)
 
 
+@final
 class _Stage:
     """All that belongs to one run, so that all of it can be let go of at once."""
 
@@ -122,37 +136,46 @@ class _Stage:
         self._token = token
         self._keep = keep
         self._plan = simulation.plan(token)
-        self._loop = Loop(token.seed, shuffle=shuffle)
-        self._world: World | None = None
+        self.loop: Loop = Loop(token.seed, shuffle=shuffle)
+        self.loop.steps_max = RUN_STEPS_MAX
+        self.world: World | None = None
 
-    def play(self) -> Outcome:
+    def play(self, fence: Fence) -> Outcome:
         """Run it to its end."""
-        clock = Host.system().monotonic
-        started = clock()
+        fence.heard = self._refused
         try:
-            self._loop.play(self._main())
+            self.loop.play(self._main())
         except Stuck as stuck:
-            assert self._world is not None
-            self._world.violate("stuck", str(stuck))
+            assert self.world is not None
+            self.world.violate("stuck", str(stuck))
+        except Fenced:
+            # It was heard already; what matters is that it came as far as this.
+            assert self.world is not None
         finally:
-            if self._world is not None:
-                self._world.close()
-        return self._outcome(clock() - started)
+            # What is cleared away in dead processes may try whatever it likes.
+            fence.heard = None
+            if self.world is not None:
+                self.world.close()
+        return self._outcome()
+
+    def _refused(self, fenced: Fenced) -> None:
+        if self.world is not None:
+            self.world.violate(FENCE, str(fenced))
 
     async def _main(self) -> None:
         simulation, token = self._simulation, self._token
-        world = self._world = World(simulation.setup, token.seed, length=simulation.seconds, keep=self._keep)
+        world = self.world = World(simulation.setup, token.seed, length=simulation.seconds, keep=self._keep)
         await _tell(simulation, token, self._plan, world)
 
-    def _outcome(self, wall: float) -> Outcome:
-        world, loop = self._world, self._loop
+    def _outcome(self) -> Outcome:
+        world, loop = self.world, self.loop
         assert world is not None
         return Outcome(
             token=self._token.encode(),
             violations=tuple(world.violations),
             hash=world.trace.hash,
             seconds=loop.now,
-            wall=wall,
+            wall=0.0,
             steps=loop.steps,
             packets=world.net.sent,
             incidents=world.troubles.count,
@@ -162,6 +185,25 @@ class _Stage:
             plan=self._plan,
             effects=tuple(world.trace.effects),
         )
+
+
+@final
+class _Clocks:
+    """The clocks of whichever machine has its turn. It holds no stage, or none could be let go of."""
+
+    def __init__(self, stage: _Stage) -> None:
+        self._stage = weakref.ref(stage)
+
+    def now(self) -> float:
+        stage = self._stage()
+        if stage is None:
+            return WALL
+        machine = None if stage.world is None else stage.world.machines.get(stage.loop.lane.name)
+        return WALL + stage.loop.now if machine is None else machine.wall()
+
+    def monotonic(self) -> float:
+        stage = self._stage()
+        return 0.0 if stage is None else stage.loop.time()
 
 
 async def _tell(simulation: Simulation, token: Token, plan: Plan, world: World) -> None:
@@ -186,4 +228,7 @@ async def _story(simulation: Simulation, world: World) -> None:
     try:
         await simulation.story(world)
     except Exception as error:  # noqa: BLE001 - whatever a story raises is what the run found
-        world.violate("story", f"{type(error).__name__}: {error}")
+        world.violate("story", told_of(error))
+    except (Fenced, BaseExceptionGroup) as error:
+        if not world.violations:
+            world.violate("story", told_of(error))

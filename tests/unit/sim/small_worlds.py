@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from hanse import App, Collection, Fault, Resource, Service, World, every, rpc, simulation
@@ -110,14 +111,19 @@ async def wavers(world: World) -> None:
         await world.client(Book).write(word)
 
 
-memory: list[int] = []
+def remembering() -> Callable[[], None]:
+    memory: list[int] = []
+
+    @simulation(book, seeds=5, seconds=5, profile="calm")
+    async def remembers(world: World) -> None:
+        """Does what the runs before it left behind, where nobody looks."""
+        memory.append(world.seed)
+        await world.client(Book).write(f"entry-{len(memory)}")
+
+    return remembers
 
 
-@simulation(book, seeds=5, seconds=5, profile="calm")
-async def remembers(world: World) -> None:
-    """Does what the runs before it left behind."""
-    memory.append(world.seed)
-    await world.client(Book).write(f"entry-{len(memory)}")
+remembers = remembering()
 
 
 @simulation(book, seeds=2, seconds=5, profile="calm")
