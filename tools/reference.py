@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: all public names, all faults, all settings.
+"""Writes docs/reference from the code: all public names, all faults, all settings, all that a simulation knows.
 
     python tools/reference.py            writes the pages
     python tools/reference.py --check    fails if they are not what it would write
@@ -14,8 +14,10 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+import random  # noqa: TID251 - asked for its name
 import re
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,14 +25,22 @@ from pathlib import Path
 import msgspec
 
 import hanse
+from hanse.kernel.fault_point import POINTS
 from hanse.kernel.faults import Fault
 from hanse.kernel.settings import Section, Settings
 from hanse.kernel.settings_files import ALIASES, PREFIX
 from hanse.kernel.settings_schema import as_table, expectation, fields_of
+from hanse.sim import observe
+from hanse.sim.check import Observer
+from hanse.sim.fence import REFUSED
+from hanse.sim.plan import Incident
+from hanse.sim.profile import PROFILES, Profile, Weather
+from hanse.sim.stand_ins import ENTROPY, ID, Row, rows
 
 FOLDER = Path(__file__).parents[1] / "docs/reference"
 NOTE = "<!-- Written by tools/reference.py from the code; change the docstrings there. -->\n"
 SECTION = re.compile(r"(Args|Args of the constructor|Attributes|Example|Raises|Returns|Yields):")
+IN_CODE = re.compile(r"current\(\)[.a-z_]+(\(n?\))?|asyncio\.\w+")
 WIDTH = 100
 
 
@@ -38,7 +48,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Write docs/reference from the code.")
     parser.add_argument("--check", action="store_true", help="change nothing, fail where a page is out of date")
     checking: bool = parser.parse_args().check
-    pages = {"api.md": api_page(), "faults.md": faults_page(), "settings.md": settings_page()}
+    pages = {
+        "api.md": api_page(),
+        "faults.md": faults_page(),
+        "settings.md": settings_page(),
+        "simulation.md": simulation_page(),
+    }
     stale = [name for name, text in pages.items() if not same(FOLDER / name, text)]
     if checking:
         for name in stale:
@@ -325,6 +340,121 @@ def attributes(cls: type) -> dict[str, str]:
 
 def split(names: str) -> Iterable[str]:
     return names.strip("`").split(", ")
+
+
+def simulation_page() -> str:
+    """What can go wrong in a world and how often, where code can be killed, who looks on, and what is refused."""
+    return "\n".join(
+        [
+            NOTE,
+            "# Simulation\n",
+            "What simulated worlds know; what they are for stands in [simulation](../testing/simulation.md).\n",
+            *incidents_part(),
+            *weather_part(),
+            *points_part(),
+            *observers_part(),
+            *fence_part(),
+        ]
+    )
+
+
+def incidents_part() -> Iterator[str]:
+    names = list(PROFILES)
+    yield (
+        "## Incidents\n\n"
+        "A plan is a list of them; each begins at `at` and is over after `seconds`.\n"
+        "The columns on the right say which profiles draw them, and their share there on average;"
+        " under each seed some kinds are left out, and the others come more or less often.\n"
+    )
+    yield "| kind | what happens | takes | lasts, s | " + " | ".join(names) + " |"
+    yield "|---|---|---|---|" + "---:|" * len(names)
+    for cls in typing.get_args(Incident):
+        kind = str(cls.__struct_config__.tag)
+        fields = [f"`{field.name}`" for field in msgspec.structs.fields(cls) if field.name not in {"at", "seconds"}]
+        lasts = sorted({odds.seconds for profile in PROFILES.values() for odds in profile.odds if odds.kind == kind})
+        spans = ", ".join(f"{low:g} to {high:g}" for low, high in lasts)
+        shares = " | ".join(share_of(kind, PROFILES[name]) for name in names)
+        yield f"| `{kind}` | {whole(cls)} | {', '.join(fields)} | {spans} | {shares} |"
+    often = " | ".join(f"{PROFILES[name].per_second:g}" for name in names)
+    yield f"| | all of them, in a second of the world | | | {often} |\n"
+
+
+def share_of(kind: str, profile: Profile) -> str:
+    total = sum(odds.weight * (1.0 - odds.off) for odds in profile.odds)
+    mine = sum(odds.weight * (1.0 - odds.off) for odds in profile.odds if odds.kind == kind)
+    return f"{mine / total:.0%}" if mine else ""
+
+
+def whole(cls: type) -> str:
+    """All sentences of a docstring, in one line."""
+    text = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:")[0]
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def weather_part() -> Iterator[str]:
+    yield (
+        "## Weather\n\n"
+        "What it is like between the incidents, at worst in each profile.\n"
+        "That of a seed is between `calm` and this, and about half of the troubles are off under each.\n"
+    )
+    meanings = attributes(Weather)
+    yield "| | what it is | " + " | ".join(PROFILES) + " |"
+    yield "|---|---|" + "---:|" * len(PROFILES)
+    for name in Weather.__struct_fields__:
+        values = " | ".join(f"{getattr(profile.worst, name):g}" for profile in PROFILES.values())
+        yield f"| `{name}` | {meanings[name]} | {values} |"
+    yield ""
+
+
+def points_part() -> Iterator[str]:
+    yield "## Fault points\n\nPlaces at which `kill_at` kills a machine, and what is so there.\n"
+    yield "| point | there |\n|---|---|"
+    yield from (f"| `{name}` | {what} |" for name, what in POINTS.items())
+    yield ""
+
+
+def observers_part() -> Iterator[str]:
+    yield "## Observers\n\nWho looks on in every world, and the violation that each of them tells.\n"
+    yield "| violation | what it looks after |\n|---|---|"
+    modules = [
+        importlib.import_module(found.name) for found in pkgutil.iter_modules(observe.__path__, f"{observe.__name__}.")
+    ]
+    for cls in sorted(Observer.__subclasses__(), key=lambda cls: cls.name):
+        doc = next(module.__doc__ or "" for module in modules if module.__name__ == cls.__module__)
+        yield f"| `{cls.name}` | {doc.splitlines()[0]} |"
+    yield ""
+
+
+def name_of(row: Row) -> str:
+    if isinstance(row.at, type):
+        return f"{row.at.__module__}.{row.at.__qualname__}.{row.name}"
+    assert isinstance(row.at, types.ModuleType)
+    # What `random` has differs between versions of Python; it is refused as a whole.
+    return "random.*" if row.at is random else f"{row.at.__name__}.{row.name}"
+
+
+def quoted(found: re.Match[str]) -> str:
+    return f"`{found[0]}`"
+
+
+def fence_part() -> Iterator[str]:
+    yield (
+        "## What the fence refuses\n\n"
+        "In the app's own code; the standard library and installed packages get the world's time and draws instead,"
+        " but no thread, no process, no socket and no file to write either.\n"
+    )
+    yield "| instead of | do this |\n|---|---|"
+    # These draw through what is refused, and are told by name.
+    found: dict[str, list[str]] = {ID: ["uuid.uuid4"], ENTROPY: ["secrets.*"]}
+    for row in rows():
+        if row.name[0] != "_":
+            found.setdefault(row.instead, []).append(name_of(row))
+    for event, instead in REFUSED.items():
+        found.setdefault(instead, []).append(event.partition("/")[0])
+    for instead, names in found.items():
+        listed = ", ".join(f"`{name}`" for name in dict.fromkeys(names) if not name.startswith("_"))
+        yield f"| {listed} | {IN_CODE.sub(quoted, instead)} |"
+    yield ""
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def runs(operation: Callable[[], object], seconds: float, *, each: int) -> None:
     """Call a plain function again and again; the median of the calls, of one of the units that each stands for."""
     costs: list[float] = []
     begin = time.perf_counter() + WARM_UP_SECONDS
-    while (now := time.perf_counter()) < begin + seconds:
+    while (now := time.perf_counter()) < begin + seconds or not costs:
         used = time.process_time()
         operation()
         if now >= begin:

@@ -1,6 +1,7 @@
 """Runs one Markdown page as its reader would, from top to bottom, in the current folder.
 
-- A ```python block is executed. All blocks of a page share one namespace and one event loop, and may await.
+- A ```python block is executed. All blocks of a page share one namespace; those that await, one event loop. What runs
+  a loop of its own stands in a block that does not.
 - `<!-- file: name.py -->` above a block of any language writes it to that file; a Python one is then imported,
   and the page sees its names.
 - `<!-- change: name.py -->` above a ```diff block replaces its `-` lines in that file by its `+` lines.
@@ -126,12 +127,9 @@ class Page:
         source = "\n" * block.line + block.text
         code = compile(source, self.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
-        async def execute() -> None:
-            pending: object = eval(code, vars(self.module))
-            if asyncio.iscoroutine(pending):
-                await pending
-
-        self.loop.run(execute())
+        pending: object = eval(code, vars(self.module))
+        if asyncio.iscoroutine(pending):
+            self.loop.run(pending)
 
     def _type(self, command: Command, how: re.Match[str]) -> None:
         if command.text.endswith("&"):
@@ -163,8 +161,8 @@ def printed_by(command: str, how: re.Match[str]) -> str:
 
 
 def numberless(text: str) -> str:
-    """With all numbers alike, and all lines that are drawn with dashes."""
-    return re.sub(r"-+", "-", re.sub(r"\d[\d.,]*", "0", text))
+    """With all numbers alike, none at the beginning of a line, and all that is drawn with dashes as long."""
+    return re.sub(r"-+", "-", re.sub(r"\d[\d.,]*", "0", re.sub(r"^ *\d[\d.]* ", "", text, flags=re.MULTILINE)))
 
 
 def agrees(expected: str, printed: str) -> bool:
