@@ -50,6 +50,7 @@ STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
 _REPLY = Kind.REPLY  # asking an enumeration for its member costs more than making the message (CPython 3.11)
 _ITEM = Kind.ITEM
+_EVENT = Kind.EVENT
 NOTHING = Message(_REPLY, "", "")
 
 Run = Callable[[Context, Message], Awaitable[object]]
@@ -82,6 +83,7 @@ class Server:
         self._deadlines = Deadlines(host)
         self._streams = 0
         self._steps: dict[Context, None] = {}
+        self._draining = False
         self._ending = False
         self._idle = asyncio.Event()
         self._waiting = False
@@ -91,13 +93,20 @@ class Server:
         self._endpoints[address] = endpoint
 
     def open(self) -> None:
-        """Serve streams, also after `end_streams`."""
-        self._ending = False
+        """Serve calls and streams, also after `drain` and `end_streams`."""
+        self._draining = self._ending = False
 
     @property
     def running(self) -> int:
         """Operations that are being handled."""
         return len(self._deadlines.running)
+
+    def drain(self) -> None:
+        """Let no more calls in but those of work that is under way here, so that it comes to its end under any load.
+
+        Events are taken, as this node's own may be among them; nobody waits for them, and they come again.
+        """
+        self._draining = True
 
     async def idle(self) -> None:
         """Wait until nothing is being handled; bound it with a timeout."""
@@ -196,6 +205,8 @@ class Server:
         endpoint = self._endpoints.get(message.address)
         if endpoint is None:
             raise self._unknown(message.address)
+        if self._draining and message.kind is not _EVENT and not ambient.get().operation:
+            raise Unavailable(STOPPING)
         if running >= limit and (running >= INNER_FACTOR * limit or ambient.get() not in self._deadlines.running):
             raise Overloaded(f"the limit of {limit} at once")
         if endpoint.allow is not None and not endpoint.allow.allows(message.headers.identity):

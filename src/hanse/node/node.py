@@ -291,6 +291,7 @@ class Node:
 
     async def _finish(self, grace: float) -> None:
         """Begin nothing new, end what is under way, hand on what it told of: in this order nothing is left behind."""
+        self._server.drain()
         _ = await asyncio.gather(*(rule.stop(grace) for rule in self._rules))
         await self._server.idle()
         await self._settle(insist=False)

@@ -332,6 +332,45 @@ async def test_a_stop_waits_for_what_is_under_way(slow: Node) -> None:
         await stop
 
 
+class Waiter(Service):
+    slow: Slow
+
+    @rpc
+    async def serve(self) -> str:
+        first = await self.slow.wait()
+        return f"{first}, and again: {await self.slow.wait()}"
+
+
+async def test_what_is_under_way_at_a_stop_may_still_call_its_neighbours() -> None:
+    EVENTS.update(arrived=asyncio.Event(), gate=asyncio.Event())
+    node = Node(App("shop", Slow, Waiter))
+    await node.start()
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(node.client(Waiter).serve())
+        await EVENTS["arrived"].wait()
+        stop = tasks.create_task(node.stop())
+        while node.state != "draining":  # noqa: ASYNC110 - a state sets no event
+            await asyncio.sleep(0)
+        EVENTS["gate"].set()
+        assert await call == "done, and again: done"
+        await stop
+
+
+async def test_a_stop_lets_no_more_calls_in(slow: Node) -> None:
+    """Under steady load a node would never come to its end, and cut off whoever came last."""
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(wait(slow))
+        await EVENTS["arrived"].wait()
+        stop = tasks.create_task(slow.stop())
+        while slow.state != "draining":  # noqa: ASYNC110 - a state sets no event
+            await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="this node is stopping"):
+            await wait(slow)
+        EVENTS["gate"].set()
+        assert await call == "done"
+        await stop
+
+
 @pytest.mark.virtual_time
 async def test_a_stop_does_not_wait_longer_than_its_grace(slow: Node, caplog: pytest.LogCaptureFixture) -> None:
     async with asyncio.TaskGroup() as tasks:
