@@ -22,7 +22,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar, TypeVarTuple, cast, final
 
@@ -59,6 +59,7 @@ class SimTask(asyncio.Task[T]):
         self.lane: Lane = context.get(_lane, loop.home)
         super().__init__(coro, loop=loop, name=name or f"task-{self.number}", context=context)
         if not self.lane.alive:
+            self.lane.fallen.append(self)
             forget(self)
 
     def __hash__(self) -> int:
@@ -87,11 +88,24 @@ class Lane:
         name: Of the machine.
         alive: Whether it still runs.
         context: What the tasks that it starts begin with.
-        grave: What was under way when it was killed.
+        grave: What was to run when it was killed, and since.
+        fallen: Its tasks that were under way when it was killed, and since.
         rate, offset: How its clock relates to the world's: `rate * world + offset`.
     """
 
-    __slots__ = ("_loop", "alive", "context", "grave", "name", "offset", "paused_until", "queue", "queued", "rate")
+    __slots__ = (
+        "_loop",
+        "alive",
+        "context",
+        "fallen",
+        "grave",
+        "name",
+        "offset",
+        "paused_until",
+        "queue",
+        "queued",
+        "rate",
+    )
 
     def __init__(self, loop: Loop, name: str, *, rate: float = 1.0, offset: float = 0.0) -> None:
         self._loop = loop
@@ -103,6 +117,7 @@ class Lane:
         self.queue: deque[_Handle] = deque()
         self.queued: bool = False
         self.grave: list[object] = []
+        self.fallen: list[SimTask[Any]] = []
         self.context: Context = Context()
         self.context.run(_lane.set, self)
 
@@ -134,9 +149,18 @@ class Lane:
         mine = [task for task in asyncio.all_tasks(self._loop) if isinstance(task, SimTask) and task.lane is self]
         for task in mine:
             forget(task)
-        self.grave.append(mine)
-        self.grave.append(list(self.queue))
+        self.fallen += mine
+        self.grave += self.queue
         self.queue.clear()
+
+    def bury(self) -> None:
+        """End what was under way, as far as it can be: whoever still holds a coroutine must not see it complain."""
+        while self.fallen:
+            coroutine = cast("Coroutine[Any, Any, Any]", self.fallen.pop().get_coro())
+            # In its own context: what its last moments begin is begun by a dead process.
+            with suppress(BaseException):
+                self.context.run(coroutine.close)
+        self.grave.clear()
 
 
 _lane: ContextVar[Lane] = ContextVar("hanse_lane")
@@ -221,6 +245,9 @@ class Loop(Walls):
         self._draws = Draws(seed, "schedule")
         self._seed = seed
         self._threads: dict[str, Draws] = {}
+        # By their addresses, since they are out of reach of weak references by the time that they are asked for. One
+        # that ends by itself leaves its entry to whichever generator has the address next.
+        self._owners: dict[int, Lane] = {}
         self._ready: list[Lane] = []
         self._timers: list[tuple[float, int, _Handle]] = []
         self._count = 0
@@ -252,7 +279,7 @@ class Loop(Walls):
         try:
             with unheard():
                 for lane in lanes:
-                    lane.grave.clear()
+                    lane.bury()
                 _ = gc.collect()
         finally:
             self._burying = False
@@ -380,7 +407,7 @@ class Loop(Walls):
         """
         require_no_loop()
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
+        sys.set_asyncgen_hooks(firstiter=self._own, finalizer=self._finalize)
         _set_running_loop(self)
         self._running, self._stopping = True, False
         try:
@@ -506,10 +533,15 @@ class Loop(Walls):
         # asyncio wants a class of its own, and asks only for its methods.
         return cast("asyncio.TimerHandle", handle)
 
+    def _own(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """A generator is read for the first time."""
+        self._owners[id(generator)] = self.lane
+
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """A generator that nobody reads any more is closed, on the lane whose turn it is."""
-        if not self._burying and self._running:
-            _ = self.call_soon(self.create_task, generator.aclose())
+        """A generator that nobody reads any more is closed, by the process that began to read it."""
+        lane = self._owners.pop(id(generator), None)
+        if lane is not None and lane.alive and self._running and not self._burying:
+            _ = lane.start(generator.aclose())
 
 
 def require_no_loop() -> None:

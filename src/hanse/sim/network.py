@@ -279,6 +279,8 @@ class Network:
         """A port serves a service from now on."""
         ports = self._serving.setdefault(service, [])
         if port not in ports:
+            # An earlier life of the same machine had the same address.
+            ports[:] = [other for other in ports if other.name != port.name]
             ports.append(port)
 
     def leave(self, service: str, port: Port) -> None:

@@ -494,10 +494,13 @@ def test_nothing_is_said_when_graves_are_cleared(caplog: pytest.LogCaptureFixtur
     async def never() -> None:
         raise AssertionError("it never runs")
 
+    held = list[object]()
+
     async def main(loop: Loop) -> None:
         lane = Lane(loop, "a")
         for coroutine in (victim.read(), stubborn(), stubborn()):
-            lane.start(coroutine)
+            # As the traceback of a test that failed does.
+            held.append((lane.start(coroutine), coroutine))
         await asyncio.sleep(1)
         loop.call_later(1, print, never(), context=lane.context)
         lane.start(never())
@@ -512,8 +515,8 @@ def test_nothing_is_said_when_graves_are_cleared(caplog: pytest.LogCaptureFixtur
             warnings.simplefilter("always")
             loop = Loop()
             loop.play(main(loop))
-            with unheard():
-                gc.collect()
+            held.clear()
+            gc.collect()
     finally:
         sys.unraisablehook = hook
     assert (said, warned, caplog.records, loop.errors) == ([], [], [], [])
@@ -528,6 +531,24 @@ def test_a_generator_that_nobody_reads_any_more_is_closed() -> None:
         return victim.did
 
     assert play(main) == ["generator finally"]
+
+
+def test_a_generator_of_a_dead_process_is_not_closed() -> None:
+    async def main(loop: Loop) -> list[str]:
+        victim, held = Victim(), list[AsyncIterator[int]]()
+        lane = Lane(loop, "a")
+
+        async def read_one() -> None:
+            held.append(victim.items())
+            await anext(held[0])
+
+        await lane.start(read_one())
+        lane.kill()
+        held.clear()
+        await asyncio.sleep(10)
+        return victim.did
+
+    assert play(main) == []
 
 
 # What asyncio needs.

@@ -340,6 +340,15 @@ def test_the_next_life_of_a_machine_is_another_port() -> None:
     assert net.ears["a"].gone == []
 
 
+def test_the_next_life_is_found_where_the_last_one_was() -> None:
+    net = Net()
+    for name in ("a", "b"):
+        net.network.listen("things", net.ports[name])
+    net.network.died(net.ports["a"], dark=False)
+    net.network.listen("things", new := net.born("a"))
+    assert {net.network.choose("things", "c") for _ in range(50)} == {new, net.ports["b"]}
+
+
 def test_a_service_is_served_by_whoever_says_so() -> None:
     net = Net()
     network, ports = net.network, net.ports
