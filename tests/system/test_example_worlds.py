@@ -15,6 +15,7 @@ WORLDS = [
     ("power/worlds.py:house", "hostile", 20),
     ("power/worlds.py:house", "flaky", 10),
     ("countries/worlds.py:atlas", "hostile", 4),
+    ("countries/worlds.py:readers", "hostile", 4),
 ]
 
 

@@ -32,7 +32,7 @@ TEXT_MAX = 500
 
 EVENTS = "text/event-stream"
 HOST = "world"
-OK = 200
+OK, BAD_FROM = 200, 400
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _NOTHING = b""
@@ -64,6 +64,11 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     headers: dict[str, str]
     body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is no error."""
+        return self.status < BAD_FROM
 
     @property
     def text(self) -> str:
