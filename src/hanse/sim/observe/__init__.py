@@ -7,6 +7,7 @@ from hanse.sim.observe.acknowledged import Acknowledged
 from hanse.sim.observe.contracts import Contracts
 from hanse.sim.observe.effects import Effects
 from hanse.sim.observe.feeds import Feeds
+from hanse.sim.observe.leases import Leases
 from hanse.sim.observe.linearizable import Linearizable
 from hanse.sim.observe.scene import Scene
 
@@ -25,5 +26,6 @@ def observers_of(scene: Scene, *, dead_letters: bool = False) -> list[Observer]:
         Effects(scene, dead_letters=dead_letters),
         Contracts(scene),
         Feeds(scene),
+        Leases(scene),
         Linearizable(scene),
     ]
