@@ -10,7 +10,7 @@ import msgspec
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
-from hanse.service.service import Service
+from hanse.service.service import Service, reactions_of
 
 CLIENT = "client"
 """The machine of the story: it lasts as long as the world."""
@@ -19,12 +19,17 @@ STORE = "sqlite:///{service}.db?synchronous=full"
 """Where services keep their rows, unless the settings say otherwise."""
 
 
+Where = type | str
+"""A service, or a contract that it provides, which stands for its machine; or the name of a machine."""
+
+
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What a world consists of.
 
     Attributes:
         app: The services.
-        machines: Which services each machine hosts, by its name; by default each service has one of its own.
+        machines: Which services each machine hosts, by its name; by default each service has one of its own. A service
+            that keeps no rows, and reacts to nothing, may be on several, which share its calls.
         settings: As for a node; the store is a SQLite file that flushes each commit, unless they say otherwise.
         upgrade: The version of the app that takes the place of the first where a plan replaces processes.
         door: Name of the machine through whose gateway the outside comes in; by default the first.
@@ -43,8 +48,8 @@ def placed(setup: Setup) -> dict[str, tuple[str, ...]]:
     """The names of the services of each machine.
 
     Raises:
-        Misconfigured: A service has no machine, or more than one; a machine hosts what the app does not have; or there
-            is no machine of the door's name.
+        Misconfigured: A service has no machine, or more than it can be on; a machine hosts nothing, or what the app
+            does not have; or there is no machine of the door's name.
 
     Example:
         >>> class Orders(Service): ...
@@ -80,6 +85,22 @@ def _chosen(
     missing = [name for service, name in names.items() if service not in hosted]
     if missing:
         raise Misconfigured(f"no machine hosts {', '.join(missing)}; each service has to be on one")
-    if len(hosted) != len(names):
-        raise Misconfigured("a service is on two machines; in this version each is on one")
+    if idle := [machine for machine, services in wanted.items() if not services]:
+        raise Misconfigured(f"the machine {idle[0]!r} hosts no service; leave it out")
+    for service, name in names.items():
+        places = [machine for machine, services in wanted.items() for one in services if one is service]
+        if len(places) > 1 and (why := _alone(setup.app, service, places)):
+            raise Misconfigured(f"{name} is on {' and '.join(places)}, but {why}")
     return {machine: tuple(names[service] for service in services) for machine, services in wanted.items()}
+
+
+def _alone(app: App, service: type[Service], places: list[str]) -> str:
+    """Why a service can be on one machine only; empty where it can be on several."""
+    if len({*places}) < len(places):
+        return "a machine hosts a service once"
+    owned = [kind.__name__ for kind, part in app.owners.items() if part.cls is service]
+    if owned:
+        return f"it keeps rows ({', '.join(owned)}), and each machine would have rows of its own"
+    if reactions := reactions_of(service):
+        return f"it reacts ({', '.join(reactions)}), and each machine would do that for itself"
+    return ""

@@ -34,7 +34,7 @@ from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of, until
 from hanse.sim.network import Network
 from hanse.sim.observe import observers_of
 from hanse.sim.profile import Weather
-from hanse.sim.setup import CLIENT, Setup, placed
+from hanse.sim.setup import CLIENT, Setup, Where, placed
 from hanse.sim.trace import Trace
 from hanse.sim.transport import SimTransport
 from hanse.sim.trouble import Troubles
@@ -225,19 +225,19 @@ class World:
         """Let time pass."""
         await asyncio.sleep(seconds(duration))
 
-    def crash(self, service: type) -> None:
+    def crash(self, service: Where) -> None:
         """Kill the process of a service as by `kill -9`; `restart` starts it again."""
         self.machine_of(service).kill()
 
-    def power_cut(self, service: type) -> None:
+    def power_cut(self, service: Where) -> None:
         """Turn the machine of a service off: what its disk had not flushed is gone. `restart` turns it on again."""
         self.machine_of(service).kill(dark=True)
 
-    def pause(self, service: type, duration: Duration) -> None:
+    def pause(self, service: Where, duration: Duration) -> None:
         """Have the process of a service stand still for some time."""
         self.machine_of(service).pause(seconds(duration))
 
-    async def restart(self, service: type) -> None:
+    async def restart(self, service: Where) -> None:
         """Start the process of a service, where it is down, and wait until it is up.
 
         Raises:
@@ -247,7 +247,7 @@ class World:
         machine.start()
         await _require_up([machine])
 
-    async def replace(self, service: type, app: App) -> None:
+    async def replace(self, service: Where, app: App) -> None:
         """Have the process of a service finish, and one with another version of the code take its place.
 
         Raises:
@@ -316,13 +316,24 @@ class World:
 
     # What runs it.
 
-    def machine_of(self, service: type) -> Machine:
-        """The machine that hosts a service, or that which provides a contract."""
+    def machine_of(self, service: Where) -> Machine:
+        """The machine that hosts a service, or that which provides a contract; or the machine of a name.
+
+        Raises:
+            Misconfigured: There is none, or more than one.
+        """
+        if isinstance(service, str):
+            if service not in self.machines:
+                raise Misconfigured(f"there is no machine {service!r}; there are {', '.join(self.machines)}")
+            return self.machines[service]
         part = self._part(service)
-        for machine in self.machines.values():
-            if part.name in machine.services:
-                return machine
-        raise Misconfigured(f"{part.name} is a fake by now, and on no machine")
+        machines = [machine for machine in self.machines.values() if part.name in machine.services]
+        if not machines:
+            raise Misconfigured(f"{part.name} is a fake by now, and on no machine")
+        if len(machines) > 1:
+            names = [machine.name for machine in machines]
+            raise Misconfigured(f"{part.name} is on {', '.join(names)}; name the machine: {names[0]!r}")
+        return machines[0]
 
     def _part(self, service: type) -> Part:
         part = self.app.providers.get(service)
