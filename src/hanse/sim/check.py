@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import msgspec
@@ -57,10 +57,15 @@ def told_of(error: BaseException) -> str:
         >>> told_of(ExceptionGroup("tasks", [ValueError("no"), ValueError("no"), KeyError("id")]))
         "ValueError: no; KeyError: 'id'"
     """
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return "; ".join(dict.fromkeys(told_of(one) for one in group.exceptions))
-    return f"{type(error).__name__}: {error}"
+    return "; ".join(dict.fromkeys(f"{type(one).__name__}: {one}" for one in _single(error)))
+
+
+def _single(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+        yield from _single(one)
 
 
 class Observer:

@@ -36,7 +36,7 @@ class Effect(msgspec.Struct, frozen=True, gc=False):
     peer: str = ""
 
 
-_pack = struct.Struct("<d").pack
+_pack = struct.Struct("<dII").pack
 
 
 @final
@@ -69,8 +69,10 @@ class Trace:
     def add(self, at: float, machine: str, kind: str, detail: str = "", data: bytes = b"", peer: str = "") -> None:
         """Something happened."""
         self.count += 1
-        self._hash.update(_pack(at))
-        self._hash.update(f"{machine}\x00{kind}\x00{peer}\x00{detail}\x00".encode())
+        text = f"{machine}\x00{kind}\x00{peer}\x00{detail}".encode()
+        # With their lengths, so that no two sequences of effects come to the same bytes.
+        self._hash.update(_pack(at, len(text), len(data)))
+        self._hash.update(text)
         self._hash.update(data)
         if self._keep and self.count <= EFFECTS_MAX:
             self.effects.append(Effect(at, machine, kind, detail, data, peer))

@@ -151,36 +151,17 @@ async def busy(world: World) -> None:
     world.eventually("all counted but one", lambda: len(world.rows(Counted)) == 7)
 
 
-def passed() -> dict[str, int]:
-    return tell(busy).points
-
-
 @pytest.mark.parametrize("point", sorted(POINTS))
 def test_a_process_may_be_killed_at_each_fault_point(point: str) -> None:
+    trapped = list[list[str]]()
     for machine in ("notes", "counter"):
         outcome = tell(busy, plan=(KillAt(at=0.5, seconds=30.0, machine=machine, point=point),))
         assert outcome.violations == ()
-        if "trap" in kinds(outcome, machine):
-            found = kinds(outcome, machine)
-            after = found.index("trap")
-            assert found[after : after + 4] == ["trap", "kill", "start", "ready"]
-
-
-def test_the_story_passes_every_fault_point() -> None:
-    """Otherwise the test above would say nothing of those that it does not pass."""
-    assert passed().keys() == POINTS.keys()
-
-
-def test_every_point_is_a_trap_on_one_machine_at_least() -> None:
-    missed = {
-        point
-        for point in POINTS
-        if not any(
-            "trap" in kinds(tell(busy, plan=(KillAt(at=0.5, seconds=30.0, machine=machine, point=point),)), machine)
-            for machine in ("notes", "counter")
-        )
-    }
-    assert missed == set()
+        found = kinds(outcome, machine)
+        if "trap" in found:
+            trapped.append(found[found.index("trap") :])
+    assert trapped
+    assert all(found[:4] == ["trap", "kill", "start", "ready"] for found in trapped)
 
 
 # Started, stopped, replaced.
