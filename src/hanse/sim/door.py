@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, final
+from typing import Any, TypeVar, TypeVarTuple, final
 from urllib.parse import unquote
 
 import msgspec
@@ -32,6 +32,8 @@ ABORT = "hanse.abort"
 BAD = 500
 """Status of an answer that the application did not give."""
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
@@ -275,6 +277,27 @@ class _Connection:
         arrive = partial(self._client.came, self._id)
         what = f"{piece.status or 'more'} {self.knock.name}" if piece.more else f"end {self.knock.name}"
         self._network.carry(self._port, self._client.port, what, _encode(piece), arrive)
+
+
+@contextmanager
+def threadless() -> Generator[None]:
+    """Have what Starlette and its like give to threads of anyio's done on the lane itself, as executors do it here."""
+    try:
+        from anyio import to_thread
+    except ImportError:
+        yield
+        return
+
+    async def run_sync(func: Callable[[*Ts], T], *args: *Ts, **_: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(None, func, *args)
+
+    real = to_thread.run_sync
+    # Which threads there may be, and who waits for them, makes no difference where there are none.
+    to_thread.run_sync = run_sync
+    try:
+        yield
+    finally:
+        to_thread.run_sync = real
 
 
 def _text(headers: Any) -> tuple[Header, ...]:  # noqa: ANN401 - an application's

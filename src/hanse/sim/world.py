@@ -26,6 +26,7 @@ from hanse.service.shape import shape_of
 from hanse.sim.chance import Chance, Draws, chance_of
 from hanse.sim.check import VIOLATIONS_MAX, Check, Observer, Violation, broken, told_of
 from hanse.sim.disk import Disk
+from hanse.sim.door import threadless
 from hanse.sim.fake import receivers_of
 from hanse.sim.http import Http
 from hanse.sim.lines import Lines
@@ -129,6 +130,7 @@ class World:
         self.troubles: Troubles = Troubles(ground, self.machines, self.passed, setup.upgrade)
         self._settings = setup.settings
         self._door = setup.door
+        self._listens = False
         self.host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
         ambient.set(Context(self.host))
         self._transport = SimTransport(self.net, loop.home)
@@ -138,7 +140,7 @@ class World:
         self._pool = ExitStack()
         self._pool.enter_context(using_pool(InlinePool()))
         self._lines = Lines(loop, self.trace)
-        self.observers += observers_of(self, dead_letters=setup.dead_letters)
+        self.observers += observers_of(self, setup)
 
     # What stories use.
 
@@ -170,6 +172,9 @@ class World:
                 f"the app {self.app.name!r} has no door; give it one: App({self.app.name!r}, ..., gateway=Gateway())"
             )
         machine = self.machines[self._door or next(iter(self.machines))]
+        if not self._listens:
+            self._listens = True
+            self._pool.enter_context(threadless())
         machine.listen()
         return Http(self.net, self.loop.home, lambda: machine.door)
 
