@@ -122,6 +122,10 @@ class Machine:
         self.door: Door | None = None
         self._listens = False
 
+    def serving(self, more_than: int = 0) -> int:
+        """How many requests its process is handling; see `hanse.sim.transport.SimTransport.serving`."""
+        return self._transport.serving(more_than) if self.running and self._transport is not None else 0
+
     @property
     def running(self) -> bool:
         """Whether there is a process."""

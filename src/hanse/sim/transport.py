@@ -11,10 +11,11 @@ Twins of particular brokers, with their own documented faults, are other classes
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
-from typing import cast, final
+from typing import Any, cast, final
 
 import msgspec
 
@@ -135,6 +136,17 @@ class SimTransport:
         self._seen: dict[tuple[Port, int], None] = {}
         self._count = 0
         network.join(self.port)
+
+    def serving(self, more_than: int = 0) -> int:
+        """How many requests are being handled: begun, and waiting for something.
+
+        Args:
+            more_than: Where there cannot be more than that, they are not counted, and 0 is returned.
+        """
+        if len(self._serving) <= more_than:
+            return 0
+        tasks = [task for tasks in self._serving.values() for task in tasks]
+        return sum(inspect.getcoroutinestate(_coroutine_of(task)) == inspect.CORO_SUSPENDED for task in tasks)
 
     async def open(self) -> None:
         """See `Transport.open`."""
@@ -346,6 +358,10 @@ def _refuse(waiting: _Waiting, why: str) -> None:
 def _expire(waiting: _Waiting, address: str) -> None:
     if not waiting.reply.done():
         waiting.reply.set_exception(DeadlineExceeded(address))
+
+
+def _coroutine_of(task: asyncio.Task[None]) -> Coroutine[Any, Any, None]:
+    return cast("Coroutine[Any, Any, None]", task.get_coro())
 
 
 def _gone(message: Message) -> Message:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from hanse.sim.check import Observer
 from hanse.sim.observe.acknowledged import Acknowledged
+from hanse.sim.observe.bounds import Bounds
 from hanse.sim.observe.contracts import Contracts
 from hanse.sim.observe.effects import Effects
 from hanse.sim.observe.feeds import Feeds
 from hanse.sim.observe.leases import Leases
 from hanse.sim.observe.linearizable import Linearizable
+from hanse.sim.observe.order import Order
 from hanse.sim.observe.scene import Scene
+from hanse.sim.setup import Setup
 
 __all__ = ["Scene", "observers_of"]
 
 
-def observers_of(scene: Scene, *, dead_letters: bool = False) -> list[Observer]:
+def observers_of(scene: Scene, setup: Setup) -> list[Observer]:
     """Whoever looks on in every world.
 
     Args:
         scene: The world.
-        dead_letters: Whether messages may end as dead letters in it.
+        setup: What it consists of, and what may happen in it.
     """
     return [
         Acknowledged(scene),
-        Effects(scene, dead_letters=dead_letters),
+        Bounds(scene, calls_max=setup.settings.node.calls_max),
         Contracts(scene),
+        Effects(scene, dead_letters=setup.dead_letters),
         Feeds(scene),
         Leases(scene),
         Linearizable(scene),
+        Order(scene),
     ]
