@@ -21,7 +21,6 @@ from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
-from hanse.service.service import Service
 from hanse.service.shape import shape_of
 from hanse.sim.chance import Chance, Draws, chance_of
 from hanse.sim.check import VIOLATIONS_MAX, Check, Observer, Violation, broken, told_of
@@ -179,19 +178,25 @@ class World:
         return Http(self.net, self.loop.home, lambda: machine.door)
 
     def rows(self, kind: type[R]) -> list[R]:
-        """The rows as they stand in the owner's file now, read past all code that they belong to: for checks."""
-        owner = self.app.owners.get(kind)
+        """The rows as they stand in the owner's file now, read past all code that they belong to: for checks.
+
+        Raises:
+            Misconfigured: No service owns them, or it keeps them in no file.
+        """
+        apps = (self.app,) if self.upgrade is None else (self.app, self.upgrade)
+        owner = next((app.owners[kind] for app in apps if kind in app.owners), None)
         if owner is None:
             raise Misconfigured(f"no service of the app {self.app.name!r} owns {kind.__name__}")
-        shape = shape_of(kind)
-        table = table_name(collection_of(kind))
-        if not self.query(owner.cls, "SELECT 1 FROM pragma_table_list WHERE name = ?", table.strip('"')):
-            # The service has not opened it yet.
+        file = self._file(owner.name)
+        if file is None:
             return []
-        found = self.query(owner.cls, f"SELECT id, rev, CAST(value AS BLOB) FROM {table} ORDER BY id")  # noqa: S608
-        return [shape.read(cast("bytes", value), cast("str", id), cast("int", rev)) for id, rev, value in found]
+        state = (file.connection, file.connection.total_changes)
+        if self._seen.get(kind, ((), []))[0] != state:
+            # Checks look after each commit, mostly at rows that it did not touch.
+            self._seen[kind] = (state, _rows_in(file, kind))
+        return cast("list[R]", [*self._seen[kind][1]])
 
-    def query(self, service: type[Service], statement: str, *values: object) -> list[tuple[object, ...]]:
+    def query(self, service: type, statement: str, *values: object) -> list[tuple[object, ...]]:
         """Read the file of a service with SQL of one's own, past all code that it belongs to.
 
         Returns:
@@ -200,12 +205,18 @@ class World:
         Raises:
             Misconfigured: The service keeps its rows in no file.
         """
-        machine, name = self.machine_of(service), self._part(service).name
-        path = self.path_of(name)
-        if not path:
-            raise Misconfigured(f"{name} keeps its rows in memory, where no check sees them; give it a sqlite: store")
-        file = machine.disk.files.get(path)
+        return self._read(self._part(service).name, statement, *values)
+
+    def _read(self, service: str, statement: str, *values: object) -> list[tuple[object, ...]]:
+        file = self._file(service)
         return [] if file is None else file.connection.execute(statement, values).fetchall()
+
+    def _file(self, service: str) -> File | None:
+        path = self.path_of(service)
+        if not path:
+            raise Misconfigured(f"{service} keeps its rows in memory, where no check can look; give it a sqlite: store")
+        machine = next((one for one in self.machines.values() if service in one.services), None)
+        return None if machine is None else machine.disk.files.get(path)
 
     async def arrivals(self, rate: float, length: float | None = None) -> AsyncIterator[int]:
         """Come at random times, as customers do (a Poisson process).
