@@ -381,7 +381,7 @@ def test_machines_host_what_they_are_given() -> None:
     ("machines", "why"),
     [
         ({"one": [Notes]}, "no machine hosts counter"),
-        ({"one": [Notes, Counter], "two": [Notes]}, "on two machines"),
+        ({"one": [Notes, Counter], "two": [Notes]}, "notes is on one and two, but it keeps rows"),
         ({"one": [Notes, Counter, Never]}, "has no service Never; it has Notes, Counter"),
         ({"client": [Notes, Counter]}, "the machine of the story is named 'client'"),
     ],
