@@ -1,13 +1,32 @@
 """Each safeguard that is taken away is noticed: the simulation is worth what it finds."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from hanse.sim.origin import simulations_of
+from hanse.sim.sweep import Options, sweep
+
 from .hunt import SEEDS_MAX, bugs, file_of, hunted, replayed
 
+SEEDS_SOUND = 5
+"""Seeds of each world without a bug; `hanse sim` runs as many as one likes."""
+
 TABLE = Path(__file__).parents[2] / "docs" / "testing" / "planted-bugs.md"
+
+
+SOUND = {
+    name: simulation
+    for path in sorted((Path(__file__).parent / "worlds").glob("[a-z]*.py"))
+    for name, simulation in simulations_of(import_module(f".worlds.{path.stem}", __package__)).items()
+}
+
+
+@pytest.mark.parametrize("world", SOUND)
+def test_a_world_without_a_bug_holds(world: str) -> None:
+    assert sweep(SOUND[world], Options(seeds=range(SEEDS_SOUND), guarded=0.0)).failures == ()
 
 
 @pytest.mark.timeout(180)  # the rarest take some hundred runs, which other tests run beside

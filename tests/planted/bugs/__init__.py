@@ -4,9 +4,9 @@ from collections.abc import Callable
 from inspect import signature
 from typing import TypeVar
 
-from ..worlds import bank, bell, counter, follower, gate, jobs, ledger, oracle, parked, rolling  # noqa: TID252 - once, for all bugs
+from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, oracle, parked  # noqa: TID252 - once, for all bugs
 
-__all__ = ["bank", "bell", "counter", "follower", "gate", "instead", "jobs", "ledger", "oracle", "parked", "rolling"]
+__all__ = ["bank", "bell", "counter", "follower", "gate", "inn", "instead", "jobs", "ledger", "oracle", "parked"]
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -8,7 +8,7 @@ from hanse.contract.derive import Operation
 from hanse.mesh.chain import Handler
 from hanse.mesh.client import Caller, Policy
 
-from . import counter, instead
+from . import inn, instead
 
 chain_of = Caller.chain
 
@@ -18,6 +18,6 @@ def chain(self: Caller, operation: Operation, policy: Policy) -> Handler:
     return chain_of(self, operation, msgspec.structs.replace(policy, retry=True))
 
 
-@simulation(counter.setup, seconds=counter.SECONDS)
+@simulation(inn.setup, seconds=inn.SECONDS)
 async def retries_everything(world: World) -> None:
-    await counter.story(world)
+    await inn.story(world)

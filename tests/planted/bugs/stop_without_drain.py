@@ -4,7 +4,7 @@ Calls that it had let in end halfway."""
 from hanse import World, simulation
 from hanse.node.node import Node
 
-from . import instead, rolling
+from . import inn, instead
 
 
 @instead(Node)
@@ -12,6 +12,6 @@ async def _finish(self: Node, grace: float) -> None:
     pass
 
 
-@simulation(rolling.setup, profile="rolling", seconds=rolling.SECONDS)
+@simulation(inn.setup, profile="rolling", seconds=inn.SECONDS)
 async def stop_without_drain(world: World) -> None:
-    await rolling.story(world)
+    await inn.story(world, served=True)

@@ -6,11 +6,11 @@ from collections import Counter
 import msgspec
 
 from hanse import App, Collection, Event, Fault, NotFound, Resource, Service, World, current, on, rpc, simulation
-from hanse.sim.setup import Setup
+from hanse.kernel.settings import NodeSettings, Settings
+from hanse.sim.setup import STORE, Setup
 
 SECONDS = 20.0
 RATE = 6.0
-TRIES = 1_000
 ACCOUNTS = ("ada", "bob", "cyd")
 
 
@@ -70,7 +70,7 @@ class Book(Service):
     lines: Collection[Line]
     slips: Collection[Slip]
 
-    @on(Sold, key=lambda event: event.account, attempts=TRIES)
+    @on(Sold, key=lambda event: event.account)
     async def write(self, event: Sold) -> None:
         try:
             page = await self.pages.get(event.account)
@@ -80,7 +80,7 @@ class Book(Service):
         price = await self.till.price(event.account, event.number)
         await self.lines.create(Line(account=event.account, price=price))
 
-    @on(Sold, attempts=TRIES)
+    @on(Sold)
     async def print(self, event: Sold) -> None:
         # Nothing here that a revision could refuse: what comes twice is told by its mark alone.
         await asyncio.sleep(current().host.chance.uniform(0.0, 0.2))
@@ -88,6 +88,8 @@ class Book(Service):
 
 
 setup = Setup(app=App("ledger", Till, Book))
+tight = Setup(app=setup.app, settings=Settings(node=NodeSettings(store=STORE, calls_max=2)))
+"""The same, but that each machine does two things at once at most."""
 
 
 async def story(world: World) -> None:
@@ -152,4 +154,9 @@ def numbers_to(last: int) -> list[int]:
 
 @simulation(setup, seconds=SECONDS, sometimes=("answered", "no answer"))
 async def ledger(world: World) -> None:
+    await story(world)
+
+
+@simulation(tight, seconds=SECONDS, sometimes=("answered", "no answer"))
+async def tight_ledger(world: World) -> None:
     await story(world)

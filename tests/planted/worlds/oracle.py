@@ -3,7 +3,7 @@
 import asyncio
 from typing import final
 
-from hanse import App, Fault, Service, World, rpc, simulation
+from hanse import App, Fault, Service, World, current, policy, rpc, simulation
 from hanse.kernel.message import Kind, Message
 from hanse.sim.check import Observer
 from hanse.sim.setup import Setup
@@ -12,16 +12,20 @@ from .common import TRIES
 
 SECONDS = 20.0
 RATE = 12.0
+TIMEOUT = 2.0
 RETRIES_SAVED = 10
 """Retries that a quiet caller may make at once."""
 
 RETRIES_SHARE = 0.1
 """Retries that each first try pays for."""
 
+ROUNDING = 0.001
+
 
 class Oracle(Service):
     @rpc(idempotent=True)
     async def answer(self, question: int) -> int:
+        await asyncio.sleep(current().host.chance.uniform(0.0, 1.0))
         return 42 * question
 
 
@@ -45,27 +49,31 @@ class Calls(Observer):
 
 
 async def story(world: World) -> None:
-    calls, waiting = Calls(), set[int]()
+    calls, waiting, late = Calls(), set[int](), list[float]()
     world.observers.append(calls)
     world.always("retries keep to their budget", lambda: retries_are_few(calls))
-    world.eventually("whoever asks is answered", lambda: not waiting)
-    oracle = world.client(Oracle)
+    world.always("a call ends in its time", lambda: not late or f"calls of {TIMEOUT:g} s took {late}")
+    world.eventually("whoever asks is answered", lambda: not waiting or f"{len(waiting)} still ask")
+    oracle = policy(world.client(Oracle), timeout=TIMEOUT)
     async with asyncio.TaskGroup() as group:
         async for number in world.arrivals(rate=RATE):
             waiting.add(number)
-            group.create_task(ask(world, oracle, waiting, number))
+            group.create_task(ask(world, oracle, waiting, late, number))
 
 
-async def ask(world: World, oracle: Oracle, waiting: set[int], question: int) -> None:
+async def ask(world: World, oracle: Oracle, waiting: set[int], late: list[float], question: int) -> None:
     for _ in range(TRIES):
+        began = world.time
         try:
             await oracle.answer(question)
+            waiting.discard(question)
         except Fault:
             world.sometimes("asked again")
-            await asyncio.sleep(world.chance.uniform(0.2, 1.0))
-        else:
-            waiting.discard(question)
+        if (took := world.time - began) > TIMEOUT + ROUNDING:
+            late.append(took)
+        if question not in waiting:
             return
+        await asyncio.sleep(world.chance.uniform(0.2, 1.0))
 
 
 def retries_are_few(calls: Calls) -> None:
