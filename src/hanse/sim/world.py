@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import TypeVar, cast, final
 
-from hanse.contract.model import Resource, collection_of
+from hanse.contract.model import Resource
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misconfigured
@@ -16,17 +16,16 @@ from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.node.app import App, Part
 from hanse.node.hosted import contract_client, rows_client
-from hanse.node.stores import store_url
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
-from hanse.service.shape import shape_of
 from hanse.sim.chance import Chance, Draws, chance_of
 from hanse.sim.check import VIOLATIONS_MAX, Check, Observer, Violation, broken, told_of
 from hanse.sim.disk import Disk
 from hanse.sim.door import threadless
 from hanse.sim.fake import receivers_of
+from hanse.sim.files import Files
 from hanse.sim.http import Http
 from hanse.sim.lines import Lines
 from hanse.sim.loop import Lane, Loop
@@ -40,8 +39,6 @@ from hanse.sim.transport import SimTransport
 from hanse.sim.trouble import Troubles
 from hanse.sim.wires import Wires
 from hanse.store.base import Batch
-from hanse.store.sqlite.query import table_name
-from hanse.store.sqlite.url import parse_url
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
@@ -126,6 +123,7 @@ class World:
             name: Machine(name, services, setup.app, setup.settings, ground, self._disk(name))
             for name, services in placed(setup).items()
         }
+        self.files: Files = Files(self.machines, setup.settings)
         self.troubles: Troubles = Troubles(ground, self.machines, self.passed, setup.upgrade)
         self._settings = setup.settings
         self._door = setup.door
@@ -187,14 +185,7 @@ class World:
         owner = next((app.owners[kind] for app in apps if kind in app.owners), None)
         if owner is None:
             raise Misconfigured(f"no service of the app {self.app.name!r} owns {kind.__name__}")
-        file = self._file(owner.name)
-        if file is None:
-            return []
-        state = (file.connection, file.connection.total_changes)
-        if self._seen.get(kind, ((), []))[0] != state:
-            # Checks look after each commit, mostly at rows that it did not touch.
-            self._seen[kind] = (state, _rows_in(file, kind))
-        return cast("list[R]", [*self._seen[kind][1]])
+        return self.files.rows(owner.name, kind)
 
     def query(self, service: type, statement: str, *values: object) -> list[tuple[object, ...]]:
         """Read the file of a service with SQL of one's own, past all code that it belongs to.
@@ -205,18 +196,8 @@ class World:
         Raises:
             Misconfigured: The service keeps its rows in no file.
         """
-        return self._read(self._part(service).name, statement, *values)
-
-    def _read(self, service: str, statement: str, *values: object) -> list[tuple[object, ...]]:
-        file = self._file(service)
+        file = self.files.of(self._part(service).name)
         return [] if file is None else file.connection.execute(statement, values).fetchall()
-
-    def _file(self, service: str) -> File | None:
-        path = self.path_of(service)
-        if not path:
-            raise Misconfigured(f"{service} keeps its rows in memory, where no check can look; give it a sqlite: store")
-        machine = next((one for one in self.machines.values() if service in one.services), None)
-        return None if machine is None else machine.disk.files.get(path)
 
     async def arrivals(self, rate: float, length: float | None = None) -> AsyncIterator[int]:
         """Come at random times, as customers do (a Poisson process).
@@ -484,10 +465,8 @@ class World:
         return Disk(self.loop, self.trace, self.seed, name, self.committed)
 
     def path_of(self, service: str) -> str:
-        """The file of a service, by its name, on the disk of its machine; of no meaning where its store is none."""
-        wanted = self._settings.services.get(service)
-        url = (wanted.store if wanted else "") or store_url(self._settings.node.store, service)
-        return parse_url(url).path if url.startswith("sqlite:") else ""
+        """The file of a service, by its name; see `Files.path_of`."""
+        return self.files.path_of(service)
 
     def _story_broke(self, error: BaseException) -> None:
         self.violate("story", f"a call that nobody awaited failed: {error}")
