@@ -1,7 +1,7 @@
 """Messages of one key are handled in order, and none overtakes one that was parked.
 
 The order is that of the log that told of them; the key is what their envelope says on the wire; and that a message was
-handled shows as the mark that is committed with its effects. So the marks of one group, for one key and one log, have to
+handled shows as the mark that is committed with its effects. So the marks of one group, for one key and one log,
 have to be committed in the order of the log. While a dead letter of a key is there, what follows is parked behind it.
 
 Methods that share a group are left out: each has a key of its own, and whichever is first handles the message.
