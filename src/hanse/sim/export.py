@@ -25,17 +25,19 @@ def exported(finding: Finding, origin: Origin) -> str:
     first = run.violations[0]
     plan = () if finding.smallest is None else finding.smallest.plan
     options = ", shuffle=True" if failure.shuffle else ""
+    # The module and not the simulation: pytest would take one that it finds by its name for a test of this file.
+    package, _, module = origin.module.rpartition(".")
     lines = [
         f'"""A run of {origin.name} that failed once."""',
         "",
         "from hanse.sim.as_test import replay",
         "",
-        f"from {origin.module} import {origin.name}",
+        f"from {package} import {module}" if package else f"import {module}",
         "",
         "",
         f"def {name_of_test(origin.name, first.check)}() -> None:",
         *(f"    # {line}" for line in [_short(flat(f"{first.check}: {first.detail}")), *plan_words(plan)]),
-        f'    replay({origin.name}, "{run.token}"{options})',
+        f'    replay({module}.{origin.name}, "{run.token}"{options})',
     ]
     return "\n".join([*lines, ""])
 
@@ -47,7 +49,7 @@ def name_of_test(simulation: str, check: str) -> str:
         >>> name_of_test("checkout", "nothing lost: 1")
         'test_checkout_keeps_nothing_lost_1'
     """
-    text = re.sub(r"\W+", "_", f"test_{simulation}_keeps_{check.lower()}", flags=re.ASCII)
+    text = re.sub(r"\W+", "_", f"test_{simulation.removeprefix('test_')}_keeps_{check.lower()}", flags=re.ASCII)
     return text[:NAME_MAX].rstrip("_")
 
 

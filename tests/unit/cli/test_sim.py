@@ -157,7 +157,7 @@ def test_a_kept_run_that_means_nothing_any_more_is_told(tmp_path: Path) -> None:
 def test_a_failure_becomes_a_test(tmp_path: Path) -> None:
     told = sim(f"{SMALL}:is_unlucky", "--export", str(tmp_path / "test_unlucky.py"))
     assert f"wrote {tmp_path / 'test_unlucky.py'}" in told.stderr
-    assert 'replay(is_unlucky, "calm-2-c")' in (tmp_path / "test_unlucky.py").read_text()
+    assert 'replay(small_worlds.is_unlucky, "calm-2-c")' in (tmp_path / "test_unlucky.py").read_text()
 
 
 def test_nothing_is_kept_of_what_holds(tmp_path: Path) -> None:

@@ -14,5 +14,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]] | None:
-    return {"simulated": Loop} if item.get_closest_marker("simulated") is not None else None
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("simulated") is not None:
+        return {"simulated": Loop}
+    return {"asyncio": asyncio.new_event_loop}

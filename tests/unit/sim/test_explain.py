@@ -209,5 +209,12 @@ def test_an_exported_test_fails_as_the_run_does(lost: Finding) -> None:
 def test_a_failure_that_was_not_shrunk_is_exported_as_it_was_found() -> None:
     failure = Failure("calm-2", (Violation("worker", "it ended\nwith exit code 3" + 200 * "!", 0.0),))
     text = exported(Finding(failure, 0, None), origin("dies"))
-    assert 'replay(dies, "calm-2")' in text
+    assert 'replay(small_worlds.dies, "calm-2")' in text
     assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_a_simulation_of_a_package_is_imported_from_it(lost: Finding) -> None:
+    text = exported(lost, Origin("/app/shop/worlds.py", "shop.worlds", "test_checkout"))
+    assert "\nfrom shop import worlds\n" in text
+    assert "\ndef test_checkout_keeps_nothing_lost() -> None:\n" in text
+    assert "replay(worlds.test_checkout, " in text
