@@ -196,6 +196,11 @@ class Disk:
             if file.synchronous == "full":
                 file.keep()
 
+    def close(self) -> None:
+        """The world has ended: nobody can look at its files any more."""
+        for file in self.files.values():
+            file.connection.close()
+
     def fill(self, *, full: bool) -> None:
         """Nothing more can be written; or it can again."""
         self._full = full

@@ -419,6 +419,8 @@ class World:
             lane.kill()
         self._dead += self.onlookers
         self.loop.bury(self._dead)
+        for machine in self.machines.values():
+            machine.disk.close()
         for name, error in self.loop.errors[self._errors :]:
             told = error if isinstance(error, str) else told_of(error)
             self.violate("uncaught", f"{name}: {told}")

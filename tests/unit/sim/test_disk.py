@@ -41,6 +41,7 @@ class Machine:
     """A disk, and processes that come and go."""
 
     processes: ClassVar[list[Lane]] = []
+    disks: ClassVar[list[Disk]] = []
 
     def __init__(self, seed: int = 7) -> None:
         loop = asyncio.get_running_loop()
@@ -50,6 +51,7 @@ class Machine:
         self.disk = Disk(loop, Trace(), seed, "m", self.committed)
         self.disk.far = True
         self.lives = count()
+        self.disks.append(self.disk)
 
     def committed(
         self, machine: str, path: str, batch: Batch, positions: tuple[int, ...], /, *, acknowledged: bool
@@ -93,7 +95,10 @@ def buried() -> Iterator[None]:
         process.kill()
     for loop in {id(process._loop): process._loop for process in Machine.processes}.values():
         loop.bury([process for process in Machine.processes if process._loop is loop])
+    for disk in Machine.disks:
+        disk.close()
     Machine.processes.clear()
+    Machine.disks.clear()
 
 
 async def rows(store: Store) -> list[str]:
