@@ -11,7 +11,6 @@ from hanse.contract.model import Resource
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misconfigured
-from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.node.app import App, Part
@@ -20,8 +19,9 @@ from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
+from hanse.sim.audience import Audience
 from hanse.sim.chance import Chance, Draws, chance_of
-from hanse.sim.check import VIOLATIONS_MAX, Check, Observer, Violation, broken, told_of
+from hanse.sim.check import VIOLATIONS_MAX, Check, Violation, broken, told_of
 from hanse.sim.disk import Disk
 from hanse.sim.door import threadless
 from hanse.sim.fake import receivers_of
@@ -74,7 +74,7 @@ class World:
         chance: Draws for the story, from the seed.
         machines: By name.
         network: To make the ways between services worse by hand.
-        observers: Who looks on; whoever joins does so before `start`.
+        observers: Who looks on.
         onlookers: Processes of observers, which end with the world.
         violations: What did not hold.
         reached: Names of what happened at least once.
@@ -106,7 +106,7 @@ class World:
         self.net: Network = Network(loop, self.trace, seed)
         self.network: Wires = Wires(self.net, lambda service: self.machine_of(service).name)
         self.chance: Chance = chance_of(seed, "story")
-        self.observers: list[Observer] = []
+        self.observers: Audience = Audience()
         self.onlookers: list[Lane] = []
         self.violations: list[Violation] = []
         self.reached: set[str] = set()
@@ -124,7 +124,7 @@ class World:
             for name, services in placed(setup).items()
         }
         self.files: Files = Files(self.machines, setup.settings)
-        self.troubles: Troubles = Troubles(ground, self.machines, self.passed, setup.upgrade)
+        self.troubles: Troubles = Troubles(ground, self.machines, self.observers.passed, setup.upgrade)
         self._settings = setup.settings
         self._door = setup.door
         self._listens = False
@@ -137,7 +137,7 @@ class World:
         self._pool = ExitStack()
         self._pool.enter_context(using_pool(InlinePool()))
         self._lines = Lines(loop, self.trace)
-        self.observers += observers_of(self, setup)
+        self.observers.extend(observers_of(self, setup))
 
     # What stories use.
 
@@ -355,7 +355,7 @@ class World:
             machine.disk.low, machine.disk.high = weather.disk_low, weather.disk_high
             machine.start()
         await self.up()
-        self.net.heard = self.said if self.observers else None
+        self.net.heard = self.observers.said
         for observer in self.observers:
             observer.begin()
 
@@ -431,24 +431,13 @@ class World:
         self, machine: str, path: str, batch: Batch, positions: tuple[int, ...], /, *, acknowledged: bool
     ) -> None:
         """See `hanse.sim.disk.Committed`."""
-        for observer in self.observers:
-            if acknowledged:
-                observer.acknowledged(machine, path, batch, positions)
-            else:
-                observer.committed(machine, path, batch, positions)
-        if not acknowledged and self._always and not self._checking:
+        if acknowledged:
+            self.observers.acknowledged(machine, path, batch, positions)
+            return
+        self.observers.committed(machine, path, batch, positions)
+        if self._always and not self._checking:
             self._checking = True
             _ = self.loop.at(self.loop.now + CHECK_SECONDS, self._check_always)
-
-    def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
-        """A message leaves a machine."""
-        for observer in self.observers:
-            observer.said(source, target, message, asked)
-
-    def passed(self, machine: str, point: str) -> None:
-        """A process passes a fault point."""
-        for observer in self.observers:
-            observer.passed(machine, point)
 
     def died(self, machine: str, /, *, dark: bool) -> None:
         """See `hanse.sim.machine.Died`."""
