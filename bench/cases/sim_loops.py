@@ -27,7 +27,8 @@ def hanse() -> Play:
 
 def hanse_shuffled() -> Play:
     """The steps of one process mixed as well, as the others have it; `hanse sim --shuffle`."""
-    from hanse.sim.loop import Loop, steady
+    from hanse.sim.loop import Loop
+    from hanse.sim.steady import steady
 
     def play(program: Program) -> object:
         with steady():

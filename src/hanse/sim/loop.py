@@ -16,18 +16,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
-import logging
 import math
 import sys
-import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar, TypeVarTuple, cast, final
 
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.chance import Draws
+from hanse.sim.quiet import unheard
 from hanse.sim.walls import Walls
 
 _set_running_loop = asyncio._set_running_loop
@@ -555,62 +554,3 @@ def require_no_loop() -> None:
             "virtual time needs a loop of its own, and another one runs here: call this from a plain function, as in a "
             "test that is no `async def`; or mark the test `virtual_time`, which makes its loop a simulated one"
         )
-
-
-@contextmanager
-def unheard() -> Generator[None]:
-    """What is cleared away may complain that it was not done; nobody is to hear it."""
-    hook, sys.unraisablehook = sys.unraisablehook, _ignore
-    disabled = logging.root.manager.disable
-    logging.disable()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-        sys.unraisablehook = hook
-
-
-def _ignore(_: object) -> None:
-    """Hears nothing."""
-
-
-@contextmanager
-def steady() -> Generator[None]:
-    """What else has to hold for one seed to do one thing: no collection of garbage, and sets in the order they came.
-
-    `asyncio.as_completed` puts the coroutines it is given into a set, which goes by their addresses. Here they become
-    tasks first, in order. What `asyncio.gather` returns is no future of the loop's making; here it is counted as well.
-    """
-    original = asyncio.as_completed
-    gathering = getattr(asyncio.tasks, "_GatheringFuture")  # noqa: B009 - no type checker knows of it
-
-    def as_completed(aws: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncio has it
-        return original([_awaitable(one) for one in aws], **options)
-
-    collecting, hashed = gc.isenabled(), "__hash__" in vars(gathering)
-    gc.freeze()
-    gc.disable()
-    asyncio.as_completed = as_completed  # type: ignore[assignment]
-    gathering.__hash__ = _counted
-    try:
-        yield
-    finally:
-        asyncio.as_completed = original
-        if not hashed:
-            del gathering.__hash__
-        gc.unfreeze()
-        if collecting:
-            gc.enable()
-
-
-def _counted(future: asyncio.Future[Any]) -> int:
-    """The place in a set of a future that the loop did not make: by the count of those, from the first time on."""
-    loop, number = future.get_loop(), getattr(future, "number", 0)
-    if not isinstance(loop, Loop):
-        return object.__hash__(future)
-    if not number:
-        number = loop.futures_made = loop.futures_made + 1
-        setattr(future, "number", number)  # noqa: B010 - asyncio's class knows of no such attribute
-    return number

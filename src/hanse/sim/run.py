@@ -16,10 +16,12 @@ from hanse.kernel.host import Host
 from hanse.sim.check import Violation, told_of
 from hanse.sim.enclosure import FENCE, Enclosure, require_virtual_clocks
 from hanse.sim.fence import Fence, Fenced
-from hanse.sim.loop import Loop, Stuck, require_no_loop, steady, unheard
+from hanse.sim.loop import Loop, Stuck, require_no_loop
 from hanse.sim.machine import WALL
 from hanse.sim.plan import Plan
+from hanse.sim.quiet import unheard
 from hanse.sim.simulation import Simulation, conclude
+from hanse.sim.steady import steady
 from hanse.sim.token import Token
 from hanse.sim.trace import Effect
 from hanse.sim.world import World

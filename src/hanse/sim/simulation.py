@@ -11,10 +11,10 @@ from hanse.kernel.context import ambient
 from hanse.kernel.fault_point import POINTS
 from hanse.kernel.faults import Misdeclared
 from hanse.node.app import App
-from hanse.sim.loop import steady
 from hanse.sim.plan import Plan
 from hanse.sim.profile import CALM_WEATHER, Weather, draw_plan, draw_weather, profile_named
 from hanse.sim.setup import Setup, placed
+from hanse.sim.steady import steady
 from hanse.sim.token import Token
 from hanse.sim.world import World
 

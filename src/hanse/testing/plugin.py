@@ -53,7 +53,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     """Keep what else could differ from run to run out of a marked test."""
     if pyfuncitem.get_closest_marker(MARK) is None:
         return (yield)
-    from hanse.sim.loop import steady
+    from hanse.sim.steady import steady
 
     with steady():
         return (yield)

@@ -20,7 +20,9 @@ from hypothesis import example, given, strategies as st
 from hanse.kernel.faults import Misconfigured
 from hanse.sim import loop as module
 from hanse.sim.fence import Fenced
-from hanse.sim.loop import CANCELLED_MIN, Lane, Loop, SimTask, Stuck, require_no_loop, steady, unheard
+from hanse.sim.loop import CANCELLED_MIN, Lane, Loop, SimTask, Stuck, require_no_loop
+from hanse.sim.quiet import unheard
+from hanse.sim.steady import steady
 
 T = TypeVar("T")
 
@@ -641,7 +643,8 @@ def test_places_in_sets_do_not_depend_on_addresses() -> None:
 
 ORDER = """
 import asyncio, hashlib
-from hanse.sim.loop import Lane, Loop, steady
+from hanse.sim.loop import Lane, Loop
+from hanse.sim.steady import steady
 
 async def child(n, notes):
     try:
