@@ -45,10 +45,41 @@ class Told(msgspec.Struct):
     ids: dict[int, str] = {}
     rows: dict[int, Named] = {}
 
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.rows)
+
+    @property
+    def first(self) -> int:
+        """The oldest position of all."""
+        return min((*self.ids, *self.rows), default=0)
+
+    def add(self, other: Told) -> None:
+        """Somebody was told more."""
+        self.ids |= other.ids
+        self.rows |= other.rows
+
     def forget(self, after: int) -> None:
         """Expect no entry after a position any more."""
         self.ids = {seq: id for seq, id in self.ids.items() if seq <= after}
         self.rows = {seq: row for seq, row in self.rows.items() if seq <= after}
+
+
+class Account(msgspec.Struct):
+    """What was told of one file.
+
+    Attributes:
+        old: What was there when it was last looked.
+        new: What was told since.
+    """
+
+    old: Told
+    new: Told
+
+    def close(self) -> Told:
+        """All that was told; from now on it is old."""
+        self.old.add(self.new)
+        self.new = Told()
+        return self.old
 
 
 class Acknowledged(Observer):
@@ -59,14 +90,14 @@ class Acknowledged(Observer):
     def __init__(self, scene: Scene) -> None:
         """Look on from the first commit."""
         self._scene = scene
-        self._told: dict[tuple[str, str], Told] = {}
+        self._accounts: dict[tuple[str, str], Account] = {}
         self._answers = _answers(scene)
 
     def acknowledged(self, machine: str, path: str, batch: Batch, positions: tuple[int, ...]) -> None:
         """A store told its caller that a batch is stored."""
-        told = self._of(machine, path)
+        ids = self._of(machine, path).new.ids
         for write, seq in zip(batch.writes, positions, strict=True):
-            told.ids[seq] = write.message_id
+            ids[seq] = write.message_id
 
     def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
         """An answer may say that a row was written."""
@@ -82,23 +113,33 @@ class Acknowledged(Observer):
 
     def died(self, machine: str, *, dark: bool) -> None:
         """What was told has to be in the files that a process leaves."""
-        for (name, path), told in self._told.items():
+        for (name, path), account in self._accounts.items():
             file = self._scene.machines[name].disk.files.get(path) if name == machine else None
             if file is None:
                 continue
-            if dark and file.synchronous != "full":
+            if not dark:
+                # The end of a process is no danger to what was there when the one before it ended.
+                new = account.new
+                self._check(name, file, new, "after the end of its process")
+                _ = account.close()
+                continue
+            told = account.close()
+            if file.synchronous != "full":
                 told.forget(last_of(file))
-            self._check(name, file, told, "after the power cut" if dark else "after the end of its process")
+            self._check(name, file, told, "after the power cut")
 
     def finish(self) -> None:
         """What was told has to be there in the end."""
-        for (machine, path), told in self._told.items():
+        for (machine, path), account in self._accounts.items():
             file = self._scene.machines[machine].disk.files.get(path)
             if file is not None:
-                self._check(machine, file, told, "in the end")
+                self._check(machine, file, account.close(), "in the end")
 
-    def _of(self, machine: str, path: str) -> Told:
-        return self._told.setdefault((machine, path), Told())
+    def _of(self, machine: str, path: str) -> Account:
+        account = self._accounts.get((machine, path))
+        if account is None:
+            account = self._accounts[machine, path] = Account(Told(), Told())
+        return account
 
     def _named(self, owner: str, found: tuple[Named, int], where: str) -> None:
         """A reply names a row at a revision: the log has that entry already."""
@@ -106,13 +147,15 @@ class Acknowledged(Observer):
         places = list(places_of(self._scene, owner))
         for place in places:
             if rev <= trimmed_of(place.file) or _row_at(place.file, rev) == row:
-                self._of(place.machine.name, place.path).rows[rev] = row
+                self._of(place.machine.name, place.path).new.rows[rev] = row
                 return
         if places:
             self._violate(f"{where} names {_text(row)} at {rev}, but {_found_at(places[0], rev)}")
 
     def _check(self, machine: str, file: File, told: Told, when: str) -> None:
-        log = look(file, "SELECT seq, message_id, name, id FROM log")
+        if not told:
+            return
+        log = look(file, "SELECT seq, message_id, name, id FROM log WHERE seq >= ?", told.first)
         ids = {seq: id for seq, id, _, _ in log}
         rows = {seq: (name, id) for seq, _, name, id in log}
         trimmed = trimmed_of(file)

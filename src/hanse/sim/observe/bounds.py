@@ -50,7 +50,7 @@ class Bounds(Observer):
         """
         self._scene = scene
         self._calls_max = calls_max
-        self._budgets: dict[tuple[str, str], Budget] = {}
+        self._budgets: dict[tuple[str, str, str], Budget] = {}
         self._events: dict[tuple[str, str], set[str]] = {}
         self._crowded: set[str] = set()
         self._flooded = False
@@ -79,9 +79,9 @@ class Bounds(Observer):
     def _call(self, source: str, message: Message) -> None:
         """A call is tried: for the first time, or again, which has to be paid."""
         caller, contract = message.id.rpartition("-")[0], message.address.rpartition(".")[0]
-        budget = self._budgets.get((caller, contract))
+        budget = self._budgets.get((source, caller, contract))
         if budget is None:
-            budget = self._budgets[caller, contract] = Budget(BUDGET_MAX, {})
+            budget = self._budgets[source, caller, contract] = Budget(BUDGET_MAX, {})
         tries = budget.tries[message.id] = budget.tries.pop(message.id, 0) + 1
         if tries == 1:
             budget.tokens = min(BUDGET_MAX, budget.tokens + BUDGET_RATIO)

@@ -36,13 +36,14 @@ class Feeds(Observer):
     def __init__(self, scene: Scene) -> None:
         """Get ready; `begin` starts the readers."""
         self._scene = scene
+        self._lane = Lane(scene.loop, MACHINE)
         self._followers: list[Follower] = []
         self._heads: dict[str, int] = {}
 
     def begin(self) -> None:
         """Read each feed whose log is a file."""
         scene = self._scene
-        lane = Lane(scene.loop, MACHINE)
+        lane = self._lane
         scene.onlookers.append(lane)
         host = host_of(lane, chance=(scene.seed, MACHINE, 0), wall=lambda: WALL + scene.loop.now)
         _ = lane.context.run(ambient.set, Context(host))
@@ -81,4 +82,6 @@ class Feeds(Observer):
         self._violate(f"a reader broke: {error!r}")
 
     def _violate(self, detail: str) -> None:
-        self._scene.violate(self.name, detail)
+        # What a reader does in its last moments, when the world is over, is of no concern.
+        if self._lane.alive:
+            self._scene.violate(self.name, detail)

@@ -25,6 +25,7 @@ from hanse.node.hosted import rows_client
 from hanse.service.change import Created, Deleted, Existing, Followed, Ready, Reset, Updated
 from hanse.service.remote import RemoteCollection
 from hanse.sim.chance import Draws
+from hanse.sim.check import told_of
 from hanse.sim.disk import File
 from hanse.sim.observe.scene import Place, Scene, look, places_of, shown, trimmed_of
 from hanse.store.sqlite.query import table_name
@@ -102,9 +103,13 @@ class Follower:
     async def run(self) -> None:
         """Read, leave, come back, for ever."""
         while True:
-            # Whoever serves it has gone away, or will say the same again: ask later.
-            with suppress(Fault):
-                await self._read()
+            try:
+                # Whoever serves it has gone away, or will say the same again: ask later.
+                with suppress(Fault):
+                    await self._read()
+            except Exception as error:  # noqa: BLE001 - whatever it is that no reader can read
+                self._violate(f"the feed of {self.name} cannot be read after {self._at()}: {told_of(error)}")
+                return
             await asyncio.sleep(self._draws.between(0.0, AWAY_SECONDS_MAX))
 
     async def _read(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from hanse import App, Collection, Fault, Resource, Service, World, rpc
@@ -149,6 +150,11 @@ def line(event: str, log: str, seq: int, id: str = "", *, text: str = "") -> Lin
             lambda log: [line("created", "another", 3, "c"), line("created", log, 3, "c")],
             "told of 'c', created at 3, after position 3 in another log, without a Reset",
             id="another log",
+        ),
+        pytest.param(
+            lambda log: [msgspec.structs.replace(line("created", log, 3, "c"), cursor="nonsense")],
+            "cannot be read after position 2: ValueError: invalid literal for int() with base 10: 'nonsense'",
+            id="no cursor",
         ),
     ],
 )
