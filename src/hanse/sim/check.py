@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -13,6 +14,8 @@ from hanse.store.base import Batch
 Check = Callable[[], object]
 """Looks at the world without changing it. It fails by raising AssertionError, or by returning what is wrong in words
 (or False); None and True say that all is well."""
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 VIOLATIONS_MAX = 100
 """Violations that one run tells of."""
@@ -118,3 +121,13 @@ class Observer:
 
     def finish(self) -> None:
         """The world has healed and settled: the last look."""
+
+
+def addressless(text: str) -> str:
+    """A text without where things lie in memory, which is another place in every process.
+
+    Example:
+        >>> addressless("<World object at 0x7ff65be75890> is late")
+        '<World object at 0x...> is late'
+    """
+    return _ADDRESS.sub("0x...", text)

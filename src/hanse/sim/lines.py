@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import final
 
+from hanse.sim.check import addressless
 from hanse.sim.loop import Loop
 from hanse.sim.trace import Trace
 
 _FORMATTER = logging.Formatter()
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 
 @final
@@ -34,7 +33,7 @@ class Lines(logging.Handler):
         _let_go(record)
         lane = self._loop.lane
         if lane.alive:
-            line = _ADDRESS.sub("0x...", f"{record.levelname} {record.name}: {record.getMessage()}")
+            line = addressless(f"{record.levelname} {record.name}: {record.getMessage()}")
             self._trace.add(self._loop.now, lane.name, "log", line)
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from typing import final
 import msgspec
 
 from hanse.kernel.faults import CouldNotStart, Misconfigured
+from hanse.kernel.host import Host
 from hanse.sim.check import Violation
 from hanse.sim.failure import DIED
 from hanse.sim.origin import Origin
@@ -27,14 +28,26 @@ from hanse.sim.worker import Answer, Order, Task
 Heard = Callable[[int, Outcome], None]
 """Told the place of an order among all, and what came of it."""
 
+RUN_SECONDS_MAX = 600.0
+"""Real seconds that one run may take in another process; then it is taken to go on for ever."""
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether a run takes too long."""
+
 END_SECONDS = 5.0
 """How long a process that has nothing to do may take to end."""
 
 
 def run_apart(
-    origin: Origin, orders: Sequence[Order], heard: Heard, *, jobs: int, environ: Mapping[str, str] | None = None
+    origin: Origin,
+    orders: Sequence[Order],
+    heard: Heard,
+    *,
+    jobs: int,
+    environ: Mapping[str, str] | None = None,
+    limit: float = RUN_SECONDS_MAX,
 ) -> None:
-    """Carry out orders in other processes; a process that dies is told as a failure of its run, and replaced.
+    """Carry out orders in other processes; one that dies or takes too long is a failure of its run, and replaced.
 
     Args:
         origin: Where the simulation is declared.
@@ -42,6 +55,7 @@ def run_apart(
         heard: Called with each outcome, as they come.
         jobs: How many processes.
         environ: Variables to set for them.
+        limit: Real seconds that one run may take.
 
     Raises:
         Misconfigured: They cannot find the simulation, or an order does not fit it.
@@ -57,7 +71,7 @@ def run_apart(
         for _ in range(min(jobs, len(orders))):
             hire()
         while selector.get_map():
-            for key, _ in selector.select():
+            for key, _ in selector.select(LOOK_SECONDS):
                 worker: _Worker = key.data
                 if (found := worker.hear()) is not None:
                     heard(*found)
@@ -67,6 +81,8 @@ def run_apart(
                 _ = selector.unregister(key.fileobj)
                 if left:
                     hire()
+            for key in selector.get_map().values():
+                key.data.hurry(limit)
 
 
 @final
@@ -78,6 +94,9 @@ class _Worker:
         assert process.stdout is not None
         self.answers = process.stdout
         self.died: bool = False
+        self._clock = Host.system().monotonic
+        self._since = 0.0
+        self._late = ""
         self._orders = process.stdin
         self._process = process
         self._name = origin.name
@@ -87,7 +106,14 @@ class _Worker:
     def do(self, place: int, order: Order) -> None:
         """Have an order carried out."""
         self._at = place, order
+        self._since = self._clock()
         self._send(order)
+
+    def hurry(self, limit: float) -> None:
+        """End the process, if its order has taken too long."""
+        if self._at is not None and self._clock() - self._since > limit:
+            self._late = f" as it had taken longer than {limit:g} s, in which the world's time may have gone far"
+            self._process.kill()
 
     def hear(self) -> tuple[int, Outcome] | None:
         """What came of its order; None where it only got ready."""
@@ -108,7 +134,7 @@ class _Worker:
         if self._at is None:
             raise CouldNotStart(f"a process that was to run {self._name} {how} while it loaded")
         place, order = self._at
-        return place, _died(order, f"the process that ran it {how}; what it said last is on standard error")
+        return place, _died(order, f"the process that ran it {how}{self._late}; what it said last is on standard error")
 
     def _send(self, line: Task | Order) -> None:
         with suppress(BrokenPipeError):  # it has died, which its answers tell

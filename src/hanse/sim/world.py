@@ -21,7 +21,7 @@ from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
 from hanse.sim.audience import Audience
 from hanse.sim.chance import Chance, Draws, chance_of
-from hanse.sim.check import VIOLATIONS_MAX, Check, Violation, broken, told_of
+from hanse.sim.check import VIOLATIONS_MAX, Check, Violation, addressless, broken, told_of
 from hanse.sim.disk import Disk
 from hanse.sim.door import threadless
 from hanse.sim.fake import receivers_of
@@ -399,6 +399,7 @@ class World:
 
     def violate(self, check: str, detail: str) -> None:
         """Something does not hold."""
+        detail = addressless(detail)
         self.trace.add(self.loop.now, "", "violation", f"{check}: {detail}")
         if len(self.violations) < VIOLATIONS_MAX:
             self.violations.append(Violation(check, detail, self.loop.now))

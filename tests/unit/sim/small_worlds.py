@@ -103,6 +103,17 @@ async def dies(world: World) -> None:
         os._exit(3)
 
 
+@simulation(book, seeds=2, seconds=5, profile="calm")
+async def never_ends(world: World) -> None:
+    while world.seed == 1:
+        await world.advance("1h")
+
+
+@simulation(book, seeds=1, seconds=5, profile="calm")
+async def shows_an_address(world: World) -> None:
+    raise ValueError(f"no luck with {object()}")
+
+
 @simulation(book, seeds=5, seconds=5, profile="calm")
 async def wavers(world: World) -> None:
     """Does what the hashes of strings say, which another process gives other values."""

@@ -65,6 +65,12 @@ def test_runs_that_do_the_same_are_no_failures() -> None:
     assert guard(small("loses"), origin("loses"), [seen("loses", "hostile-1"), seen("loses", "hostile-3")]) == []
 
 
+def test_where_things_lie_in_memory_is_no_part_of_what_happened() -> None:
+    one, two = (run_once(small("shows_an_address"), Token.parse("calm-0")) for _ in range(2))
+    assert one.violations[0].detail == "ValueError: no luck with <object object at 0x...>"
+    assert one.hash == two.hash
+
+
 def test_a_sweep_guards_some_of_the_runs_that_held() -> None:
     held, wavering = sweep(small("holds"), Options(jobs=2)), sweep(small("wavers"), Options(guarded=0.5))
     assert (held.guarded, held.ok) == (1, True)

@@ -56,6 +56,15 @@ def test_a_process_that_dies_over_each_run_is_replaced_each_time() -> None:
     assert other.ok
 
 
+def test_a_run_that_goes_on_and_on_is_ended_and_told() -> None:
+    found: dict[int, Outcome] = {}
+    orders = [Order("calm-1"), Order("calm-0")]
+    run_apart(small("never_ends"), orders, found.__setitem__, jobs=1, limit=0.5)
+    assert found[0].violations[0].check == "worker"
+    assert "killed by SIGKILL as it had taken longer than 0.5 s" in found[0].violations[0].detail
+    assert found[1].ok
+
+
 def test_what_happened_comes_along_where_it_is_wanted() -> None:
     (outcome,) = apart(small("holds"), "calm-0", keep=True)
     assert {"start", "send", "commit"} <= {effect.kind for effect in outcome.effects}
