@@ -1,6 +1,6 @@
 """A house whose devices are switched while machines die, clocks jump and packets vanish:
 
-    hanse sim examples/power/worlds.py:house --seeds 100
+hanse sim examples/power/worlds.py:house --seeds 100
 """
 
 from power import Device, app
