@@ -145,7 +145,7 @@ class Disk:
         self._committed = committed
         self._boots = 0
         self._free = 0.0
-        self._full = False
+        self._fills = 0
 
     # What a store asks of it.
 
@@ -202,8 +202,8 @@ class Disk:
             file.connection.close()
 
     def fill(self, *, full: bool) -> None:
-        """Nothing more can be written; or it can again."""
-        self._full = full
+        """Nothing more can be written; or it can again, once each that filled it has made room."""
+        self._fills = max(0, self._fills + (1 if full else -1))
         for file in self.files.values():
             self._limit(file)
 
@@ -227,7 +227,7 @@ class Disk:
     def _limit(self, file: File) -> None:
         ((pages,),) = file.connection.execute("PRAGMA page_count").fetchall()
         # Not 0 for a file that is empty, which would be no limit.
-        limit = max(pages, 1) if self._full else PAGES_MAX
+        limit = max(pages, 1) if self._fills else PAGES_MAX
         file.connection.execute(f"PRAGMA max_page_count = {limit}").fetchall()
 
     # What its lanes ask of it.

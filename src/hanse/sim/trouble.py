@@ -148,8 +148,8 @@ class Troubles:
                 disk.lie()
                 return lambda: self._darken(machine)
             case SlowDisk():
-                disk.factor = incident.factor
-                return lambda: setattr(disk, "factor", 1.0)
+                disk.factor *= incident.factor
+                return lambda: setattr(disk, "factor", disk.factor / incident.factor)
             case FullDisk():
                 disk.fill(full=True)
                 return lambda: disk.fill(full=False)

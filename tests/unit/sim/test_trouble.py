@@ -109,6 +109,31 @@ def test_a_disk_is_slow_for_a_while() -> None:
     assert list(seen.values()) == [1.0, 50.0, 50.0, 1.0, 1.0]
 
 
+def test_what_is_wrong_twice_is_right_when_both_are_over() -> None:
+    incidents: tuple[Incident, ...] = (
+        SlowDisk(at=1.0, seconds=3.0, machine="boxes", factor=8.0),
+        SlowDisk(at=2.0, seconds=4.0, machine="boxes", factor=4.0),
+        FullDisk(at=1.0, seconds=3.0, machine="boxes"),
+        FullDisk(at=2.0, seconds=4.0, machine="boxes"),
+    )
+    seen: list[tuple[float, bool]] = []
+
+    async def story(world: World) -> None:
+        disk, began = world.machines["boxes"].disk, world.time
+        for moment in (1.5, 3.0, 5.0, 7.0):
+            await asyncio.sleep(began + moment - world.time)
+            try:
+                await policy(world.client(Boxes), retry=False).put("1", "x" * int(10_000 * moment))
+            except Fault:
+                seen.append((disk.factor, False))
+            else:
+                seen.append((disk.factor, True))
+
+    simulation = Simulation(name="told", story=story, setup=Setup(app=app), profile="calm", seeds=1, seconds=20.0)
+    assert run_once(simulation, Token(profile="calm", seed=0, plan=incidents)).violations == ()
+    assert seen == [(8.0, False), (32.0, False), (4.0, False), (1.0, True)]
+
+
 def test_a_clock_is_wrong_for_a_while() -> None:
     incident = Clock(at=AT, seconds=SECONDS, machine="boxes", jump=-60.0)
     seen, _ = watch(incident, lambda world: round(world.machines["boxes"].wall() - world.machines["other"].wall(), 6))
