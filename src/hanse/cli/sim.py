@@ -148,10 +148,16 @@ def _save(simulation: Simulation, findings: list[Finding], asked: Asked, output:
         raise Misconfigured(f"{simulation.name} has no name in its module that a test or a kept run could use")
     if asked.keep:
         new = [finding for finding in findings if keep(origin, simulation, finding.least)]
-        output.note(f"hanse: kept {plural(len(new), 'run')} in {file_of(origin)}")
+        output.note(f"hanse: kept {plural(len(new), 'run')} in {_shown(file_of(origin))}")
     if asked.export is not None:
         _ = Path(asked.export).write_text(exported(findings[0], origin), encoding="utf-8")
         output.note(f"hanse: wrote {asked.export}")
+
+
+def _shown(file: Path) -> str:
+    """A file as seen from here."""
+    here = working_folder()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def find(target: Target) -> Simulation:

@@ -16,7 +16,7 @@ from hanse.sim.simulation import Simulation
 from hanse.sim.token import Token, token_for
 
 SHRINK_SECONDS = 60.0
-"""Real seconds that shrinking may take; the smallest plan that was found until then is the result."""
+"""Real seconds that shrinking may take, unless told otherwise; the smallest plan found until then is the result."""
 
 NEIGHBOURS_MAX = 10
 """Runs that are made to find one that passes."""
@@ -59,19 +59,22 @@ class Finding(msgspec.Struct, frozen=True):
         return Failure(self.smallest.token, self.smallest.violations, self.failure.shuffle)
 
 
-def explain(simulation: Simulation, failure: Failure, *, shrinking: bool = True) -> Finding:
+def explain(
+    simulation: Simulation, failure: Failure, *, shrinking: bool = True, seconds: float = SHRINK_SECONDS
+) -> Finding:
     """Find out what a failure takes, by running it again, under less and less.
 
     Args:
         simulation: In which something did not hold.
         failure: The run, and what did not hold in it.
         shrinking: Whether to make its plan smaller.
+        seconds: Real seconds that this may take.
     """
     again = _Again(simulation, failure)
     plan = simulation.plan(again.token)
     if failure.is_apart:
         return Finding(failure, len(plan), None)
-    shrunk = again.shrunk(plan) if shrinking else None
+    shrunk = again.shrunk(plan, seconds) if shrinking else None
     smallest = again.run(plan) if shrunk is None else again.run(shrunk.plan, calm=shrunk.calm_weather)
     if not again.is_same(smallest):
         return Finding(failure, len(plan), None, shrunk)
@@ -95,10 +98,10 @@ class _Again:
         """Whether a run fails as the first one did."""
         return bool(outcome.violations) and outcome.violations[0].check == self._failure.violations[0].check
 
-    def shrunk(self, plan: Plan) -> Shrunk:
+    def shrunk(self, plan: Plan, seconds: float) -> Shrunk:
         """The smallest plan that is found in time under which the run fails as the first one did."""
         clock = Host.system().monotonic
-        end, late = clock() + SHRINK_SECONDS, False
+        end, late = clock() + seconds, False
 
         def fails(plan: Plan, calm: bool) -> bool:  # noqa: FBT001 - as shrinking asks
             nonlocal late

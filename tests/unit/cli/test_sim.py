@@ -139,6 +139,8 @@ def test_what_failed_is_kept_and_runs_first_from_then_on(tmp_path: Path) -> None
     file = shutil.copy(SMALL, tmp_path / "worlds_that_keep.py")
     kept = sim(f"{file}:loses", "--keep")
     assert f"kept 1 run in {tmp_path / 'worlds_that_keep.seeds.toml'}" in kept.stderr
+    with chdir(tmp_path):
+        assert "kept 0 runs in worlds_that_keep.seeds.toml" in sim("worlds_that_keep.py:loses", "--keep").stderr
     again = sim(f"{file}:loses", "--seeds", "1", "--profile", "calm", "--json", "-q")
     found = json.loads(again.stdout)
     assert (again.exit_code, found["kept"], found["seeds"]) == (1, 1, 1)

@@ -114,6 +114,15 @@ def test_a_plan_stays_as_it_is_where_nobody_wants_it_smaller() -> None:
     assert "\nWhat goes wrong:\n" in text
 
 
+def test_where_there_is_no_time_a_plan_stays_as_it_is_and_that_is_told() -> None:
+    failure = first_failure("loses")
+    finding = explain(small("loses"), failure, seconds=-1.0)
+    assert finding.shrunk is not None
+    assert not finding.shrunk.complete
+    assert finding.least == failure
+    assert "; there was no time for more):" in report(finding, "loses", "")
+
+
 def test_a_run_with_mixed_steps_is_mixed_again() -> None:
     finding = explain(small("always_fails"), first_failure("always_fails", shuffle=True))
     assert finding.least.shuffle
