@@ -83,7 +83,7 @@ class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _knock = msgspec.msgpack.Decoder(Knock).decode
-piece_of = msgspec.msgpack.Decoder(Piece).decode
+piece_of: Callable[[bytes], Piece] = msgspec.msgpack.Decoder(Piece).decode
 """A part of an answer, from its bytes."""
 
 

@@ -144,6 +144,8 @@ class Lane:
 
     def kill(self) -> None:
         """End it as by `kill -9`: nothing of it runs any more."""
+        if self.alive:
+            self._loop.dead.append(self)
         self.alive = False
         mine = [task for task in asyncio.all_tasks(self._loop) if isinstance(task, SimTask) and task.lane is self]
         for task in mine:
@@ -189,11 +191,11 @@ class _Handle:
         moment: float,
     ) -> None:
         self.callback: Callable[..., object] | None = callback
-        self.args = args
+        self.args: tuple[Any, ...] = args
         self.context: Context | None = context
-        self.lane = lane
-        self.loop = loop
-        self.moment = moment
+        self.lane: Lane = lane
+        self.loop: Loop = loop
+        self.moment: float = moment
 
     def cancel(self) -> None:
         """See `asyncio.Handle.cancel`."""
@@ -221,6 +223,7 @@ class Loop(Walls):
         home: The lane of whatever belongs to no process: the world and its story.
         lane: The lane whose turn it is.
         errors: Exceptions that nobody caught, with the name of the lane.
+        dead: The lanes that were killed.
         steps_max: Callbacks that it runs at most, before it takes what it runs to be without end.
     """
 
@@ -237,6 +240,7 @@ class Loop(Walls):
         self.tasks_made: int = 0
         self.futures_made: int = 0
         self.errors: list[tuple[str, BaseException | str]] = []
+        self.dead: list[Lane] = []
         self.steps_max: int = sys.maxsize
         self.home: Lane = Lane(self, "client")
         self.lane: Lane = self.home
@@ -274,14 +278,14 @@ class Loop(Walls):
 
     def bury(self, lanes: list[Lane]) -> None:
         """Let go of what was under way in dead lanes: whatever it does in its last moments goes nowhere."""
-        self._burying = True
+        burying, self._burying = self._burying, True
         try:
             with unheard():
                 for lane in lanes:
                     lane.bury()
                 _ = gc.collect()
         finally:
-            self._burying = False
+            self._burying = burying
 
     def play(self, main: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, and let nothing outlive it; the loop cannot be used again.
@@ -425,10 +429,13 @@ class Loop(Walls):
         self._stopping = True
 
     def close(self) -> None:
-        """See `asyncio.loop.close`."""
+        """See `asyncio.loop.close`: what is left of dead lanes goes with it."""
         self._closed = self._burying = True
-        self._timers.clear()
+        with unheard():
+            self._timers.clear()
         self._ready.clear()
+        if any(lane.fallen or lane.grave for lane in self.dead):
+            self.bury(self.dead)
 
     def is_running(self) -> bool:
         """See `asyncio.loop.is_running`."""

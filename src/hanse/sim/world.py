@@ -128,7 +128,7 @@ class World:
         self._settings = setup.settings
         self._door = setup.door
         self._listens = False
-        self.host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
+        self.host: Host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
         ambient.set(Context(self.host))
         self._transport = SimTransport(self.net, loop.home)
         self._tasks = Tasks(self._story_broke)
