@@ -89,12 +89,10 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def buried() -> Iterator[None]:
-    """Whatever is under way in the processes of a test ends with it."""
+    """Whatever is under way in the processes of a test ends with its loop, and its files with it."""
     yield
     for process in Machine.processes:
         process.kill()
-    for loop in {id(process._loop): process._loop for process in Machine.processes}.values():
-        loop.bury([process for process in Machine.processes if process._loop is loop])
     for disk in Machine.disks:
         disk.close()
     Machine.processes.clear()

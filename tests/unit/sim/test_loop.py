@@ -418,7 +418,7 @@ def test_a_killed_process_does_nothing_any_more() -> None:
         lane.kill()
         awaited.set_result(None)
         await asyncio.sleep(100)
-        return victim.did
+        return list(victim.did)
 
     assert play(main) == ["begin", "begin"]
 
@@ -436,7 +436,7 @@ def test_a_process_may_be_killed_in_its_own_turn() -> None:
         lane.start(end())
         lane.start(victim.wait())
         await asyncio.sleep(10)
-        return victim.did
+        return list(victim.did)
 
     assert play(main) == ["until it waits"]
 
@@ -449,7 +449,7 @@ def test_a_process_killed_while_paused_stays_dead() -> None:
         lane.pause(10)
         lane.kill()
         await asyncio.sleep(100)
-        return victim.did
+        return list(victim.did)
 
     assert play(main) == ["begin"]
 
@@ -462,7 +462,7 @@ def test_what_a_dead_process_starts_is_nobodys() -> None:
         loop.call_later(1, victim.did.append, "later", context=lane.context)
         loop.call_soon(victim.did.append, "soon", context=lane.context)
         await asyncio.sleep(10)
-        return victim.did, len(asyncio.all_tasks())
+        return list(victim.did), len(asyncio.all_tasks())
 
     assert play(main) == ([], 1)
 
@@ -530,7 +530,7 @@ def test_a_generator_that_nobody_reads_any_more_is_closed() -> None:
         async for _ in victim.items():
             break
         await asyncio.sleep(0.1)
-        return victim.did
+        return list(victim.did)
 
     assert play(main) == ["generator finally"]
 
@@ -548,7 +548,7 @@ def test_a_generator_of_a_dead_process_is_not_closed() -> None:
         lane.kill()
         held.clear()
         await asyncio.sleep(10)
-        return victim.did
+        return list(victim.did)
 
     assert play(main) == []
 
