@@ -154,14 +154,14 @@ class _Stage:
             # It was heard already; what matters is that it came as far as this.
             assert self.world is not None
         finally:
-            # What is cleared away in dead processes may try whatever it likes.
             fence.heard = None
             if self.world is not None:
                 self.world.close()
         return self._outcome()
 
     def _refused(self, fenced: Fenced) -> None:
-        if self.world is not None:
+        # What is cleared away in dead processes, once the loop has stopped, may try whatever it likes.
+        if self.world is not None and self.loop.is_running():
             self.world.violate(FENCE, str(fenced))
 
     async def _main(self) -> None:
