@@ -11,6 +11,7 @@ from hanse.contract.model import Resource
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.node.app import App, Part
