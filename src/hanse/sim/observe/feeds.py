@@ -64,7 +64,7 @@ class Feeds(Observer):
 
     def idle(self) -> bool:
         """Whether all was told."""
-        return not any(follower.behind() for follower in self._followers)
+        return not any(follower.astray or follower.behind() for follower in self._followers)
 
     def finish(self) -> None:
         """Everything was told, and comes to what the rows are."""
@@ -75,6 +75,8 @@ class Feeds(Observer):
                     f"the feed of {follower.name} has not told of the entries {shown([str(seq) for seq in late])}, "
                     f"which have been in the log since before the world healed"
                 )
+            elif follower.astray:
+                self._violate(f"who follows {follower.name} has not learnt that a power cut shortened its log")
             elif not follower.behind() and (differences := follower.differences()):
                 self._violate(f"who follows {follower.name} has in the end {shown(differences)}")
 

@@ -27,7 +27,7 @@ from hanse.service.remote import RemoteCollection
 from hanse.sim.chance import Draws
 from hanse.sim.check import told_of
 from hanse.sim.disk import File
-from hanse.sim.observe.scene import Place, Scene, look, places_of, shown, trimmed_of
+from hanse.sim.observe.scene import Place, Scene, last_of, look, places_of, shown, trimmed_of
 from hanse.store.sqlite.query import table_name
 
 LEAVES = 0.05
@@ -152,7 +152,7 @@ class Follower:
 
     def _change(self, item: Created[Resource] | Updated[Resource] | Deleted[Resource], op: str, row: Resource) -> None:
         spot, place = Spot.of(item.cursor), self.place
-        if place is not None and _reaches(place.file, spot):
+        if place is not None and _reaches(place.file, spot) and not _lost(place.file, spot):
             self._check_change(place, spot, op, row)
         self._cursor, self.spot = item.cursor, spot
 
@@ -185,6 +185,12 @@ class Follower:
                 f"the feed of {self.name} starts anew, and {self._at()} is still in the log of {place.name}: "
                 f"it is trimmed up to {trimmed_of(place.file)}, and reaches to {head}"
             )
+
+    @property
+    def astray(self) -> bool:
+        """Whether it was told of a log that is not the file's any more, and has not come back to learn that."""
+        place, was = self.place, self.spot
+        return place is not None and was is not None and was.log_id != _log_id(place.file)
 
     def behind(self, upto: int | None = None) -> list[int]:
         """Positions of the entries that it was not told of, up to one; of all that there are, where none is given."""
@@ -220,6 +226,11 @@ class Follower:
 def _reaches(file: File, spot: Spot) -> bool:
     """Whether a file's log is the one of a spot, and not trimmed beyond it."""
     return bool(look(file, _REACHES, spot.log_id, spot.seq))
+
+
+def _lost(file: File, spot: Spot) -> bool:
+    """Whether a power cut took what a spot stands for, after it was told: it may, where commits are not flushed."""
+    return file.synchronous != "full" and spot.seq > last_of(file)
 
 
 def _log_id(file: File) -> str:

@@ -68,6 +68,23 @@ def test_a_feed_starts_anew_where_a_power_cut_shortened_its_log(watch: Watch, se
     assert watch(Setup(app=right, settings=NORMAL), writing, plan=plan, seed=seed) == []
 
 
+@pytest.mark.parametrize("seed", [0, 26])
+def test_what_was_told_and_then_lost_in_a_power_cut_is_no_mistake(watch: Watch, seed: int) -> None:
+    """It may still be on its way when the log has lost it, and whoever was told it learns of that much later."""
+
+    async def story(world: World) -> None:
+        notes = world.client(Notes)
+        async for number in world.arrivals(rate=40.0):
+            with suppress(Fault):
+                if number % 3:
+                    await notes.write(str(number % 7), f"{number}")
+                else:
+                    await notes.remove(str(number % 7))
+
+    plan = tuple(PowerLoss(at=float(second), seconds=0.3, machine="notes") for second in range(1, 8))
+    assert watch(Setup(app=right, settings=NORMAL), story, plan=plan, seed=seed, seconds=9.0) == []
+
+
 def test_a_feed_starts_anew_where_its_log_was_trimmed(watch: Watch) -> None:
     async def story(world: World) -> None:
         links = world.net.links_of(MACHINE, ["notes"])
