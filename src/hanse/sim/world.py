@@ -372,8 +372,20 @@ class World:
         for machine in self.machines.values():
             machine.start()
         await self.up()
+        await self._deployed()
         for observer in self.observers:
             observer.healed()
+
+    async def _deployed(self) -> None:
+        """End what a plan began: where one process runs the next version, all do, as after any deploy."""
+        machines = self.machines.values()
+        if self.upgrade is None or all(machine.app is not self.upgrade for machine in machines):
+            return
+        for machine in machines:
+            if machine.app is not self.upgrade:
+                machine.app = self.upgrade
+                machine.stop(self._settings.node.grace, machine.start)
+        await self.up()
 
     async def conclude(self) -> None:
         """Wait for what has to hold in the end, and have the observers take their last look."""

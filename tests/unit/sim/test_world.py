@@ -353,6 +353,19 @@ def test_rows_of_the_next_version_can_be_looked_at_before_it_runs() -> None:
     assert tell(story, of=Setup(app=app, upgrade=upgrade)).violations == ()
 
 
+def test_a_deploy_that_has_begun_is_ended_when_the_world_heals() -> None:
+    upgrade = App("prices", PriceService, WiderWatcher)
+    seen: list[World] = []
+
+    async def story(world: World) -> None:
+        seen.append(world)
+        await world.replace(PriceService, upgrade)
+        assert world.machines["watcher"].app is app
+
+    assert tell(story, of=Setup(app=app, upgrade=upgrade)).violations == ()
+    assert {machine.app for machine in seen[0].machines.values()} == {upgrade}
+
+
 def test_a_faked_service_has_no_rows() -> None:
     async def story(world: World) -> None:
         await world.client(Prices).set("tea", 5)
