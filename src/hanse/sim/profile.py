@@ -237,10 +237,31 @@ def profile_named(name: str) -> Profile:
         >>> profile_named("calm").odds
         ()
     """
-    profile = PROFILES.get(name)
+    profile = PROFILES.get(name) or _added.get(name)
     if profile is None:
-        raise Misconfigured(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")
+        raise Misconfigured(f"there is no profile {name!r}; choose one of {', '.join((*PROFILES, *_added))}")
     return profile
+
+
+def add_profile(profile: Profile) -> Profile:
+    """Make a profile of one's own known by its name, in the module of the simulation that uses it.
+
+    Raises:
+        Misconfigured: The name is taken by another one.
+
+    Example:
+        >>> odds = Odds("delay", 1.0, seconds=(1.0, 9.0), amount=(0.1, 2.0))
+        >>> windy = add_profile(Profile(name="windy", per_second=0.2, odds=(odds,)))
+        >>> profile_named("windy") is windy
+        True
+    """
+    known = PROFILES.get(profile.name) or _added.get(profile.name)
+    if known not in (None, profile):
+        raise Misconfigured(f"there is a profile {profile.name!r} already; choose another name")
+    return _added.setdefault(profile.name, profile)
+
+
+_added: dict[str, Profile] = {}
 
 
 class _Scene(msgspec.Struct, frozen=True):

@@ -4,13 +4,13 @@ import asyncio
 from collections import Counter
 
 from hanse import App, Collection, Fault, Resource, Service, World, current, rpc, simulation
-from hanse.sim.profile import PROFILES, Odds, Profile
+from hanse.sim.profile import Odds, Profile, add_profile
 from hanse.sim.setup import Setup
 
 SECONDS = 20.0
 RATE = 8.0
 
-PROFILES["rolling"] = Profile(name="rolling", per_second=0.2, odds=(Odds("replace", 1.0, (5.0, 8.0)),))
+ROLLING = add_profile(Profile(name="rolling", per_second=0.2, odds=(Odds("replace", 1.0, (5.0, 8.0)),)))
 """Nothing goes wrong but that processes are replaced, each with time enough to finish."""
 
 

@@ -17,6 +17,7 @@ from hanse.sim.profile import (
     Odds,
     Profile,
     Weather,
+    add_profile,
     draw_plan,
     draw_weather,
     profile_named,
@@ -241,3 +242,13 @@ def test_a_rate_that_cannot_be_is_refused(per_second: float) -> None:
 def test_odds_that_cannot_be_are_refused(odds: Odds, problem: str) -> None:
     with pytest.raises(Misconfigured, match=problem):
         Profile(name="bad", odds=(odds,))
+
+
+def test_a_profile_of_ones_own_is_known_by_its_name() -> None:
+    gusty = add_profile(Profile(name="gusty", per_second=0.3))
+    assert profile_named("gusty") is gusty
+    assert add_profile(Profile(name="gusty", per_second=0.3)) is gusty
+    with pytest.raises(Misconfigured, match="gusty"):
+        add_profile(Profile(name="gusty"))
+    with pytest.raises(Misconfigured, match="calm"):
+        add_profile(Profile(name="calm", per_second=9.0))
