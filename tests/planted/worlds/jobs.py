@@ -8,6 +8,7 @@ from hanse.sim.setup import Setup
 
 SECONDS = 20.0
 RATE = 6.0
+OLD_SECONDS = 5.0
 NAMES = tuple(f"job-{number}" for number in range(6))
 
 
@@ -20,9 +21,11 @@ class Job(Resource):
 
 
 class Board(Resource):
-    """What the crew knows of a job: it has its id."""
+    """What the crew knows of a job, whose id it has: since when, and whether that is long ago."""
 
     asked: int
+    at: float
+    new: bool = True
 
 
 class Clash(Resource):
@@ -75,7 +78,13 @@ class Crew(Service):
     @rule(Job, every="1h", concurrency=3)
     async def post(self, job: Held[Job]) -> None:
         await self.tools.use(job.value.id)
-        await self.boards.put(Board(id=job.value.id, asked=job.value.asked))
+        await self.boards.put(Board(id=job.value.id, asked=job.value.asked, at=current().host.now()))
+
+    @rule(Board, where=lambda board: board.new, every="2s")
+    async def age(self, board: Held[Board]) -> None:
+        # Only a sweep looks at it again: time changes no row. A clock that jumped makes it old at once.
+        if abs(current().host.now() - board.value.at) >= OLD_SECONDS:
+            await board.patch(new=False)
 
 
 setup = Setup(app=App("jobs", Desk, Tools, Crew))
@@ -88,6 +97,7 @@ async def story(world: World) -> None:
     world.always("a job is worked on once at a time", lambda: nothing_clashed(world))
     world.eventually("every job is done", lambda: all_are_closed(world))
     world.eventually("the board shows what is asked for", lambda: boards_are_right(world))
+    world.eventually("what is on the board grows old", lambda: boards_are_old(world))
     desk = world.client(Desk)
     async with asyncio.TaskGroup() as group:
         async for _ in world.arrivals(rate=RATE):
@@ -122,6 +132,11 @@ def nothing_clashed(world: World) -> None:
 def all_are_closed(world: World) -> None:
     still = [job.id for job in world.rows(Job) if job.open]
     assert not still, f"{', '.join(still)}: still open"
+
+
+def boards_are_old(world: World) -> None:
+    new = [board.id for board in world.rows(Board) if board.new]
+    assert not new, f"{', '.join(new)}: never too old"
 
 
 def boards_are_right(world: World) -> None:

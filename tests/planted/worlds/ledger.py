@@ -70,7 +70,7 @@ class Book(Service):
     lines: Collection[Line]
     slips: Collection[Slip]
 
-    @on(Sold, key=lambda event: event.account)
+    @on(Sold, key=lambda event: event.account, attempts=3)
     async def write(self, event: Sold) -> None:
         try:
             page = await self.pages.get(event.account)
