@@ -19,6 +19,10 @@ LINES = 10
 """Lines of progress that are written where nobody watches."""
 
 
+FAILURES_SHOWN_MAX = 10
+"""Failures that are told of as they come; the summary counts all."""
+
+
 @final
 class Ticker:
     """Tells how far a sweep is: a line that is drawn anew on a terminal, a few lines elsewhere."""
@@ -39,7 +43,7 @@ class Ticker:
 
     def tick(self, progress: Progress) -> None:
         """A run has ended."""
-        if not progress.last.ok:
+        if not progress.last.ok and progress.failed <= FAILURES_SHOWN_MAX:
             self._clear()
             first = progress.last.violations[0]
             self._output.note(f"{progress.last.token}: {first.check}: {first.detail.partition(chr(10))[0]}")

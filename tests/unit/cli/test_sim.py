@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hanse.cli.group import hanse
+from hanse.cli.sim_text import FAILURES_SHOWN_MAX
 
 ROOT = Path(__file__).parents[3]
 SMALL = "tests/unit/sim/small_worlds.py"
@@ -107,6 +108,12 @@ def test_what_did_not_hold_is_told_as_it_is_found() -> None:
     assert failed.exit_code == 1
     assert "calm-0: story: ValueError: no luck at 0.1" in failed.stderr
     assert "always_fails: 3 seeds of calm: 3 runs failed" in failed.stdout
+
+
+def test_not_all_of_many_failures_are_told_as_they_are_found() -> None:
+    failed = sim(f"{SMALL}:always_fails", "--seeds", f"{FAILURES_SHOWN_MAX + 5}", "--no-shrink")
+    assert failed.stderr.count("no luck at") == FAILURES_SHOWN_MAX
+    assert f"{FAILURES_SHOWN_MAX + 5} runs failed" in failed.stdout
 
 
 def test_a_failure_is_told_at_length() -> None:
