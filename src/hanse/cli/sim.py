@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from functools import wraps
 from pathlib import Path
 
@@ -113,9 +114,11 @@ def sim(*, target: str, asked: Asked, json_wanted: bool, output: Output) -> None
     worlds.py, shop.worlds, shop.worlds:checkout.
     """
     simulation = find(parse_target(target))
-    with Ticker(simulation.name, output) as ticker:
+    # What the app prints is not what this command says.
+    with redirect_stdout(sys.stderr), Ticker(simulation.name, output) as ticker:
         swept = sweep(simulation, asked.options(simulation), ticker.tick)
-    findings = [explain(simulation, failure, shrinking=asked.shrinking) for failure in worth_telling(swept.failures)]
+        told = worth_telling(swept.failures)
+        findings = [explain(simulation, failure, shrinking=asked.shrinking) for failure in told]
     for why in swept.unfit:
         output.note(f"hanse: a kept run means nothing any more: {why}")
     origin = origin_of(simulation)

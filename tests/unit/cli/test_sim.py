@@ -180,6 +180,23 @@ def test_what_never_happened_is_told() -> None:
     assert "never reached: a miracle" in failed.stdout
 
 
+def test_what_an_app_prints_is_not_what_the_command_says(tmp_path: Path) -> None:
+    world = tmp_path / "loud.py"
+    world.write_text(
+        "from hanse import App, Service, World, rpc, simulation\n"
+        "class Loud(Service):\n"
+        "    @rpc\n"
+        "    async def shout(self) -> None:\n"
+        "        print('hear, hear')\n"
+        "@simulation(App('loud', Loud), seeds=2, profile='calm', seconds=1)\n"
+        "async def day(world: World) -> None:\n"
+        "    await world.client(Loud).shout()\n"
+    )
+    found = sim(str(world), "--json")
+    assert json.loads(found.stdout)["seeds"] == 2
+    assert "hear, hear" in found.stderr
+
+
 def test_programs_get_one_object() -> None:
     found = json.loads(sim(f"{SMALL}:always_fails", "--json", "--jobs", "2").stdout)
     assert (found["simulation"], found["profile"], found["seeds"], found["ok"]) == ("always_fails", "calm", 3, False)
