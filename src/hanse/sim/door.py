@@ -15,13 +15,13 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple, final
+from typing import Any, Protocol, TypeVar, TypeVarTuple, final
 from urllib.parse import unquote
 
 import msgspec
 
 from hanse.sim.loop import Lane
-from hanse.sim.network import Network, Port
+from hanse.sim.network import End, Network, Port
 
 AHEAD_MAX = 64
 """Pieces of an answer that a client has not read when its server is made to wait."""
@@ -87,22 +87,16 @@ piece_of: Callable[[bytes], Piece] = msgspec.msgpack.Decoder(Piece).decode
 """A part of an answer, from its bytes."""
 
 
-class Outside:
+class Outside(End, Protocol):
     """The end of a client, as the door sees it; see `hanse.sim.http`."""
 
     port: Port
 
     def came(self, id: int, body: bytes) -> None:
         """A piece of an answer is here."""
-        raise NotImplementedError
 
     def broke(self, id: int, body: bytes) -> None:
         """The server has cut the connection."""
-        raise NotImplementedError
-
-    def lost(self, port: Port, /) -> None:
-        """See `hanse.sim.network.End.lost`."""
-        raise NotImplementedError
 
 
 @final

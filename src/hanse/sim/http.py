@@ -259,7 +259,7 @@ class Http(Outside):
             coming.snap()
 
     def lost(self, port: Port, /) -> None:
-        """See `Outside.lost`."""
+        """See `End.lost`."""
         for coming in list(self._coming.values()):
             if coming.door.port is port:
                 coming.snap()
