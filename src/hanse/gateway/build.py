@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from hanse.contract.derive import Description
-from hanse.contract.openapi import Exposed, OperationPath, ResourcePath, openapi
+from hanse.contract.openapi import Exposed, OperationPath, openapi
+from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.entry import Entry, Identify, Inside
 from hanse.gateway.files import Files

@@ -12,7 +12,8 @@ import msgspec
 from hanse.contract.declare import is_contract
 from hanse.contract.derive import Description, Operation, describe
 from hanse.contract.model import Resource
-from hanse.contract.openapi import OperationPath, ResourcePath
+from hanse.contract.openapi import OperationPath
+from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Application, Request
 from hanse.gateway.build import Declared, Folder, build
 from hanse.gateway.entry import Identify

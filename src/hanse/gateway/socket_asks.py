@@ -9,7 +9,8 @@ import msgspec
 
 from hanse.contract.derive import Operation
 from hanse.contract.model import Resource, collection_of
-from hanse.contract.openapi import OperationPath, ResourcePath
+from hanse.contract.openapi import OperationPath
+from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.fields import Wrong
 from hanse.gateway.filters import limit_of, orders, where_in
 from hanse.gateway.rest import page_body

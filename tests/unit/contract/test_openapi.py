@@ -8,7 +8,8 @@ import msgspec
 
 from hanse.contract.declare import rpc
 from hanse.contract.model import Model, Resource
-from hanse.contract.openapi import Exposed, OperationPath, ResourcePath, openapi
+from hanse.contract.openapi import Exposed, OperationPath, openapi
+from hanse.contract.openapi_rest import ResourcePath
 from hanse.kernel.faults import Fault
 from hanse.service.service import Service, descriptions_of
 
