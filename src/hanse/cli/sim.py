@@ -21,7 +21,7 @@ from hanse.sim.explain import Finding, explain
 from hanse.sim.export import exported
 from hanse.sim.failure import Failure
 from hanse.sim.kept import file_of, keep
-from hanse.sim.origin import origin_of, simulations_of
+from hanse.sim.origin import origin_of, seen_from, simulations_of
 from hanse.sim.profile import PROFILES
 from hanse.sim.report import report
 from hanse.sim.simulation import Simulation
@@ -151,16 +151,10 @@ def _save(simulation: Simulation, findings: list[Finding], asked: Asked, output:
         raise Misconfigured(f"{simulation.name} has no name in its module that a test or a kept run could use")
     if asked.keep:
         new = [finding for finding in findings if keep(origin, simulation, finding.least)]
-        output.note(f"hanse: kept {plural(len(new), 'run')} in {_shown(file_of(origin))}")
+        output.note(f"hanse: kept {plural(len(new), 'run')} in {seen_from(working_folder(), file_of(origin))}")
     if asked.export is not None:
         _ = Path(asked.export).write_text(exported(findings[0], origin), encoding="utf-8")
         output.note(f"hanse: wrote {asked.export}")
-
-
-def _shown(file: Path) -> str:
-    """A file as seen from here."""
-    here = working_folder()
-    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def find(target: Target) -> Simulation:

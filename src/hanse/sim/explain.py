@@ -10,6 +10,7 @@ import msgspec
 from hanse.kernel.host import Host
 from hanse.sim.failure import Failure
 from hanse.sim.plan import Incident, Plan
+from hanse.sim.profile import CALM_WEATHER
 from hanse.sim.run import Outcome, run_once
 from hanse.sim.shrink import Shrunk, shrink
 from hanse.sim.simulation import Simulation
@@ -108,7 +109,7 @@ class _Again:
             late = late or clock() > end
             return not late and self.is_same(self._run(self.token.seed, plan, calm=calm))
 
-        found = shrink(plan, fails)
+        found = shrink(plan, fails, calm=self._simulation.weather(self.token) == CALM_WEATHER)
         return msgspec.structs.replace(found, complete=found.complete and not late)
 
     def passing(self, failing: Outcome) -> Passing | None:
@@ -131,7 +132,8 @@ class _Again:
                 yield self.token.seed - distance
 
     def _run(self, seed: int, plan: Plan, *, calm: bool, keep: bool = False) -> Outcome:
-        profile = self.token.profile
-        drawn = self._simulation.drawn(Token(profile=profile, seed=seed))
-        token = token_for(profile, seed, drawn, plan, calm=calm or self.token.calm)
+        simulation, whole = self._simulation, Token(profile=self.token.profile, seed=seed)
+        # Where the weather is calm anyway, the token need not say so.
+        calmed = (calm or self.token.calm) and simulation.weather(whole) != CALM_WEATHER
+        token = token_for(whole.profile, seed, simulation.drawn(whole), plan, calm=calmed)
         return run_once(self._simulation, token, keep=keep, shuffle=self._failure.shuffle)

@@ -3,7 +3,7 @@
     # worlds.seeds.toml
     [[run]]
     simulation = "checkout"
-    token = "hostile-17-c-kill:3.2:0.05:orders"
+    token = "calm-17-kill:3.2:0.05:orders"
     why = "nothing lost: order-9 acknowledged, and lost"
     fits = "5f0c2a19"
 

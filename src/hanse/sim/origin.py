@@ -35,9 +35,18 @@ class Origin(msgspec.Struct, frozen=True):
             >>> Origin("/app/tests/worlds.py", "worlds", "story").target(Path("/app"))
             'tests/worlds.py:story'
         """
-        path = Path(self.file)
-        shown = path.relative_to(folder) if path.is_relative_to(folder) else path
-        return f"{shown.as_posix()}:{self.name}"
+        return f"{seen_from(folder, Path(self.file)).as_posix()}:{self.name}"
+
+
+def seen_from(folder: Path, file: Path) -> Path:
+    """A file by the shortest path that leads there: from the folder where it lies in it, else from the root.
+
+    Example:
+        >>> file = Path("/app/tests/worlds.py")
+        >>> print(seen_from(Path("/app"), file), seen_from(Path("/srv"), file))
+        tests/worlds.py /app/tests/worlds.py
+    """
+    return file.relative_to(folder) if file.is_relative_to(folder) else file
 
 
 def origin_of(simulation: Simulation) -> Origin | None:

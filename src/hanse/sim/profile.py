@@ -198,10 +198,13 @@ _HOSTILE_WEATHER = Weather(
     drift_max=0.0002,
 )
 
+CALM = "calm"
+"""The profile under which nothing goes wrong, in the best weather that there is."""
+
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile(name="calm"),
+        Profile(name=CALM),
         Profile(
             name="flaky",
             per_second=0.3,

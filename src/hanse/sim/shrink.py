@@ -55,15 +55,16 @@ class Shrunk(msgspec.Struct, frozen=True):
     complete: bool
 
 
-def shrink(items: Plan, fails: Fails, runs_max: int = RUNS_MAX) -> Shrunk:
+def shrink(items: Plan, fails: Fails, runs_max: int = RUNS_MAX, *, calm: bool = False) -> Shrunk:
     """The smallest plan that can be found that still fails.
 
     The same plan is never run twice, and the same question has the same answer, so the result is the same each time.
 
     Args:
-        items: A plan under which the run failed, in the weather that is not calm.
+        items: A plan under which the run failed.
         fails: Runs a plan.
         runs_max: How often `fails` may be asked.
+        calm: Whether it failed in calm weather; then no other is asked for.
 
     Example:
         >>> plan = tuple(Kill(at=float(at), seconds=4.0, machine="orders") for at in range(1, 9))
@@ -71,8 +72,8 @@ def shrink(items: Plan, fails: Fails, runs_max: int = RUNS_MAX) -> Shrunk:
         >>> shrunk.plan, shrunk.calm_weather
         ((Kill(at=3.0, seconds=0.05, machine='orders'),), True)
     """
-    search = _Search(items, fails, runs_max)
-    if not (search.accept((), calm=True) or search.accept((), calm=False)):
+    search = _Search(items, fails, runs_max, calm=calm)
+    if not (search.accept((), calm=True) or search.accept((), calm=calm)):
         search.accept(items, calm=True)
         search.reduce()
         # A smaller plan may fail where the whole one did something else first.
@@ -139,14 +140,14 @@ def milder(incident: Incident) -> Iterator[Incident]:
 class _Search:
     """The best plan so far, and what is known about others."""
 
-    def __init__(self, plan: Plan, fails: Fails, runs_max: int) -> None:
+    def __init__(self, plan: Plan, fails: Fails, runs_max: int, *, calm: bool) -> None:
         self.plan: Plan = plan
-        self.calm: bool = False
+        self.calm: bool = calm
         self.runs: int = 0
         self.complete: bool = True
         self._fails = fails
         self._runs_max = runs_max
-        self._known: dict[tuple[Plan, bool], bool] = {(plan, False): True}
+        self._known: dict[tuple[Plan, bool], bool] = {(plan, calm): True}
 
     def accept(self, plan: Plan, *, calm: bool) -> bool:
         """Go on from a plan, if it fails."""

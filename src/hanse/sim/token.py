@@ -1,13 +1,17 @@
 """Replay tokens: one short word that names a run exactly, to be printed, typed and kept.
 
-    hostile-17                          profile and seed: everything that was drawn
-    hostile-17-c                        the same incidents in calm weather
-    hostile-17-x3f                      only the incidents whose bits are set, the first is bit 0
-    hostile-17-c-kill:3.2:0.5:orders    these incidents, whatever would be drawn
+    hostile-17                        profile and seed: everything that was drawn
+    hostile-17-c                      the same incidents in calm weather
+    hostile-17-x3f                    only the incidents whose bits are set, the first is bit 0
+    hostile-17-kill:3.2:0.5:orders    the same weather, and these incidents whatever would be drawn
+    calm-17-kill:3.2:0.5:orders       calm weather, and these incidents
 
-The last form is for plans that nobody drew: shrunk ones, and ones that were written by hand. Each incident is its kind,
-when it begins, how long it lasts, and its arguments in the order of `hanse.sim.plan`; lists are joined by `+`, and
-incidents by commas: `cut:1:2:orders:payments+client,power:4:1:orders`. Nothing in it means anything to a shell.
+The last forms are for plans that nobody drew: shrunk ones, and ones that were written by hand. Each incident is its
+kind, when it begins, how long it lasts, and its arguments in the order of `hanse.sim.plan`; lists are joined by `+`,
+and incidents by commas: `cut:1:2:orders:payments+client,power:4:1:orders`. Nothing in it means anything to a shell.
+
+Nothing is said twice: calm weather has a `c` only where it is not that of the profile, and where neither incidents nor
+weather are drawn from a profile, the token is one of `calm`.
 """
 
 from __future__ import annotations
@@ -22,11 +26,12 @@ import msgspec
 
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.plan import Clock, Cut, Delay, Incident, Loss, Plan, Repeat, SlowDisk
+from hanse.sim.profile import CALM
 
 TOKEN_LENGTH_MAX = 65_536
 """Characters of a token; a plan that is longer belongs into a file."""
 
-SHAPES = "hostile-17, hostile-17-c, hostile-17-x3f or hostile-17-c-kill:3.2:0.5:orders"
+SHAPES = "hostile-17, hostile-17-c, hostile-17-x3f or calm-17-kill:3.2:0.5:orders"
 """What tokens look like, for whoever typed something else."""
 
 _TOKEN = re.compile(
@@ -41,9 +46,9 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     """The name of a run.
 
     Attributes:
-        profile: Name of the profile that incidents and weather are drawn from.
+        profile: Name of the profile that incidents and weather are drawn from; `calm` where neither are.
         seed: What they, and every choice of the run, are drawn from.
-        calm: Whether the weather is calm instead of drawn.
+        calm: Whether the weather is calm: as with the profile `calm`, or instead of what is drawn.
         kept: Bit mask of the drawn incidents that happen; None for all.
         plan: The incidents, where they are not those that are drawn.
 
@@ -55,6 +60,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         Token(profile='hostile', seed=17, calm=False, kept=63, plan=None)
         >>> Token(profile="power", seed=3, calm=True).encode()
         'power-3-c'
+        >>> Token(profile="power", seed=3, calm=True, plan=()).encode()
+        'calm-3'
     """
 
     profile: str
@@ -72,17 +79,19 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
             raise Misconfigured(f"{self.profile!r} is no name of a profile; a token looks like {SHAPES}")
 
     def encode(self) -> str:
-        """The token as text.
+        """The token as text; that of two that mean the same run is the same.
 
         Raises:
             Misconfigured: Its plan is too long for one.
         """
-        parts = [self.profile, str(self.seed)]
-        if self.calm:
+        calm = self.calm or self.profile == CALM
+        nothing_drawn = calm and (self.plan is not None or self.kept == 0)
+        parts = [CALM if nothing_drawn else self.profile, str(self.seed)]
+        if calm and parts[0] != CALM:
             parts.append("c")
         if self.plan:
             parts.append(",".join(map(_written, self.plan)))
-        elif self.plan is not None or self.kept is not None:
+        elif not nothing_drawn and (self.plan is not None or self.kept is not None):
             parts.append(f"x{self.kept or 0:x}")
         text = "-".join(parts)
         if len(text) > TOKEN_LENGTH_MAX:
@@ -105,7 +114,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         return Token(
             profile=found["profile"],
             seed=int(found["seed"]),
-            calm=found["calm"] is not None,
+            calm=found["calm"] is not None or found["profile"] == CALM,
             kept=None if kept is None else int(kept, 16),
             plan=None if plan is None else checked(map(_read, plan.split(","))),
         )

@@ -28,7 +28,7 @@ def test_the_first_failure_ends_the_test_with_its_report() -> None:
         run_as_test(small("loses"), {})
     text = str(raised.value)
     assert text.startswith("loses does not hold under hostile-")
-    assert "small_worlds.py:loses --replay hostile-" in text
+    assert "small_worlds.py:loses --replay calm-0-kill:" in text
     assert "The least that has to go wrong" in text
 
 
@@ -73,7 +73,7 @@ def test_one_run_can_be_asked_for() -> None:
     with pytest.raises(DoesNotHold) as raised:
         run_as_test(small("is_unlucky"), {"HANSE_SIM_REPLAY": "calm-2"})
     assert "is_unlucky does not hold under calm-2: story" in str(raised.value)
-    assert "What goes wrong:\n  nothing goes wrong" in str(raised.value)
+    assert "What goes wrong, in calm weather:\n  nothing goes wrong" in str(raised.value)
 
 
 def test_a_kept_run_that_means_nothing_any_more_is_a_warning(tmp_path: Path) -> None:

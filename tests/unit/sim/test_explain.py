@@ -96,7 +96,7 @@ def test_where_nothing_goes_wrong_another_seed_is_near() -> None:
     assert finding.smallest.plan == ()
     assert finding.passing is not None
     assert finding.passing.left_out is None
-    assert "Unlike calm-3-c, which passed" in report(finding, "is_unlucky", "")
+    assert "Unlike calm-3, which passed" in report(finding, "is_unlucky", "")
 
 
 def test_where_every_seed_fails_none_is_near() -> None:
@@ -126,7 +126,7 @@ def test_where_there_is_no_time_a_plan_stays_as_it_is_and_that_is_told() -> None
 def test_a_run_with_mixed_steps_is_mixed_again() -> None:
     finding = explain(small("always_fails"), first_failure("always_fails", shuffle=True))
     assert finding.least.shuffle
-    assert "--replay calm-0-c --shuffle" in report(finding, "always_fails", "w.py:always_fails")
+    assert "--replay calm-0 --shuffle" in report(finding, "always_fails", "w.py:always_fails")
     assert ", shuffle=True)" in exported(finding, origin("always_fails"))
 
 

@@ -78,6 +78,13 @@ def test_calm_weather_is_tried_again_when_the_plan_is_small() -> None:
     assert (len(shrunk.plan), shrunk.calm_weather, shrunk.complete) == (1, True, True)
 
 
+def test_what_failed_in_calm_weather_is_tried_in_no_other() -> None:
+    runs = Runs(lambda plan, calm: 7.0 in begins(plan))
+    shrunk = shrink(BIG, runs, calm=True)
+    assert (begins(shrunk.plan), shrunk.calm_weather) == ({7.0}, True)
+    assert all(calm for _, calm in runs.asked)
+
+
 @given(SEEDS, st.data())
 def test_the_incidents_it_takes_are_found_and_no_others(seed: int, data: st.DataObject) -> None:
     plan = drawn(seed)

@@ -22,7 +22,7 @@ from hanse.sim.plan import (
     Replace,
     SlowDisk,
 )
-from hanse.sim.profile import INCIDENTS_MAX, PROFILES, draw_plan
+from hanse.sim.profile import CALM, INCIDENTS_MAX, PROFILES, draw_plan
 from hanse.sim.token import TOKEN_LENGTH_MAX, Token, plan_from_json, plan_to_json, token_for
 
 TIMES = st.floats(0.0, 1e6, allow_nan=False)
@@ -60,15 +60,15 @@ DRAWN = tuple(Kill(at=float(at), seconds=0.5, machine="orders") for at in range(
     st.none() | st.integers(0, 2**INCIDENTS_MAX),
 )
 def test_what_is_printed_can_be_typed(profile: str, seed: int, calm: bool, kept: int | None) -> None:
-    token = Token(profile=profile, seed=seed, calm=calm, kept=kept)
-    assert Token.parse(token.encode()) == token
+    text = Token(profile=profile, seed=seed, calm=calm, kept=kept).encode()
+    assert Token.parse(text).encode() == text
 
 
 @given(PLANS, st.booleans())
 def test_any_plan_is_part_of_a_token(plan: Plan, calm: bool) -> None:
     token = Token(profile="hostile", seed=17, calm=calm, plan=plan)
     parsed = Token.parse(token.encode())
-    assert (parsed.apply(DRAWN), parsed.calm) == (plan, calm)
+    assert (parsed.apply(() if parsed.profile == CALM else DRAWN), parsed.calm) == (plan, calm)
 
 
 @given(PLANS)
@@ -99,7 +99,8 @@ def test_all_that_is_drawn_is_profile_and_seed(profile: str, seed: int) -> None:
 
 def test_what_is_not_drawn_is_written_out() -> None:
     milder = (msgspec.structs.replace(DRAWN[2], seconds=0.25),)
-    assert token_for("hostile", 17, DRAWN, milder, calm=True).encode() == "hostile-17-c-kill:3:0.25:orders"
+    assert token_for("hostile", 17, DRAWN, milder).encode() == "hostile-17-kill:3:0.25:orders"
+    assert token_for("hostile", 17, DRAWN, milder, calm=True).encode() == "calm-17-kill:3:0.25:orders"
 
 
 def test_another_order_is_written_out_too() -> None:
@@ -119,6 +120,25 @@ def test_another_order_is_written_out_too() -> None:
 )
 def test_a_plan_reads_well_in_a_token(plan: Plan, text: str) -> None:
     assert Token(profile="hostile", seed=17, plan=plan).encode() == f"hostile-17-{text}"
+
+
+@pytest.mark.parametrize(
+    ("said", "once"),
+    [
+        ("calm-0-c", "calm-0"),
+        ("calm-0-c-kill:3:0.25:orders", "calm-0-kill:3:0.25:orders"),
+        ("calm-0-x0", "calm-0"),
+        ("calm-0-c-x3", "calm-0-x3"),
+        ("hostile-17-c", "hostile-17-c"),
+        ("hostile-17-c-x0", "calm-17"),
+        ("hostile-17-c-x3", "hostile-17-c-x3"),
+        ("hostile-17-x0", "hostile-17-x0"),
+        ("hostile-17-c-kill:3:0.25:orders", "calm-17-kill:3:0.25:orders"),
+        ("hostile-17-kill:3:0.25:orders", "hostile-17-kill:3:0.25:orders"),
+    ],
+)
+def test_nothing_is_said_twice(said: str, once: str) -> None:
+    assert Token.parse(said).encode() == once
 
 
 def test_incidents_come_in_order_however_they_were_written() -> None:
