@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from hanse.sim.check import Violation
-from hanse.sim.diverge import Divergence, divergence
+from hanse.sim.diverge import Difference, Divergence, divergence
 from hanse.sim.explain import Finding, Passing
 from hanse.sim.failure import Failure
+from hanse.sim.observe.feeds import MACHINE, Feeds
 from hanse.sim.plan import (
     Clock,
     Cut,
@@ -66,11 +71,10 @@ def report(finding: Finding, name: str, target: str, *, colour: bool = False, wi
         paper.part("Run again, it did not fail the same way:", [_wavering(failure)])
         return paper.text
     paper.part(_plan_heading(finding), plan_words(smallest.plan))
-    apart = None
-    if finding.passing is not None:
-        apart = divergence(smallest.effects, finding.passing.outcome.effects, _called(finding.passing))
-        heading, *words = apart.words().splitlines()
-        paper.part(heading, words, indent="")
+    apart = None if finding.passing is None else _apart(smallest, finding.passing)
+    if apart is not None:
+        heading, *lines = apart.words().splitlines()
+        paper.part(heading, lines, indent="")
     for heading, drawn in _diagrams(smallest, apart, width):
         paper.part(heading, drawn.splitlines(), indent="")
     return paper.text
@@ -192,7 +196,8 @@ def _wavering(failure: Failure) -> str:
 
 def _plan_heading(finding: Finding) -> str:
     assert finding.smallest is not None
-    weather = ", in calm weather" if Token.parse(finding.smallest.token).calm else ""
+    calm = Token.parse(finding.smallest.token).calm if finding.shrunk is None else finding.shrunk.calm_weather
+    weather = ", in calm weather" if calm else ""
     if finding.shrunk is None:
         return f"What goes wrong{weather}:"
     less = "" if finding.shrunk.complete else "; there was no time for more"
@@ -201,16 +206,25 @@ def _plan_heading(finding: Finding) -> str:
 
 def _called(passing: Passing) -> str:
     if passing.left_out is None:
-        return Token.parse(passing.outcome.token).encode()
+        return passing.outcome.token
     return f'the same run without "{words(passing.left_out)}"'
+
+
+def _apart(failing: Outcome, passing: Passing) -> Divergence:
+    """Where a run left the way of another one; of those who only look on, nothing that has nothing to do with it."""
+    found = divergence(failing.effects, passing.outcome.effects, _called(passing))
+    if _is_about_onlookers(failing, found.first):
+        return found
+    return replace(found, machines=tuple(one for one in found.machines if one.machine != MACHINE))
 
 
 def _diagrams(failing: Outcome, apart: Divergence | None, width: int) -> list[tuple[str, str]]:
     """What happened: where it went wrong and what came of it, in one where the two are near each other."""
-    effects = failing.effects
+    first = None if apart is None else apart.first
+    places, effects = _drawn(failing, first)
     end = next((place for place, effect in enumerate(effects) if effect.kind == "violation"), len(effects) - 1) + 1
-    turned = end if apart is None or apart.first is None else min(end, apart.first.index + AFTER_SHOWN)
-    if _is_near(effects, turned, end):
+    turned = end if first is None else min(end, bisect_left(places, first.index) + AFTER_SHOWN)
+    if end - turned <= LAST_SHOWN:
         return [("What happened:", sequence(effects[:end], width=width))]
     return [
         ("What happened when it went another way:", sequence(effects[:turned], width=width)),
@@ -218,5 +232,19 @@ def _diagrams(failing: Outcome, apart: Divergence | None, width: int) -> list[tu
     ]
 
 
-def _is_near(effects: tuple[Effect, ...], turned: int, end: int) -> bool:
-    return end - turned <= LAST_SHOWN or not effects
+def _drawn(failing: Outcome, first: Difference | None) -> tuple[Sequence[int], Sequence[Effect]]:
+    """What is drawn of a run, and the place of each among all effects."""
+    if _is_about_onlookers(failing, first):
+        return range(len(failing.effects)), failing.effects
+    drawn = [(place, effect) for place, effect in enumerate(failing.effects) if not _is_looking_on(effect)]
+    return [place for place, _ in drawn], [effect for _, effect in drawn]
+
+
+def _is_about_onlookers(failing: Outcome, first: Difference | None) -> bool:
+    """Whether what is wrong is what they read in feeds, or the run went another way with them."""
+    turned = () if first is None else (first.one, first.other)
+    return any(one.check == Feeds.name for one in failing.violations) or any(map(_is_looking_on, turned))
+
+
+def _is_looking_on(effect: Effect | None) -> bool:
+    return effect is not None and MACHINE in {effect.machine, effect.peer}
