@@ -2,8 +2,9 @@
 
 The log is the outbox. Entries after the relay's position become messages, are delivered in order per key and side by
 side across keys, and are delivered again until they are acknowledged. The position moves up to the lowest entry that
-is not, and is saved now and then. A crash in between delivers some messages again; the inbox at the other end makes
-that once in effect. A delivery that fails keeps back its own key only.
+is not, and is saved now and then: not with each message, as that would cost a commit of its own. A crash in between
+delivers some messages again; the inbox at the other end makes that once in effect. A delivery that fails keeps back its
+own key only.
 
 States of an entry: taken -> (waiting for its key) -> under way -> [resting -> under way]... -> done.
 """
@@ -40,7 +41,10 @@ TASKS_MAX = 2 * WINDOW_MAX
 """Tasks of one relay: one for each entry under way, and those that have just ended."""
 
 SAVE_EVERY = 500
-"""Positions after which the relay's own is saved, also when there is no time to rest."""
+"""Positions after which the relay's own is saved."""
+
+SAVE_SECONDS = 1.0
+"""How long after a message was acknowledged the position is saved at the latest; a crash before that repeats some."""
 
 ACK_SECONDS = 30.0
 """How long one delivery may take before it is tried again."""
@@ -120,7 +124,8 @@ class Relay:
         self._taken: dict[int, Taken] = {}
         self._tasks = Tasks(self._broke, limit=TASKS_MAX)
         self._saved = 0
-        self._acknowledged = False
+        self._save_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._away: Exception | None = None
         self._grace = GRACE_SECONDS
         self._fresh = True
@@ -138,7 +143,7 @@ class Relay:
     async def run(self) -> None:
         """Deliver until `stop`; run it once, as a task of whoever owns the relay."""
         self._running = True
-        unlisten = self._store.listen(self._hear)
+        unlisten = self._store.listen(self._hear, names=self._names)
         try:
             async with self._tasks:
                 await self._follow()
@@ -146,6 +151,8 @@ class Relay:
                 await self._save_last()
         finally:
             unlisten()
+            if self._timer is not None:
+                self._timer.cancel()
             self._ended.set()
             self._moved.set()
 
@@ -213,8 +220,7 @@ class Relay:
             self._moved.set()
             more = piece.more
         self._fresh = self._fresh or more
-        idle = self._acknowledged and not self._window and not more
-        if idle or self._window.position - self._saved >= SAVE_EVERY:
+        if self._save_due or self._window.position - self._saved >= SAVE_EVERY:
             await self._save()
         return more
 
@@ -246,9 +252,20 @@ class Relay:
             fault_point("relay.acknowledged")
             del self._taken[seq]
             seq = self._window.done(seq)
-            self._acknowledged = True
-            self._moved.set()
+            self._move_on()
+
+    def _move_on(self) -> None:
+        """An entry is done: the position may have moved, and there is room for one more."""
+        self._moved.set()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SAVE_SECONDS, self._fall_due)
+        if self._fresh or self._window.position - self._saved >= SAVE_EVERY:
             self._wake.set()
+
+    def _fall_due(self) -> None:
+        self._timer = None
+        self._save_due = True
+        self._wake.set()
 
     async def _see_through(self, wanted: Taken) -> bool:
         """Deliver an entry until it is acknowledged; False where the relay stops first."""
@@ -288,7 +305,7 @@ class Relay:
     async def _save(self) -> None:
         """Save the position. Losing it costs repeats only, so that it may wait for the store."""
         position = self._window.position
-        self._acknowledged = False
+        self._save_due = False
         if position > self._saved:
             fault_point("relay.before_save")
             await self._store.commit(Batch(self._host.now(), positions=(Position(self.name, position),)))

@@ -147,7 +147,7 @@ class Feed(Generic[R]):
 
     async def _entries(self, seq: int) -> AsyncIterator[Entry]:
         wake = asyncio.Event()
-        stop = self._store.listen(wake.set)
+        stop = self._store.listen(wake.set, names=[self._shape.collection])
         try:
             while True:
                 wake.clear()

@@ -23,7 +23,7 @@ from hanse.sim.chance import Draws
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.trace import Trace
 from hanse.store.base import Batch
-from hanse.store.sqlite.lane import COMMITS_MAX, Apply, Stopped
+from hanse.store.sqlite.lane import COMMITS_MAX, Apply, Heard, Stopped
 from hanse.store.sqlite.tables import connect
 
 T = TypeVar("T")
@@ -287,10 +287,10 @@ class DiskLane:
         self._disk = disk
         self._path = path
 
-    def start(self, apply: Apply, committed: Callable[[], None]) -> None:
+    def start(self, apply: Apply, committed: Heard) -> None:
         """Get ready."""
         self._apply: Apply = apply
-        self._heard: Callable[[], None] = committed
+        self._heard: Heard = committed
 
     def apply(self, batch: Batch) -> tuple[int, ...] | Exception:
         """Write a batch into the file, now."""
@@ -300,7 +300,7 @@ class DiskLane:
     def wake(self) -> None:
         """Another process committed."""
         if self.process.alive:
-            _ = self._disk.loop.call_soon(self._heard, context=self.process.context)
+            _ = self._disk.loop.call_soon(self._heard, None, context=self.process.context)
 
     async def write(self, batch: Batch) -> tuple[int, ...]:
         """Have a batch written and flushed. Whoever gives up meanwhile stops nothing, as with a thread that writes.
@@ -335,7 +335,7 @@ class DiskLane:
             self._disk.told(file, batch, positions)
             answer.set_result(positions)
         if positions:
-            self._heard()
+            self._heard((batch,))
 
     async def call(self, job: Callable[[], T]) -> T:
         """Run a job after an access, and flush what it did."""

@@ -287,10 +287,12 @@ class Store(Protocol):
         """
         ...
 
-    def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
+    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called on the event loop soon after each commit that wrote an entry, also one by another process.
 
-        One wake may stand for several commits. Returns what stops it.
+        Where names are given, a commit without an entry of one of them may be told some seconds later, so that
+        whoever waits for others is not woken for nothing; it has to be told, or its reader could not tell how much of
+        the log it needs no more. One wake may stand for several commits. Returns what stops it.
         """
         ...
 

@@ -136,6 +136,7 @@ class MemoryStore:
     async def close(self) -> None:
         """Let go; opened again, it has what it had."""
         self._open = False
+        self._listeners.rest()
 
     async def load(self, collection: str, id: str, /) -> Row | None:
         """One row, or None."""
@@ -164,7 +165,7 @@ class MemoryStore:
         self._marks.update((address, (mark, batch.at)) for address, mark in planned.marks.items())
         self._positions.update((position.name, position.seq) for position in batch.positions)
         if planned.entries:
-            self._listeners.wake(asyncio.get_running_loop())
+            self._listeners.wake(asyncio.get_running_loop(), (batch,))
         return planned.positions
 
     def row(self, collection: str, id: str, /) -> Row | None:
@@ -203,9 +204,9 @@ class MemoryStore:
         upto = entries[-1].seq if len(entries) == limit else end
         return Changes(entries, upto, trimmed=after < self._trimmed, more=upto < self._head)
 
-    def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
+    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits, once for all those of one turn of the event loop."""
-        return self._listeners.add(wake)
+        return self._listeners.add(wake, names)
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""

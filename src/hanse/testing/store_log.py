@@ -112,6 +112,13 @@ class ListenTests(StoreHooks):
             await asyncio.wait_for(other.wait(), WAIT_SECONDS)
             assert woken == []
 
+    async def test_a_listener_for_a_name_is_woken_by_it(self) -> None:
+        async with self.opened() as store:
+            woken = asyncio.Event()
+            store.listen(woken.set, names=["placed", "orders"])
+            await store.commit(batch(put("1")))
+            await asyncio.wait_for(woken.wait(), WAIT_SECONDS)
+
     async def test_a_woken_reader_finds_every_entry(self) -> None:
         async with self.opened() as store:
             woken, seen = asyncio.Event(), 0

@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from hanse.delivery.outbox import FAILING_SINCE, Topic
-from hanse.delivery.relay import SAVE_EVERY, Relay, RelayOptions
+from hanse.delivery.relay import SAVE_EVERY, SAVE_SECONDS, Relay, RelayOptions
 from hanse.delivery.retry import HandlerFailed
 from hanse.kernel.faults import Fault, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.store.base import Batch, Delete, Entry, Put
+from hanse.store.listeners import LATE_SECONDS
 from hanse.store.memory import MemoryStore
 
 pytestmark = pytest.mark.virtual_time
@@ -235,12 +236,34 @@ async def test_a_full_window_takes_no_more_until_something_is_done(
     assert receiver.ids == ["m1", "m2", "m3"]
 
 
-async def test_the_position_is_saved_when_all_is_done(store: MemoryStore, outbox: Emits, host: Host) -> None:
+async def test_the_position_is_saved_soon_and_once_for_many(store: MemoryStore, outbox: Emits, host: Host) -> None:
     async with relaying(store, Receiver(), host) as relay:
-        await outbox.emit("a", "b")
+        for key in "abcd":
+            await outbox.emit(key)
+            await asyncio.sleep(SAVE_SECONDS / 5)
         await relay.flush()
+        assert (relay.position, await store.position("mailer")) == (4, 0)
+        await asyncio.sleep(SAVE_SECONDS / 4)
+        assert await store.position("mailer") == 4
+
+
+async def test_it_is_saved_while_messages_keep_coming(store: MemoryStore, outbox: Emits, host: Host) -> None:
+    async with relaying(store, Receiver(), host):
+        for _ in range(30):
+            await outbox.emit("a")
+            await asyncio.sleep(SAVE_SECONDS / 10)
+        assert await store.position("mailer") >= 20
+
+
+async def test_an_entry_of_nobodys_moves_the_position_within_seconds(
+    store: MemoryStore, outbox: Emits, host: Host
+) -> None:
+    async with relaying(store, Receiver(), host) as relay:
         await turns()
-        assert await store.position("mailer") == 2
+        await outbox.emit("a", topic="unwanted")
+        await asyncio.sleep(LATE_SECONDS)
+        await turns()
+        assert relay.position == 1
 
 
 async def test_the_position_is_saved_under_way_too(store: MemoryStore, outbox: Emits, host: Host) -> None:

@@ -15,7 +15,7 @@ from hanse.store.query import Compare, Query
 from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
 from hanse.store.sqlite.boots import LOST_MAX
 from hanse.store.sqlite.disk import Disk, LocalDisk
-from hanse.store.sqlite.lane import Apply, Stopped
+from hanse.store.sqlite.lane import Apply, Heard, Stopped
 from hanse.store.sqlite.tables import connect
 from hanse.testing.store import StoreSuite
 from hanse.testing.store_hooks import NOTES, ORDERS, batch, put
@@ -64,7 +64,7 @@ class SlowLane:
         self.failing = False
         self.others: list[SlowLane] = []
 
-    def start(self, apply: Apply, committed: Callable[[], None]) -> None:
+    def start(self, apply: Apply, committed: Heard) -> None:
         self._apply = apply
         self.committed = committed
 
@@ -74,8 +74,10 @@ class SlowLane:
         await self._access("flush")
         if isinstance(outcome, Exception):
             raise outcome
-        for lane in (self, *self.others) if outcome else ():
-            lane.committed()
+        if outcome:
+            self.committed((batch,))
+            for lane in self.others:
+                lane.committed(None)
         return outcome
 
     async def call(self, job: Callable[[], T]) -> T:

@@ -41,6 +41,9 @@ Outcome = tuple[int, ...] | Exception
 Apply = Callable[[Sequence[Batch]], Sequence[Outcome]]
 """Writes batches in one transaction; one outcome each. Raises nothing."""
 
+Heard = Callable[[Sequence[Batch] | None], None]
+"""Told of the batches of a transaction that wrote entries; None where others wrote, of whose batches nobody knows."""
+
 Stopped = Callable[[], bool]
 """Tells a long read that nobody waits for it any more."""
 
@@ -58,7 +61,7 @@ class Lane(Protocol):
         """Whether `read` only runs its job: then it may be left out."""
         ...
 
-    def start(self, apply: Apply, committed: Callable[[], None]) -> None:
+    def start(self, apply: Apply, committed: Heard) -> None:
         """Get ready; `committed` is to be called on the loop after each transaction that wrote an entry.
 
         It wakes whoever listens to the store. A lane that knows of commits by others calls it after those as well;
@@ -93,10 +96,10 @@ class InlineLane:
     threaded: bool = False
     reads_at_once: bool = True
 
-    def start(self, apply: Apply, committed: Callable[[], None]) -> None:
+    def start(self, apply: Apply, committed: Heard) -> None:
         """Get ready."""
         self._apply: Apply = apply
-        self._committed: Callable[[], None] = committed
+        self._committed: Heard = committed
 
     async def write(self, batch: Batch) -> tuple[int, ...]:
         """Write a batch in a transaction of its own."""
@@ -104,7 +107,7 @@ class InlineLane:
         if isinstance(outcome, Exception):
             raise outcome
         if outcome:
-            self._committed()
+            self._committed((batch,))
         return outcome
 
     async def call(self, job: Callable[[], T]) -> T:
@@ -152,10 +155,10 @@ class ThreadLane:
     threaded: bool = True
     reads_at_once: bool = True
 
-    def start(self, apply: Apply, committed: Callable[[], None]) -> None:
+    def start(self, apply: Apply, committed: Heard) -> None:
         """Start the writer thread."""
         self._apply: Apply = apply
-        self._committed: Callable[[], None] = committed
+        self._committed: Heard = committed
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._turn: list[_Waiter] = []
         self._waiting: int = 0
@@ -264,12 +267,15 @@ class ThreadLane:
 
     def _deliver(self, group: Sequence[_Waiter], outcomes: Sequence[Outcome]) -> None:
         self._waiting -= len(group)
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            if future.done():
-                continue
+        written: list[Batch] = []
+        for (batch, future), outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
+                if not future.done():
+                    future.set_exception(outcome)
+                continue
+            if outcome:
+                written.append(batch)
+            if not future.done():
                 future.set_result(outcome)
-        if any(outcomes):
-            self._committed()
+        if written:
+            self._committed(written)

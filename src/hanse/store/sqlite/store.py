@@ -189,6 +189,7 @@ class SqliteStore:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._listeners.rest()
         self._reader = None
         if not self._started:
             return
@@ -286,9 +287,9 @@ class SqliteStore:
         statement = f"SELECT ({HEAD}), (SELECT value FROM meta WHERE name = 'trimmed')"
         return cast("tuple[int, int]", self._read(statement)[0])
 
-    def listen(self, wake: Callable[[], None], /) -> Callable[[], None]:
+    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits; those of other processes are noticed within `POLL_SECONDS`."""
-        stop = self._listeners.add(wake)
+        stop = self._listeners.add(wake, names)
         if self._lane.threaded and self._timer is None and self._reader is not None:
             self._version = self._data_version()
             self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
@@ -301,10 +302,10 @@ class SqliteStore:
         self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
         if (version := self._data_version()) != self._version:
             self._version = version
-            self._committed()
+            self._committed(None)
 
-    def _committed(self) -> None:
-        self._listeners.wake(asyncio.get_running_loop())
+    def _committed(self, batches: Sequence[Batch] | None) -> None:
+        self._listeners.wake(asyncio.get_running_loop(), batches)
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
