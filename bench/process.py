@@ -104,10 +104,21 @@ class Server:
     def wait_ready(self, path: str) -> float:
         """Seconds from the start until the path was first answered with 200."""
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+
+        def answered(client: socket.socket) -> bool:
+            client.sendall(request)
+            return b" 200 " in client.recv(100)
+
+        return self._wait(answered)
+
+    def wait_listening(self) -> float:
+        """Seconds from the start until it first took a connection: for servers that speak WebSocket alone."""
+        return self._wait(lambda client: client.fileno() >= 0)
+
+    def _wait(self, is_ready: Callable[[socket.socket], bool]) -> float:
         while (waited := time.monotonic() - self._started) < READY_SECONDS_MAX:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as client:
-                client.sendall(request)
-                if b" 200 " in client.recv(100):
+                if is_ready(client):
                     return time.monotonic() - self._started
             if self._process.poll() is not None:
                 break

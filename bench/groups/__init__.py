@@ -2,8 +2,8 @@
 
 from plan import Group
 
-from groups import inprocess, rest, sim, startup, store
+from groups import inprocess, live, rest, sim, startup, store
 
 GROUPS: dict[str, Group] = {
-    group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP, rest.GROUP, *sim.GROUPS)
+    group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP, rest.GROUP, live.GROUP, *sim.GROUPS)
 }

@@ -1,0 +1,21 @@
+"""Rows that everybody follows; who calls `change` creates some, in one commit."""
+
+from hanse import App, Collection, Gateway, Resource, Service, rpc
+
+
+class Item(Resource):
+    number: int
+    customer: str
+    amount: float
+
+
+class Board(Service):
+    items: Collection[Item]
+
+    @rpc
+    async def change(self, times: int) -> None:
+        for _ in range(times):
+            await self.items.create(Item(number=123456, customer="Ada Lovelace, London~", amount=1234.56))
+
+
+app = App("board", Board, gateway=Gateway().resources(Item).rpc(Board))
