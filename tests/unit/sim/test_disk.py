@@ -21,7 +21,7 @@ from hanse.store.sqlite.lane import COMMITS_MAX
 from hanse.testing.store import StoreSuite
 from hanse.testing.store_hooks import ORDERS, batch, emit, put
 
-pytestmark = pytest.mark.simulated
+pytestmark = pytest.mark.virtual_time
 
 Synchronous = Literal["normal", "full"]
 
@@ -137,44 +137,28 @@ async def test_a_killed_process_leaves_what_it_was_told_is_written() -> None:
     assert len(left) <= len(told) + 20
 
 
-async def test_a_process_killed_in_a_transaction_leaves_nothing_of_it() -> None:
+@pytest.mark.parametrize(
+    ("point", "left", "acknowledged"),
+    [
+        pytest.param("store.before_commit", [], [], id="in it, which leaves nothing of it"),
+        pytest.param("store.after_commit", ["1"], [False], id="right after it"),
+    ],
+)
+async def test_a_process_killed_at_a_transaction_was_not_told_of_it(
+    point: str, left: list[str], acknowledged: list[bool]
+) -> None:
     machine = Machine()
     process, store = await machine.opened()
-
-    def kill(point: str) -> None:
-        if point == "store.before_commit":
-            machine.kill(process)
-
-    fault_point.arm(kill)
+    fault_point.arm(lambda passed: machine.kill(process) if passed == point else None)
     try:
         writing = process.start(store.commit(batch(put("1"))))
         await asyncio.sleep(1)
     finally:
         fault_point.arm(None)
     _, store = await machine.opened()
-    assert await rows(store) == []
+    assert await rows(store) == left
     assert not writing.done()
-    assert machine.commits == []
-
-
-async def test_a_process_killed_right_after_a_transaction_was_not_told_of_it() -> None:
-    machine = Machine()
-    process, store = await machine.opened()
-
-    def kill(point: str) -> None:
-        if point == "store.after_commit":
-            machine.kill(process)
-
-    fault_point.arm(kill)
-    try:
-        writing = process.start(store.commit(batch(put("1"))))
-        await asyncio.sleep(1)
-    finally:
-        fault_point.arm(None)
-    _, store = await machine.opened()
-    assert await rows(store) == ["1"]
-    assert not writing.done()
-    assert [commit.acknowledged for commit in machine.commits] == [False]
+    assert [commit.acknowledged for commit in machine.commits] == acknowledged
 
 
 LAST: dict[str, Callable[[SqliteStore], Awaitable[object]]] = {
@@ -514,7 +498,6 @@ async def test_a_process_may_stop_before_there_is_a_file() -> None:
     assert machine.disk.files == {}
 
 
-@pytest.mark.simulated
 class TestStoreOnASimulatedDisk(StoreSuite):
     """Every promise of a store, in virtual time."""
 
