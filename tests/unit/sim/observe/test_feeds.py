@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 import pytest
@@ -46,9 +47,9 @@ class Notes(Service):
 right = App("notes", Notes)
 
 
-async def writing(world: World) -> None:
+async def writing(world: World, rate: float = 5.0) -> None:
     notes = world.client(Notes)
-    async for number in world.arrivals(rate=5.0):
+    async for number in world.arrivals(rate):
         with suppress(Fault):
             if number % 3:
                 await notes.write(str(number % 7), f"{number}")
@@ -71,18 +72,9 @@ def test_a_feed_starts_anew_where_a_power_cut_shortened_its_log(watch: Watch, se
 @pytest.mark.parametrize("seed", [0, 26])
 def test_what_was_told_and_then_lost_in_a_power_cut_is_no_mistake(watch: Watch, seed: int) -> None:
     """It may still be on its way when the log has lost it, and whoever was told it learns of that much later."""
-
-    async def story(world: World) -> None:
-        notes = world.client(Notes)
-        async for number in world.arrivals(rate=40.0):
-            with suppress(Fault):
-                if number % 3:
-                    await notes.write(str(number % 7), f"{number}")
-                else:
-                    await notes.remove(str(number % 7))
-
     plan = tuple(PowerLoss(at=float(second), seconds=0.3, machine="notes") for second in range(1, 8))
-    assert watch(Setup(app=right, settings=NORMAL), story, plan=plan, seed=seed, seconds=9.0) == []
+    often = partial(writing, rate=40.0)
+    assert watch(Setup(app=right, settings=NORMAL), often, plan=plan, seed=seed, seconds=9.0) == []
 
 
 def test_a_feed_starts_anew_where_its_log_was_trimmed(watch: Watch) -> None:
@@ -130,52 +122,46 @@ def line(event: str, log: str, seq: int, id: str = "", *, text: str = "") -> Lin
     return Line(event, f"{log}.{seq}" if seq else "", id, seq, value, value, 0)
 
 
-@pytest.mark.parametrize(
-    ("tells", "problem"),
-    [
-        pytest.param(
-            lambda log: [Line("reset"), line("existing", log, 0, "x"), line("ready", log, 9), line("existing", log, 0)],
-            "starts anew, and position 2 is still in the log of notes.db on notes",
-            id="a reset without a cause",
-        ),
-        pytest.param(
-            lambda log: [line("existing", log, 0, "x")],
-            "tells of 'x' as existing after position 2",
-            id="what is there once all was told",
-        ),
-        pytest.param(
-            lambda log: [line("created", log, 4, "d")],
-            "told of 'd', created at 4, after position 2; the log of notes.db on notes has 'c', created at 3, 'd',",
-            id="a gap",
-        ),
-        pytest.param(
-            lambda log: [line("created", log, 3, "d")],
-            "told of 'd', created at 3, after position 2; the log of notes.db on notes has 'c', created at 3",
-            id="another row",
-        ),
-        pytest.param(
-            lambda log: [line("created", log, 7, "x")],
-            "told of 'x', created at 7, after position 2; the log",
-            id="an entry to come",
-        ),
-        pytest.param(
-            lambda log: [line("created", log, 3, "c"), line("created", log, 3, "c")],
-            "told of 'c', created at 3, after position 3: again, or in another order than the log's",
-            id="twice",
-        ),
-        pytest.param(
-            lambda log: [line("created", "another", 3, "c"), line("created", log, 3, "c")],
-            "told of 'c', created at 3, after position 3 in another log, without a Reset",
-            id="another log",
-        ),
-        pytest.param(
-            lambda log: [msgspec.structs.replace(line("created", log, 3, "c"), cursor="nonsense")],
-            "cannot be read after position 2: ValueError: invalid literal for int() with base 10: 'nonsense'",
-            id="no cursor",
-        ),
-    ],
-)
-def test_a_wrong_feed_is_told(watch: Watch, tells: Tells, problem: str) -> None:
+WRONG_FEEDS: dict[str, tuple[Tells, str]] = {
+    "a reset without a cause": (
+        lambda log: [Line("reset"), line("existing", log, 0, "x"), line("ready", log, 9), line("existing", log, 0)],
+        "starts anew, and position 2 is still in the log of notes.db on notes",
+    ),
+    "what is there once all was told": (
+        lambda log: [line("existing", log, 0, "x")],
+        "tells of 'x' as existing after position 2",
+    ),
+    "a gap": (
+        lambda log: [line("created", log, 4, "d")],
+        "told of 'd', created at 4, after position 2; the log of notes.db on notes has 'c', created at 3, 'd',",
+    ),
+    "another row": (
+        lambda log: [line("created", log, 3, "d")],
+        "told of 'd', created at 3, after position 2; the log of notes.db on notes has 'c', created at 3",
+    ),
+    "an entry to come": (
+        lambda log: [line("created", log, 7, "x")],
+        "told of 'x', created at 7, after position 2; the log",
+    ),
+    "twice": (
+        lambda log: [line("created", log, 3, "c"), line("created", log, 3, "c")],
+        "told of 'c', created at 3, after position 3: again, or in another order than the log's",
+    ),
+    "another log": (
+        lambda log: [line("created", "another", 3, "c"), line("created", log, 3, "c")],
+        "told of 'c', created at 3, after position 3 in another log, without a Reset",
+    ),
+    "no cursor": (
+        lambda log: [msgspec.structs.replace(line("created", log, 3, "c"), cursor="nonsense")],
+        "cannot be read after position 2: ValueError: invalid literal for int() with base 10: 'nonsense'",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_FEEDS)
+def test_a_wrong_feed_is_told(watch: Watch, wrong: str) -> None:
+    tells, problem = WRONG_FEEDS[wrong]
+
     async def story(world: World) -> None:
         for id in ("a", "b"):
             await world.client(Notes).write(id, id)
