@@ -12,11 +12,14 @@ from hanse.gateway.asgi import Header, Response
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault, Flaw, Internal, Invalid, RemoteFault
 from hanse.kernel.host import Host
+from hanse.service.json_patch import PatchConflict
+from hanse.service.rows import SomeExist, SomeMissing
 
 MEDIA_TYPE = "application/problem+json"
 
 _log = logging.getLogger("hanse.gateway")
 
+_LISTING = (Invalid, PatchConflict, SomeExist, SomeMissing)
 _RETRY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _RETRY_SECONDS = 1.0
 
@@ -91,7 +94,7 @@ def problem_of(fault: Fault, trace_id: str = "") -> Problem:
         "there is no order '7'"
     """
     code = fault.remote_code if isinstance(fault, RemoteFault) else fault.code
-    errors = fault.errors if isinstance(fault, Invalid) else []
+    errors = fault.errors if isinstance(fault, _LISTING) else []
     return Problem(fault.status, code, _title(fault.status), fault.detail, trace_id, errors)
 
 

@@ -83,7 +83,7 @@ class RemoteCollection(Generic[R]):
     async def patch(self, id: str, /, *, if_match: int | None = None, **changes: object) -> R:
         """See `Collection.patch`."""
         body = encode_json(self._shape.written(changes))
-        written = await self._rows.patch(id, body, if_match, merge=False)
+        written = await self._rows.patch(id, body, if_match, form="fields")
         return self._shape.read(written.value, written.id, written.rev)
 
     async def delete(self, id: str, /, *, if_match: int | None = None) -> None:

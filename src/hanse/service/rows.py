@@ -7,9 +7,9 @@ served under the contract name `rows/<collection>`, reachable within the system 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -18,17 +18,38 @@ from hanse.contract.derive import Description, describe_methods
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Malformed
+from hanse.kernel.faults import Conflict, Fault, Flaw, Invalid, Malformed, NotFound, TooLarge
 from hanse.kernel.message import Headers
+from hanse.kernel.validate import FLAWS_MAX
 from hanse.service.change import Created, Deleted, Existing, Followed, Ready, Reset, Updated
 from hanse.service.local import LocalCollection, committed
 from hanse.service.shape import Shape
 from hanse.service.unit import unit_for
 from hanse.store.base import Found, Row, Store
-from hanse.store.query import Query, Where
+from hanse.store.query import PAGE_MAX, OneOf, Query, Where
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
+
+
+PatchForm = Literal["merge", "json", "fields"]
+"""How changes are written: a merge patch (RFC 7396), a JSON patch (RFC 6902), or fields that are replaced whole."""
+
+ROWS_MAX = PAGE_MAX
+"""Rows of one `many`, `create_many` or `delete_many`."""
+
+
+class SomeExist(Conflict, retryable=False, detail="{problem}"):
+    """Rows that should be added together are there in part; none was added. `errors` names them by their place."""
+
+    errors: list[Flaw]
+
+
+class SomeMissing(Fault, status=404, close_code=1008, detail="{problem}"):
+    """Rows that should be removed together are not all there; none was removed. `errors` names them by their place."""
+
+    problem: str
+    errors: list[Flaw]
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -99,16 +120,30 @@ class Rows(Contract, Protocol):
         ...
 
     @rpc
-    async def patch(self, id: str, changes: bytes, if_match: int | None = None, *, merge: bool = True) -> Written:
-        """Apply a JSON merge patch; without `merge`, replace the fields that it names whole.
-
-        Raises NotFound, PreconditionFailed, Invalid, Malformed.
-        """
+    async def patch(
+        self, id: str, changes: bytes, if_match: int | None = None, *, form: PatchForm = "merge"
+    ) -> Written:
+        """Change a row as a patch says. Raises NotFound, PreconditionFailed, PatchConflict, Invalid, Malformed."""
         ...
 
     @rpc
     async def delete(self, id: str, if_match: int | None = None) -> None:
         """Remove a row. Raises NotFound, PreconditionFailed."""
+        ...
+
+    @rpc(idempotent=True)
+    async def many(self, ids: list[str]) -> list[Row]:
+        """Those rows of these ids that there are, in the order of the ids. Raises TooLarge over `ROWS_MAX`."""
+        ...
+
+    @rpc
+    async def create_many(self, values: list[bytes]) -> list[Written]:
+        """Add rows, all or none. Raises SomeExist, Invalid (pointers begin with the place), Malformed, TooLarge."""
+        ...
+
+    @rpc
+    async def delete_many(self, ids: list[str]) -> None:
+        """Remove rows, all or none. Raises SomeMissing, TooLarge."""
         ...
 
     @rpc(idempotent=True)
@@ -145,6 +180,11 @@ class RowsOf(Generic[R]):
         self._rows = collection
         self._shape = collection.shape
         self._store = store
+        self._patching: Mapping[PatchForm, Callable[[R, object], R]] = {
+            "merge": self._shape.merged,
+            "json": self._shape.edited,
+            "fields": self._shape.replaced,
+        }
 
     async def get(self, id: str) -> Row:
         """See `Rows.get`."""
@@ -177,14 +217,16 @@ class RowsOf(Generic[R]):
         changed = await self._commit(lambda: self._rows.change(id, replace, if_match=if_match))
         return _written(self._rows.there(id, changed), created=was == [None])
 
-    async def patch(self, id: str, changes: bytes, if_match: int | None = None, *, merge: bool = True) -> Written:
+    async def patch(
+        self, id: str, changes: bytes, if_match: int | None = None, *, form: PatchForm = "merge"
+    ) -> Written:
         """See `Rows.patch`."""
         try:
             patch: object = msgspec.json.decode(changes)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise Malformed(f"expected a JSON merge patch: {error}") from None
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise Malformed(f"expected a patch in JSON: {error}") from None
 
-        apply = self._shape.merged if merge else self._shape.replaced
+        apply = self._patching[form]
 
         def patched(row: R | None) -> R:
             return apply(self._rows.there(id, row), patch)
@@ -195,6 +237,63 @@ class RowsOf(Generic[R]):
     async def delete(self, id: str, if_match: int | None = None) -> None:
         """See `Rows.delete`."""
         await self._commit(lambda: self._rows.delete(id, if_match=if_match))
+
+    async def many(self, ids: list[str]) -> list[Row]:
+        """See `Rows.many`."""
+        _check_count(len(ids))
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return []
+        page = await self._rows.page(Query(OneOf(("id",), tuple(wanted)), limit=len(wanted)))
+        found = {row.id: row for row in page.items}
+        return [_row(found[id]) for id in wanted if id in found]
+
+    async def create_many(self, values: list[bytes]) -> list[Written]:
+        """See `Rows.create_many`."""
+        _check_count(len(values))
+        rows = self._decoded(values)
+        created = await self._commit(lambda: self._created(rows))
+        return [_written(row, created=True) for row in created]
+
+    def _decoded(self, values: list[bytes]) -> list[R]:
+        rows: list[R] = []
+        flaws: list[Flaw] = []
+        for index, value in enumerate(values):
+            try:
+                rows.append(self._shape.decode(value))
+            except Invalid as fault:
+                flaws += [msgspec.structs.replace(flaw, pointer=f"/{index}{flaw.pointer}") for flaw in fault.errors]
+        if flaws:
+            raise Invalid(f"{flaws[0].pointer}: {flaws[0].detail}", flaws[:FLAWS_MAX])
+        return rows
+
+    async def _created(self, rows: list[R]) -> list[R]:
+        created: list[R] = []
+        taken: list[Flaw] = []
+        for index, row in enumerate(rows):
+            try:
+                created.append(await self._rows.create(row))
+            except Conflict as fault:
+                taken.append(Flaw(f"/{index}/id", "conflict", fault.detail))
+        if taken:
+            raise SomeExist(f"{len(taken)} of {len(rows)} rows are there already; none was added", taken[:FLAWS_MAX])
+        return created
+
+    async def delete_many(self, ids: list[str]) -> None:
+        """See `Rows.delete_many`."""
+        _check_count(len(ids))
+        await self._commit(lambda: self._deleted(list(dict.fromkeys(ids))))
+
+    async def _deleted(self, ids: list[str]) -> None:
+        missing: list[Flaw] = []
+        for index, id in enumerate(ids):
+            try:
+                await self._rows.delete(id)
+            except NotFound as fault:
+                missing.append(Flaw(f"/{index}", "not_found", fault.detail))
+        if missing:
+            problem = f"{len(missing)} of {len(ids)} rows are not there; none was removed"
+            raise SomeMissing(problem, missing[:FLAWS_MAX])
 
     async def cursor(self) -> str:
         """See `Rows.cursor`."""
@@ -214,6 +313,11 @@ class RowsOf(Generic[R]):
     async def _commit(self, write: Callable[[], Awaitable[T]]) -> T:
         unit = unit_for(self._store)
         return await write() if unit is None else await committed(unit, lambda _: write())
+
+
+def _check_count(count: int) -> None:
+    if count > ROWS_MAX:
+        raise TooLarge("the number of rows at once", str(ROWS_MAX))
 
 
 def _row(row: Resource) -> Row:

@@ -13,6 +13,7 @@ from hanse.contract.model import Resource, collection_of, topic_of
 from hanse.contract.schema import schemas_of
 from hanse.kernel.codec import Codec, codec_for, encode_json
 from hanse.kernel.faults import Flaw, Invalid
+from hanse.service.json_patch import json_patch
 from hanse.store.base import CollectionSchema, FieldSchema
 
 R = TypeVar("R", bound=Resource)
@@ -110,6 +111,15 @@ class Shape(Generic[R]):
         """
         return self._read_like(row, cast("dict[str, object]", merge_patch(self.plain(row), _object(patch))))
 
+    def edited(self, row: R, patch: object) -> R:
+        """The row after a JSON patch (RFC 6902).
+
+        Raises:
+            Invalid: The patch makes no sense, or the result is not valid; lists every error.
+            PatchConflict: The patch does not fit the row.
+        """
+        return self._read_like(row, _object(json_patch(self.plain(row), patch)))
+
     def plain(self, row: R) -> dict[str, object]:
         """The row as JSON has it: what filters look at, and patches apply to."""
         return _decode(encode_json(row))
@@ -124,7 +134,7 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 def _object(patch: object) -> dict[str, object]:
     if not isinstance(patch, dict):
-        raise Invalid("a patch is a JSON object", [Flaw("", "type", "expected an object")])
+        raise Invalid("expected an object, as every row and merge patch is", [Flaw("", "type", "expected an object")])
     return cast("dict[str, object]", patch)
 
 

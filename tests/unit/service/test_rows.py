@@ -1,7 +1,20 @@
 """The contract that rows are served under."""
 
-from hanse import Resource
-from hanse.service.rows import rows_contract
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from hanse.contract.model import Resource
+from hanse.kernel.faults import Invalid, Malformed, TooLarge
+from hanse.kernel.settings import Settings
+from hanse.node.app import App
+from hanse.node.node import Node
+from hanse.service.collection import Collection
+from hanse.service.json_patch import PatchConflict
+from hanse.service.rows import ROWS_MAX, Rows, SomeExist, SomeMissing, rows_contract
+from hanse.service.service import Service
+from hanse.store.query import Query
 
 
 class Order(Resource, collection="orders_of_old"):
@@ -17,3 +30,106 @@ def test_it_follows_from_the_name_of_the_collection_and_is_made_once() -> None:
     description = rows_contract(Order)
     assert description.operations["get"].address == "rows/orders_of_old.get"
     assert rows_contract(OrderOfNow) is description
+
+
+class Sale(Resource):
+    sku: str
+    count: int = 1
+    tags: list[str] = msgspec.field(default_factory=list)
+
+
+class Desk(Service):
+    sales: Collection[Sale]
+
+
+@pytest.fixture
+async def node(settings: Settings) -> AsyncIterator[Node]:
+    async with Node(App("desk", Desk), settings) as node:
+        yield node
+
+
+@pytest.fixture
+def rows(node: Node) -> Rows:
+    return node.rows(Sale)
+
+
+def sale(**fields: object) -> bytes:
+    return msgspec.json.encode({"sku": "tea", **fields})
+
+
+async def ids(rows: Rows) -> list[str]:
+    return [row.id for row in (await rows.find(Query())).rows]
+
+
+async def test_rows_with_errors_are_all_told_and_none_is_added(rows: Rows) -> None:
+    with pytest.raises(Invalid) as caught:
+        await rows.create_many([sale(), b"{}", sale(count="many")])
+
+    assert [flaw.pointer for flaw in caught.value.errors] == ["/1/sku", "/2/count"]
+    assert await ids(rows) == []
+
+
+async def test_rows_that_are_there_are_all_told_and_none_is_added(rows: Rows) -> None:
+    await rows.create(sale(id="a"))
+
+    with pytest.raises(SomeExist) as caught:
+        await rows.create_many([sale(id="b"), sale(id="a"), sale(id="c"), sale(id="b")])
+
+    assert [flaw.pointer for flaw in caught.value.errors] == ["/1/id", "/3/id"]
+    assert not caught.value.retryable
+    assert await ids(rows) == ["a"]
+
+
+async def test_rows_are_added_together_and_know_their_revisions(rows: Rows) -> None:
+    written = await rows.create_many([sale(id="a"), sale()])
+
+    assert [one.created for one in written] == [True, True]
+    assert written[0].rev < written[1].rev
+    assert [(row.id, row.rev) for row in (await rows.find(Query())).rows] == sorted(
+        (one.id, one.rev) for one in written
+    )
+
+
+async def test_rows_that_are_not_there_are_all_told_and_none_is_removed(rows: Rows) -> None:
+    await rows.create_many([sale(id="a"), sale(id="b")])
+
+    with pytest.raises(SomeMissing) as caught:
+        await rows.delete_many(["a", "x", "b", "y"])
+
+    assert [flaw.pointer for flaw in caught.value.errors] == ["/1", "/3"]
+    assert await ids(rows) == ["a", "b"]
+    await rows.delete_many(["a", "b", "a"])
+    assert await ids(rows) == []
+
+
+async def test_many_are_given_in_the_order_asked_for_and_those_that_are_not_there_left_out(rows: Rows) -> None:
+    await rows.create_many([sale(id="a"), sale(id="b"), sale(id="c")])
+
+    assert [row.id for row in await rows.many(["c", "x", "a", "c"])] == ["c", "a"]
+    assert await rows.many([]) == []
+
+
+async def test_there_is_a_limit_of_rows_at_once(rows: Rows) -> None:
+    for verb in (rows.many, rows.delete_many):
+        with pytest.raises(TooLarge):
+            await verb(["a"] * (ROWS_MAX + 1))
+    with pytest.raises(TooLarge):
+        await rows.create_many([sale()] * (ROWS_MAX + 1))
+
+
+async def test_a_json_patch_edits_a_row(rows: Rows) -> None:
+    first = await rows.create(sale(id="a", tags=["x"]))
+    test = {"op": "test", "path": "/rev", "value": first.rev}
+    patch = msgspec.json.encode([test, {"op": "add", "path": "/tags/-", "value": "y"}])
+
+    written = await rows.patch("a", patch, form="json")
+
+    assert msgspec.json.decode(written.value)["tags"] == ["x", "y"]
+    with pytest.raises(PatchConflict):
+        await rows.patch("a", patch, form="json")
+    with pytest.raises(Invalid):
+        await rows.patch("a", b'[{"op": "remove", "path": ""}]', form="json")
+    with pytest.raises(Invalid):
+        await rows.patch("a", b'[{"op": "remove", "path": "/sku"}]', form="json")
+    with pytest.raises(Malformed):
+        await rows.patch("a", b"[", form="json")

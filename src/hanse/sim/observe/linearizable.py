@@ -24,7 +24,7 @@ from hanse.sim.check import Observer
 from hanse.sim.disk import File
 from hanse.sim.linear import UNKNOWN
 from hanse.sim.linear_row import Deleted, Get, Patch, Refused, Written
-from hanse.sim.observe.row_calls import VERBS, Answer, Asked, answer_in, asked_in, fields_of
+from hanse.sim.observe.row_calls import VERBS, Answer, Asked, answer_in, asked_in, fields_of, named_by
 from hanse.sim.observe.row_judge import answered, differing, spoilt, written
 from hanse.sim.observe.scene import Scene, last_of, look, places_of, trimmed_of
 from hanse.sim.observe.timeline import Moment, Timeline
@@ -216,7 +216,8 @@ class Linearizable(Observer):
         if wrong := written(asked.call, before, after):
             self._violate(asked, f"was {wrong}")
         if isinstance(asked.call, Patch) and before.value is not None and after.value is not None:
-            names = spoilt(fields_of(asked.changes), kept.data(before.value), kept.data(after.value))
+            was = kept.data(before.value)
+            names = spoilt(named_by(asked.changes, was), was, kept.data(after.value))
             if names:
                 self._violate(asked, f"wrote at {after.rev} also {', '.join(names)}, which its patch does not name")
         asked.wrote.append(after.rev)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 import msgspec
@@ -21,7 +22,9 @@ NOTHING_DONE = frozenset(
         "malformed",
         "not_found",
         "overloaded",
+        "patch_conflict",
         "precondition_failed",
+        "too_large",
         "unauthenticated",
     }
 )
@@ -42,7 +45,7 @@ class Asked(msgspec.Struct):
         row: Id of the row; empty where its owner chooses one.
         call: What is asked, without the values.
         key: Its idempotency key.
-        changes: The merge patch, as JSON.
+        changes: The patch, as JSON.
         tries: How often it was sent.
         wrote: Revisions that came of it.
         refused: The code by which it was refused, nothing being done; empty where it was not.
@@ -164,6 +167,24 @@ def fields_of(value: object) -> Plain:
         return _plain(_json(value))
     except msgspec.DecodeError:
         return {}
+
+
+def named_by(patch: bytes, fields: Collection[str]) -> set[str]:
+    """The fields, out of all that there are, that a patch may change: those that it names, as an object or by pointers.
+
+    Example:
+        >>> sorted(named_by(b'[{"op": "move", "from": "/left/0", "path": "/right"}]', ["left", "price", "right"]))
+        ['left', 'right']
+    """
+    if not patch.lstrip().startswith(b"["):
+        return set(fields_of(patch))
+    operations = map(_plain, cast("list[object]", _json(patch)))
+    pointers = {str(one[member]) for one in operations for member in ("path", "from") if member in one}
+    return set(fields) if "" in pointers else {_first_name(pointer) for pointer in pointers}
+
+
+def _first_name(pointer: str) -> str:
+    return pointer.split("/")[1].replace("~1", "/").replace("~0", "~") if "/" in pointer else pointer
 
 
 def _plain(body: object) -> Plain:

@@ -6,7 +6,7 @@ value, and that a patch leaves alone what it does not name, is looked at here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hanse.sim.linear import UNKNOWN, Unknown
 from hanse.sim.linear_row import (
@@ -79,14 +79,14 @@ def differing(told: Fields, kept: Fields) -> list[str]:
     return sorted(name for name in told.keys() & kept.keys() if told[name] != kept[name])
 
 
-def spoilt(changes: Fields, before: Fields, after: Fields) -> list[str]:
+def spoilt(named: Collection[str], before: Fields, after: Fields) -> list[str]:
     """The fields that a patch does not name, and that have changed with it.
 
     Example:
-        >>> spoilt({"left": 3}, {"left": 4, "price": 5}, {"left": 3, "price": 4})
+        >>> spoilt({"left"}, {"left": 4, "price": 5}, {"left": 3, "price": 4})
         ['price']
     """
-    return [name for name in differing(before, after) if name not in changes]
+    return [name for name in differing(before, after) if name not in named]
 
 
 def _state(moment: Moment) -> RowState:

@@ -19,7 +19,7 @@ from hanse.mesh.server import Endpoint, Server
 from hanse.node.bind import endpoint
 from hanse.node.hosted import rows_client
 from hanse.service.local import LocalCollection
-from hanse.service.rows import Rows, RowsOf, Written, rows_contract
+from hanse.service.rows import PatchForm, Rows, RowsOf, Written, rows_contract
 from hanse.service.shape import schema_of
 from hanse.sim.disk import DiskLane
 from hanse.sim.loop import Lane
@@ -148,7 +148,9 @@ class Hasty(Careless):
 class Unchecked(Careless):
     """Takes any revision for the right one."""
 
-    async def patch(self, id: str, changes: bytes, if_match: int | None = None, *, merge: bool = True) -> Written:
+    async def patch(
+        self, id: str, changes: bytes, if_match: int | None = None, *, form: PatchForm = "merge"
+    ) -> Written:
         row = await super().get(id)
         return await self.commit(id, encode_json({**msgspec.json.decode(row.value), **msgspec.json.decode(changes)}))
 
@@ -156,7 +158,9 @@ class Unchecked(Careless):
 class Slow(Careless):
     """Patches what it has read some time ago."""
 
-    async def patch(self, id: str, changes: bytes, if_match: int | None = None, *, merge: bool = True) -> Written:
+    async def patch(
+        self, id: str, changes: bytes, if_match: int | None = None, *, form: PatchForm = "merge"
+    ) -> Written:
         row = await super().get(id)
         await asyncio.sleep(1.0)
         return await self.commit(id, encode_json({**msgspec.json.decode(row.value), **msgspec.json.decode(changes)}))
