@@ -16,23 +16,7 @@ import msgspec
 
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.chance import Draws
-from hanse.sim.plan import (
-    Clock,
-    Cut,
-    Delay,
-    FullDisk,
-    Incident,
-    Kill,
-    KillAt,
-    Loss,
-    LostFlush,
-    Pause,
-    Plan,
-    PowerLoss,
-    Repeat,
-    Replace,
-    SlowDisk,
-)
+from hanse.sim.plan import KINDS, Cut, Incident, Plan
 
 T = TypeVar("T")
 
@@ -147,6 +131,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check(name: str, odds: Odds) -> None:
     shortest, longest = odds.seconds
+    if odds.kind not in KINDS:
+        raise Misconfigured(f"profile {name}: there is no incident {odds.kind!r}; the kinds are {', '.join(KINDS)}")
     if not (0.0 < odds.weight < math.inf and 0.0 <= odds.off < 1.0):
         raise Misconfigured(
             f"profile {name}: {odds.kind} needs a weight above 0 and to be off in a share of seeds below 1,"
@@ -373,38 +359,20 @@ def _drawn(odds: Odds, scene: _Scene, seconds: float, draws: Draws) -> Incident 
 
 
 def _on_machine(odds: Odds, at: float, seconds: float, scene: _Scene, draws: Draws) -> Incident:
-    machine = _pick(draws, scene.machines)
+    fields: dict[str, object] = {"at": at, "seconds": seconds, "machine": _pick(draws, scene.machines)}
     if odds.kind == "kill_at":
-        return KillAt(at=at, seconds=seconds, machine=machine, point=_pick(draws, scene.points))
-    bare = _BARE.get(odds.kind)
-    if bare is not None:
-        return bare(at=at, seconds=seconds, machine=machine)
-    return _of_amount(odds, at, seconds, machine, draws)
+        fields["point"] = _pick(draws, scene.points)
+    elif odds.kind in _AMOUNTS:
+        fields[_AMOUNTS[odds.kind]] = amount = _between(draws, *odds.amount)
+        if odds.kind == "clock" and not _happens(draws, 0.5):
+            fields["jump"] = -amount
+        elif odds.kind == "delay":
+            fields["reorder"] = _happens(draws, 0.5)
+    return msgspec.convert(fields, KINDS[odds.kind])
 
 
-def _of_amount(odds: Odds, at: float, seconds: float, machine: str, draws: Draws) -> Incident:
-    amount = _between(draws, *odds.amount)
-    match odds.kind:
-        case "slow_disk":
-            return SlowDisk(at=at, seconds=seconds, machine=machine, factor=amount)
-        case "clock":
-            return Clock(at=at, seconds=seconds, machine=machine, jump=amount if _happens(draws, 0.5) else -amount)
-        case "delay":
-            return Delay(at=at, seconds=seconds, machine=machine, most=amount, reorder=_happens(draws, 0.5))
-        case "loss":
-            return Loss(at=at, seconds=seconds, machine=machine, share=amount)
-        case _:
-            return Repeat(at=at, seconds=seconds, machine=machine, share=amount)
-
-
-_BARE: dict[str, type[Kill | PowerLoss | LostFlush | Pause | FullDisk | Replace]] = {
-    "kill": Kill,
-    "power": PowerLoss,
-    "lost_flush": LostFlush,
-    "pause": Pause,
-    "full_disk": FullDisk,
-    "replace": Replace,
-}
+_AMOUNTS = {"slow_disk": "factor", "clock": "jump", "delay": "most", "loss": "share", "repeat": "share"}
+"""What there may be more or less of, of each kind that has that."""
 
 
 def _cut(at: float, seconds: float, scene: _Scene, draws: Draws) -> Cut:
@@ -420,19 +388,19 @@ def _cut(at: float, seconds: float, scene: _Scene, draws: Draws) -> Cut:
     return Cut(at=at, seconds=seconds, machines=inside, others=outside, one_way=one_way)
 
 
-_DOWN = (Kill, KillAt, PowerLoss, LostFlush, Replace)
+_DOWN = frozenset({"kill", "kill_at", "power", "lost_flush", "replace"})
 
 
 def _clashes(one: Incident, other: Incident) -> bool:
     """Whether two incidents would get in each other's way: a machine that is down cannot go down."""
     if isinstance(one, Cut) or isinstance(other, Cut) or one.machine != other.machine:
         return False
-    alike = type(one) is type(other) or (isinstance(one, _DOWN) and isinstance(other, _DOWN))
+    alike = one.tag == other.tag or {one.tag, other.tag} <= _DOWN
     return alike and one.at <= _end(other) and other.at <= _end(one)
 
 
 def _end(incident: Incident) -> float:
-    return incident.at + incident.seconds + (LOST_FLUSH_TAIL if isinstance(incident, LostFlush) else 0.0)
+    return incident.at + incident.seconds + (LOST_FLUSH_TAIL if incident.tag == "lost_flush" else 0.0)
 
 
 def _between(draws: Draws, low: float, high: float) -> float:

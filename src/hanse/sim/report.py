@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -13,23 +12,7 @@ from hanse.sim.diverge import Difference, Divergence, divergence
 from hanse.sim.explain import Finding, Passing
 from hanse.sim.failure import Failure
 from hanse.sim.observe.feeds import MACHINE, Feeds
-from hanse.sim.plan import (
-    Clock,
-    Cut,
-    Delay,
-    FullDisk,
-    Incident,
-    Kill,
-    KillAt,
-    Loss,
-    LostFlush,
-    Pause,
-    Plan,
-    PowerLoss,
-    Repeat,
-    Replace,
-    SlowDisk,
-)
+from hanse.sim.plan import Plan
 from hanse.sim.run import Outcome
 from hanse.sim.sequence import WIDTH, sequence
 from hanse.sim.token import Token
@@ -116,64 +99,13 @@ def plan_words(plan: Plan) -> list[str]:
     """A plan, an incident a line.
 
     Example:
+        >>> from hanse.sim.plan import Kill
         >>> plan_words((Kill(at=3.2, seconds=0.5, machine="orders"),))
         ['   3.200 s  orders is killed, and started again after 0.5 s']
         >>> plan_words(())
         ['nothing goes wrong']
     """
-    return [f"{incident.at:8.3f} s  {words(incident)}" for incident in plan] or ["nothing goes wrong"]
-
-
-def words(incident: Incident) -> str:
-    """An incident in words, without when it begins.
-
-    Example:
-        >>> words(Cut(at=1.0, seconds=2.5, machines=("orders",), others=("mailer", "client"), one_way=True))
-        'nothing gets from orders to mailer or client for 2.5 s'
-    """
-    match incident:
-        case Cut(machines=machines, others=others, one_way=one_way):
-            back = "" if one_way else ", nor back,"
-            return (
-                f"nothing gets from {' or '.join(machines)} to {' or '.join(others)}{back} for {incident.seconds:g} s"
-            )
-        case Delay(machine=machine, most=most, reorder=reorder):
-            order = " and out of order" if reorder else ""
-            return f"what {machine} sends and gets comes up to {most:g} s later{order} for {incident.seconds:g} s"
-        case Loss(machine=machine, share=share):
-            return f"{share:.0%} of what {machine} sends and gets is lost for {incident.seconds:g} s"
-        case Repeat(machine=machine, share=share):
-            return f"{share:.0%} of what {machine} sends and gets comes twice for {incident.seconds:g} s"
-        case _:
-            return f"{incident.machine} {_machine_words(incident)}"
-
-
-def _machine_words(
-    incident: Kill | KillAt | PowerLoss | LostFlush | Pause | SlowDisk | FullDisk | Clock | Replace,
-) -> str:
-    seconds = f"{incident.seconds:g} s"
-    match incident:
-        case Kill():
-            text = f"is killed, and started again after {seconds}"
-        case KillAt(point=point):
-            text = f"is killed the first time within {seconds} that it passes {point}"
-        case PowerLoss():
-            text = f"has no power for {seconds}; what its disk had not flushed is gone"
-        case LostFlush():
-            text = f"has a disk that forgets for {seconds} what it says it flushed; then its power goes"
-        case Pause():
-            text = f"stands still for {seconds}"
-        case SlowDisk(factor=factor):
-            text = f"has a disk that takes {factor:g} times as long for {seconds}"
-        case FullDisk():
-            text = f"has a full disk for {seconds}"
-        case Clock(jump=jump):
-            text = f"has a clock that is {abs(jump):g} s {'ahead' if jump > 0 else 'behind'} for {seconds}"
-        case Replace():
-            text = f"is replaced by the next version, with {seconds} to finish"
-        case _:
-            assert_never(incident)
-    return text
+    return [f"{incident.at:8.3f} s  {incident.words}" for incident in plan] or ["nothing goes wrong"]
 
 
 def _violations(violations: tuple[Violation, ...]) -> list[str]:
@@ -207,7 +139,7 @@ def _plan_heading(finding: Finding) -> str:
 def _called(passing: Passing) -> str:
     if passing.left_out is None:
         return passing.outcome.token
-    return f'the same run without "{words(passing.left_out)}"'
+    return f'the same run without "{passing.left_out.words}"'
 
 
 def _apart(failing: Outcome, passing: Passing) -> Divergence:

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
-from hanse.sim.plan import Clock, Cut, Delay, Incident, Loss, Plan, Repeat, SlowDisk
+from hanse.sim.plan import KINDS, Clock, Cut, Delay, Incident, Loss, Plan, Repeat, SlowDisk
 from hanse.sim.profile import CALM
 
 TOKEN_LENGTH_MAX = 65_536
@@ -38,7 +38,6 @@ _TOKEN = re.compile(
     r"(?P<profile>[a-z][a-z0-9_]*)-(?P<seed>[0-9]{1,20})(?P<calm>-c(?=-|$))?"
     r"(?:-x(?P<kept>[0-9a-f]+)|-(?P<plan>[a-z_]+:.+))?"
 )
-_KINDS: dict[str, type[Incident]] = {str(kind.__struct_config__.tag): kind for kind in typing.get_args(Incident)}
 _SAFE_SHOWN = 80
 
 
@@ -197,7 +196,7 @@ def plan_from_json(data: bytes) -> Plan:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Misconfigured(
             f"this is no plan: {error}; expected a JSON array of incidents such as"
-            ' {"kind": "kill", "at": 3.2, "seconds": 0.5, "machine": "orders"}, of the kinds ' + ", ".join(_KINDS)
+            ' {"kind": "kill", "at": 3.2, "seconds": 0.5, "machine": "orders"}, of the kinds ' + ", ".join(KINDS)
         ) from None
 
 
@@ -255,7 +254,7 @@ def _written(incident: Incident) -> str:
     values = [(getattr(incident, field.name), field.default) for field in fields]
     while values[-1][0] == values[-1][1]:
         values.pop()
-    return ":".join([str(incident.__struct_config__.tag), *(_part(value) for value, _ in values)])
+    return ":".join([incident.tag, *(_part(value) for value, _ in values)])
 
 
 def _part(value: object) -> str:
@@ -273,9 +272,9 @@ def _quoted(name: str) -> str:
 
 def _read(text: str) -> Incident:
     tag, *parts = text.split(":")
-    kind = _KINDS.get(tag)
+    kind = KINDS.get(tag)
     if kind is None:
-        raise Misconfigured(f"there is no incident {_shown(tag)}; the kinds are {', '.join(_KINDS)}")
+        raise Misconfigured(f"there is no incident {_shown(tag)}; the kinds are {', '.join(KINDS)}")
     fields = msgspec.structs.fields(kind)
     if len(parts) > len(fields):
         raise Misconfigured(f"{_shown(text)} has too many parts; {_form(tag, fields)}")

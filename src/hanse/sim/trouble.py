@@ -92,10 +92,9 @@ class Troubles:
         if self._over:
             return
         self.count += 1
-        kind = str(incident.__struct_config__.tag)
-        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        self.kinds[incident.tag] = self.kinds.get(incident.tag, 0) + 1
         number, ground = self.count, self._ground
-        ground.trace.add(ground.loop.now, "", "incident", repr(incident))
+        ground.trace.add(ground.loop.now, "", "incident", incident.words)
         self._undo[number] = self._carry_out(incident, number)
         _ = ground.loop.at(ground.loop.now + incident.seconds, self._finish, number)
 

@@ -1,6 +1,7 @@
 """A plan stays within its bounds under every seed, and seeds differ in what goes wrong, not only in when."""
 
 from hashlib import blake2b
+from typing import cast
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from hanse.sim.profile import (
     INCIDENTS_MAX,
     LOST_FLUSH_TAIL,
     PROFILES,
+    Kind,
     Odds,
     Profile,
     Weather,
@@ -232,6 +234,10 @@ def test_a_rate_that_cannot_be_is_refused(per_second: float) -> None:
 @pytest.mark.parametrize(
     ("odds", "problem"),
     [
+        (
+            Odds(cast("Kind", "fire"), 1.0, (1.0, 2.0)),
+            "there is no incident 'fire'; the kinds are kill, kill_at, power",
+        ),
         (Odds("kill", 0.0, (1.0, 2.0)), "needs a weight above 0"),
         (Odds("kill", 1.0, (1.0, 2.0), off=1.0), "off in a share of seeds below 1"),
         (Odds("kill", 1.0, (2.0, 1.0)), "needs ranges"),
