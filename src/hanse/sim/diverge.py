@@ -20,6 +20,9 @@ BYTES_SHOWN = 24
 WORDS_SHOWN = 160
 """Characters that are told of an effect's detail."""
 
+SET_CURE = "make it a sorted tuple before it is sent or written"
+"""What to do about a set whose order differs between processes, as that of texts does."""
+
 
 class Difference(msgspec.Struct, frozen=True):
     """The first place at which two runs are different.
@@ -223,4 +226,6 @@ def _bytes_apart(one: bytes, other: bytes) -> str:
     at = next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
     begin = max(0, at - BYTES_SHOWN // 2)
     here, there = one[begin : begin + BYTES_SHOWN], other[begin : begin + BYTES_SHOWN]
-    return f"bytes differ from {at} on: {here!r} and {there!r}"
+    # Users cannot see from bytes what makes them differ; this is what mostly does.
+    why = "" if sorted(one) != sorted(other) else "; the same bytes in another order, as of a set of texts: " + SET_CURE
+    return f"bytes differ from {at} on: {here!r} and {there!r}{why}"

@@ -122,6 +122,29 @@ async def wavers(world: World) -> None:
         await world.client(Book).write(word)
 
 
+class Tagged(Service):
+    @rpc
+    async def write(self, tags: frozenset[str]) -> None: ...
+
+    @rpc
+    async def write_sorted(self, tags: tuple[str, ...]) -> None: ...
+
+
+TAGS = frozenset(f"tag-{number}" for number in range(20))
+tagged = App("tagged", Tagged)
+
+
+@simulation(tagged, seeds=5, seconds=5, profile="calm")
+async def tags(world: World) -> None:
+    """Sends a set of texts, whose order is that of their hashes."""
+    await world.client(Tagged).write(TAGS)
+
+
+@simulation(tagged, seeds=5, seconds=5, profile="calm")
+async def tags_sorted(world: World) -> None:
+    await world.client(Tagged).write_sorted(tuple(sorted(TAGS)))
+
+
 def remembering() -> Callable[[], None]:
     memory: list[int] = []
 

@@ -44,6 +44,16 @@ def test_a_run_that_strings_decide_is_found_with_its_first_effect_that_differs()
     assert "bytes differ from" in detail
 
 
+def test_a_set_of_texts_that_is_sent_is_told_with_what_to_do() -> None:
+    detail = told(guard(small("tags"), origin("tags"), [seen("tags", "calm-1")]))
+    assert "client send: call tagged.write" in detail
+    assert "the same bytes in another order, as of a set of texts: make it a sorted tuple" in detail
+
+
+def test_a_sorted_tuple_of_texts_is_the_same_in_each_process() -> None:
+    assert guard(small("tags_sorted"), origin("tags_sorted"), [seen("tags_sorted", "calm-1")]) == []
+
+
 def test_a_run_that_goes_on_from_the_one_before_is_found_in_one_process() -> None:
     detail = told(guard(small("remembers"), None, [seen("remembers", "calm-1")]))
     assert "it did something else when it was run again, after" in detail
