@@ -7,13 +7,10 @@ from typing import TypeVar, cast, final
 
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.faults import Misconfigured
-from hanse.kernel.settings import Settings
-from hanse.node.stores import store_url
 from hanse.service.shape import shape_of
 from hanse.sim.disk import File
 from hanse.sim.machine import Machine
 from hanse.store.sqlite.query import table_name
-from hanse.store.sqlite.url import parse_url
 
 R = TypeVar("R", bound=Resource)
 
@@ -22,21 +19,18 @@ R = TypeVar("R", bound=Resource)
 class Files:
     """What services keep on the disks of their machines."""
 
-    def __init__(self, machines: Mapping[str, Machine], settings: Settings) -> None:
-        """Look at the disks of some machines, whose services have the stores of some settings."""
+    def __init__(self, machines: Mapping[str, Machine]) -> None:
+        """Look at the disks of some machines."""
         self._machines = machines
-        self._settings = settings
-        self._paths: dict[str, str] = {}
         self._seen: dict[type[Resource], tuple[object, list[Resource]]] = {}
 
     def path_of(self, service: str) -> str:
-        """The file of a service, by its name, on the disk of its machine; empty where its store is none."""
-        path = self._paths.get(service)
-        if path is None:
-            wanted = self._settings.services.get(service)
-            url = (wanted.store if wanted else "") or store_url(self._settings.node.store, service)
-            path = self._paths[service] = parse_url(url).path if url.startswith("sqlite:") else ""
-        return path
+        """The file of a service, by its name, on the disk of its machine; empty where its store is none.
+
+        What a fake has taken the place of has none.
+        """
+        machine = self._machine_of(service)
+        return "" if machine is None else machine.path_of(service)
 
     def of(self, service: str) -> File | None:
         """The file of a service; None as long as there is none.
@@ -44,11 +38,16 @@ class Files:
         Raises:
             Misconfigured: The service keeps its rows in no file.
         """
-        path = self.path_of(service)
+        machine = self._machine_of(service)
+        if machine is None:
+            return None
+        path = machine.path_of(service)
         if not path:
             raise Misconfigured(f"{service} keeps its rows in memory, where no check can look; give it a sqlite: store")
-        machine = next((one for one in self._machines.values() if service in one.services), None)
-        return None if machine is None else machine.disk.files.get(path)
+        return machine.disk.files.get(path)
+
+    def _machine_of(self, service: str) -> Machine | None:
+        return next((one for one in self._machines.values() if service in one.services), None)
 
     def rows(self, service: str, kind: type[R]) -> list[R]:
         """The rows of a resource, by id, as they stand in the file of the service that owns them."""

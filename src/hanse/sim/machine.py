@@ -16,6 +16,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.settings import Settings
 from hanse.node.app import App
 from hanse.node.node import Node
+from hanse.node.stores import store_url
 from hanse.sim.chance import chance_of
 from hanse.sim.disk import Disk, DiskLane
 from hanse.sim.door import Door
@@ -23,7 +24,7 @@ from hanse.sim.fence import Fenced
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.network import Network
 from hanse.sim.trace import Trace
-from hanse.sim.transport import SimTransport
+from hanse.sim.twin import Medium, Twin
 from hanse.store.base import Store
 from hanse.store.memory import MemoryStore
 from hanse.store.sqlite.store import SqliteStore
@@ -69,7 +70,7 @@ class Ground(msgspec.Struct, frozen=True):
     """What the machines of one world have in common.
 
     Attributes:
-        loop, trace, network, seed: The world's.
+        loop, trace, network, seed, medium: The world's.
         died: Told of the end of each process.
     """
 
@@ -77,6 +78,7 @@ class Ground(msgspec.Struct, frozen=True):
     trace: Trace
     network: Network
     seed: int
+    medium: Medium
     died: Died = _nobody
 
 
@@ -89,6 +91,7 @@ class Machine:
         services: Names of the services that it hosts.
         state: What its process does.
         app: The version of the code that its next process runs.
+        settings: Those of its process, or of the last; before the first, those that it will have.
         node: The node of the process, while there is one.
         lives: How many processes there were.
         door: What its process, or the last that did, serves to the outside.
@@ -115,15 +118,16 @@ class Machine:
         self.dead: list[Lane] = []
         self.exit: str = ""
         self.retired: bool = False
-        node_settings = msgspec.structs.replace(settings.node, services=services)
-        self._settings = msgspec.structs.replace(settings, node=node_settings)
+        self.settings: Settings = settings
+        self._next = settings
+        self._paths: dict[str, str] = {}
         self._ground = ground
-        self._transport: SimTransport | None = None
+        self._transport: Twin | None = None
         self.door: Door | None = None
         self._listens = False
 
     def serving(self, more_than: int = 0) -> int:
-        """How many requests its process is handling; see `hanse.sim.transport.SimTransport.serving`."""
+        """How many requests its process is handling; see `hanse.sim.twin.Twin.serving`."""
         return self._transport.serving(more_than) if self.running and self._transport is not None else 0
 
     @property
@@ -143,12 +147,26 @@ class Machine:
         ground, clockwork = self._ground, self.clockwork
         self.lives += 1
         self.state = "starting"
+        self.settings = self._next
+        self._paths.clear()
         ground.trace.add(ground.loop.now, self.name, "start", f"{self.lives}")
         lane = self.lane = Lane(ground.loop, self.name, rate=1.0 + clockwork.drift, offset=100.0 * self.lives)
         host = host_of(lane, chance=(ground.seed, self.name, self.lives), wall=self.wall)
         lane.context.run(ambient.set, Context(host))
-        self._transport = SimTransport(ground.network, lane)
+        self._transport = ground.medium.join(lane)
         _ = lane.start(self._live(lane, host, self._transport), "node")
+
+    def configure(self, settings: Settings) -> None:
+        """Have its next process, and those after it, run under other settings."""
+        self._next = settings
+
+    def path_of(self, service: str) -> str:
+        """Where on its disk a service keeps its rows; empty where its store is no file."""
+        path = self._paths.get(service)
+        if path is None:
+            url = _store_url(self.settings, service)
+            path = self._paths[service] = parse_url(url).path if url.startswith("sqlite:") else ""
+        return path
 
     def listen(self) -> None:
         """Serve the gateway of the app to the outside, as soon as there is a node, and in every process from now on."""
@@ -209,8 +227,6 @@ class Machine:
     def retire(self, service: str) -> None:
         """Host a service no more, from the next process on."""
         self.services = tuple(name for name in self.services if name != service)
-        node = msgspec.structs.replace(self._settings.node, services=self.services)
-        self._settings = msgspec.structs.replace(self._settings, node=node)
         self.retired = not self.services
         self.start()
 
@@ -226,12 +242,13 @@ class Machine:
                 return
             await asyncio.sleep(SETTLE_POLL_SECONDS)
 
-    async def _live(self, lane: Lane, host: Host, transport: SimTransport) -> None:
-        ground = self._ground
+    async def _live(self, lane: Lane, host: Host, transport: Twin) -> None:
+        ground, settings = self._ground, self.settings
+        here = msgspec.structs.replace(settings.node, services=self.services)
         try:
             node = Node(
                 self.app,
-                self._settings,
+                msgspec.structs.replace(settings, node=here),
                 host=host,
                 transport=transport,
                 stores=lambda url: self._store(url, lane, host),
@@ -304,6 +321,12 @@ class Machine:
         parsed = parse_url(url)
         disk_lane = DiskLane(self.disk, parsed.path, lane)
         return SqliteStore(parsed.path, synchronous=parsed.synchronous, lane=disk_lane, host=host, disk=self.disk)
+
+
+def _store_url(settings: Settings, service: str) -> str:
+    """As a node chooses it."""
+    wanted = settings.services.get(service)
+    return (wanted.store if wanted else "") or store_url(settings.node.store, service)
 
 
 async def _settled(node: Node, lane: Lane) -> bool:

@@ -11,6 +11,9 @@ from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
 from hanse.service.service import Service, reactions_of
+from hanse.sim.environment import settings_under
+from hanse.sim.transport import SimMedium
+from hanse.sim.twin import Making
 
 CLIENT = "client"
 """The machine of the story: it lasts as long as the world."""
@@ -30,18 +33,24 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         app: The services.
         machines: Which services each machine hosts, by its name; by default each service has one of its own. A service
             that keeps no rows, and reacts to nothing, may be on several, which share its calls.
-        settings: As for a node; the store is a SQLite file that flushes each commit, unless they say otherwise.
+        settings: As for a node, the same on each machine; the store is a SQLite file that flushes each commit, unless
+            they say otherwise.
+        environment: Variables of each machine's own, by its name: `{"orders": {"HANSE_NODE__CALLS_MAX": "5"}}`. They
+            are read as those of a real process, over `settings`; the environment of this process is not.
         upgrade: The version of the app that takes the place of the first where a plan replaces processes.
         door: Name of the machine through whose gateway the outside comes in; by default the first.
+        transport: Makes the twin of what carries messages between nodes, once for each world; see `hanse.sim.twin`.
         dead_letters: Whether messages may be parked: without it, one that nobody could handle is a violation.
     """
 
     app: App
     machines: Mapping[str, Iterable[type[Service]]] | None = None
     settings: Settings = Settings(node=NodeSettings(store=STORE))
+    environment: Mapping[str, Mapping[str, str]] = {}
     upgrade: App | None = None
     dead_letters: bool = False
     door: str = ""
+    transport: Making = SimMedium
 
 
 def placed(setup: Setup) -> dict[str, tuple[str, ...]]:
@@ -49,7 +58,8 @@ def placed(setup: Setup) -> dict[str, tuple[str, ...]]:
 
     Raises:
         Misconfigured: A service has no machine, or more than it can be on; a machine hosts nothing, or what the app
-            does not have; or there is no machine of the door's name.
+            does not have; there is no machine of the door's name, or of one that has an environment; or a variable
+            cannot be used.
 
     Example:
         >>> class Orders(Service): ...
@@ -70,6 +80,10 @@ def placed(setup: Setup) -> dict[str, tuple[str, ...]]:
         )
     if setup.door and setup.door not in machines:
         raise Misconfigured(f"expected Setup(door=...) to be one of {', '.join(machines)}; got {setup.door!r}")
+    for machine, variables in setup.environment.items():
+        if machine not in machines:
+            raise Misconfigured(f"Setup(environment=...) has {machine!r}; expected names of {', '.join(machines)}")
+        _ = settings_under(setup.settings, variables, machine)
     return machines
 
 

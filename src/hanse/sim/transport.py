@@ -5,7 +5,7 @@ that may get lost, and then end at their time; a request whose server is killed 
 caller can know. Events may arrive twice; calls do not, as no transport of ours repeats them. A stream is a connection:
 in order, without loss, until it breaks.
 
-Twins of particular brokers, with their own documented faults, are other classes of this shape.
+Twins of particular brokers, with their own documented faults, come in by `Setup(transport=...)`; see `hanse.sim.twin`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from functools import partial
 from typing import Any, cast, final
 
@@ -25,6 +25,8 @@ from hanse.kernel.message import Kind, Message
 from hanse.mesh.fault import fault_message
 from hanse.sim.loop import Lane
 from hanse.sim.network import Network, Port
+from hanse.sim.trace import Trace
+from hanse.sim.twin import Appliance
 from hanse.transport.base import Features, Receiver, service_of
 
 AHEAD_MAX = 128
@@ -138,11 +140,7 @@ class SimTransport:
         network.join(self.port)
 
     def serving(self, more_than: int = 0) -> int:
-        """How many requests are being handled: begun, and waiting for something.
-
-        Args:
-            more_than: Where there cannot be more than that, they are not counted, and 0 is returned.
-        """
+        """See `Twin.serving`."""
         if len(self._serving) <= more_than:
             return 0
         tasks = [task for tasks in self._serving.values() for task in tasks]
@@ -348,6 +346,26 @@ class SimTransport:
         for writing in list(self._writings.values()):
             if writing.target is port:
                 writing.end()
+
+
+@final
+class SimMedium:
+    """Has every process reach every other by itself; see `hanse.sim.twin.Medium`."""
+
+    def __init__(self, network: Network, trace: Trace, seed: int, /) -> None:
+        """Carry the messages of a world; see `hanse.sim.twin.Making`."""
+        del trace, seed
+        self.appliances: Mapping[str, Appliance] = {}
+        self.idle: bool = True
+        self._network = network
+
+    def join(self, lane: Lane, /) -> SimTransport:
+        """See `Medium.join`."""
+        return SimTransport(self._network, lane)
+
+    def forget(self, service: str, /) -> None:
+        """See `Medium.forget`."""
+        self._network.forget(service)
 
 
 def _refuse(waiting: _Waiting, why: str) -> None:

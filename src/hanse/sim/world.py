@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TypeVar, cast, final
 
@@ -25,6 +25,7 @@ from hanse.sim.chance import Chance, Draws, chance_of
 from hanse.sim.check import VIOLATIONS_MAX, Check, Violation, addressless, broken, told_of
 from hanse.sim.disk import Disk
 from hanse.sim.door import threadless
+from hanse.sim.environment import settings_under
 from hanse.sim.fake import receivers_of
 from hanse.sim.files import Files
 from hanse.sim.http import Http
@@ -36,8 +37,8 @@ from hanse.sim.observe import observers_of
 from hanse.sim.profile import Weather
 from hanse.sim.setup import CLIENT, Setup, Where, placed
 from hanse.sim.trace import Trace
-from hanse.sim.transport import SimTransport
 from hanse.sim.trouble import Troubles
+from hanse.sim.twin import Appliance, Medium
 from hanse.sim.wires import Wires
 from hanse.store.base import Batch
 
@@ -75,6 +76,7 @@ class World:
         chance: Draws for the story, from the seed.
         machines: By name.
         network: To make the ways between services worse by hand.
+        medium: What carries their messages; see `hanse.sim.twin`.
         observers: Who looks on.
         onlookers: Processes of observers, which end with the world.
         violations: What did not hold.
@@ -105,7 +107,8 @@ class World:
         self.upgrade: App | None = setup.upgrade
         self.trace: Trace = Trace(keep=keep)
         self.net: Network = Network(loop, self.trace, seed)
-        self.network: Wires = Wires(self.net, lambda service: self.machine_of(service).name)
+        self.network: Wires = Wires(self.net, lambda service: self._box(service).name)
+        self.medium: Medium = setup.transport(self.net, self.trace, seed)
         self.chance: Chance = chance_of(seed, "story")
         self.observers: Audience = Audience()
         self.onlookers: list[Lane] = []
@@ -119,19 +122,27 @@ class World:
         self._closed = False
         # Those of worlds before this one, in the same loop, are theirs.
         self._errors = len(loop.errors)
-        ground = Ground(loop=loop, trace=self.trace, network=self.net, seed=seed, died=self.died)
+        self._settings = setup.settings
+        ground = Ground(loop=loop, trace=self.trace, network=self.net, seed=seed, medium=self.medium, died=self.died)
         self.machines: dict[str, Machine] = {
-            name: Machine(name, services, setup.app, setup.settings, ground, self._disk(name))
+            name: Machine(
+                name,
+                services,
+                setup.app,
+                settings_under(setup.settings, setup.environment.get(name, {}), name),
+                ground,
+                self._disk(name),
+            )
             for name, services in placed(setup).items()
         }
-        self.files: Files = Files(self.machines, setup.settings)
+        _require_own_names(self.medium.appliances, self.machines)
+        self.files: Files = Files(self.machines)
         self.troubles: Troubles = Troubles(ground, self.machines, self.observers.passed, setup.upgrade)
-        self._settings = setup.settings
         self._door = setup.door
         self._listens = False
         self.host: Host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
         ambient.set(Context(self.host))
-        self._transport = SimTransport(self.net, loop.home)
+        self._transport = self.medium.join(loop.home)
         self._tasks = Tasks(self._story_broke)
         self._caller = Caller(self._transport, self.host, self._tasks, timeout=setup.settings.node.timeout)
         # What is for processes of their own in production is done in place: nothing runs beside the world's loop.
@@ -225,35 +236,57 @@ class World:
 
     def crash(self, service: Where) -> None:
         """Kill the process of a service as by `kill -9`; `restart` starts it again."""
-        self.machine_of(service).kill()
+        self._box(service).kill()
 
     def power_cut(self, service: Where) -> None:
         """Turn the machine of a service off: what its disk had not flushed is gone. `restart` turns it on again."""
-        self.machine_of(service).kill(dark=True)
+        self._box(service).kill(dark=True)
 
     def pause(self, service: Where, duration: Duration) -> None:
         """Have the process of a service stand still for some time."""
-        self.machine_of(service).pause(seconds(duration))
+        self._box(service).pause(seconds(duration))
 
-    async def restart(self, service: Where) -> None:
+    async def restart(self, service: Where, *, environment: Mapping[str, str] | None = None) -> None:
         """Start the process of a service, where it is down, and wait until it is up.
 
+        Args:
+            service: Or the machine.
+            environment: The machine's own variables, from now on; by default those that it had.
+
         Raises:
+            Misconfigured: A variable cannot be used; or the process runs, and would not see another environment.
+            TimeoutError: It does not come up.
+        """
+        if environment is not None:
+            machine = self.machine_of(service)
+            if machine.running:
+                raise Misconfigured(
+                    f"{machine.name} runs, and would not see another environment; use world.replace, or crash it before"
+                )
+            self._configure(machine, environment)
+        box = self._box(service)
+        box.start()
+        await _require_up([box])
+
+    async def replace(
+        self, service: Where, app: App | None = None, *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Have the process of a service finish, and another take its place, as a deploy does.
+
+        Args:
+            service: Or the machine.
+            app: The version of the code that the new process runs; by default the same.
+            environment: The machine's own variables, from then on; by default those that it had.
+
+        Raises:
+            Misconfigured: A variable cannot be used.
             TimeoutError: It does not come up.
         """
         machine = self.machine_of(service)
-        machine.start()
-        await _require_up([machine])
-
-    async def replace(self, service: Where, app: App) -> None:
-        """Have the process of a service finish, and one with another version of the code take its place.
-
-        Raises:
-            TimeoutError: It does not come up.
-        """
-        machine = self.machine_of(service)
-        machine.app = app
-        machine.stop(self._settings.node.grace, machine.start)
+        if environment is not None:
+            self._configure(machine, environment)
+        machine.app = app or machine.app
+        machine.stop(machine.settings.node.grace, machine.start)
         _ = await until(lambda: machine.state != "stopping", every=POLL_SECONDS, limit=START_SECONDS)
         await self.restart(service)
 
@@ -271,7 +304,7 @@ class World:
                 machine.kill()
                 machine.retire(part.name)
         for name, receiver in receivers.items():
-            self.net.forget(name)
+            self.medium.forget(name)
             self._transport.listen(name, receiver)
 
     async def settle(self, limit: float = SETTLE_SECONDS) -> None:
@@ -290,13 +323,14 @@ class World:
         calm = 0
         while calm < 2:  # noqa: PLR2004 - what one look just misses, the next one sees
             _ = await asyncio.gather(*(machine.settled() for machine in self.machines.values()))
-            quiet = not self.net.under_way and all(machine.idle for machine in self.machines.values())
+            idle = self.medium.idle and all(machine.idle for machine in self.machines.values())
+            quiet = idle and not self.net.under_way
             calm = calm + 1 if quiet else 0
             await asyncio.sleep(POLL_SECONDS)
 
     def _restless(self) -> str:
         """Who keeps a world from its rest."""
-        down = [f"{machine.name} is {machine.state}" for machine in self.machines.values() if not machine.up]
+        down = [f"{box.name} is {box.state}" for box in self._boxes if not box.up]
         busy = [f"{machine.name} is at work" for machine in self.machines.values() if machine.up and not machine.idle]
         return ", ".join([*down, *busy]) or "events go on and on, or cannot be delivered"
 
@@ -333,6 +367,19 @@ class World:
             raise Misconfigured(f"{part.name} is on {', '.join(names)}; name the machine: {names[0]!r}")
         return machines[0]
 
+    @property
+    def _boxes(self) -> list[Machine | Appliance]:
+        """All that can be broken; those first that others need to come up."""
+        return [*self.medium.appliances.values(), *self.machines.values()]
+
+    def _box(self, service: Where) -> Machine | Appliance:
+        """As `machine_of`; or what the medium has of this name."""
+        appliance = self.medium.appliances.get(service) if isinstance(service, str) else None
+        return appliance or self.machine_of(service)
+
+    def _configure(self, machine: Machine, environment: Mapping[str, str]) -> None:
+        machine.configure(settings_under(self._settings, environment, machine.name))
+
     def _part(self, service: type) -> Part:
         part = self.app.providers.get(service)
         if part is None:
@@ -347,6 +394,8 @@ class World:
         """
         self.net.latency_low, self.net.latency_high = weather.latency_low, weather.latency_high
         self.net.loss, self.net.repeat = weather.loss, weather.repeat
+        for appliance in self.medium.appliances.values():
+            appliance.start()
         for machine in self.machines.values():
             draws = Draws(self.seed, "clock", machine.name)
             machine.clockwork = Clockwork(
@@ -362,15 +411,15 @@ class World:
 
     async def up(self) -> None:
         """Wait until every machine is up. Raises `TimeoutError`."""
-        await _require_up(list(self.machines.values()))
+        await _require_up(self._boxes)
 
     async def heal(self) -> None:
         """Let nothing go wrong any more, and have everything up."""
         self.troubles.end()
         self.net.heal()
         self.trace.add(self.loop.now, "", "heal")
-        for machine in self.machines.values():
-            machine.start()
+        for box in self._boxes:
+            box.start()
         await self.up()
         await self._deployed()
         for observer in self.observers:
@@ -384,7 +433,7 @@ class World:
         for machine in machines:
             if machine.app is not self.upgrade:
                 machine.app = self.upgrade
-                machine.stop(self._settings.node.grace, machine.start)
+                machine.stop(machine.settings.node.grace, machine.start)
         await self.up()
 
     async def conclude(self) -> None:
@@ -426,9 +475,9 @@ class World:
         self._pool.close()
         self._lines.close()
         self.troubles.close()
-        for machine in self.machines.values():
-            machine.kill()
-            self._dead += machine.dead
+        for box in self._boxes:
+            box.kill()
+            self._dead += box.dead
         for lane in self.onlookers:
             lane.kill()
         self._dead += self.onlookers
@@ -477,8 +526,13 @@ class World:
         self.violate("story", f"a call that nobody awaited failed: {error}")
 
 
-async def _require_up(machines: list[Machine]) -> None:
-    if await until(lambda: all(machine.up for machine in machines), every=POLL_SECONDS, limit=START_SECONDS):
+def _require_own_names(appliances: Iterable[str], machines: Iterable[str]) -> None:
+    if taken := {*appliances} & {*machines, CLIENT}:
+        raise Misconfigured(f"the transport has a machine {min(taken)!r}, as the app has; rename that of the app")
+
+
+async def _require_up(boxes: Sequence[Machine | Appliance]) -> None:
+    if await until(lambda: all(box.up for box in boxes), every=POLL_SECONDS, limit=START_SECONDS):
         return
-    down = [f"{one.name} ({one.exit or one.state})" for one in machines if not one.up]
+    down = [f"{one.name} ({(isinstance(one, Machine) and one.exit) or one.state})" for one in boxes if not one.up]
     raise TimeoutError(f"did not start within {START_SECONDS:g} s: {', '.join(down)}")

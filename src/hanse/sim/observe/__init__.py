@@ -26,7 +26,7 @@ def observers_of(scene: Scene, setup: Setup) -> list[Observer]:
     """
     return [
         Acknowledged(scene),
-        Bounds(scene, calls_max=setup.settings.node.calls_max),
+        Bounds(scene),
         Contracts(scene),
         Effects(scene, dead_letters=setup.dead_letters),
         Feeds(scene),

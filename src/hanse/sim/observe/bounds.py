@@ -41,15 +41,9 @@ class Bounds(Observer):
 
     name: str = "bounds"
 
-    def __init__(self, scene: Scene, *, calls_max: int) -> None:
-        """Look on from the first message.
-
-        Args:
-            scene: The world.
-            calls_max: Handlers that one node runs at once.
-        """
+    def __init__(self, scene: Scene) -> None:
+        """Look on from the first message."""
         self._scene = scene
-        self._calls_max = calls_max
         self._budgets: dict[tuple[str, str, str], Budget] = {}
         self._events: dict[tuple[str, str], set[str]] = {}
         self._crowded: set[str] = set()
@@ -112,10 +106,13 @@ class Bounds(Observer):
     def _running(self, machine: str) -> None:
         """A node runs no more handlers at once than it may."""
         found = self._scene.machines.get(machine)
-        running = 0 if found is None else found.serving(more_than=self._calls_max)
-        if running > self._calls_max and machine not in self._crowded:
+        if found is None:
+            return
+        most = found.settings.node.calls_max
+        running = found.serving(more_than=most)
+        if running > most and machine not in self._crowded:
             self._crowded.add(machine)
-            self._violate(f"{machine} runs {running} handlers at once; expected {self._calls_max} at most")
+            self._violate(f"{machine} runs {running} handlers at once; expected {most} at most")
 
     def _violate(self, detail: str) -> None:
         self._scene.violate(self.name, detail)

@@ -16,7 +16,6 @@ from hanse.sim.loop import Lane
 from hanse.sim.machine import WALL, host_of
 from hanse.sim.observe.follower import Follower
 from hanse.sim.observe.scene import Scene, last_of, shown
-from hanse.sim.transport import SimTransport
 
 MACHINE = "(observer)"
 """Where the readers are; no service can have this name."""
@@ -48,7 +47,7 @@ class Feeds(Observer):
         host = host_of(lane, chance=(scene.seed, MACHINE, 0), wall=lambda: WALL + scene.loop.now)
         _ = lane.context.run(ambient.set, Context(host))
         # Feeds are calls that are waited for: nothing ever runs by itself here.
-        caller = Caller(SimTransport(scene.net, lane), host, Tasks(self._broke), timeout=TIMEOUT_SECONDS)
+        caller = Caller(scene.medium.join(lane), host, Tasks(self._broke), timeout=TIMEOUT_SECONDS)
         followers = [Follower(scene, kind, caller, self._violate) for kind in scene.app.owners]
         able = [follower for follower in followers if follower.place is not None]
         chance = chance_of(scene.seed, "feeds")

@@ -13,6 +13,7 @@ from hanse.sim.disk import File
 from hanse.sim.loop import Lane, Loop
 from hanse.sim.machine import Machine
 from hanse.sim.network import Network
+from hanse.sim.twin import Medium
 
 SHOWN_MAX = 10
 """Things that one violation names."""
@@ -39,6 +40,11 @@ class Scene(Protocol):
     @property
     def net(self) -> Network:
         """The network."""
+        ...
+
+    @property
+    def medium(self) -> Medium:
+        """What carries the messages."""
         ...
 
     @property
@@ -75,11 +81,12 @@ class Place(msgspec.Struct, frozen=True):
 
 def places_of(scene: Scene, service: str) -> Iterator[Place]:
     """The files that a service has now; none where it keeps its rows in memory, or a fake has taken its place."""
-    path = scene.path_of(service)
     for machine in scene.machines.values():
-        file = machine.disk.files.get(path)
-        if file is not None and service in machine.services:
-            yield Place(machine, path, file)
+        if service in machine.services:
+            path = machine.path_of(service)
+            file = machine.disk.files.get(path)
+            if file is not None:
+                yield Place(machine, path, file)
 
 
 def look(file: File, statement: str, *values: object) -> list[tuple[Any, ...]]:
