@@ -63,8 +63,14 @@ class FieldType(msgspec.Struct, frozen=True):
         return bool(not names_in(self.hint) and typing.get_origin(self.hint) not in (*_MAPPINGS, *_LISTS))
 
 
-def field_at(kind: type[Resource], name: str, pointer: str) -> tuple[Path, FieldType]:
+def field_at(kind: type[Resource], name: str, pointer: str, *, through_lists: bool = False) -> tuple[Path, FieldType]:
     """What a dotted name leads to, such as `address.city`.
+
+    Args:
+        kind: Where it begins.
+        name: The dotted name.
+        pointer: Where it came from, for the error.
+        through_lists: Whether it may lead into the items of a list, as `lines.sku`.
 
     Raises:
         Wrong: There is no such field; names those that there are.
@@ -72,6 +78,8 @@ def field_at(kind: type[Resource], name: str, pointer: str) -> tuple[Path, Field
     path = tuple(name.split("."))
     hint: object = kind
     for index, part in enumerate(path):
+        if through_lists and typing.get_origin(hint) in _LISTS and typing.get_args(hint):
+            hint = plain(typing.get_args(hint)[0])
         known = names_in(hint)
         if part in known:
             hint = plain(known[part])

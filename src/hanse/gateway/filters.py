@@ -17,6 +17,7 @@ import msgspec
 from hanse.contract.model import Resource
 from hanse.gateway.fields import FieldType, Wrong, field_at, typed
 from hanse.gateway.limits import FILTERS_MAX, VALUES_MAX
+from hanse.gateway.projection import Project, names_of, projection
 from hanse.kernel.faults import Flaw, Invalid, TooLarge
 from hanse.kernel.validate import escape
 from hanse.store.query import PAGE_MAX, And, Compare, Holds, Not, OneOf, Or, Order, Query, Text, Where
@@ -36,7 +37,7 @@ _TEXTS: Mapping[str, Literal["starts", "ends", "contains"]] = {
     "ends": "ends",
     "contains": "contains",
 }
-_PAGE = frozenset({"limit", "cursor", "sort", "total", "after", "snapshot"})
+_PAGE = frozenset({"limit", "cursor", "sort", "total", "fields", "after", "snapshot"})
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -44,12 +45,14 @@ class Asked(msgspec.Struct, frozen=True):
 
     Attributes:
         query: The page.
+        project: Cuts the fields that are wanted out of each row; None for all of them.
         total: Whether the number of all that match is wanted.
         after: Cursor to follow changes from; empty for none.
         snapshot: Whether following begins with the rows that are there.
     """
 
     query: Query
+    project: Project | None = None
     total: bool = False
     after: str = ""
     snapshot: bool = True
@@ -81,9 +84,10 @@ def asked(kind: type[Resource], query_string: str) -> Asked:
     limit = reader.attempt(lambda: limit_of(page.get("limit", LIMIT_USUAL)))
     total = reader.attempt(lambda: _flag(page, "total", default=False))
     snapshot = reader.attempt(lambda: _flag(page, "snapshot", default=True))
+    project = reader.attempt(lambda: projection(kind, names_of(page.get("fields", ""))))
     reader.refuse()
     query = Query(where, order or (), limit or LIMIT_USUAL, page.get("cursor") or None)
-    return Asked(query, bool(total), page.get("after", ""), bool(snapshot))
+    return Asked(query, project, bool(total), page.get("after", ""), bool(snapshot))
 
 
 def where_in(kind: type[Resource], document: object) -> Where | None:

@@ -58,6 +58,9 @@ KEY_CHARACTERS_MAX = 255
 VALUES_MAX = 100
 """Values of one `[in]` filter."""
 
+NAMES_MAX = 100
+"""Names in one `fields`."""
+
 TAGS_MAX = 64
 """Members of one `baggage` header (https://www.w3.org/TR/baggage/)."""
 

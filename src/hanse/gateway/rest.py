@@ -13,11 +13,12 @@ from hanse.gateway.body import read_body
 from hanse.gateway.filters import asked
 from hanse.gateway.limits import Limits
 from hanse.gateway.preconditions import ANY, etag, is_known, revisions_in
+from hanse.gateway.projection import Project
 from hanse.gateway.routes import Handler
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import NotFound, PreconditionFailed
 from hanse.service.rows import Rows, Written
-from hanse.store.base import Found
+from hanse.store.base import Found, Row
 
 MERGE_PATCH = "application/merge-patch+json"
 PATCHES = (MERGE_PATCH, JSON)
@@ -63,6 +64,8 @@ class ResourceRoutes:
         found = await self._rows.find(wanted.query)
         total = await self._rows.count(wanted.query.where) if wanted.total else None
         link = () if found.next is None else ((b"link", next_link(request, found.next)),)
+        if wanted.project is not None:
+            found = projected(found, wanted.project)
         return Response(200, page_body(found, total), (*link, (b"vary", b"accept")))
 
     async def get(self, request: Request) -> Response:
@@ -140,6 +143,11 @@ def default_path(kind: type[Resource]) -> str:
         '/orders'
     """
     return f"/{collection_of(kind)}"
+
+
+def projected(found: Found, project: Project) -> Found:
+    """A page of which only some fields of each row are wanted."""
+    return Found(tuple(Row(row.id, row.rev, project(row.value)) for row in found.rows), found.next)
 
 
 def page_body(found: Found, total: int | None) -> bytes:
