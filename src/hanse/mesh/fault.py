@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -12,6 +13,9 @@ import msgspec
 from hanse.kernel.codec import codec_for, encode, from_builtin, to_builtin
 from hanse.kernel.faults import Fault, RemoteFault, fault_class, origin_of
 from hanse.kernel.message import Headers, Kind, Message
+
+HINTS_MAX = 1_024
+"""Classes of faults whose annotations are kept: to read them takes longer than to decode the fault."""
 
 
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,8 +91,13 @@ def _values(fault: Fault) -> dict[str, object]:
     return values
 
 
+@lru_cache(maxsize=HINTS_MAX)
+def _hints(cls: Hashable) -> dict[str, object]:
+    return cast("dict[str, object]", typing.get_type_hints(cls))
+
+
 def _typed(cls: type[Fault], values: dict[str, object]) -> dict[str, object]:
-    hints = cast("dict[str, object]", typing.get_type_hints(cls))
+    hints = _hints(cast("Hashable", cls))
     return {
         name: msgspec.convert(values[name], hints[name], dec_hook=from_builtin) for name in cls.fields if name in values
     }

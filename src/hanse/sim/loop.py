@@ -24,6 +24,8 @@ from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar, TypeVarTuple, cast, final
 
+import msgspec
+
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.chance import Draws
 from hanse.sim.quiet import unheard
@@ -69,13 +71,14 @@ class SimTask(asyncio.Task[T]):
 class SimFuture(asyncio.Future[T]):
     """A future whose place in a set does not depend on its address."""
 
-    def __init__(self, loop: Loop) -> None:
-        loop.futures_made += 1
-        self.number: int = loop.futures_made
-        super().__init__(loop=loop)
+    number: int = 0
 
     def __hash__(self) -> int:
-        """Counts within the loop."""
+        """Counts within the loop those that were ever put into a set, as few are."""
+        if not self.number:
+            loop = cast("Loop", self.get_loop())
+            loop.futures_made += 1
+            self.number = loop.futures_made
         return self.number
 
 
@@ -175,27 +178,16 @@ def forget(task: asyncio.Task[Any]) -> None:
     asyncio.tasks._unregister_task(task)
 
 
-@final
-class _Handle:
+class _Handle(msgspec.Struct, eq=False):
     """A callback that will run, unless it is cancelled or its lane dies."""
 
-    __slots__ = ("args", "callback", "context", "lane", "loop", "moment")
-
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        context: Context,
-        lane: Lane,
-        loop: Loop,
-        moment: float,
-    ) -> None:
-        self.callback: Callable[..., object] | None = callback
-        self.args: tuple[Any, ...] = args
-        self.context: Context | None = context
-        self.lane: Lane = lane
-        self.loop: Loop = loop
-        self.moment: float = moment
+    # A struct, since one is made for each step.
+    callback: Callable[..., object] | None
+    args: tuple[Any, ...]
+    context: Context | None
+    lane: Lane
+    loop: Loop
+    moment: float
 
     def cancel(self) -> None:
         """See `asyncio.Handle.cancel`."""
@@ -347,7 +339,7 @@ class Loop(Walls):
 
     def create_future(self) -> asyncio.Future[Any]:
         """See `asyncio.loop.create_future`."""
-        return SimFuture[Any](self)
+        return SimFuture(loop=self)
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
@@ -477,35 +469,40 @@ class Loop(Walls):
 
     def _choose(self) -> Lane:
         ready = self._ready
-        chosen = int(self._draws.draw() * len(ready)) if len(ready) > 1 else 0
-        lane, ready[chosen] = ready[chosen], ready[-1]
-        _ = ready.pop()
+        if len(ready) == 1:
+            lane = ready.pop()
+        else:
+            chosen = int(self._draws.draw() * len(ready))
+            lane, ready[chosen] = ready[chosen], ready[-1]
+            _ = ready.pop()
         lane.queued = False
         return lane
 
     def _turn(self, lane: Lane) -> None:
         """Run a lane until it has nothing to do at this moment."""
         self.lane = lane
-        queue, most = lane.queue, self._steps_before + STEPS_MAX
-        while queue and lane.paused_until <= self.now:
+        queue, now, most = lane.queue, self.now, self._steps_before + STEPS_MAX
+        while queue and lane.paused_until <= now:
             if self._shuffle and len(queue) > 1:
                 queue.rotate(-int(self._draws.draw() * len(queue)))
             handle = queue.popleft()
-            if handle.callback is None or handle.context is None:
+            callback, context = handle.callback, handle.context
+            if callback is None or context is None:
                 continue
-            self.steps += 1
+            self.steps = steps = self.steps + 1
             try:
-                _ = handle.context.run(handle.callback, *handle.args)
+                _ = context.run(callback, *handle.args)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop goes on, the error is told
                 self.call_exception_handler({"exception": error})
             if self._stopping:
                 break
-            if self.steps > most:
+            if steps > most:
                 raise Stuck(f"{lane.name} took {STEPS_MAX} steps at second {self.now:.6f}; does it spin on sleep(0)?")
         self.lane = self.home
-        self.ready(lane)
+        if queue:
+            self.ready(lane)
 
     def _advance(self) -> None:
         """Let time pass until the next timer."""
@@ -517,8 +514,8 @@ class Loop(Walls):
         if self.steps > self.steps_max:
             raise Stuck(f"{self.steps} steps were taken by second {self.now:.6f}; does something try again for ever?")
         self._steps_before = self.steps
-        self.now = max(self.now, timers[0][0])
-        while timers and timers[0][0] <= self.now:
+        self.now = now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= now:
             handle = heapq.heappop(timers)[2]
             handle.moment = -1.0
             lane = handle.lane
@@ -526,7 +523,9 @@ class Loop(Walls):
                 continue
             if lane.alive:
                 lane.queue.append(handle)
-                self.ready(lane)
+                if not lane.queued and lane.paused_until <= now:
+                    lane.queued = True
+                    self._ready.append(lane)
             else:
                 lane.grave.append(handle)
 
@@ -537,7 +536,7 @@ class Loop(Walls):
         self._count += 1
         heapq.heappush(self._timers, (moment, self._count, handle))
         # asyncio wants a class of its own, and asks only for its methods.
-        return cast("asyncio.TimerHandle", handle)
+        return handle  # type: ignore[return-value]
 
     def _own(self, generator: AsyncGenerator[Any, Any]) -> None:
         """A generator is read for the first time."""

@@ -71,8 +71,6 @@ class Trace:
         self.count += 1
         text = f"{machine}\x00{kind}\x00{peer}\x00{detail}".encode()
         # With their lengths, so that no two sequences of effects come to the same bytes.
-        self._hash.update(_pack(at, len(text), len(data)))
-        self._hash.update(text)
-        self._hash.update(data)
+        self._hash.update(_pack(at, len(text), len(data)) + text + data)
         if self._keep and self.count <= EFFECTS_MAX:
             self.effects.append(Effect(at, machine, kind, detail, data, peer))

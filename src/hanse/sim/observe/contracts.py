@@ -24,6 +24,9 @@ from hanse.sim.observe.validator import Check, validator
 REFUSED_MAX = 10_000
 """Wrong calls whose answers are waited for."""
 
+RIGHT_MAX = 10_000
+"""Messages that are known to be right, at most: one that says the same again is not looked at."""
+
 _decode = msgspec.msgpack.Decoder().decode
 _json = msgspec.json.Decoder().decode
 _ASKS = (Kind.CALL, Kind.SEND, Kind.STREAM)
@@ -45,6 +48,10 @@ _fault = validator(
 )
 
 
+Said = tuple[Callable[[Shape], Check] | None, str, App, App, bytes]
+"""What of an operation's shape a body is to be like (None for events), its address, the two versions, and the body."""
+
+
 class Contracts(Observer):
     """Finds what no contract allows."""
 
@@ -55,6 +62,7 @@ class Contracts(Observer):
         self._scene = scene
         self._faults = framework_faults()
         self._wrong: dict[str, str] = {}
+        self._right: set[Said] = set()
 
     def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
         """A message leaves; see the module for what it has to be like."""
@@ -115,19 +123,35 @@ class Contracts(Observer):
             )
 
     def _event(self, source: str, target: str, message: Message) -> None:
+        said: Said = (None, "", self._app(source), self._app(target), message.body)
+        if said in self._right:
+            return
         entry = cast("dict[str, object]", _decode(message.body))
         if entry.get("op") != "emitted":
             return
         topic, value = str(entry["name"]), _json(cast("bytes", entry["after"]))
         problem = self._first(source, target, lambda app: events_of(app).get(topic), value)
-        if problem is not None:
+        if problem is None:
+            self._remember(said)
+        else:
             self._violate(f"{source} tells of the event {topic} {message.id}, which is not like it should be{problem}")
 
     def _problem(
         self, server: str, client: str, address: str, which: Callable[[Shape], Check], body: bytes
     ) -> str | None:
-        value = _decode(body)
-        return self._first(server, client, lambda app: _at(app, address, which), value)
+        said: Said = (which, address, self._app(server), self._app(client), body)
+        if said in self._right:
+            return None
+        problem = self._first(server, client, lambda app: _at(app, address, which), _decode(body))
+        if problem is None:
+            self._remember(said)
+        return problem
+
+    def _remember(self, said: Said) -> None:
+        """The same bytes at the same place are right again."""
+        if len(self._right) >= RIGHT_MAX:
+            self._right.clear()
+        self._right.add(said)
 
     def _first(self, one: str, other: str, check_of: Callable[[App], Check | None], value: object) -> str | None:
         """What is wrong with a value for both of two machines; None where it is right for one, or nobody can tell."""

@@ -110,11 +110,12 @@ class _Document:
         def check(value: object) -> str | None:
             if not isinstance(value, dict):
                 return None
-            fields = cast("dict[object, object]", value)
+            # Most of its keys are texts; one that is not is no property.
+            fields = cast("dict[str, object]", value)
             if not required <= fields.keys():
                 return problem_with(f"the fields {', '.join(sorted(required - fields.keys()))} as well", fields)
             for name, item in fields.items():
-                one = properties.get(cast("str", name), others)
+                one = properties.get(name, others)
                 if one is None:
                     if other is False and name not in properties:
                         return problem_with(f"no field {name!r}", fields)

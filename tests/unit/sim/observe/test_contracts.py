@@ -9,6 +9,7 @@ import pytest
 from hanse import App, Collection, Contract, Event, Fault, Invalid, NotFound, Resource, Service, World, on, rpc
 from hanse.kernel.codec import encode
 from hanse.kernel.message import Headers, Kind, Message
+from hanse.sim.observe.contracts import RIGHT_MAX
 from hanse.sim.plan import Replace
 from hanse.sim.setup import Setup
 from hanse.sim.transport import SimTransport
@@ -157,6 +158,20 @@ def test_an_item_of_a_stream_is_looked_at(watch: Watch) -> None:
     told = watch(careless, story)
     assert "post answers post.track" in told[0]
     assert "with what its contract does not allow: expected 0 or more, got -3" in told[0]
+
+
+def test_what_is_wrong_is_told_also_after_much_that_was_right(watch: Watch) -> None:
+    class Tired(PostService, name="post"):
+        async def track(self, count: int) -> AsyncIterator[Size]:
+            for number in range(count):
+                yield number
+            yield -1
+
+    async def story(world: World) -> None:
+        _ = [item async for item in world.client(Post).track(RIGHT_MAX + 1)]
+
+    [told] = watch(App("post", Tired, Clerk), story)
+    assert "expected 0 or more, got -1" in told
 
 
 def test_a_service_that_calls_with_what_is_not_allowed_is_told(watch: Watch) -> None:

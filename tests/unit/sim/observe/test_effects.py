@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from hanse import App, Change, Collection, Event, Fault, Resource, Service, Terminal, World, current, on, rpc
+from hanse.delivery.relay import SAVE_SECONDS
 from hanse.kernel.settings import NodeSettings, ServiceSettings, Settings
 from hanse.service.unit import Unit
 from hanse.sim.plan import Kill, Repeat
@@ -133,6 +134,8 @@ def test_what_is_never_marked_was_never_handled(watch: Watch) -> None:
 def test_what_a_relay_skips_is_told_for_each_group(watch: Watch) -> None:
     async def story(world: World) -> None:
         await write_two(world)
+        # Until the relays have saved their positions.
+        await world.advance(2 * SAVE_SECONDS)
         world.crash(Notes)
         _ = world.query(Notes, "UPDATE positions SET seq = 6")
         await world.restart(Notes)
