@@ -18,7 +18,6 @@ REDRAW_SECONDS = 0.1
 LINES = 10
 """Lines of progress that are written where nobody watches."""
 
-
 FAILURES_SHOWN_MAX = 10
 """Failures that are told of as they come; the summary counts all."""
 

@@ -11,6 +11,9 @@ import typing
 
 import msgspec
 
+DOWN_SECONDS = 1.0
+"""How long the power is off after flushes were lost, and a process is down that was killed at a point of the code."""
+
 
 class _Incident(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
     """Something that goes wrong.
@@ -56,7 +59,10 @@ class Kill(_Incident, frozen=True, tag="kill", kw_only=True):
 
 
 class KillAt(_Incident, frozen=True, tag="kill_at", kw_only=True):
-    """The process is killed at a named point of the code, the first time it passes there after `at`."""
+    """The process is killed at a named point of the code, the first time it passes there after `at`.
+
+    It is started again a second later.
+    """
 
     machine: str
     point: str

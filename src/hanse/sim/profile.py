@@ -16,7 +16,7 @@ import msgspec
 
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.chance import Draws
-from hanse.sim.plan import KINDS, Cut, Incident, Plan
+from hanse.sim.plan import DOWN_SECONDS, KINDS, Cut, Incident, Plan
 
 T = TypeVar("T")
 
@@ -28,9 +28,6 @@ INCIDENTS_MAX = 500
 
 PLACES_MAX = 20
 """Times and machines tried for one incident; where all clash with others, it is left out."""
-
-LOST_FLUSH_TAIL = 1.0
-"""Seconds without power that follow a flush that was lost."""
 
 Kind = Literal[
     "kill",
@@ -345,7 +342,7 @@ def _placed(
 
 def _drawn(odds: Odds, scene: _Scene, seconds: float, draws: Draws) -> Incident | None:
     """An incident somewhere in time, or None where there is no time for one."""
-    tail = LOST_FLUSH_TAIL if odds.kind == "lost_flush" else 0.0
+    tail = DOWN_SECONDS if odds.kind == "lost_flush" else 0.0
     # A millisecond less than there is, so that no sum of rounded numbers ends after the end.
     room = seconds - FIRST_AT - tail - 0.001
     shortest, longest = odds.seconds
@@ -400,7 +397,7 @@ def _clashes(one: Incident, other: Incident) -> bool:
 
 
 def _end(incident: Incident) -> float:
-    return incident.at + incident.seconds + (LOST_FLUSH_TAIL if incident.tag == "lost_flush" else 0.0)
+    return incident.at + incident.seconds + (DOWN_SECONDS if incident.tag == "lost_flush" else 0.0)
 
 
 def _between(draws: Draws, low: float, high: float) -> float:

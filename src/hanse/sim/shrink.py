@@ -12,8 +12,20 @@ from typing import TypeVar, final
 
 import msgspec
 
-from hanse.sim.plan import Clock, Cut, Delay, Incident, Kill, Loss, LostFlush, Plan, PowerLoss, Repeat, SlowDisk
-from hanse.sim.profile import LOST_FLUSH_TAIL
+from hanse.sim.plan import (
+    DOWN_SECONDS,
+    Clock,
+    Cut,
+    Delay,
+    Incident,
+    Kill,
+    Loss,
+    LostFlush,
+    Plan,
+    PowerLoss,
+    Repeat,
+    SlowDisk,
+)
 
 T = TypeVar("T")
 
@@ -117,7 +129,7 @@ def milder(incident: Incident) -> Iterator[Incident]:
         yield msgspec.structs.replace(incident, seconds=seconds)
     match incident:
         case LostFlush():
-            yield PowerLoss(at=incident.at + incident.seconds, seconds=LOST_FLUSH_TAIL, machine=incident.machine)
+            yield PowerLoss(at=incident.at + incident.seconds, seconds=DOWN_SECONDS, machine=incident.machine)
         case PowerLoss():
             yield Kill(at=incident.at, seconds=incident.seconds, machine=incident.machine)
         case Cut():

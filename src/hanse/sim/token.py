@@ -29,7 +29,7 @@ from hanse.sim.plan import KINDS, Clock, Cut, Delay, Incident, Loss, Plan, Repea
 from hanse.sim.profile import CALM
 
 TOKEN_LENGTH_MAX = 65_536
-"""Characters of a token; a plan that is longer belongs into a file."""
+"""Characters of a token; far more than the longest plan that is drawn takes."""
 
 SHAPES = "hostile-17, hostile-17-c, hostile-17-x3f or calm-17-kill:3.2:0.5:orders"
 """What tokens look like, for whoever typed something else."""
@@ -95,7 +95,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         text = "-".join(parts)
         if len(text) > TOKEN_LENGTH_MAX:
             raise Misconfigured(
-                f"a plan of {len(self.plan or ())} incidents is too long for a token; keep it in a file"
+                f"a plan of {len(self.plan or ())} incidents is too long for a token; leave some of them out"
             )
         return text
 
@@ -115,7 +115,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
             seed=int(found["seed"]),
             calm=found["calm"] is not None or found["profile"] == CALM,
             kept=None if kept is None else int(kept, 16),
-            plan=None if plan is None else checked(map(_read, plan.split(","))),
+            plan=None if plan is None else _checked(map(_read, plan.split(","))),
         )
 
     def apply(self, drawn: Plan) -> Plan:
@@ -167,40 +167,7 @@ def token_for(profile: str, seed: int, drawn: Plan, plan: Plan, *, calm: bool = 
     return Token(profile=profile, seed=seed, calm=calm, kept=mask, plan=plan if mask is None else None)
 
 
-def plan_to_json(plan: Plan) -> bytes:
-    """A plan as a file has it: an array of incidents, one a line.
-
-    Example:
-        >>> from hanse.sim.plan import Pause
-        >>> print(plan_to_json((Pause(at=1.0, seconds=2.0, machine="orders"),)).decode())
-        [
-        {"kind":"pause","at":1.0,"seconds":2.0,"machine":"orders"}
-        ]
-        <BLANKLINE>
-    """
-    return b"[\n" + b",\n".join(map(msgspec.json.encode, plan)) + b"\n]\n"
-
-
-def plan_from_json(data: bytes) -> Plan:
-    """A plan from a file.
-
-    Raises:
-        Misconfigured: It is none; tells where and why.
-
-    Example:
-        >>> plan_from_json(b'[{"kind": "kill", "at": 1, "seconds": 0.5, "machine": "orders"}]')
-        (Kill(at=1.0, seconds=0.5, machine='orders'),)
-    """
-    try:
-        return checked(msgspec.json.decode(data, type=list[Incident]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Misconfigured(
-            f"this is no plan: {error}; expected a JSON array of incidents such as"
-            ' {"kind": "kill", "at": 3.2, "seconds": 0.5, "machine": "orders"}, of the kinds ' + ", ".join(KINDS)
-        ) from None
-
-
-def checked(incidents: typing.Iterable[Incident]) -> Plan:
+def _checked(incidents: typing.Iterable[Incident]) -> Plan:
     """Incidents that somebody wrote, as a plan: in order, and each possible.
 
     Raises:

@@ -9,6 +9,7 @@ from hanse.kernel import fault_point
 from hanse.node.app import App
 from hanse.sim.machine import Ground, Machine
 from hanse.sim.plan import (
+    DOWN_SECONDS,
     Clock,
     Cut,
     Delay,
@@ -27,9 +28,6 @@ from hanse.sim.plan import (
 )
 
 Undo = Callable[[], object]
-
-DARK_SECONDS = 1.0
-"""How long the power is off after flushes were lost."""
 
 
 @final
@@ -174,7 +172,7 @@ class Troubles:
 
     def _darken(self, machine: Machine) -> None:
         machine.kill(dark=True)
-        _ = self._ground.loop.at(self._ground.loop.now + DARK_SECONDS, machine.start)
+        _ = self._ground.loop.at(self._ground.loop.now + DOWN_SECONDS, machine.start)
 
     def _pass(self, point: str) -> None:
         """Code passes a fault point."""
@@ -190,5 +188,5 @@ class Troubles:
                 machine.kill()
                 del self._traps[number]
                 self._undo[number] = machine.start
-                _ = self._ground.loop.at(self._ground.loop.now + DARK_SECONDS, self._finish, number)
+                _ = self._ground.loop.at(self._ground.loop.now + DOWN_SECONDS, self._finish, number)
                 return

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hanse.kernel.faults import Misconfigured
-from hanse.sim.plan import Clock, Cut, Incident, Kill, KillAt, LostFlush, Plan, PowerLoss, Replace
+from hanse.sim.plan import DOWN_SECONDS, Clock, Cut, Incident, Kill, KillAt, LostFlush, Plan, PowerLoss, Replace
 from hanse.sim.profile import (
     CALM_WEATHER,
     FIRST_AT,
     INCIDENTS_MAX,
-    LOST_FLUSH_TAIL,
     PROFILES,
     Kind,
     Odds,
@@ -44,7 +43,7 @@ def machines_of(incident: Incident) -> set[str]:
 def assert_orderly(plan: Plan, seconds: float) -> None:
     assert list(plan) == sorted(plan, key=lambda incident: incident.at)
     for incident in plan:
-        tail = LOST_FLUSH_TAIL if isinstance(incident, LostFlush) else 0.0
+        tail = DOWN_SECONDS if isinstance(incident, LostFlush) else 0.0
         assert FIRST_AT <= incident.at < incident.at + incident.seconds + tail <= seconds
 
 
@@ -53,7 +52,7 @@ def assert_down_once_at_a_time(plan: Plan) -> None:
     for incident in plan:
         if isinstance(incident, DOWN):
             assert incident.at > up_at.get(incident.machine, 0.0)
-            tail = LOST_FLUSH_TAIL if isinstance(incident, LostFlush) else 0.0
+            tail = DOWN_SECONDS if isinstance(incident, LostFlush) else 0.0
             up_at[incident.machine] = incident.at + incident.seconds + tail
 
 
