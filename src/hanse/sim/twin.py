@@ -20,8 +20,9 @@ from hanse.transport.base import Transport
 class Twin(Transport, Protocol):
     """The twin of a transport, in one process: it keeps all that a `Transport` promises.
 
-    It tells `Network.heard` of each message that leaves, of the machine that sends it and of that which is to handle it
-    in the end, or observers see nothing of it; and it has handlers run on the lane of its process.
+    Handlers run on the lane of its process. Observers see what `Network.heard` is told, by whoever in the medium knows
+    it first: of each request, as soon as it is clear which machine is to handle it; of each answer, and each item of a
+    stream, as it leaves the machine that handled the request. Both name the machines at the two ends, and no broker.
     """
 
     @property
@@ -30,7 +31,7 @@ class Twin(Transport, Protocol):
         ...
 
     def serving(self, more_than: int = 0) -> int:
-        """How many requests are being handled: begun, and waiting for something.
+        """How many requests are being handled: begun, and waiting for something. Streams are not counted.
 
         Args:
             more_than: Where there cannot be more than that, they need not be counted, and 0 is returned.
