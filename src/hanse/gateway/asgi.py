@@ -44,17 +44,19 @@ class Request:
         receive, send: The ASGI callables.
         method: In capitals; GET for a handshake.
         path: The path within this application, still percent-encoded, so that an id may hold a slash.
+        template: The path as it was declared, with its placeholders; empty where nothing was found.
         parameters: What the path's placeholders stand for, decoded.
         trace_id, id: Of the story and of this request, as answers name them.
     """
 
-    __slots__ = ("_headers", "id", "method", "parameters", "path", "receive", "scope", "send", "trace_id")
+    __slots__ = ("_headers", "id", "method", "parameters", "path", "receive", "scope", "send", "template", "trace_id")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope: Scope = scope
         self.receive: Receive = receive
         self.send: Send = send
         self.method: str = cast("str", scope.get("method", "GET"))
+        self.template: str = ""
         self.parameters: dict[str, str] = {}
         self.trace_id: str = ""
         self.id: str = ""

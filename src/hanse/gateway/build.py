@@ -10,9 +10,11 @@ from hanse.contract.derive import Description
 from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Request, Response
-from hanse.gateway.entry import Entry, Identify, Inside
+from hanse.gateway.entry import Check, Entry, Identify, Inside
+from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files
 from hanse.gateway.health import Health
+from hanse.gateway.metrics import Metrics
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
 from hanse.gateway.rest import ResourceRoutes
 from hanse.gateway.routes import Handler, Routes
@@ -54,15 +56,25 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     live_path = f"{declared.prefix}/live"
     routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(declared, node)})
     routes.add(live_path, {"GET": _no_socket})
-    health = Health(node)
+    requests = Requests()
     inside = Inside(
         routes,
-        {"/livez": health.live, "/readyz": health.ready},
+        _checks(node, Metrics(node, requests, streams), routes),
         Sockets(live_path, Live.of(declared.resources, declared.operations, node), streams),
         declared.identify,
         _files(declared.folders),
+        requests,
     )
     return Entry(node, streams, inside)
+
+
+def _checks(node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:
+    """What operators ask for; a route of the app's own wins over the figures."""
+    health = Health(node)
+    checks: dict[str, Check] = {"/livez": health.live, "/readyz": health.ready, "/startupz": health.started}
+    if node.settings.gateway.metrics != "off" and routes.find(("metrics",)) is None:
+        checks["/metrics"] = metrics
+    return checks
 
 
 def _add_resource(routes: Routes, resource: ResourcePath, node: Node, streams: Streams) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from hanse.gateway.asgi import Application, Header, Receive, Request, Response, Scope, Send, answer, segments_of
 from hanse.gateway.context import READING, headers_of
+from hanse.gateway.figures import Requests
 from hanse.gateway.origin import check_origin
 from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_response
 from hanse.gateway.routes import Handler, Route, Routes
@@ -30,10 +31,11 @@ class Inside(msgspec.Struct, frozen=True):
 
     Attributes:
         routes: Handlers by path.
-        checks: Health by path: answered in every state of the node.
+        checks: Health and figures by path: answered in every state of the node.
         socket: Answers a WebSocket handshake.
         identify: Says who is asking; None where everybody is anonymous.
         fallback: Answers what no route does; None for 404.
+        requests: Where requests are counted.
     """
 
     routes: Routes
@@ -41,6 +43,7 @@ class Inside(msgspec.Struct, frozen=True):
     socket: Callable[[Request], Awaitable[None]]
     identify: Identify | None = None
     fallback: Application | None = None
+    requests: Requests = msgspec.field(default_factory=Requests)
 
 
 class Entry:
@@ -50,8 +53,9 @@ class Entry:
         self._node = node
         self._streams = streams
         self._inside = inside
+        self._requests = inside.requests
+        self._now = node.host.monotonic
         self.tracer: Tracer = Tracer()
-        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
@@ -63,7 +67,8 @@ class Entry:
         if check is not None and request.method in READING and scope["type"] == "http":
             await answer(request, await check(request))
             return
-        self._running += 1
+        self._requests.active += 1
+        begun = self._now()
         try:
             response = await self._admitted(request)
         except Cancelled:
@@ -71,16 +76,17 @@ class Entry:
         except Exception as error:  # noqa: BLE001 - the last resort: whatever happens inside, the client is answered
             response = problem_response(known(error, self._node.host), request.trace_id)
         finally:
-            self._running -= 1
+            self._requests.active -= 1
         if response is not None:
             await answer(request, response, self._more_headers(request))
+            self._requests.add(request.method, request.template, response.status, self._now() - begun)
 
     async def _admitted(self, request: Request) -> Response | None:
         headers = headers_of(request, self._node.host)
         if self._node.state not in SERVING:
             raise Unavailable(f"this node is {self._node.state}; come again in a moment")
         # Streams stay for long and have a limit of their own.
-        if self._running - len(self._streams) > self._streams.limits.requests:
+        if self._requests.active - len(self._streams) > self._streams.limits.requests:
             raise Overloaded(f"the limit of {self._streams.limits.requests} requests at once")
         socket = request.scope["type"] == "websocket"
         if socket or request.method not in READING:
@@ -100,6 +106,7 @@ class Entry:
             await self._fall_back(request)
             return None
         route, request.parameters = found
+        request.template = route.template
         handler = _handler(route, request.method)
         if handler is None:
             return _options(route)

@@ -46,11 +46,14 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
         host: Address to listen on; only this machine reaches the default.
         port: Port to listen on; 0 takes a free one.
         body_max: Largest request body, in bytes; the setting also takes `"2MiB"`.
+        metrics: Who gets `/metrics` and the checks of `/readyz?verbose`: `local` is this machine only, `open` is
+            everybody, `off` is nobody.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8000
     body_max: Bytes = 1024 * 1024
+    metrics: Literal["local", "open", "off"] = "local"
 
 
 class NodeSettings(Section, frozen=True, kw_only=True):

@@ -60,7 +60,8 @@ class Caller:
         self._tasks = tasks
         self._watch = watch
         self._budgets: dict[str, Budget] = {}
-        self._breakers: dict[str, Breaker] = {}
+        self.breakers: dict[str, Breaker] = {}
+        """By address."""
         # The moment, and draws enough to tell it from nodes that started in the same one.
         prefix = host.new_id()[:23]
         self.next_id: Callable[[], str] = map(f"{prefix}-%x".__mod__, itertools.count()).__next__
@@ -71,7 +72,7 @@ class Caller:
 
     def chain(self, operation: Operation, policy: Policy) -> Handler:
         """The way of a call to the transport."""
-        breaker = self._breakers.setdefault(operation.address, Breaker())
+        breaker = self.breakers.setdefault(operation.address, Breaker())
         middlewares = [breaking(breaker, operation.address, self._host)]
         again = operation.options.idempotent or bool(policy.idempotency_key)
         if again if policy.retry is None else policy.retry:

@@ -87,6 +87,8 @@ class Server:
         self._ending = False
         self._idle = asyncio.Event()
         self._waiting = False
+        self.ended: dict[tuple[str, str], int] = {}
+        """Calls and streams that have ended, by address and by their fault's code; empty where it went well."""
 
     def add(self, address: str, endpoint: Endpoint) -> None:
         """Serve an address."""
@@ -100,6 +102,11 @@ class Server:
     def running(self) -> int:
         """Operations that are being handled."""
         return len(self._deadlines.running)
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return self._streams
 
     def drain(self) -> None:
         """Let no more calls in but those of work that is under way here, so that it comes to its end under any load.
@@ -134,7 +141,7 @@ class Server:
             if endpoint.run is None:
                 raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
         except Fault as fault:
-            return _answer(fault_message(fault, message.id))
+            return _answer(self._refused(fault, message))
         if self._watch is not None:
             return self._watch.call(Side.SERVER, partial(self._handle, endpoint.run), message)
         return self._handle(endpoint.run, message)
@@ -171,8 +178,11 @@ class Server:
             context.store = None
             if self._waiting and not self._deadlines.running:
                 self._idle.set()
-        # Also what a handler answers after it swallowed its cancellation comes too late.
-        return self._expired(context, message) if context.expired else reply
+        if context.expired:
+            # Also what a handler answers after it swallowed its cancellation comes too late.
+            reply = self._expired(context, message)
+        self._count(message.address, reply.headers.type)
+        return reply
 
     async def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Receiver.serve_stream`."""
@@ -181,11 +191,12 @@ class Server:
             if endpoint.stream is None:
                 raise UnknownOperation(f"{message.address} answers once; await it")
         except Fault as fault:
-            yield fault_message(fault, message.id)
+            yield self._refused(fault, message)
             return
         context = self._context(message)
         items = endpoint.stream(context, message)
         self._streams += 1
+        code = ""
         try:
             try:
                 loop = asyncio.get_running_loop()  # asked once: see Deadlines.add
@@ -194,12 +205,13 @@ class Server:
                 yield Message(Kind.END, message.id, "")
             finally:
                 await _close(items, context)
-        except Fault as fault:
-            yield fault_message(fault, message.id)
         except Exception as error:  # noqa: BLE001 - see _handle
-            yield fault_message(self._fault_of(message, error), message.id)
+            reply = fault_message(error if isinstance(error, Fault) else self._fault_of(message, error), message.id)
+            code = reply.headers.type
+            yield reply
         finally:
             self._streams -= 1
+            self._count(message.address, code)
 
     def _admit(self, message: Message, running: int, limit: int) -> Endpoint:
         endpoint = self._endpoints.get(message.address)
@@ -214,6 +226,17 @@ class Server:
                 raise Unauthenticated
             raise Forbidden(f"{message.address} needs {endpoint.allow.wants}")
         return endpoint
+
+    def _refused(self, fault: Fault, message: Message) -> Message:
+        reply = fault_message(fault, message.id)
+        if message.address in self._endpoints:  # others are names that anybody may have made up
+            self._count(message.address, reply.headers.type)
+        return reply
+
+    def _count(self, address: str, code: str) -> None:
+        ended = self.ended
+        key = (address, code)
+        ended[key] = ended.get(key, 0) + 1
 
     def _context(self, message: Message) -> Context:
         deadline = self._host.monotonic() + message.timeout if message.timeout else FOREVER

@@ -26,6 +26,7 @@ from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App, Part, parts_named
 from hanse.node.background import Runner, as_unit, runner, trimmer
 from hanse.node.events import subscriptions_of
+from hanse.node.figures import NodeFigures, store_figures
 from hanse.node.hosted import Hosted, contract_client, rows_client
 from hanse.node.stores import open_store, store_url
 from hanse.service.collection import Collection
@@ -225,6 +226,15 @@ class Node:
     async def health(self) -> dict[str, str]:
         """How each thing that this node needs is, by name: "ok", or what is wrong with it."""
         return {f"store:{hosted.part.name}": await _well(hosted.store) for hosted in self.hosted}
+
+    async def figures(self) -> NodeFigures:
+        """What it has done and is in the middle of, in numbers; each store is asked for its own."""
+        return NodeFigures(
+            calls=dict(self._server.ended),
+            running=self._server.running,
+            breakers={address: breaker.state for address, breaker in self._caller.breakers.items()},
+            stores=[await store_figures(hosted) for hosted in list(self.hosted)],
+        )
 
     @property
     def idle(self) -> bool:

@@ -213,6 +213,7 @@ class Door:
             "raw_path": raw.encode(),
             "query_string": query.encode(),
             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+            "client": ("127.0.0.1", 50_000),
             "extensions": {ABORT: abort, "websocket.http.response": {}},
         }
         return scope | {"method": method} if kind == "http" else scope

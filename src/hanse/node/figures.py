@@ -1,0 +1,81 @@
+"""What a node knows about itself in numbers, for whoever watches it: `/metrics`, a dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from hanse.delivery.deadletter import DEAD_LETTERS
+from hanse.kernel.faults import Fault
+from hanse.mesh.breaker import State
+from hanse.node.hosted import Hosted
+from hanse.store.query import Query
+
+STORE_SECONDS_MAX = 2.0
+"""How long a store may take to count; what it does not tell by then is left out."""
+
+
+class RelayFigures(msgspec.Struct, frozen=True):
+    """One relay.
+
+    Attributes:
+        name: The group of subscribers that it delivers to.
+        lag: Entries of the log that it has not seen acknowledged yet.
+        retries: Deliveries that failed and were tried again.
+        gaps: How often entries were trimmed away before they were delivered.
+    """
+
+    name: str
+    lag: int
+    retries: int
+    gaps: int
+
+
+class StoreFigures(msgspec.Struct, frozen=True):
+    """The store of one service.
+
+    Attributes:
+        service: Its name.
+        up: Whether the store answers; where it does not, the rest is nothing.
+        entries: Entries that its log has ever had: rows written, and events.
+        dead_letters: Messages that wait for somebody to look at them.
+        relays: What takes its log to subscribers.
+    """
+
+    service: str
+    up: bool
+    entries: int = 0
+    dead_letters: int = 0
+    relays: Sequence[RelayFigures] = ()
+
+
+class NodeFigures(msgspec.Struct, frozen=True):
+    """One node.
+
+    Attributes:
+        calls: Calls that have ended, by address and by the code of their fault; empty for those that went well.
+        running: Operations that are being handled.
+        breakers: What stands between it and an operation that it calls, by address.
+        stores: By service.
+    """
+
+    calls: Mapping[tuple[str, str], int]
+    running: int
+    breakers: Mapping[str, State]
+    stores: Sequence[StoreFigures]
+
+
+async def store_figures(hosted: Hosted) -> StoreFigures:
+    """What the store of a service tells, if it does in time."""
+    try:
+        async with asyncio.timeout(STORE_SECONDS_MAX):
+            head = await hosted.store.head()
+            dead = await hosted.store.count(DEAD_LETTERS, Query())
+    except (TimeoutError, Fault):
+        return StoreFigures(hosted.part.name, up=False)
+    relays = [
+        RelayFigures(relay.name, max(0, head - relay.position), relay.retries, relay.gaps) for relay in hosted.relays
+    ]
+    return StoreFigures(hosted.part.name, up=True, entries=head, dead_letters=dead, relays=relays)

@@ -1,0 +1,77 @@
+"""Prometheus itself reads `/metrics`: its linter, and a server that scrapes."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import pytest
+
+APP = Path(__file__).parents[2] / "examples/shop/shop.py"
+PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+
+CONFIG = """
+global:
+  scrape_interval: 100ms
+  scrape_timeout: 100ms
+scrape_configs:
+  - job_name: shop
+    static_configs:
+      - targets: ["{address}"]
+"""
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "hanse", "run", str(APP), "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1].removeprefix("http://")
+        finally:
+            process.kill()
+
+
+@contextmanager
+def scraping(address: str, folder: Path) -> Iterator[str]:
+    """A Prometheus that reads what is served at an address; where it answers itself."""
+    config = folder / "prometheus.yml"
+    config.write_text(CONFIG.format(address=address))
+    options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--web.listen-address=127.0.0.1:0"]
+    with subprocess.Popen([str(PROMETHEUS), *options], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            listening = next(line for line in process.stderr if "Listening on" in line)
+            _ = next(line for line in process.stderr if "ready to receive" in line)
+            yield listening.partition("address=")[2].split()[0]
+        finally:
+            process.kill()
+
+
+def test_the_linter_of_prometheus_has_nothing_to_say(address: str) -> None:
+    if PROMTOOL is None:
+        pytest.skip("no promtool is installed here")
+    with urlopen(f"http://{address}/metrics") as answer:
+        text = answer.read()
+
+    linted = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, check=False)
+
+    assert (linted.returncode, linted.stderr) == (0, b"")
+
+
+def test_prometheus_scrapes_a_served_app(address: str, tmp_path: Path) -> None:
+    if PROMETHEUS is None:
+        pytest.skip("no prometheus is installed here")
+    with scraping(address, tmp_path) as prometheus:
+        query = f"http://{prometheus}/api/v1/query?query={quote('hanse_build_info')}"
+        found: list[dict[str, dict[str, str]]] = []
+        while not found:
+            with urlopen(query) as answer:
+                found = json.load(answer)["data"]["result"]
+
+        assert found[0]["metric"]["app"] == "shop"

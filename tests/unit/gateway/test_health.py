@@ -1,0 +1,49 @@
+"""What supervisors and balancers ask."""
+
+from typing import Any
+
+import pytest
+
+from hanse.gateway.gateway import Gateway
+from hanse.kernel.host import Host
+from hanse.kernel.tasks import Tasks
+from hanse.node.app import App
+from hanse.node.node import Node, State
+from hanse.service.service import Service
+
+# What the fixtures give is defined in conftest.py, which cannot be imported.
+Door = Any
+
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.mark.parametrize(
+    ("state", "answers"),
+    [
+        ("new", {"/livez": 200, "/startupz": 503, "/readyz": 503}),
+        ("starting", {"/livez": 200, "/startupz": 503, "/readyz": 503}),
+        ("ready", {"/livez": 200, "/startupz": 200, "/readyz": 200}),
+        ("draining", {"/livez": 200, "/startupz": 200, "/readyz": 503}),
+        ("stopped", {"/livez": 200, "/startupz": 200, "/readyz": 503}),
+    ],
+)
+async def test_each_state_of_a_node_has_its_answers(
+    state: State, answers: dict[str, int], door: Door, host: Host, tasks: Tasks, shop: type[Service]
+) -> None:
+    node = Node(App("shop", shop), host=host)
+    node.state = state
+    ask = type(door)(Gateway.everything([shop]).asgi(node), tasks)
+
+    for method in ("GET", "HEAD"):
+        assert {path: (await ask(method, path)).status for path in answers} == answers
+
+
+async def test_a_head_has_no_body(door: Door) -> None:
+    answer = await door("HEAD", "/livez")
+
+    assert (answer.body, answer.headers["content-length"]) == (b"", "15")
+
+
+async def test_a_stranger_does_not_hear_of_dependencies(door: Door) -> None:
+    assert (await door("GET", "/readyz?verbose")).json == {"status": "ready", "checks": {"store:shop": "ok"}}
+    assert (await door("GET", "/readyz?verbose", x_forwarded_for="1.2.3.4")).json == {"status": "ready"}
