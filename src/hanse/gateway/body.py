@@ -26,7 +26,7 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
     Raises:
         TooLarge: It is over the limit, known from its length or found while reading.
         UnsupportedMediaType: It is of another type, or does not say.
-        Malformed: It is nested too deeply.
+        Malformed: It is nested too deeply, or has a whole number of more than 64 bits.
         RequestTimeout: It did not arrive in time.
         Cancelled: The client has gone.
     """
@@ -40,7 +40,7 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
         raise RequestTimeout(limits.body_seconds) from None
     if body:
         check_type(request.header(b"content-type"), types)
-    return check_depth(body)
+    return check_depth(body, limits)
 
 
 def check_type(content_type: str, types: Iterable[str]) -> None:

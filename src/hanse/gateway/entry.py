@@ -13,6 +13,7 @@ from hanse.gateway.origin import check_origin
 from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_response
 from hanse.gateway.routes import Handler, Route, Routes
 from hanse.gateway.streams import Streams
+from hanse.gateway.strict import check_request
 from hanse.kernel.faults import Cancelled, Overloaded, Unavailable
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.telemetry import Side, Tracer
@@ -83,6 +84,7 @@ class Entry:
 
     async def _admitted(self, request: Request) -> Response | None:
         headers = headers_of(request, self._node.host)
+        check_request(request, self._streams.limits)
         if self._node.state not in SERVING:
             raise Unavailable(f"this node is {self._node.state}; come again in a moment")
         # Streams stay for long and have a limit of their own.

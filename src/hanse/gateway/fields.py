@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Union, cast
 import msgspec
 
 from hanse.contract.model import Resource, topic_of
+from hanse.gateway.depth import INTEGER_MAX, INTEGER_MIN
 from hanse.kernel.codec import from_builtin
 from hanse.kernel.faults import Flaw
 from hanse.service.query import scalar
@@ -109,7 +110,7 @@ def typed(field: FieldType, value: object, pointer: str, *, text: bool) -> Scala
         return None
     try:
         converted = msgspec.convert(value, cast("type[object]", field.hint), strict=not text, dec_hook=from_builtin)
-        return _scalar(converted)
+        return _in_range(_scalar(converted))
     except (msgspec.ValidationError, TypeError, ValueError) as error:
         raise Wrong(pointer, "type", f"{error}, in {str(value)[:100]!r}") from None
 
@@ -142,3 +143,9 @@ def _is_one_of(hint: object, kinds: tuple[type, ...]) -> bool:
 
 def _scalar(value: object) -> Scalar:
     return scalar(msgspec.to_builtins(value))
+
+
+def _in_range(value: Scalar) -> Scalar:
+    if isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
+        raise ValueError(f"Expected a whole number from {INTEGER_MIN} to {INTEGER_MAX}")
+    return value

@@ -8,6 +8,7 @@ from typing import cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from hanse.gateway.callers import NO_HTTP, TOO_MANY, Callers
 from hanse.gateway.pace import REFUSAL, Backlog, Head
 
 
@@ -22,6 +23,19 @@ class GuardedH11(H11Protocol):
         super().connection_made(transport)
         self.head = Head(self.loop.time())
         self.backlog = Backlog()
+        callers = cast("Callers | None", getattr(self.config, "callers", None))
+        address = self.client[0] if self.client else ""
+        if callers is not None and not callers.admits(address, lambda: not transport.is_closing()):
+            transport.write(TOO_MANY)
+            transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """See uvicorn: what cannot be read is told as a problem, unless an answer is on its way."""
+        del msg
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(NO_HTTP)
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

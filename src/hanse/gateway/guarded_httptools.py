@@ -7,6 +7,7 @@ from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from hanse.gateway.callers import NO_HTTP, TOO_MANY, Callers
 from hanse.gateway.pace import REFUSAL, Backlog, Head
 
 
@@ -23,6 +24,24 @@ class GuardedHttpTools(HttpToolsProtocol):
         super().connection_made(transport)
         self.head = Head(self.loop.time())
         self.backlog = Backlog()
+        callers = cast("Callers | None", getattr(self.config, "callers", None))
+        address = self.client[0] if self.client else ""
+        if callers is not None and not callers.admits(address, lambda: not transport.is_closing()):
+            transport.write(TOO_MANY)
+            transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """See uvicorn: what cannot be read is told as a problem, unless an answer is on its way."""
+        del msg
+        cycle = self.answering
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(NO_HTTP)
+        self.transport.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools; what comes behind a body is nobody's, and would be kept without a limit."""
+        if not self.in_body:
+            super().on_header(name, value)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

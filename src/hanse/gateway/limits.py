@@ -9,9 +9,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one gateway takes at most; past a limit the sender is told, and memory stays flat.
 
     Attributes:
+        connections: Of one address, at once; 429 with Retry-After beyond, and the connection is closed.
+        connections_local: Of this machine itself, where a proxy may stand that brings everybody, and of each trusted
+            proxy; 429 beyond.
         head_seconds: For a request line and its headers to arrive; the connection is cut beyond.
+        headers: Of one request; 431 beyond, as for `HEADER_BYTES_MAX`.
+        url_bytes: Of path and query together; 414 beyond.
         body_bytes: Of one request's body; 413 beyond. The gateway's `body_max` or the settings replace it.
         body_seconds: For a body to arrive; 408 beyond.
+        depth: Levels of JSON; 400 beyond.
+        items: Of one array of JSON, and members of one object; 413 beyond.
+        text_bytes: Of one text in JSON, as it came; 413 beyond.
         requests: In work at once; 503 with Retry-After beyond.
         streams: Open at once, SSE, JSON Lines and WebSocket together; 503 beyond.
         heartbeat_seconds: Between two signs of life on a quiet SSE stream.
@@ -23,9 +31,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         garbage: Senseless messages after which a WebSocket is closed.
     """
 
+    connections: int = 100
+    connections_local: int = 30_000
     head_seconds: float = 5.0
+    headers: int = 100
+    url_bytes: int = 8 * 1024
     body_bytes: int = 1024 * 1024
     body_seconds: float = 30.0
+    depth: int = 64
+    items: int = 10_000
+    text_bytes: int = 64 * 1024
     requests: int = 1_000
     streams: int = 20_000
     heartbeat_seconds: float = 15.0
@@ -48,9 +63,6 @@ CONNECTIONS_MAX = 30_000
 
 FILTERS_MAX = 50
 """Filter parameters of one request."""
-
-DEPTH_MAX = 64
-"""Levels of JSON from outside."""
 
 KEY_CHARACTERS_MAX = 255
 """Of an idempotency key, which is kept."""

@@ -6,21 +6,14 @@ minute, or leave its answers unread, for ever.
 
 from __future__ import annotations
 
+from hanse.gateway.callers import refusal
 from hanse.gateway.limits import HEADER_BYTES_MAX
-from hanse.gateway.problem import Problem
-from hanse.kernel.codec import encode_json
 
-_PROBLEM = encode_json(
-    Problem(
-        431,
-        "too_large",
-        "Request Header Fields Too Large",
-        f"the request line and headers are over their limit of {HEADER_BYTES_MAX} bytes",
-    )
-)
-REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
-    b"content-type: application/problem+json\r\ncontent-length: %d\r\n\r\n%b" % (len(_PROBLEM), _PROBLEM)
+REFUSAL = refusal(
+    431,
+    "Request Header Fields Too Large",
+    "headers_too_large",
+    f"the request line and headers are over their limit of {HEADER_BYTES_MAX} bytes",
 )
 """The answer to a head that is too large, as bytes on the wire."""
 

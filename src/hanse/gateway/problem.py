@@ -10,7 +10,7 @@ import msgspec
 
 from hanse.gateway.asgi import Header, Response
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Fault, Flaw, Internal, Invalid, RemoteFault
+from hanse.kernel.faults import Fault, Flaw, Internal, Invalid, Malformed, RemoteFault
 from hanse.kernel.host import Host
 from hanse.service.json_patch import PatchConflict
 from hanse.service.rows import SomeExist, SomeMissing
@@ -64,6 +64,24 @@ class UnsupportedMediaType(Fault, status=415, detail="expected a body of type {e
 
     expected: str
     actual: str
+
+
+class UriTooLong(Fault, status=414, detail="the URL is over its limit of {limit} bytes"):
+    """Path and query are longer than anybody needs."""
+
+    limit: int
+
+
+class HeadersTooLarge(Fault, status=431, detail="the headers are over their limit of {limit}"):
+    """There are more headers than anybody needs."""
+
+    limit: str
+
+
+class Ambiguous(Malformed, detail="{problem}"):
+    """Two readers could understand this request differently; nothing more is read from its connection."""
+
+    problem: str
 
 
 class NoRoute(Fault, status=404, detail="there is nothing at {path}; openapi.json lists what is exposed"):
@@ -125,6 +143,8 @@ def _headers(fault: Fault) -> list[Header]:
         headers.append((b"retry-after", str(math.ceil(fault.retry_after or _RETRY_SECONDS)).encode()))
     if isinstance(fault, MethodNotAllowed):
         headers.append((b"allow", fault.allowed.encode()))
+    if isinstance(fault, Ambiguous):
+        headers.append((b"connection", b"close"))
     if isinstance(fault, UpgradeRequired):
         headers += [(b"upgrade", fault.protocol.encode()), (b"connection", b"upgrade")]
     if fault.status == HTTPStatus.UNAUTHORIZED:

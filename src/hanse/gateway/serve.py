@@ -20,6 +20,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from hanse.gateway.asgi import Application, Receive, Scope, Send
+from hanse.gateway.callers import Callers
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
 from hanse.gateway.listen import bound, url_of
@@ -112,7 +113,9 @@ class _Server(Server):
     """uvicorn on our terms: it leaves signals alone, and lends streams the power to cut a connection."""
 
     def __init__(self, app: Application, limits: Limits, grace: float) -> None:
-        super().__init__(_config(self._lending(app), limits, grace))
+        config = _config(self._lending(app), limits, grace)
+        config.callers = self.callers = Callers(limits)
+        super().__init__(config)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._limits = limits
         self.config.callback_notify = self._sweep
@@ -141,6 +144,7 @@ class _Server(Server):
                 connection.transport.abort()
 
     async def _sweep(self) -> None:
+        self.callers.sweep()
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
             if hasattr(connection, "backlog") and self._is_too_slow(cast("Paced", connection), now):
@@ -157,8 +161,14 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("ASGI callable returned without completing handshake")
 
 
-def _config(app: Application, limits: Limits, grace: float) -> Config:
-    return Config(
+class _Config(Config):
+    """uvicorn's, and what our connections ask besides."""
+
+    callers: Callers
+
+
+def _config(app: Application, limits: Limits, grace: float) -> _Config:
+    return _Config(
         cast("Callable[..., object]", app),
         http=connection_class(),
         lifespan="off",

@@ -188,7 +188,7 @@ class Conversation:
             limit = f"{self._limits.message_bytes} bytes"
             return [Close(TooLarge.close_code, TooLarge("the message", limit).detail)]
         try:
-            return [self._admit(_decoded(text))]
+            return [self._admit(_decoded(text, self._limits))]
         except (Malformed, Invalid) as fault:
             return self._senseless(text or "", fault)
         except Fault as fault:
@@ -230,10 +230,10 @@ class Conversation:
         return [told, Close(fault.close_code, f"{self._garbage} messages made no sense")]
 
 
-def _decoded(text: str | None) -> Ask | Subscribe | Unsubscribe:
+def _decoded(text: str | None, limits: Limits) -> Ask | Subscribe | Unsubscribe:
     if text is None:
         raise Malformed("expected one JSON object as a text message, got bytes")
-    return _asks.decode_json(check_depth(text.encode(errors="replace")))
+    return _asks.decode_json(check_depth(text.encode(errors="replace"), limits))
 
 
 def _id_in(text: str) -> Id | None:

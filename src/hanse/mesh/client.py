@@ -192,7 +192,7 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
         context = ambient.get()
         timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
         headers = _headers(context.headers, policy) if keyed else context.headers
-        return Message(kind, next_id(), address, timeout, headers, encode(arguments))
+        return Message(kind, next_id(), address, timeout, headers, _encoded(arguments, address))
 
     async def ask(arguments: msgspec.Struct) -> object:
         reply = await request(message(_CALL, arguments))
@@ -209,6 +209,18 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
     return ask, begin
 
 
+def _encoded(arguments: msgspec.Struct, address: str) -> bytes:
+    """Arguments in bytes.
+
+    Raises:
+        Invalid: One of them is of its type, but cannot travel: a number of more than 64 bits, a moment before year 1.
+    """
+    try:
+        return encode(arguments)
+    except (OverflowError, ValueError) as error:
+        raise Invalid(f"an argument of {address} is out of range: {error}", []) from None
+
+
 def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -> Items:  # noqa: B008 - frozen
     """How a streaming operation is called with a struct of arguments."""
     declared, address = operation.options.faults, operation.address
@@ -219,7 +231,7 @@ def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -
         # A stream may last as long as it likes, but no longer than the work that reads it.
         timeout = min(policy.timeout or FOREVER, _time_left(context, address))
         limit = 0.0 if timeout == FOREVER else timeout
-        message = Message(Kind.STREAM, caller.next_id(), address, limit, context.headers, encode(arguments))
+        message = Message(Kind.STREAM, caller.next_id(), address, limit, context.headers, _encoded(arguments, address))
         async with closing(caller.transport.stream(message)) as replies:
             async for reply in replies:
                 if reply.kind is _ITEM:

@@ -203,7 +203,7 @@ def test_what_is_nested_too_deeply_is_malformed(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"[" * 64, b"[" + b"[]," * 99, b'"' + b"[" * 99 + b'"', b'"\\"' + b"{" * 99 + b'"', b"{}" * 99]
+    "body", [b"[" * 64, b"[" + b"[]," * 99 + b"1]", b'"' + b"[" * 99 + b'"', b'"\\"' + b"{" * 99 + b'"', b"{}" * 99]
 )
 def test_what_is_wide_or_quoted_is_not_deep(body: bytes) -> None:
     assert check_depth(body) == body

@@ -1,0 +1,79 @@
+"""What a request line and its headers have to be, whatever the server before us let pass. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+from urllib.parse import unquote_to_bytes
+
+from hanse.gateway.asgi import Request
+from hanse.gateway.limits import HEADER_BYTES_MAX, Limits
+from hanse.gateway.problem import Ambiguous, HeadersTooLarge, UriTooLong
+from hanse.kernel.faults import Malformed
+
+_VERSIONS = frozenset({"1.0", "1.1", "2", "2.0", "3", "3.0"})
+_ONCE = (b"host", b"content-length", b"content-type", b"idempotency-key", b"origin", b"authorization")
+_BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(r"[^\x00-\x20/?#@\\,]*")
+_FORBIDDEN = frozenset(range(32)) | {127}
+
+
+def check_request(request: Request, limits: Limits) -> None:
+    """Refuse a request that is too large in its head, or that two readers could understand differently.
+
+    Raises:
+        UriTooLong, HeadersTooLarge: It is over a limit.
+        Ambiguous: Its length or its host is said twice, or not at all.
+        Malformed: Path or query are not percent-encoded UTF-8, or hold a control character.
+    """
+    scope = request.scope
+    headers = cast("list[tuple[bytes, bytes]]", scope.get("headers", []))
+    if len(headers) > limits.headers:
+        raise HeadersTooLarge(f"{limits.headers} lines")
+    if sum([len(name) + len(value) for name, value in headers]) > HEADER_BYTES_MAX:
+        raise HeadersTooLarge(f"{HEADER_BYTES_MAX} bytes")
+    query = cast("bytes", scope.get("query_string", b""))
+    if len(request.path) + len(query) > limits.url_bytes:
+        raise UriTooLong(limits.url_bytes)
+    version = scope.get("http_version")
+    if version is not None:
+        _check_head(request, headers, cast("str", version))
+    if "%" in request.path:
+        _check_encoded(request.path.encode("latin-1"), "path")
+    if query and (b"%" in query or not query.isascii()):
+        _check_encoded(query, "query")
+
+
+def _check_head(request: Request, headers: list[tuple[bytes, bytes]], version: str) -> None:
+    if version not in _VERSIONS:
+        raise Ambiguous(f"expected HTTP/1.1, got HTTP/{version[:10]}")
+    names = [name for name, _ in headers]
+    if len(set(names)) != len(names):
+        twice = next((name for name in _ONCE if names.count(name) > 1), None)
+        if twice is not None:
+            raise Ambiguous(f"expected one {twice.decode()} header, got {names.count(twice)}")
+    if version == "1.1" and b"host" not in names:
+        raise Ambiguous("expected a Host header")
+    if not _HOST.fullmatch(request.header(b"host")):
+        raise Ambiguous("expected a host name in the Host header")
+    coding = request.header(b"transfer-encoding")
+    if not coding:
+        return
+    if b"content-length" in names:
+        raise Ambiguous("expected Content-Length or Transfer-Encoding, got both")
+    if coding.strip().lower() != "chunked":
+        raise Ambiguous("expected Transfer-Encoding: chunked, or none")
+
+
+def _check_encoded(text: bytes, what: str) -> None:
+    if _BROKEN.search(text):
+        raise Malformed(f"expected a {what} in which each % begins two hexadecimal digits")
+    plain = unquote_to_bytes(text)
+    if not text.isascii():
+        raise Malformed(f"expected a {what} in UTF-8, percent-encoded")
+    try:
+        _ = plain.decode()
+    except UnicodeDecodeError:
+        raise Malformed(f"expected a {what} in UTF-8, percent-encoded") from None
+    if what == "path" and not _FORBIDDEN.isdisjoint(plain):
+        raise Malformed("expected a path without control characters")
