@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         Resource as Resource,
     )
     from hanse.delivery.retry import Terminal as Terminal
+    from hanse.gateway.asgi import Request as Request, Response as Response
     from hanse.gateway.gateway import Gateway as Gateway
+    from hanse.gateway.parameters import Header as Header
     from hanse.kernel.context import Context as Context, current as current
     from hanse.kernel.faults import (
         BrokenContract as BrokenContract,
@@ -107,6 +109,7 @@ _HOMES = {
     "Forbidden": "hanse.kernel.faults",
     "Gateway": "hanse.gateway.gateway",
     "Guard": "hanse.contract.guard",
+    "Header": "hanse.gateway.parameters",
     "Headers": "hanse.kernel.message",
     "Held": "hanse.service.held",
     "Host": "hanse.kernel.host",
@@ -125,7 +128,9 @@ _HOMES = {
     "Ready": "hanse.service.change",
     "RemoteFault": "hanse.kernel.faults",
     "Reset": "hanse.service.change",
+    "Request": "hanse.gateway.asgi",
     "Resource": "hanse.contract.model",
+    "Response": "hanse.gateway.asgi",
     "Service": "hanse.service.service",
     "Settings": "hanse.kernel.settings",
     "Setup": "hanse.sim.setup",
@@ -178,6 +183,7 @@ __all__ = [
     "Forbidden",
     "Gateway",
     "Guard",
+    "Header",
     "Headers",
     "Held",
     "Host",
@@ -195,8 +201,10 @@ __all__ = [
     "PreconditionFailed",
     "Ready",
     "RemoteFault",
+    "Request",
     "Reset",
     "Resource",
+    "Response",
     "Service",
     "Settings",
     "Setup",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import msgspec
 
 from hanse.contract.derive import Description, Operation
-from hanse.contract.openapi_parts import answer_of, body_of, entry_of, parameter_of, resolved
+from hanse.contract.openapi_parts import AT, answer_of, body_of, entry_of, faults_of, items_of, parameter_of, resolved
 from hanse.contract.openapi_rest import ResourcePath, resource_paths
+from hanse.contract.openapi_routes import RoutePath, route_entry
 from hanse.contract.schema import Json, schemas_of
-from hanse.kernel.faults import Fault
 
-_AT = "#/components/schemas/{name}"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _BODILESS = frozenset({"GET", "DELETE"})
 
@@ -63,12 +62,14 @@ class Exposed(msgspec.Struct, frozen=True):
         resources: What is exposed as REST.
         operations: What may be called.
         descriptions: The contracts that the operations are of.
+        routes: Routes of one's own.
     """
 
     title: str
     resources: Sequence[ResourcePath] = ()
     operations: Sequence[OperationPath] = ()
     descriptions: Sequence[Description] = ()
+    routes: Sequence[RoutePath] = ()
 
 
 def openapi(exposed: Exposed) -> Json:
@@ -80,7 +81,8 @@ def openapi(exposed: Exposed) -> Json:
     """
     kinds: list[object] = [Problem, *(resource.kind for resource in exposed.resources)]
     kinds += [kind for item in exposed.operations for kind in (item.operation.arguments, item.operation.result)]
-    schemas, definitions = schemas_of(kinds, at=_AT)
+    kinds += [kind for route in exposed.routes for kind in route.kinds]
+    schemas, definitions = schemas_of(kinds, at=AT)
     taken = iter(schemas[1:])
     paths: dict[str, Json] = {}
     for resource in exposed.resources:
@@ -88,6 +90,11 @@ def openapi(exposed: Exposed) -> Json:
     for item in exposed.operations:
         entry = _operation(item, next(taken), next(taken), definitions)
         paths.setdefault(item.path, {})[item.method.lower()] = entry
+    names = _names(paths)
+    for route in exposed.routes:
+        name = f"route_{route.name}" if route.name in names else route.name
+        entry = route_entry(route, name, [next(taken) for _ in route.kinds])
+        paths.setdefault(route.path, {})[route.method.lower()] = entry
     return {
         "openapi": "3.1.0",
         "info": {"title": exposed.title, "version": _version(exposed.descriptions)},
@@ -103,6 +110,12 @@ def openapi(exposed: Exposed) -> Json:
     }
 
 
+def _names(paths: Mapping[str, Json]) -> set[object]:
+    """The operationIds that are taken."""
+    entries = (cast("Json", entry) for path in paths.values() for entry in path.values() if isinstance(entry, dict))
+    return {entry.get("operationId") for entry in entries}
+
+
 def _version(descriptions: Sequence[Description]) -> str:
     return descriptions[0].version if len(descriptions) == 1 else "1"
 
@@ -110,16 +123,8 @@ def _version(descriptions: Sequence[Description]) -> str:
 def _operation(item: OperationPath, arguments: Json, result: Json, definitions: Json) -> Json:
     operation = item.operation
     name = f"{operation.contract}_{operation.name}"
-    answer = answer_of("The result.", result)
-    if operation.stream:
-        answer = {
-            "description": "The items, one a line, or as events.",
-            "content": {
-                "application/jsonl": {"schema": result},
-                "text/event-stream": {"schema": {"type": "string"}},
-            },
-        }
-    answers: Json = {"200": answer, **_faults(operation.options.faults)}
+    answer = items_of(result) if operation.stream else answer_of("The result.", result)
+    answers: Json = {"200": answer, **faults_of(operation.options.faults)}
     doc = operation.doc or f"Call {operation.address}."
     if not item.own:
         return entry_of(f"rpc_{name}", doc, operation.contract, answers, body=body_of(arguments))
@@ -135,14 +140,3 @@ def _operation(item: OperationPath, arguments: Json, result: Json, definitions: 
     needed = [name for name in required if name in rest]
     body = body_of({"type": "object", "properties": rest, "required": needed})
     return {**entry_of(name, doc, operation.contract, answers, body=body), "parameters": parameters}
-
-
-def _faults(faults: Iterable[type[Fault]]) -> Json:
-    codes: dict[str, list[str]] = {}
-    for fault in faults:
-        codes.setdefault(str(fault.status), []).append(fault.code)
-    content = {"application/problem+json": {"schema": {"$ref": _AT.format(name="Problem")}}}
-    return {
-        status: {"description": f"The code is {' or '.join(sorted(names))}.", "content": content}
-        for status, names in sorted(codes.items())
-    }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from hanse.contract.schema import Json
+from hanse.kernel.faults import Fault
+
+AT = "#/components/schemas/{name}"
+"""Where the document keeps its schemas."""
 
 
 def entry_of(name: str, doc: str, tag: str, answers: Mapping[str, object], *, body: Json | None = None) -> Json:
@@ -40,3 +44,26 @@ def resolved(schema: Json, definitions: Json) -> Json:
     """A schema, or what it refers to."""
     reference = cast("str", schema.get("$ref", ""))
     return cast("Json", definitions[reference.rpartition("/")[2]]) if reference else schema
+
+
+def items_of(schema: Json) -> Json:
+    """An answer that is a stream of items."""
+    return {
+        "description": "The items, one a line, or as events.",
+        "content": {
+            "application/jsonl": {"schema": schema},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    }
+
+
+def faults_of(faults: Iterable[type[Fault]]) -> Json:
+    """The answers that tell of faults, by status."""
+    codes: dict[str, list[str]] = {}
+    for fault in faults:
+        codes.setdefault(str(fault.status), []).append(fault.code)
+    content = {"application/problem+json": {"schema": {"$ref": AT.format(name="Problem")}}}
+    return {
+        status: {"description": f"The code is {' or '.join(sorted(names))}.", "content": content}
+        for status, names in sorted(codes.items())
+    }

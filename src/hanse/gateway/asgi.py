@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import cast
 from urllib.parse import quote, unquote
 
 import msgspec
 
+from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Malformed
 
 Scope = MutableMapping[str, object]
@@ -28,12 +29,40 @@ class Response(msgspec.Struct, frozen=True):
         body: Its bytes.
         headers: Beside the content's type and length.
         type: Media type of the body; empty for none.
+
+    Example:
+        >>> Response.of({"sku": "tea"}, status=201, headers={"Location": "/stock/tea"}).body
+        b'{"sku":"tea"}'
     """
 
     status: int = 200
     body: bytes = b""
     headers: tuple[Header, ...] = ()
     type: str = JSON
+
+    @staticmethod
+    def of(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None, type: str = JSON) -> Response:  # noqa: A002 - as the field
+        """A value as an answer.
+
+        Args:
+            value: Sent as JSON; where `type` is another media type, text and bytes are sent as they are.
+            status: HTTP status.
+            headers: By name.
+            type: Media type.
+
+        Raises:
+            ValueError: A header has a line end in it.
+        """
+        raw = value if isinstance(value, bytes) else str(value).encode()
+        body = encode_json(value) if type == JSON else raw
+        pairs = [(_line(name.lower()), _line(text)) for name, text in (headers or {}).items()]
+        return Response(status, body, tuple(pairs), type)
+
+
+def _line(text: str) -> bytes:
+    if {"\r", "\n", "\0"} & set(text):
+        raise ValueError(f"expected one line for a header, got {text[:100]!r}")
+    return text.encode("latin-1")
 
 
 class Request:

@@ -12,7 +12,8 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.problem import RequestTimeout, UnsupportedMediaType
 from hanse.kernel.faults import Cancelled, TooLarge
 
-JSON_ONLY = (JSON,)
+JSON_ONLY: tuple[str, ...] = (JSON,)
+ANYTHING: tuple[str, ...] = ()
 
 
 async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSON_ONLY) -> bytes:
@@ -21,7 +22,8 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
     Args:
         request: Whose body.
         limits: How large, and how long it may take.
-        types: The media types that are understood; a body has to say that it is of one of them.
+        types: The media types that are understood; a body has to say that it is of one of them. `ANYTHING` takes any
+            bytes, unseen.
 
     Raises:
         TooLarge: It is over the limit, known from its length or found while reading.
@@ -38,6 +40,8 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
             body = await _whole(request.receive, limits)
     except TimeoutError:
         raise RequestTimeout(limits.body_seconds) from None
+    if types == ANYTHING:
+        return body
     if body:
         check_type(request.header(b"content-type"), types)
     return check_depth(body, limits)

@@ -15,6 +15,7 @@ from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files
 from hanse.gateway.health import Health
 from hanse.gateway.metrics import Metrics
+from hanse.gateway.own_route import OwnHandler, OwnRoute
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
 from hanse.gateway.rest import ResourceRoutes
 from hanse.gateway.routes import Handler, Routes
@@ -25,6 +26,7 @@ from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
 from hanse.kernel.codec import encode_json
 from hanse.node.node import Node
+from hanse.service.threads import Threads
 
 
 class Folder(msgspec.Struct, frozen=True):
@@ -43,6 +45,7 @@ class Declared(msgspec.Struct, frozen=True):
     descriptions: tuple[Description, ...]
     folders: tuple[Folder, ...]
     identify: Identify | None
+    own: tuple[OwnRoute, ...] = ()
 
 
 def build(declared: Declared, node: Node, streams: Streams) -> Entry:
@@ -53,6 +56,9 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams)
         routes.add(item.path, {item.method: route.routed if item.own else route.post})
+    threads = Threads(streams.limits.threads, "hanse-route")
+    for own in declared.own:
+        routes.add(own.about.path, {own.about.method: OwnHandler(own, node, streams, threads)})
     live_path = f"{declared.prefix}/live"
     routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(declared, node)})
     routes.add(live_path, {"GET": _no_socket})
@@ -86,7 +92,13 @@ def _add_resource(routes: Routes, resource: ResourcePath, node: Node, streams: S
 
 
 def _document(declared: Declared, node: Node) -> Handler:
-    exposed = Exposed(node.app.name, declared.resources, declared.operations, declared.descriptions)
+    exposed = Exposed(
+        node.app.name,
+        declared.resources,
+        declared.operations,
+        declared.descriptions,
+        [own.about for own in declared.own],
+    )
     made: list[Response] = []
 
     async def handler(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self, cast
 from weakref import ref
@@ -18,9 +18,11 @@ from hanse.gateway.asgi import Application, Request
 from hanse.gateway.build import Declared, Folder, build
 from hanse.gateway.entry import Identify
 from hanse.gateway.limits import Limits
+from hanse.gateway.own_route import OwnRoute, RouteOptions, own_route_of
 from hanse.gateway.rest import default_path
 from hanse.gateway.routes import Routes, parts_of
 from hanse.gateway.streams import Streams
+from hanse.gateway.verbs import Verbs
 from hanse.kernel.faults import Misdeclared
 from hanse.node.node import Node
 from hanse.service.service import Service, descriptions_of, fields_of
@@ -28,8 +30,8 @@ from hanse.service.service import Service, descriptions_of, fields_of
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 
-class Gateway:
-    """Exposes resources, contracts and files over HTTP, SSE and WebSocket.
+class Gateway(Verbs):
+    """Exposes resources, contracts, routes and files over HTTP, SSE and WebSocket.
 
     Example:
         >>> class Order(Resource):
@@ -66,6 +68,7 @@ class Gateway:
         self._resources: dict[type[Resource], ResourcePath] = {}
         self._operations: list[OperationPath] = []
         self._descriptions: dict[str, Description] = {}
+        self._own: dict[str, OwnRoute] = {}
         self._folders: list[Folder] = []
         # A gateway outlives the nodes that it serves: it must not keep them.
         self._open: list[tuple[ref[Node], ref[Streams]]] = []
@@ -169,7 +172,17 @@ class Gateway:
             tuple(self._descriptions.values()),
             tuple(self._folders),
             self._identify,
+            tuple(self._own.values()),
         )
+
+    def _own_route(self, function: Callable[..., object], method: str, path: str, options: RouteOptions) -> None:
+        route = own_route_of(function, method, path, self.prefix, options)
+        if route.about.name in self._own:
+            raise Misdeclared(
+                f'two routes are called {route.about.name!r}; name one: @gateway.{method.lower()}("{path}", name="...")'
+            )
+        self._reserve(route.about.path, {method})
+        self._own[route.about.name] = route
 
     def _expose(self, item: OperationPath) -> None:
         self._reserve(item.path, {item.method})

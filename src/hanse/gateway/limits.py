@@ -28,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         message_bytes: Of one WebSocket message; closed with 1009 beyond.
         subscriptions: Of one WebSocket.
         asks: Of one WebSocket, in work at once.
+        threads: Plain `def` routes that run at once, each in a thread; the next ones wait for their turn.
         garbage: Senseless messages after which a WebSocket is closed.
     """
 
@@ -49,6 +50,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes: int = 256 * 1024
     subscriptions: int = 100
     asks: int = 100
+    threads: int = 32
     garbage: int = 10
 
 

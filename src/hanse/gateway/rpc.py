@@ -34,6 +34,31 @@ _LINES = Form(
 _object = codec_for(dict[str, object])
 
 
+class Items:
+    """Answers with items until an end: as events where the client asks for them, else as JSON Lines.
+
+    Args of the constructor:
+        streams: Where streams are counted.
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        events = sse_form(streams.limits.retry_seconds, end=b"event: end\ndata: {}\n\n")
+        # A call cannot be resumed: who reads its items has to know that they are not all.
+        self._events = msgspec.structs.replace(events, farewell=events.fault(_STOPPING))
+
+    async def send(self, request: Request, items: AsyncIterator[object]) -> None:
+        """Send all items.
+
+        Raises:
+            Fault: They failed before the first.
+        """
+        sse = request.accepts(MEDIA_TYPE)
+        form = self._events if sse else _LINES
+        pieces = _encoded(items, b"data: %b\n\n" if sse else b"%b\n")
+        await HttpStream(request, self._streams, form, ((b"vary", b"accept"),)).run(pieces)
+
+
 class OperationRoute:
     """The handler of one operation.
 
@@ -46,11 +71,8 @@ class OperationRoute:
     def __init__(self, operation: Operation, node: Node, streams: Streams) -> None:
         self._operation = operation
         self._node = node
-        self._streams = streams
         self._limits: Limits = streams.limits
-        events = sse_form(streams.limits.retry_seconds, end=b"event: end\ndata: {}\n\n")
-        # A call cannot be resumed: who reads its items has to know that they are not all.
-        self._events = msgspec.structs.replace(events, farewell=events.fault(_STOPPING))
+        self._items = Items(streams)
         self._arguments: Codec[msgspec.Struct] = codec_for(operation.arguments)
         self._texts: Mapping[str, object] = {
             field.encode_name: field.type for field in msgspec.structs.fields(operation.arguments)
@@ -72,10 +94,7 @@ class OperationRoute:
         """Call it, and answer with its result or its stream."""
         if not self._operation.stream:
             return Response(200, encode_json(await self._node.invoke(self._operation, arguments)))
-        sse = request.accepts(MEDIA_TYPE)
-        form = self._events if sse else _LINES
-        items = _encoded(self._node.stream(self._operation, arguments), b"data: %b\n\n" if sse else b"%b\n")
-        await HttpStream(request, self._streams, form, ((b"vary", b"accept"),)).run(items)
+        await self._items.send(request, self._node.stream(self._operation, arguments))
         return None
 
     def _from_query(self, query: str) -> dict[str, object]:

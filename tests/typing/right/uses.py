@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Protocol, assert_type
+from typing import Annotated, Any, Protocol, assert_type, cast
 
 from msgspec import Meta, field
 
@@ -20,13 +20,16 @@ from hanse import (
     Fault,
     Gateway,
     Guard,
+    Header,
     Held,
     Model,
     Node,
     Page,
     Ready,
+    Request,
     Reset,
     Resource,
+    Response,
     Service,
     Settings,
     Updated,
@@ -167,6 +170,18 @@ async def main() -> None:
     gateway = Gateway()
     gateway.resources(Order, path="/orders", live=True)
     gateway.rpc(Inventory)
+
+    @gateway.get("/stock/{sku}", allow=authenticated, timeout="2s")
+    async def stock(
+        sku: str, inventory: Inventory, orders: Collection[Order], tenant: Annotated[str, Header("x-tenant")] = ""
+    ) -> dict[str, int]:
+        return {sku: await inventory.left(sku), tenant: await orders.count()}
+
+    @gateway.post("/plain", status=201)
+    def plain(request: Request) -> Response:
+        return Response.of(request.path, headers={"location": "/"})
+
+    assert_type(plain(Request({}, cast("Any", None), cast("Any", None))), Response)
     app = App("shop", Shop, Stock, gateway=gateway)
     async with Node(app, Settings()) as node:
         assert_type(await node.client(Inventory).left("tea"), int)

@@ -1,0 +1,267 @@
+"""Routes of one's own: plain functions that are called with what their annotations ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import TypedDict, cast
+from urllib.parse import parse_qs
+
+import msgspec
+
+from hanse.contract.guard import Guard
+from hanse.contract.openapi_routes import NO_CONTENT, RouteParameter, RoutePath
+from hanse.gateway.asgi import Application, Request, Response
+from hanse.gateway.body import ANYTHING, JSON_ONLY, read_body
+from hanse.gateway.limits import Limits
+from hanse.gateway.parameters import Plan, bare, read, resource_of
+from hanse.gateway.rpc import Items
+from hanse.gateway.streams import Streams
+from hanse.kernel.codec import SUMMARY_FLAWS, Codec, codec_for, encode_json
+from hanse.kernel.context import ambient
+from hanse.kernel.duration import Duration, seconds
+from hanse.kernel.faults import DeadlineExceeded, Fault, Flaw, Forbidden, Invalid, Misconfigured, Unauthenticated
+from hanse.kernel.message import Identity
+from hanse.kernel.validate import FLAWS_MAX
+from hanse.node.node import Node
+from hanse.service.threads import Threads
+
+BYTES = "application/octet-stream"
+_NOTHING = Response(NO_CONTENT, b"", (), "")
+_EMPTY = inspect.Parameter.empty
+
+
+class RouteOptions(TypedDict, total=False):
+    """What a route of one's own may say beside its path.
+
+    Attributes:
+        name: Its operationId; by default the function's name.
+        allow: Who may call it, such as `scope("orders:write")`; by default everybody.
+        status: Of an answer that succeeds; by default 200, or 204 for a function that returns None.
+        timeout: How long it may take, such as `"2s"`, streams excepted; by default as long as a call.
+        faults: What it raises, for the documents.
+    """
+
+    name: str
+    allow: Guard | None
+    status: int
+    timeout: Duration | None
+    faults: tuple[type[Fault], ...]
+
+
+class OwnRoute(msgspec.Struct, frozen=True):
+    """A declared route.
+
+    Attributes:
+        function: What answers.
+        plan: How it is called.
+        about: What the documents tell.
+        allow: Who may call it; None for everybody.
+        timeout: Seconds that it may take; None for as long as a call.
+    """
+
+    function: Callable[..., object]
+    plan: Plan
+    about: RoutePath
+    allow: Guard | None
+    timeout: float | None
+
+
+def own_route_of(
+    function: Callable[..., object], method: str, path: str, prefix: str, options: RouteOptions
+) -> OwnRoute:
+    """What a function under `@gateway.get(path)` and its like declares.
+
+    Raises:
+        Misdeclared: It cannot be called with what a request brings.
+    """
+    plan = read(function, method, path)
+    timeout = options.get("timeout")
+    about = RoutePath(
+        name=options.get("name") or function.__name__,
+        method=method,
+        path=prefix + path,
+        doc=inspect.getdoc(function) or "",
+        parameters=_told(plan),
+        body=plan.hints[plan.body] if plan.body else None,
+        body_required=plan.body_default is _EMPTY,
+        result=plan.result,
+        status=options.get("status") or (NO_CONTENT if plan.empty else 200),
+        stream=plan.stream,
+        faults=options.get("faults", ()),
+    )
+    return OwnRoute(function, plan, about, options.get("allow"), None if timeout is None else seconds(timeout))
+
+
+def _told(plan: Plan) -> list[RouteParameter]:
+    return [
+        RouteParameter(plan.headers.get(field.name, field.name), plan.kinds[field.name], field.type, field.required)
+        for field in msgspec.structs.fields(plan.arguments)
+    ]
+
+
+class OwnHandler:
+    """The handler of one route of one's own.
+
+    Args of the constructor:
+        route: What was declared.
+        node: Where its clients and collections come from.
+        streams: Where its streams are counted.
+        threads: Where it runs if it blocks.
+    """
+
+    def __init__(self, route: OwnRoute, node: Node, streams: Streams, threads: Threads) -> None:
+        self._route = route
+        self._plan: Plan = route.plan
+        self._call = _called(route, threads)
+        self._streams = streams
+        self._limits: Limits = streams.limits
+        self._host = node.host
+        self._timeout: float = route.timeout or node.settings.node.timeout
+        self._status = route.about.status
+        self._items = Items(streams)
+        self._arguments: Codec[msgspec.Struct] = codec_for(route.plan.arguments)
+        self._texts = frozenset(route.plan.arguments.__struct_fields__)
+        self._asks = frozenset(route.plan.named("query"))
+        self._open = bool(route.plan.named("request"))
+        self._headers = tuple((name, header.encode()) for name, header in route.plan.headers.items())
+        body = route.about.body
+        self._body: Codec[object] | None = None if body in (None, bytes) else codec_for(cast("type[object]", body))
+        self._types: Iterable[str] = ANYTHING if body is bytes else JSON_ONLY
+        self._given: dict[str, object] = _from_node(route, node)
+        self._ambient = {"request": route.plan.named("request"), "context": route.plan.named("context")}
+
+    async def __call__(self, request: Request) -> Response | None:
+        """Answer a request."""
+        context = ambient.get()
+        self._check_guard(context.identity)
+        if context.headers.idempotency_key:
+            # It is this request's: handed on, it would make one call of all that the function calls.
+            context.headers = msgspec.structs.replace(context.headers, idempotency_key="")
+        values = await self._values(request)
+        if self._plan.stream:
+            await self._items.send(request, cast("AsyncIterator[object]", self._call(**values)))
+            return None
+        return await self._answer(request, await self._in_time(cast("Awaitable[object]", self._call(**values))))
+
+    def _check_guard(self, identity: Identity) -> None:
+        allow = self._route.allow
+        if allow is None or allow.allows(identity):
+            return
+        if identity.anonymous:
+            raise Unauthenticated
+        raise Forbidden(f"{self._route.about.method} {self._route.about.path} needs {allow.wants}")
+
+    async def _in_time(self, work: Awaitable[object]) -> object:
+        context = ambient.get()
+        context.deadline = min(context.deadline, self._host.monotonic() + self._timeout)
+        timer = asyncio.timeout(self._timeout)
+        try:
+            async with timer:
+                return await work
+        except TimeoutError:
+            if timer.expired():
+                raise DeadlineExceeded(f"{self._route.about.method} {self._route.about.path}") from None
+            raise
+
+    async def _values(self, request: Request) -> dict[str, object]:
+        flaws: list[Flaw] = []
+        values = dict(self._given)
+        body = await self._read(request)
+        try:
+            values.update(self._from_text(request))
+        except Invalid as fault:
+            flaws += fault.errors
+        if self._plan.body:
+            try:
+                values[self._plan.body] = self._decoded(body)
+            except Invalid as fault:
+                flaws += fault.errors
+        if flaws:
+            raise Invalid(_summary(flaws), flaws)
+        for name in self._ambient["request"]:
+            values[name] = request
+        for name in self._ambient["context"]:
+            values[name] = ambient.get()
+        return values
+
+    async def _read(self, request: Request) -> bytes:
+        return await read_body(request, self._limits, self._types) if self._plan.body else b""
+
+    def _decoded(self, body: bytes) -> object:
+        if not body and self._plan.body_default is not _EMPTY:
+            return self._plan.body_default
+        return body if self._body is None else self._body.decode_json(body)
+
+    def _from_text(self, request: Request) -> dict[str, object]:
+        if not self._texts and not request.query:
+            return {}
+        given: dict[str, object] = dict(request.parameters)
+        if request.query:
+            given.update(self._from_query(request.query))
+        for name, header in self._headers:
+            if value := request.header(header):
+                given[name] = value
+        return msgspec.structs.asdict(self._arguments.convert(given, strict=False))
+
+    def _from_query(self, query: str) -> dict[str, object]:
+        pairs = parse_qs(query, keep_blank_values=True)
+        unknown = sorted(pairs.keys() - self._asks)
+        if unknown and not self._open:
+            known = ", ".join(sorted(self._asks)) or "none"
+            raise Invalid(
+                f"unknown parameter {unknown[0][:100]!r}; expected one of {known}",
+                [Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}") for name in unknown[:FLAWS_MAX]],
+            )
+        lists = self._plan.lists
+        return {name: texts if name in lists else texts[-1] for name, texts in pairs.items() if name in self._asks}
+
+    async def _answer(self, request: Request, result: object) -> Response | None:
+        if isinstance(result, Response):
+            return result
+        if self._status == NO_CONTENT:
+            return _NOTHING
+        if callable(result):
+            await cast("Application", result)(request.scope, request.receive, request.send)
+            return None
+        if isinstance(result, bytes):
+            return Response(self._status, result, (), BYTES)
+        return Response(self._status, encode_json(result))
+
+
+def _summary(flaws: Sequence[Flaw]) -> str:
+    shown = "; ".join(f"{flaw.pointer}: {flaw.detail}" for flaw in flaws[:SUMMARY_FLAWS])
+    more = len(flaws) - SUMMARY_FLAWS
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _called(route: OwnRoute, threads: Threads) -> Callable[..., object]:
+    if not route.plan.blocks:
+        return route.function
+
+    def in_thread(**values: object) -> Awaitable[object]:
+        return threads.run(partial(route.function, **values))
+
+    return in_thread
+
+
+def _from_node(route: OwnRoute, node: Node) -> dict[str, object]:
+    """Clients and collections, by parameter.
+
+    Raises:
+        Misconfigured: The app has nobody who provides one.
+    """
+    given: dict[str, object] = {}
+    for name in route.plan.named("client"):
+        given[name] = node.client(cast("type[object]", bare(route.plan.hints[name])))
+    for name in route.plan.named("collection"):
+        kind = resource_of(route.plan.hints[name])
+        if kind not in node.app.owners:
+            raise Misconfigured(
+                f"{route.about.method} {route.about.path} takes Collection[{kind.__name__}], which no service of the "
+                f"app {node.app.name!r} owns; add a service with a field `Collection[{kind.__name__}]`"
+            )
+        given[name] = node.collection(kind)
+    return given
