@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from typing import TypeVar, cast, final
+
+import msgspec
 
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.faults import Misconfigured
@@ -13,6 +16,16 @@ from hanse.sim.machine import Machine
 from hanse.store.sqlite.query import table_name
 
 R = TypeVar("R", bound=Resource)
+_Known = tuple[int, bytes, Resource]
+"""A row: its revision, its bytes, and what they say."""
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What was seen of a collection at the last look, and in what state the file was."""
+
+    state: object
+    known: dict[str, _Known]
+    rows: list[Resource]
 
 
 @final
@@ -22,7 +35,7 @@ class Files:
     def __init__(self, machines: Mapping[str, Machine]) -> None:
         """Look at the disks of some machines."""
         self._machines = machines
-        self._seen: dict[type[Resource], tuple[object, list[Resource]]] = {}
+        self._seen: dict[type[Resource], _Seen] = {}
 
     def path_of(self, service: str) -> str:
         """The file of a service, by its name, on the disk of its machine; empty where its store is none.
@@ -57,17 +70,24 @@ class Files:
         # Checks look after each commit, mostly at rows that it did not touch.
         state = (file.connection, file.connection.total_changes)
         seen = self._seen.get(kind)
-        if seen is None or seen[0] != state:
-            seen = self._seen[kind] = (state, cast("list[Resource]", _rows(file, kind)))
-        return cast("list[R]", [*seen[1]])
+        if seen is None or seen.state != state:
+            known = _rows(file, kind, {} if seen is None else seen.known)
+            seen = self._seen[kind] = _Seen(state, known, [row for _, _, row in known.values()])
+        return cast("list[R]", [*seen.rows])
 
 
-def _rows(file: File, kind: type[R]) -> list[R]:
-    table = table_name(collection_of(kind))
-    there = file.connection.execute("SELECT 1 FROM pragma_table_list WHERE name = ?", (table.strip('"'),))
-    if not there.fetchall():
+def _rows(file: File, kind: type[Resource], known: Mapping[str, _Known]) -> dict[str, _Known]:
+    """The rows by id; one that says what it said before is not decoded anew."""
+    try:
+        statement = f"SELECT id, rev, CAST(value AS BLOB) FROM {table_name(collection_of(kind))} ORDER BY id"  # noqa: S608
+        found: list[tuple[str, int, bytes]] = file.connection.execute(statement).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
         # The service has not opened it yet.
-        return []
-    read = shape_of(kind).read
-    found = file.connection.execute(f"SELECT id, rev, CAST(value AS BLOB) FROM {table} ORDER BY id").fetchall()  # noqa: S608
-    return [read(value, id, rev) for id, rev, value in found]
+        return {}
+    read, rows = shape_of(kind).read, dict[str, _Known]()
+    for id, rev, value in found:
+        row = known.get(id)
+        rows[id] = row if row is not None and row[:2] == (rev, value) else (rev, value, read(value, id, rev))
+    return rows

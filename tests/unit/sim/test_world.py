@@ -312,6 +312,19 @@ def test_violations_are_told_up_to_a_limit() -> None:
 # Looking at rows.
 
 
+def test_rows_are_what_the_file_says_whoever_wrote_it() -> None:
+    async def story(world: World) -> None:
+        written = [await world.client(Prices).set(sku, 5) for sku in ("cake", "tea")]
+        assert world.rows(Price) == written
+        _ = world.query(Prices, """UPDATE "rows:prices" SET value = '{"cents": 7}' WHERE id = 'tea'""")
+        assert world.rows(Price) == [written[0], Price(id="tea", rev=written[1].rev, cents=7)]
+        _ = world.query(Prices, "DELETE FROM \"rows:prices\" WHERE id = 'cake'")
+        assert [price.id for price in world.rows(Price)] == ["tea"]
+
+    # Whoever follows the rows by their feed was told nothing of that.
+    assert [check for check, _ in wrong(tell(story))] == ["feeds"]
+
+
 def test_rows_are_read_past_all_code() -> None:
     async def story(world: World) -> None:
         assert world.rows(Price) == []
