@@ -12,8 +12,11 @@ from hanse.kernel.settings_hide import SHOWN, hidden, is_secret
 from hanse.kernel.settings_schema import Unusable, convert, expectation, type_at
 
 NAMES = st.text("abcxyz_", min_size=1, max_size=4)
+# A text that is JSON of a list, a table or a text stands for that where no type says otherwise.
 TREES = st.recursive(
-    st.integers() | st.text(max_size=3), lambda inner: st.dictionaries(NAMES, inner, max_size=3), max_leaves=8
+    st.integers() | st.text(st.characters(exclude_characters='{["'), max_size=3),
+    lambda inner: st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
 )
 
 
