@@ -83,9 +83,7 @@ def test_what_is_shared_stays_what_it_is(value: object) -> None:
     assert (found.node, found.gateway.port) == (shared.node, 1)
 
 
-def test_no_variables_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HANSE_NODE__GRACE", "1")
-    monkeypatch.setenv("DATABASE_URL", "sqlite:///leak.db")
+def test_no_variables_change_nothing() -> None:
     assert settings_under(Settings(), {}, "one") == Settings()
 
 

@@ -1,6 +1,9 @@
 """A world whose machines differ in their environments, as hosts of a fleet do."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -175,17 +178,26 @@ def test_a_replaced_process_has_as_long_to_finish_as_its_machine_says() -> None:
     holds(story, {"notes": {"HANSE_NODE__GRACE": "0.5"}})
 
 
-def test_nothing_of_the_real_environment_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "memory:")
-    monkeypatch.setenv(CALLS, "1")
-    monkeypatch.setenv("HANSE_ENV", "nowhere")
+PROBE = """
+from hanse import App, Service, Setup, simulate
+from hanse.sim.run import run
 
-    async def story(world: World) -> None:
-        assert await refused(world, 5) == 0
-        assert world.machines["notes"].settings.environment == ""
-        assert len(world.rows(Note)) == 5
+class Alone(Service): ...
 
-    holds(story, {"notes": {"HANSE_RELEASE": "2"}})
+async def main():
+    async with simulate(Setup(app=App("alone", Alone), environment={"alone": {"HANSE_RELEASE": "2"}})) as world:
+        settings = world.machines["alone"].settings
+        print(settings.node.release, settings.node.calls_max, settings.node.store, repr(settings.environment))
+
+run(main())
+"""
+
+
+def test_nothing_of_the_real_environment_gets_in() -> None:
+    leaks = {"DATABASE_URL": "memory:", CALLS: "1", "HANSE_ENV": "nowhere", "HANSE_RELEASE": "9"}
+    command, environ = [sys.executable, "-c", PROBE], {**os.environ, **leaks}
+    printed = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    assert printed == f"2 1000 {STORE} ''\n"
 
 
 # Where the rows are.
