@@ -56,8 +56,17 @@ _OPS = {op.value: op for op in Op}
 _headers = msgspec.msgpack.Decoder(Headers).decode
 _MARKED = "SELECT digest, result FROM marks WHERE scope = ? AND key = ?"
 _POSITION = "SELECT seq FROM positions WHERE name = ?"
-_BEFORE_NEXT = "SELECT coalesce((SELECT min(seq) - 1 FROM log WHERE seq > ?), ?)"
-_ENTRY = "seq, at, op, name, id, message_id, before, after, before_rev, headers"
+_BEFORE_NEXT = (
+    "SELECT coalesce((SELECT min(seq) - 1 FROM log WHERE seq > ?), ?), (SELECT value FROM meta WHERE name = 'trimmed')"
+)
+# What the log reaches from and to, and then the entries: in one statement, so that all of it is of one moment.
+_PIECE = (
+    f"SELECT NULL AS seq, ({HEAD}), (SELECT value FROM meta WHERE name = 'trimmed'), "
+    "NULL, NULL, NULL, NULL, NULL, NULL, NULL "
+    "UNION ALL SELECT seq, at, op, name, id, message_id, before, after, before_rev, headers "
+    "FROM log WHERE seq > ? AND seq <= ?"
+)
+_SEQ_MAX = 2**63 - 1
 
 
 @final
@@ -266,26 +275,24 @@ class SqliteStore:
         return await self._lane.read(lambda: self._changes(after, limit, names))
 
     def _changes(self, after: int, limit: int, names: Sequence[str] | None) -> Changes:
-        head, trimmed = self._ends()
-        limit = min(limit, CHANGES_MAX)
-        start = max(after, trimmed)
-        end = max(min(start + WINDOW_MAX, head), after)
+        limit, reach = min(limit, CHANGES_MAX), after + WINDOW_MAX
         chosen = "" if names is None else f" AND name IN ({', '.join('?' * len(names))})"
-        statement = f"SELECT {_ENTRY} FROM log WHERE seq > ? AND seq <= ?{chosen} ORDER BY seq LIMIT ?"
-        rows = self._read(statement, (start, end, *(names or ()), limit)) if start < end else []
-        if not rows and end < head:
+        # Nulls come first.
+        statement = f"{_PIECE}{chosen} ORDER BY seq LIMIT ?"
+        values = (min(after, _SEQ_MAX), min(reach, _SEQ_MAX), *(names or ()), limit + 1)
+        ends, *lines = self._read(statement, values)
+        head, trimmed = cast("tuple[int, int]", ends[1:3])
+        if after < trimmed:
+            return msgspec.structs.replace(self._changes(trimmed, limit, names), trimmed=True)
+        end = max(min(reach, head), after)
+        if not lines and end < head:
             # No position may be as far off as a machine that went down makes it: go on right before the next entry.
-            ((end,),) = cast("list[tuple[int]]", self._read(_BEFORE_NEXT, (end, head)))
-        entries = tuple(_entry(cast("_Line", row)) for row in rows)
-        if start < end and self._lane.threaded:
-            # Asked again: the log may have been trimmed since, and then entries may be missing here.
-            _, trimmed = self._ends()
+            ((beyond, trimmed),) = cast("list[tuple[int, int]]", self._read(_BEFORE_NEXT, (end, head)))
+            # Should the log have been trimmed just now, that is told to whoever goes on from here.
+            end = beyond if trimmed <= end else end
+        entries = tuple(_entry(cast("_Line", line)) for line in lines)
         upto = entries[-1].seq if len(entries) == limit else end
-        return Changes(entries, upto, trimmed=after < trimmed, more=upto < head)
-
-    def _ends(self) -> tuple[int, int]:
-        statement = f"SELECT ({HEAD}), (SELECT value FROM meta WHERE name = 'trimmed')"
-        return cast("tuple[int, int]", self._read(statement)[0])
+        return Changes(entries, upto, more=upto < head)
 
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits; those of other processes are noticed within `POLL_SECONDS`."""
