@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from hanse.contract.derive import Description
@@ -12,9 +10,10 @@ from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.entry import Check, Entry, Identify, Inside
 from hanse.gateway.figures import Requests
-from hanse.gateway.files import Files
+from hanse.gateway.files import Files, Folder
 from hanse.gateway.health import Health
 from hanse.gateway.metrics import Metrics
+from hanse.gateway.mount import Mount, Mounts
 from hanse.gateway.own_route import OwnHandler, OwnRoute
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
 from hanse.gateway.rest import ResourceRoutes
@@ -29,13 +28,6 @@ from hanse.node.node import Node
 from hanse.service.threads import Threads
 
 
-class Folder(msgspec.Struct, frozen=True):
-    """Files that are served as they are."""
-
-    path: str
-    directory: Path
-
-
 class Declared(msgspec.Struct, frozen=True):
     """All that a gateway exposes."""
 
@@ -46,6 +38,14 @@ class Declared(msgspec.Struct, frozen=True):
     folders: tuple[Folder, ...]
     identify: Identify | None
     own: tuple[OwnRoute, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+    @property
+    def paths(self) -> list[str]:
+        """All paths that are answered by what is declared here, templates as they are."""
+        resources = [item.path for item in self.resources]
+        operations = [item.path for item in self.operations]
+        return [*resources, *operations, *(own.about.path for own in self.own), f"{self.prefix}/live"]
 
 
 def build(declared: Declared, node: Node, streams: Streams) -> Entry:
@@ -62,13 +62,15 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     live_path = f"{declared.prefix}/live"
     routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(declared, node)})
     routes.add(live_path, {"GET": _no_socket})
+    reserved = frozenset({"api", *(path[1:].partition("/")[0] for path in declared.paths)})
     requests = Requests()
     inside = Inside(
         routes,
         _checks(node, Metrics(node, requests, streams), routes),
         Sockets(live_path, Live.of(declared.resources, declared.operations, node), streams),
+        Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         declared.identify,
-        _files(declared.folders),
+        Files(declared.folders, reserved) if declared.folders else None,
         requests,
     )
     return Entry(node, streams, inside)
@@ -114,7 +116,3 @@ async def _no_socket(request: Request) -> Response:
     if request.header(b"upgrade").lower() == "websocket":
         raise NotInstalled("WebSocket", "hanse[standard]")
     raise UpgradeRequired("websocket")
-
-
-def _files(folders: tuple[Folder, ...]) -> Files | None:
-    return Files({folder.path: folder.directory for folder in folders}) if folders else None

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from hanse.gateway.asgi import Application, Header, Receive, Request, Response, Scope, Send, answer, segments_of
+from hanse.gateway.asgi import Header, Receive, Request, Response, Scope, Send, answer, segments_of
 from hanse.gateway.context import READING, headers_of
 from hanse.gateway.figures import Requests
+from hanse.gateway.lifespan import answer_lifespan
+from hanse.gateway.mount import Mounted, Mounts
 from hanse.gateway.origin import check_origin
 from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_response
 from hanse.gateway.routes import Handler, Route, Routes
@@ -34,6 +36,7 @@ class Inside(msgspec.Struct, frozen=True):
         routes: Handlers by path.
         checks: Health and figures by path: answered in every state of the node.
         socket: Answers a WebSocket handshake.
+        mounts: Applications of other frameworks.
         identify: Says who is asking; None where everybody is anonymous.
         fallback: Answers what no route does; None for 404.
         requests: Where requests are counted.
@@ -42,8 +45,9 @@ class Inside(msgspec.Struct, frozen=True):
     routes: Routes
     checks: Mapping[str, Check]
     socket: Callable[[Request], Awaitable[None]]
+    mounts: Mounts
     identify: Identify | None = None
-    fallback: Application | None = None
+    fallback: Handler | None = None
     requests: Requests = msgspec.field(default_factory=Requests)
 
 
@@ -61,7 +65,7 @@ class Entry:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await answer_lifespan(receive, send, self._inside.mounts.running())
             return
         request = Request(scope, receive, send)
         check = self._inside.checks.get(request.path)
@@ -90,6 +94,11 @@ class Entry:
         # Streams stay for long and have a limit of their own.
         if self._requests.active - len(self._streams) > self._streams.limits.requests:
             raise Overloaded(f"the limit of {self._streams.limits.requests} requests at once")
+        mounted = self._mounted(request)
+        if mounted is not None:
+            with self._node.context(headers):
+                await mounted(request)
+            return None
         socket = request.scope["type"] == "websocket"
         if socket or request.method not in READING:
             check_origin(request)
@@ -102,11 +111,18 @@ class Entry:
             await self._inside.socket(request)
         return None
 
+    def _mounted(self, request: Request) -> Mounted | None:
+        """The application that answers, where no route does: who may do what in it is its own affair."""
+        found = self._inside.mounts.find(request)
+        if found is None or self._inside.routes.find(segments_of(request.path)) is not None:
+            return None
+        request.template = found.template
+        return found
+
     async def _routed(self, request: Request, headers: Headers) -> Response | None:
         found = self._inside.routes.find(segments_of(request.path))
         if found is None:
-            await self._fall_back(request)
-            return None
+            return await self._fall_back(request)
         route, request.parameters = found
         request.template = route.template
         handler = _handler(route, request.method)
@@ -120,10 +136,10 @@ class Entry:
         with self.tracer.span(name, Side.SERVER, headers, attributes) as span, self._node.context(span.headers):
             return await handler(request)
 
-    async def _fall_back(self, request: Request) -> None:
+    async def _fall_back(self, request: Request) -> Response | None:
         if self._inside.fallback is None:
             raise NoRoute(request.path[:200])
-        await self._inside.fallback(request.scope, request.receive, request.send)
+        return await self._inside.fallback(request)
 
     def _more_headers(self, request: Request) -> tuple[Header, ...]:
         named = ((b"x-request-id", request.id.encode()),) if request.id else ()
@@ -144,12 +160,3 @@ def _options(route: Route) -> Response:
     if "PATCH" in route.methods:
         headers.append((b"accept-patch", b"application/merge-patch+json, application/json"))
     return Response(204, b"", tuple(headers), "")
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    """Whoever runs this application has started the node before, and stops it afterwards."""
-    while True:
-        event = await receive()
-        await send({"type": f"{event['type']}.complete"})
-        if event["type"] == "lifespan.shutdown":
-            return

@@ -15,9 +15,11 @@ from hanse.contract.model import Resource
 from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Application, Request
-from hanse.gateway.build import Declared, Folder, build
+from hanse.gateway.build import Declared, build
 from hanse.gateway.entry import Identify
+from hanse.gateway.files import Folder
 from hanse.gateway.limits import Limits
+from hanse.gateway.mount import Mount, mount_of
 from hanse.gateway.own_route import OwnRoute, RouteOptions, own_route_of
 from hanse.gateway.rest import default_path
 from hanse.gateway.routes import Routes, parts_of
@@ -50,7 +52,7 @@ class Gateway(Verbs):
         """Expose nothing yet.
 
         Args:
-            prefix: Stands before every path but those of health, such as `/api`.
+            prefix: Stands before every path but those of health, files and mounted applications, such as `/api`.
             identify: Says who is asking, from the headers by name in lower case: an `async` function that gives an
                 `Identity`, or raises `Unauthenticated`. Without it everybody is anonymous.
             body_max: Largest request body in bytes; by default that of the settings.
@@ -70,6 +72,7 @@ class Gateway(Verbs):
         self._descriptions: dict[str, Description] = {}
         self._own: dict[str, OwnRoute] = {}
         self._folders: list[Folder] = []
+        self._mounts: list[Mount] = []
         # A gateway outlives the nodes that it serves: it must not keep them.
         self._open: list[tuple[ref[Node], ref[Streams]]] = []
         self._declared = Routes()
@@ -129,17 +132,50 @@ class Gateway(Verbs):
                     self._expose(own_route(operation, self.prefix))
         return self
 
-    def static(self, path: str, directory: str | Path) -> Self:
-        """Serve the files of a folder; `index.html` answers for the folder itself. What is declared otherwise wins.
+    def static(self, path: str, directory: str | Path, *, spa: bool = False) -> Self:
+        """Serve the files of a folder; `index.html` answers for a folder itself. What is declared otherwise wins.
+
+        Answers can be revalidated (ETag), resumed (ranges) and are taken from `app.js.br`, `.zst` or `.gz` beside
+        `app.js` where the client takes that. Names with a hash in them, such as `app-3f9c1b2e.js`, are kept for a year.
+        Dotfiles, but for `.well-known`, and links that lead out of the folder are not there.
+
+        Args:
+            path: Where the files are, such as `/`: as it is, without the gateway's prefix.
+            directory: The folder.
+            spa: Whether its `index.html` answers for pages that are not there, as an application in the browser with
+                paths of its own needs it. Files that are missing, and paths below `/api` or beside those of this
+                gateway, stay missing.
 
         Raises:
-            Misdeclared: There is no such folder.
+            Misdeclared: There is no such folder, or its path is taken.
         """
         _ = parts_of(path)
         folder = Path(directory)
         if not folder.is_dir():
             raise Misdeclared(f"expected a folder to serve at {path}, but {folder} is none")
-        self._folders.append(Folder(self.prefix + path.rstrip("/"), folder))
+        if spa and not (folder / "index.html").is_file():
+            raise Misdeclared(f"expected an index.html in {folder}, as spa=True says, but there is none")
+        self._check_free(path)
+        self._folders.append(Folder(path.rstrip("/"), folder, spa))
+        return self
+
+    def mount(self, path: str, app: Callable[..., object]) -> Self:
+        """Have an application of another framework answer all paths below one; what is declared here wins.
+
+        An ASGI application (FastAPI, Starlette, Django's `asgi`) is started and stopped with the node, finds that as
+        `hanse` in its state, and may speak WebSocket. A WSGI one (Flask, Django's `wsgi`) runs in threads and needs
+        the extra `wsgi`. Their errors, and who may do what, are their own affair; the limits of this door hold.
+
+        Args:
+            path: Such as `/old`: as it is, without the gateway's prefix. `/` stands for all that is left.
+            app: The application.
+
+        Raises:
+            Misdeclared: It is none, its path is taken, or what WSGI needs is not installed.
+        """
+        mount = mount_of(path, app)
+        self._check_free(path)
+        self._mounts.append(mount)
         return self
 
     def asgi(self, node: Node, /) -> Application:
@@ -173,6 +209,7 @@ class Gateway(Verbs):
             tuple(self._folders),
             self._identify,
             tuple(self._own.values()),
+            tuple(self._mounts),
         )
 
     def _own_route(self, function: Callable[..., object], method: str, path: str, options: RouteOptions) -> None:
@@ -187,6 +224,11 @@ class Gateway(Verbs):
     def _expose(self, item: OperationPath) -> None:
         self._reserve(item.path, {item.method})
         self._operations.append(item)
+
+    def _check_free(self, path: str) -> None:
+        taken = {*(folder.path for folder in self._folders), *(mount.path for mount in self._mounts)}
+        if path.rstrip("/") in taken:
+            raise Misdeclared(f"{path} has files or an application already; choose another path")
 
     def _reserve(self, path: str, methods: Iterable[str]) -> None:
         self._declared.add(path, dict.fromkeys(methods, _declared))

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from hanse.gateway.asgi import Application, Receive, Scope, Send
 from hanse.gateway.callers import Callers
 from hanse.gateway.gateway import Gateway
+from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
 from hanse.gateway.listen import bound, url_of
 from hanse.gateway.pace import Backlog, Head
@@ -83,7 +84,8 @@ class _Serving:
         self._listener = listener
         self._node = Node(app, settings)
         limits = door.limits if isinstance(door, Gateway) else Limits()
-        self._server = _Server(cast("Application", door.asgi(self._node)), limits, settings.node.grace)
+        self._application = cast("Application", door.asgi(self._node))
+        self._server = _Server(self._application, limits, settings.node.grace)
 
     async def run(self, stops: Stops, announce: Callable[[str], None]) -> None:
         """Start, serve, and stop when asked."""
@@ -91,7 +93,7 @@ class _Serving:
         grace, now = self._settings.node.grace, self._node.host.monotonic
         end = FOREVER
         try:
-            async with asyncio.TaskGroup() as group:
+            async with lifespan_of(self._application, "the gateway", {}), asyncio.TaskGroup() as group:
                 serving = group.create_task(self._server.serve(sockets=[self._listener]))
                 _ = await self._server.listening.wait()
                 announce(url_of(self._listener))
