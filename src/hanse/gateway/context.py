@@ -15,6 +15,7 @@ from hanse.kernel.traceparent import new_trace, parse_traceparent
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 
+_KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]+)"|([\x21\x23-\x2b\x2d-\x7e]+)')
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -47,9 +48,23 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
 
 
 def _key(request: Request) -> str:
-    key = request.header(b"idempotency-key")
-    if len(key) > KEY_CHARACTERS_MAX:
-        raise Malformed(f"expected an Idempotency-Key of at most {KEY_CHARACTERS_MAX} characters, got {len(key)}")
+    """The idempotency key, with or without the quotes that a structured field has.
+
+    Raises:
+        Malformed: It is empty, too long to be kept, or has other characters than a key may; or the request is said to
+            hold for several revisions, so that a repeat could not be told from another request.
+    """
+    came = request.header(b"idempotency-key")
+    if not came:
+        return ""
+    match = _KEY.fullmatch(came.strip())
+    key = (match[1] or match[2]) if match else ""
+    if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
+        limit = f"1 to {KEY_CHARACTERS_MAX} visible characters of ASCII"
+        raise Malformed(f"expected an Idempotency-Key of {limit}, got {len(came)}: {came[:40]!r}")
+    condition = request.header(b"if-match").strip()
+    if condition == "*" or "," in condition:
+        raise Malformed("expected one ETag in If-Match beside an Idempotency-Key, got several or *")
     return key
 
 

@@ -258,6 +258,23 @@ class Conflict(Fault, status=409, close_code=1008, retryable=True, detail="{prob
     problem: str
 
 
+class UnderWay(Conflict, detail="{problem}"):
+    """A call with the same idempotency key is being executed; its answer can be had in a moment."""
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait before another try."""
+        return 1.0
+
+
+class AnswerLost(Conflict, retryable=False, detail="{problem}"):
+    """A call with this idempotency key took effect, and nothing is known of its answer."""
+
+
+class KeyReused(Invalid, detail="{summary}"):
+    """The idempotency key was used for another request; take a new key for a new request."""
+
+
 class PreconditionFailed(Fault, status=412, close_code=1008, detail="{kind} {id!r} is at {actual}, not at {expected}"):
     """The revision that the caller insisted on is not the current one."""
 

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
+from urllib.parse import quote
 
 import msgspec
 
@@ -14,11 +15,11 @@ from hanse.kernel.closing import closing
 from hanse.kernel.codec import canonical, codec_for, encode
 from hanse.kernel.context import Context
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Conflict, DeadlineExceeded, Invalid
-from hanse.kernel.message import Message
+from hanse.kernel.faults import AnswerLost, DeadlineExceeded, KeyReused, UnderWay
+from hanse.kernel.message import Identity, Message
 from hanse.mesh.server import Endpoint, Run
 from hanse.service.unit import Unit, unit_for
-from hanse.store.base import AlreadyHandled, Batch, Mark, Store
+from hanse.store.base import AlreadyHandled, Mark, Store
 
 Method = Callable[..., Any]
 Execute = Callable[[Context, Message], Awaitable[bytes]]
@@ -34,7 +35,7 @@ def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
 def _running(operation: Operation, method: Method, store: Store) -> Run:
     decode = codec_for(operation.arguments).decode
     call = _calling(method)
-    under_way: set[str] = set()
+    under_way: set[tuple[str, str]] = set()
 
     async def execute(context: Context, message: Message) -> bytes:
         result = await call(decode(message.body))
@@ -43,7 +44,7 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
         if context.work is not None:
             # As the server does it: what cannot be told is not done, and revisions are known after it.
             _ = encode(result)
-            await context.work.commit()
+            await cast("Unit", context.work).commit(lambda: result)
         return encode(result)
 
     def run(context: Context, message: Message) -> Awaitable[object]:
@@ -53,15 +54,15 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
         return call(decode(message.body))
 
     async def once(context: Context, message: Message) -> msgspec.Raw:
-        key = message.headers.idempotency_key
-        if key in under_way:
+        key, scope = message.headers.idempotency_key, _scope(operation, message.headers.identity)
+        if (scope, key) in under_way:
             raise _is_under_way(key)
-        under_way.add(key)
+        under_way.add((scope, key))
         try:
-            first = Mark(f"key/{operation.address}", key, hashlib.sha256(canonical(decode(message.body))).digest())
+            first = Mark(scope, key, hashlib.sha256(canonical(decode(message.body))).digest())
             return await _once(first, execute, store, context, message)
         finally:
-            under_way.discard(key)
+            under_way.discard((scope, key))
 
     return run
 
@@ -90,31 +91,45 @@ def _streaming(operation: Operation, method: Method) -> Callable[[Context, Messa
 async def _once(mark: Mark, execute: Execute, store: Store, context: Context, message: Message) -> msgspec.Raw:
     """Execute a call with an idempotency key once, and give its repeats the first answer.
 
-    The mark is made in the call's own unit of work, so it is there exactly when the effects are. The answer is kept by
-    a commit of its own, since it may tell a revision that only the first commit gave.
+    The mark and the answer are committed with the effects, so they are there exactly when those are.
     """
     if (first := await store.marked(mark.scope, mark.key)) is not None:
-        return await _repeated(store, first, mark.digest)
-    cast("Unit", unit_for(store)).marks.append(mark)
+        return _repeated(first, mark.digest)
+    unit = cast("Unit", unit_for(store))
+    unit.first = mark
     try:
         answer = await execute(context, message)
-    except AlreadyHandled:
-        raise _is_under_way(mark.key) from None
-    kept = Mark(f"{mark.scope}/answer", mark.key, result=answer)
-    fault_point("key.before_answer")
-    _ = await store.commit(Batch(context.host.now(), marks=(kept,)))
+    except AlreadyHandled as fault:
+        if (fault.scope, fault.key) != (mark.scope, mark.key):
+            raise
+        # Another instance was faster by a moment; what this one did was refused with its mark, and is forgotten.
+        unit.clear()
+        unit.first = None
+        first = await store.marked(mark.scope, mark.key)
+        if first is None:
+            raise _is_under_way(mark.key) from None
+        return _repeated(first, mark.digest)
     fault_point("key.after_answer")
     return msgspec.Raw(answer)
 
 
-def _is_under_way(key: str) -> Conflict:
-    return Conflict(f"a call with the idempotency key {key!r} is under way; ask again in a moment")
+def _is_under_way(key: str) -> UnderWay:
+    return UnderWay(f"a call with the idempotency key {key!r} is under way; ask again in a moment")
 
 
-async def _repeated(store: Store, first: Mark, digest: bytes) -> msgspec.Raw:
+def _repeated(first: Mark, digest: bytes) -> msgspec.Raw:
     if first.digest != digest:
-        raise Invalid(f"the idempotency key {first.key!r} was used for another request; take a new key", [])
-    answer = await store.marked(f"{first.scope}/answer", first.key)
-    if answer is None:
-        raise Conflict(f"the call with the idempotency key {first.key!r} was executed, but its answer is lost")
-    return msgspec.Raw(answer.result)
+        raise KeyReused(f"the idempotency key {first.key!r} was used for another request; take a new key", [])
+    if not first.result:
+        raise AnswerLost(
+            f"the call with the idempotency key {first.key!r} took effect, but its answer was not kept; look "
+            "at what it was to change, and take a new key to go on"
+        )
+    return msgspec.Raw(first.result)
+
+
+def _scope(operation: Operation, identity: Identity) -> str:
+    """Where a key is unique: one operation, one caller."""
+    if identity.anonymous:
+        return f"key/{operation.address}"
+    return f"key/{operation.address}/{quote(identity.tenant, safe='')}/{quote(identity.subject, safe='')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 import msgspec
@@ -252,8 +253,13 @@ class LocalCollection(Generic[R]):
         return await committed(Unit(self._store, current()), stage)
 
 
-async def committed(unit: Unit, stage: Callable[[Unit], Awaitable[T]]) -> T:
+async def committed(unit: Unit, stage: Callable[[Unit], Awaitable[T]], tell: Callable[[T], object] | None = None) -> T:
     """Stage and commit; a race that was lost unknowingly is run again, on what the winner left.
+
+    Args:
+        unit: What is committed.
+        stage: Writes into the unit.
+        tell: The answer to the caller that what was staged comes to; see `Unit.commit`.
 
     Raises:
         Conflict: The caller insisted on what is not so any more, or every one of `CONFLICT_TRIES_MAX` races was lost.
@@ -263,7 +269,7 @@ async def committed(unit: Unit, stage: Callable[[Unit], Awaitable[T]]) -> T:
         tries += 1
         result = await stage(unit)
         try:
-            await unit.commit()
+            await (unit.commit() if tell is None else unit.commit(partial(tell, result)))
         except AlreadyHandled:
             raise
         except Conflict:

@@ -30,6 +30,7 @@ from hanse.store.query import PAGE_MAX, OneOf, Query, Where
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 PatchForm = Literal["merge", "json", "fields"]
@@ -203,7 +204,7 @@ class RowsOf(Generic[R]):
         """See `Rows.create`."""
         row = self._shape.decode(value)
         named = self._shape.named(row, id or row.id)
-        return _written(await self._commit(lambda: self._rows.create(named)), created=True)
+        return await self._commit(lambda: self._rows.create(named), lambda row: _written(row, created=True))
 
     async def put(self, id: str, value: bytes, if_match: int | None = None) -> Written:
         """See `Rows.put`."""
@@ -214,8 +215,10 @@ class RowsOf(Generic[R]):
             was[:] = [old]
             return row
 
-        changed = await self._commit(lambda: self._rows.change(id, replace, if_match=if_match))
-        return _written(self._rows.there(id, changed), created=was == [None])
+        return await self._commit(
+            lambda: self._rows.change(id, replace, if_match=if_match),
+            lambda changed: _written(self._rows.there(id, changed), created=was == [None]),
+        )
 
     async def patch(
         self, id: str, changes: bytes, if_match: int | None = None, *, form: PatchForm = "merge"
@@ -231,12 +234,14 @@ class RowsOf(Generic[R]):
         def patched(row: R | None) -> R:
             return apply(self._rows.there(id, row), patch)
 
-        changed = await self._commit(lambda: self._rows.change(id, patched, if_match=if_match))
-        return _written(self._rows.there(id, changed))
+        return await self._commit(
+            lambda: self._rows.change(id, patched, if_match=if_match),
+            lambda changed: _written(self._rows.there(id, changed)),
+        )
 
     async def delete(self, id: str, if_match: int | None = None) -> None:
         """See `Rows.delete`."""
-        await self._commit(lambda: self._rows.delete(id, if_match=if_match))
+        await self._commit(lambda: self._rows.delete(id, if_match=if_match), _nothing)
 
     async def many(self, ids: list[str]) -> list[Row]:
         """See `Rows.many`."""
@@ -252,8 +257,9 @@ class RowsOf(Generic[R]):
         """See `Rows.create_many`."""
         _check_count(len(values))
         rows = self._decoded(values)
-        created = await self._commit(lambda: self._created(rows))
-        return [_written(row, created=True) for row in created]
+        return await self._commit(
+            lambda: self._created(rows), lambda created: [_written(row, created=True) for row in created]
+        )
 
     def _decoded(self, values: list[bytes]) -> list[R]:
         rows: list[R] = []
@@ -282,7 +288,7 @@ class RowsOf(Generic[R]):
     async def delete_many(self, ids: list[str]) -> None:
         """See `Rows.delete_many`."""
         _check_count(len(ids))
-        await self._commit(lambda: self._deleted(list(dict.fromkeys(ids))))
+        await self._commit(lambda: self._deleted(list(dict.fromkeys(ids))), _nothing)
 
     async def _deleted(self, ids: list[str]) -> None:
         missing: list[Flaw] = []
@@ -310,9 +316,14 @@ class RowsOf(Generic[R]):
             async for item in items:
                 yield line_of(item)
 
-    async def _commit(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def _commit(self, write: Callable[[], Awaitable[T]], tell: Callable[[T], A]) -> A:
+        """Write, and give the answer; it is committed with what was written, where the call has an idempotency key."""
         unit = unit_for(self._store)
-        return await write() if unit is None else await committed(unit, lambda _: write())
+        return tell(await write() if unit is None else await committed(unit, lambda _: write(), tell))
+
+
+def _nothing(_: None) -> None:
+    """The answer to what has none."""
 
 
 def _check_count(count: int) -> None:

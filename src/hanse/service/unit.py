@@ -7,12 +7,13 @@ race is told at the commit, by the revisions that it had read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
 
 from hanse.contract.model import Resource
-from hanse.kernel.codec import encode_json
+from hanse.kernel.codec import encode, encode_json
 from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed, TooLarge
@@ -40,12 +41,20 @@ class Staged(msgspec.Struct):
 
 
 class Unit:
-    """What one handler has staged so far."""
+    """What one handler has staged so far.
 
-    __slots__ = ("_context", "_emits", "_rows", "_seen", "marks", "positions", "store")
+    Attributes:
+        store: Where it will be.
+        first: The mark of the call's idempotency key, until it is committed; the answer is committed with it.
+        marks: What was handled, once this is committed.
+        positions: How far readers have come, once this is committed.
+    """
+
+    __slots__ = ("_context", "_emits", "_rows", "_seen", "first", "marks", "positions", "store")
 
     def __init__(self, store: Store, context: Context) -> None:
         self.store: Store = store
+        self.first: Mark | None = None
         self.marks: list[Mark] = []
         self.positions: list[Position] = []
         self._context = context
@@ -102,21 +111,26 @@ class Unit:
         if len(self._rows) + len(self._emits) >= WRITES_MAX:
             raise TooLarge("a unit of work", f"{WRITES_MAX} writes")
 
-    async def commit(self) -> None:
+    async def commit(self, answer: Callable[[], object] | None = None) -> None:
         """Make it all durable at once, and give the rows their new revisions.
+
+        Args:
+            answer: What the caller is told, asked for when the rows know their revisions; kept with the mark of an
+                idempotency key. None where the handler goes on.
 
         Raises:
             Conflict, PreconditionFailed, NotFound: Somebody else was first; nothing was written.
             AlreadyHandled: The message that led here was handled before; nothing was written.
         """
-        if not (self._rows or self._emits or self.marks or self.positions):
+        if not (self._rows or self._emits or self.first or self.marks or self.positions):
             return
         rows = list(self._rows.items())
+        kept = () if self.first is None else (_telling(self.first, rows, answer),)
         writes = [_write(collection, id, staged) for (collection, id), staged in rows]
         batch = Batch(
             at=self._context.host.now(),
             writes=(*writes, *self._emits),
-            marks=tuple(self.marks),
+            marks=(*self.marks, *kept),
             positions=tuple(self.positions),
             headers=_headers(self._context),
         )
@@ -129,11 +143,9 @@ class Unit:
                 raise
             raise Conflict(f"somebody else changed {fault.kind} {fault.id!r} while this was being done") from None
         fault_point("unit.after_commit")
-        for (_, staged), seq in zip(rows, positions, strict=False):
-            if staged.value is not None:
-                # Whoever holds the row of this unit finds the revision that it was committed under.
-                msgspec.structs.force_setattr(staged.value, "rev", seq)
+        _revise(rows, positions)
         self.clear()
+        self.first = None
         self.marks.clear()
         self.positions.clear()
 
@@ -142,6 +154,28 @@ class Unit:
         self._rows.clear()
         self._emits.clear()
         self._seen.clear()
+
+
+_Rows = list[tuple[tuple[str, str], Staged]]
+
+
+def _revise(rows: _Rows, positions: tuple[int, ...]) -> None:
+    """Whoever holds a row of this unit finds the revision that it is committed under."""
+    for (_, staged), seq in zip(rows, positions, strict=False):
+        if staged.value is not None:
+            msgspec.structs.force_setattr(staged.value, "rev", seq)
+
+
+def _telling(first: Mark, rows: _Rows, answer: Callable[[], object] | None) -> Mark:
+    """The mark of a key, with the answer as its caller will be told it."""
+    if answer is None:
+        return first
+
+    def tell(positions: tuple[int, ...]) -> bytes:
+        _revise(rows, positions)
+        return encode(answer())
+
+    return msgspec.structs.replace(first, tell=tell)
 
 
 def _write(collection: str, id: str, staged: Staged) -> Put | Delete:

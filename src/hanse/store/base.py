@@ -100,12 +100,19 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
         key: What was handled: a message id or an idempotency key.
         digest: Hash of what came, to tell a repeat from another request under the same key.
         result: The answer that was given, for repeats.
+        tell: Makes the result instead, from the positions of the batch's writes, once they are known: an answer may
+            name a revision. Called amid the commit, maybe on another thread and more than once; it waits for nothing.
     """
 
     scope: str
     key: str
     digest: bytes = b""
     result: bytes = b""
+    tell: Callable[[tuple[int, ...]], bytes] | None = None
+
+    def told(self, positions: tuple[int, ...]) -> Mark:
+        """The mark as it is stored, with its result."""
+        return self if self.tell is None else Mark(self.scope, self.key, self.digest, self.tell(positions))
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):

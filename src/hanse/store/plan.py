@@ -79,7 +79,8 @@ def plan(batch: Batch, head: int, stored: Stored) -> Plan:
         after = _after(write, seq)
         rows[address] = after
         entries.append(_entry(batch, write, before, after, seq))
-    return Plan(tuple(entries), rows, marks)
+    positions = tuple(entry.seq for entry in entries)
+    return Plan(tuple(entries), rows, {address: mark.told(positions) for address, mark in marks.items()})
 
 
 def _expect(write: Put | Delete, before: Row | None) -> None:

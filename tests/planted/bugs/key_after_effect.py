@@ -15,10 +15,10 @@ from . import bank, instead
 @instead(bind)
 async def _once(mark: Mark, execute: bind.Execute, store: Store, context: Context, message: Message) -> msgspec.Raw:
     if (first := await store.marked(mark.scope, mark.key)) is not None:
-        return await bind._repeated(store, first, mark.digest)
+        return bind._repeated(first, mark.digest)
     answer = await execute(context, message)
-    kept = Mark(f"{mark.scope}/answer", mark.key, result=answer)
-    await store.commit(Batch(context.host.now(), marks=(mark, kept)))
+    kept = Mark(mark.scope, mark.key, mark.digest, answer)
+    await store.commit(Batch(context.host.now(), marks=(kept,)))
     return msgspec.Raw(answer)
 
 

@@ -15,7 +15,7 @@ from . import bank, instead
 @instead(bind)
 async def _once(mark: Mark, execute: bind.Execute, store: Store, context: Context, message: Message) -> msgspec.Raw:
     if (first := await store.marked(mark.scope, mark.key)) is not None:
-        return await bind._repeated(store, first, mark.digest)
+        return bind._repeated(first, mark.digest)
     await store.commit(Batch(context.host.now(), marks=(mark,)))
     return msgspec.Raw(await execute(context, message))
 

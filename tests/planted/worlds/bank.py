@@ -5,7 +5,8 @@ from collections import Counter
 
 import msgspec
 
-from hanse import App, Collection, Conflict, Fault, Resource, Service, World, policy, rpc, simulation
+from hanse import App, Collection, Fault, Resource, Service, World, policy, rpc, simulation
+from hanse.kernel.faults import AnswerLost
 from hanse.sim.setup import Setup
 
 from .common import TRIES, insist
@@ -61,7 +62,7 @@ async def move(world: World, known: set[str], key: str) -> None:
         try:
             await bank.move(source, target, amount, key)
         except Fault as fault:
-            if isinstance(fault, Conflict) and "was executed" in fault.detail:
+            if isinstance(fault, AnswerLost):
                 world.sometimes("its answer is lost")
             else:
                 world.sometimes("asked again")

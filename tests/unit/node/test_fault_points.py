@@ -135,7 +135,6 @@ async def test_a_node_at_work_passes_every_point(make: Callable[[], Node]) -> No
         ("store.after_commit", (1, 0)),
         ("unit.before_commit", (0, 0)),
         ("unit.after_commit", (1, 0)),
-        ("key.before_answer", (1, 0)),
         ("key.after_answer", (1, 0)),
     ],
 )

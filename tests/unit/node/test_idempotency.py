@@ -1,6 +1,7 @@
 """A call with an idempotency key is executed once, and a repeat gets the first answer."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,14 +10,15 @@ import pytest
 
 from hanse.contract.declare import rpc
 from hanse.contract.model import Resource
-from hanse.kernel.codec import encode
-from hanse.kernel.faults import Conflict, DeadlineExceeded, Fault, Internal, Invalid
-from hanse.kernel.message import Headers, Kind, Message
+from hanse.kernel.codec import canonical, codec_for, encode
+from hanse.kernel.faults import AnswerLost, Conflict, DeadlineExceeded, Fault, Internal, Invalid, KeyReused
+from hanse.kernel.message import Headers, Identity, Kind, Message
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.mesh.client import policy
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
+from hanse.service.rows import Written
 from hanse.service.service import Service
 from hanse.store.base import Batch, Mark
 from hanse.transport.memory import MemoryTransport
@@ -78,6 +80,10 @@ async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield node
 
 
+def digest_of(arguments: object) -> bytes:
+    return hashlib.sha256(canonical(arguments)).digest()
+
+
 def keyed(node: Node, key: str = "k", *, retry: bool | None = False) -> Till:
     return policy(node.client(Till), idempotency_key=key, retry=retry)
 
@@ -117,23 +123,71 @@ async def test_a_call_that_another_instance_was_first_with_has_no_effect(node: N
     EVENTS.update(arrived=asyncio.Event(), gate=asyncio.Event())
     call = asyncio.gather(keyed(node).charge(5))
     await EVENTS["arrived"].wait()
-    mark = Mark("key/till.charge", "k", b"")
+    mark = Mark("key/till.charge", "k", digest_of({"amount": 5}), encode(Payment(id="7", amount=5)))
     await node.hosted[0].store.commit(Batch(0.0, marks=(mark,)))
     EVENTS["gate"].set()
-    with pytest.raises(Conflict, match="is under way"):
-        await call
+    assert [payment.id for payment in await call] == ["7"]
     assert await node.collection(Payment).count() == 0
 
 
-async def test_an_answer_that_a_crash_lost_is_not_made_up(node: Node) -> None:
+async def test_an_answer_that_was_not_kept_is_not_made_up(node: Node) -> None:
+    mark = Mark("key/till.count", "lost", digest_of({"amount": 1}))
+    await node.hosted[0].store.commit(Batch(0.0, marks=(mark,)))
+    with pytest.raises(AnswerLost, match="'lost' took effect, but its answer was not kept"):
+        await keyed(node, "lost").count(1)
+    assert CALLS == []
+
+
+async def test_the_answer_is_committed_with_its_effects(node: Node) -> None:
+    payment = await keyed(node).charge(5)
+    written = await policy(node.rows(Payment), idempotency_key="k").patch(payment.id, b'{"amount": 6}')
+
     store = node.hosted[0].store
-    operation = node.descriptions[0].operations["count"]
-    await keyed(node).count(1)
-    first = await store.marked(f"key/{operation.address}", "k")
-    assert first is not None
-    await store.commit(Batch(0.0, marks=(Mark(f"key/{operation.address}", "crashed", first.digest),)))
-    with pytest.raises(Conflict, match="'crashed' was executed, but its answer is lost"):
-        await keyed(node, "crashed").count(1)
+    charged, patched = await store.marked("key/till.charge", "k"), await store.marked("key/rows/payments.patch", "k")
+    assert charged is not None
+    assert patched is not None
+    assert codec_for(Payment).decode(charged.result) == payment
+    assert codec_for(Written).decode(patched.result) == written
+    assert written.rev > payment.rev > 0
+
+
+async def test_a_row_that_is_deleted_under_a_key_is_gone_once(node: Node) -> None:
+    payment = await keyed(node).charge(5)
+    rows = policy(node.rows(Payment), idempotency_key="gone")
+    await rows.delete(payment.id)
+    await rows.delete(payment.id)
+    with pytest.raises(KeyReused):
+        await rows.delete("another")
+
+
+async def test_rows_that_are_made_together_are_made_once(node: Node) -> None:
+    rows = policy(node.rows(Payment), idempotency_key="k")
+    first = await rows.create_many([b'{"amount": 1}', b'{"amount": 2}'])
+    assert await rows.create_many([b'{"amount": 1}', b'{"amount": 2}']) == first
+    assert len({row.rev for row in first}) == 2
+    assert await node.collection(Payment).count() == 2
+
+
+async def test_a_key_is_its_callers_own(node: Node) -> None:
+    transport = MemoryTransport()
+    transport.listen("till", node._server)
+    for subject, tenant in (("", ""), ("anna", ""), ("bob", ""), ("anna", "x"), ("x/anna", "")):
+        headers = Headers(idempotency_key="k", identity=Identity(subject=subject, tenant=tenant))
+        for amount in (5, 5):
+            reply = await transport.request(
+                Message(Kind.CALL, "1", "till.charge", 10.0, headers, encode({"amount": amount}))
+            )
+            assert reply.kind is Kind.REPLY
+    assert await node.collection(Payment).count() == 5
+
+
+async def test_a_first_answer_survives_a_restart(tmp_path: Path) -> None:
+    EVENTS.clear()
+    settings = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}"))
+    async with Node(App("shop", Till), settings) as node:
+        first = await keyed(node).charge(5)
+    async with Node(App("shop", Till), settings) as node:
+        assert await keyed(node).charge(5) == first
 
 
 async def test_a_call_that_writes_nothing_is_executed_once_too(node: Node) -> None:
