@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         authenticated as authenticated,
         scope as scope,
     )
+    from hanse.contract.link import Link as Link
     from hanse.contract.model import (
         Event as Event,
         Model as Model,
@@ -116,6 +117,7 @@ _HOMES = {
     "Identity": "hanse.kernel.message",
     "Internal": "hanse.kernel.faults",
     "Invalid": "hanse.kernel.faults",
+    "Link": "hanse.contract.link",
     "Malformed": "hanse.kernel.faults",
     "Misconfigured": "hanse.kernel.faults",
     "Misdeclared": "hanse.kernel.faults",
@@ -190,6 +192,7 @@ __all__ = [
     "Identity",
     "Internal",
     "Invalid",
+    "Link",
     "Malformed",
     "Misconfigured",
     "Misdeclared",

@@ -21,12 +21,16 @@ class ResourcePath(msgspec.Struct, frozen=True):
         path: Path of its collection; one row is below it.
         live: Whether its changes are exposed too.
         write: Whether it may be written from outside.
+        require_match: Whether a row that is there is written only by who names the revision that it read.
+        strict: Whether fields that do not exist are refused, unless a client prefers otherwise.
     """
 
     kind: type[Resource]
     path: str
     live: bool = True
     write: bool = True
+    require_match: bool = False
+    strict: bool = False
 
 
 def resource_paths(paths: dict[str, Json], resource: ResourcePath, schema: Json, definitions: Json) -> None:

@@ -8,7 +8,10 @@ from hanse.contract.derive import Description
 from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Request, Response
+from hanse.gateway.deferred import Deferrals
 from hanse.gateway.entry import Check, Entry, Identify, Inside
+from hanse.gateway.expansion import Expansion, targets_of
+from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files, Folder
 from hanse.gateway.health import Health
@@ -16,7 +19,7 @@ from hanse.gateway.metrics import Metrics
 from hanse.gateway.mount import Mount, Mounts
 from hanse.gateway.own_route import OwnHandler, OwnRoute
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
-from hanse.gateway.rest import ResourceRoutes
+from hanse.gateway.rest import ACCEPT_PATCH, ACCEPT_QUERY, ResourceRoutes
 from hanse.gateway.routes import Handler, Routes
 from hanse.gateway.rpc import OperationRoute
 from hanse.gateway.socket import Sockets
@@ -51,8 +54,14 @@ class Declared(msgspec.Struct, frozen=True):
 def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     """The application that serves what is declared."""
     routes = Routes()
+    deferrals = Deferrals(f"{declared.prefix}/deferred", streams)
+    expansion = Expansion(targets_of((one.kind, node.rows(one.kind)) for one in declared.resources))
     for resource in declared.resources:
-        _add_resource(routes, resource, node, streams)
+        follow = FeedStream(resource.kind, node.rows(resource.kind), streams) if resource.live else None
+        exposed = ExposedRows(resource, node.rows(resource.kind), expansion)
+        _add_resource(routes, resource.path, ResourceRoutes(exposed, streams, deferrals, follow=follow))
+    if any(resource.write for resource in declared.resources):
+        routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams)
         routes.add(item.path, {item.method: route.routed if item.own else route.post})
@@ -85,12 +94,10 @@ def _checks(node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:
     return checks
 
 
-def _add_resource(routes: Routes, resource: ResourcePath, node: Node, streams: Streams) -> None:
-    rows = node.rows(resource.kind)
-    follow = FeedStream(resource.kind, rows, streams) if resource.live else None
-    handlers = ResourceRoutes(resource.kind, rows, streams.limits, follow=follow, write=resource.write)
-    routes.add(resource.path, handlers.collection_methods())
-    routes.add(f"{resource.path}/{{id}}", handlers.row_methods())
+def _add_resource(routes: Routes, path: str, handlers: ResourceRoutes) -> None:
+    rows, row = handlers.collection_methods(), handlers.row_methods()
+    routes.add(path, rows, (ACCEPT_QUERY,))
+    routes.add(f"{path}/{{id}}", row, (ACCEPT_PATCH,) if "PATCH" in row else ())
 
 
 def _document(declared: Declared, node: Node) -> Handler:

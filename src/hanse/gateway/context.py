@@ -12,7 +12,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.traceparent import new_trace, parse_traceparent
 
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
+READING = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 """Methods that change nothing."""
 
 _KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]+)"|([\x21\x23-\x2b\x2d-\x7e]+)')

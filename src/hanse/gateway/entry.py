@@ -156,7 +156,4 @@ def _handler(route: Route, method: str) -> Handler | None:
 
 
 def _options(route: Route) -> Response:
-    headers: list[Header] = [(b"allow", route.allowed.encode())]
-    if "PATCH" in route.methods:
-        headers.append((b"accept-patch", b"application/merge-patch+json, application/json"))
-    return Response(204, b"", tuple(headers), "")
+    return Response(204, b"", ((b"allow", route.allowed.encode()), *route.offers), "")

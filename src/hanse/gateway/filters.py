@@ -19,7 +19,7 @@ from hanse.gateway.fields import FieldType, Wrong, field_at, typed
 from hanse.gateway.limits import FILTERS_MAX, VALUES_MAX
 from hanse.gateway.projection import Project, names_of, projection
 from hanse.kernel.faults import Flaw, Invalid, TooLarge
-from hanse.kernel.validate import escape
+from hanse.kernel.validate import FLAWS_MAX, escape
 from hanse.store.query import PAGE_MAX, And, Compare, Holds, Not, OneOf, Or, Order, Query, Text, Where
 
 T = TypeVar("T")
@@ -37,23 +37,29 @@ _TEXTS: Mapping[str, Literal["starts", "ends", "contains"]] = {
     "ends": "ends",
     "contains": "contains",
 }
-_PAGE = frozenset({"limit", "cursor", "sort", "total", "fields", "after", "snapshot"})
+_SHOWN = ("sort", "limit", "cursor", "fields", "expand")
+_MEMBERS = frozenset({"where", "total", *_SHOWN})
+_PAGE = frozenset({"limit", "cursor", "sort", "total", "fields", "expand", "after", "snapshot"})
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a query string asks of a collection.
+    """What a query string or document asks of a collection.
 
     Attributes:
         query: The page.
         project: Cuts the fields that are wanted out of each row; None for all of them.
+        expand: Links to follow, by name.
         total: Whether the number of all that match is wanted.
+        limited: Whether the size of the page is the client's wish.
         after: Cursor to follow changes from; empty for none.
         snapshot: Whether following begins with the rows that are there.
     """
 
     query: Query
     project: Project | None = None
+    expand: tuple[str, ...] = ()
     total: bool = False
+    limited: bool = False
     after: str = ""
     snapshot: bool = True
 
@@ -80,14 +86,81 @@ def asked(kind: type[Resource], query_string: str) -> Asked:
     page = {name: value for name, value in pairs if name in _PAGE}
     reader = _Reader(kind, text=True)
     where = reader.pairs([pair for pair in pairs if pair[0] not in _PAGE])
-    order = reader.attempt(lambda: orders(kind, page.get("sort", "")))
-    limit = reader.attempt(lambda: limit_of(page.get("limit", LIMIT_USUAL)))
     total = reader.attempt(lambda: _flag(page, "total", default=False))
     snapshot = reader.attempt(lambda: _flag(page, "snapshot", default=True))
-    project = reader.attempt(lambda: projection(kind, names_of(page.get("fields", ""))))
+    wanted = reader.wanted(where, {name: page[name] for name in _SHOWN if name in page})
     reader.refuse()
-    query = Query(where, order or (), limit or LIMIT_USUAL, page.get("cursor") or None)
-    return Asked(query, project, bool(total), page.get("after", ""), bool(snapshot))
+    return msgspec.structs.replace(
+        wanted, total=bool(total), after=page.get("after", ""), snapshot=snapshot is not False
+    )
+
+
+def asked_in(kind: type[Resource], document: object) -> Asked:
+    """What the document of a QUERY asks: `{"where": {...}, "sort": "-total", "limit": 10, "fields": ["status"]}`.
+
+    Raises:
+        Invalid: A member, field, operator or value cannot be; lists every one.
+        TooLarge: It has more conditions than anybody needs.
+    """
+    reader = _Reader(kind, text=False)
+    if not isinstance(document, dict):
+        reader.wrong("", "type", "expected an object with where, sort, limit, cursor, fields, expand or total")
+        document = {}
+    members = cast("dict[str, object]", document)
+    for name in sorted(members.keys() - _MEMBERS):
+        reader.wrong(f"/{escape(name[:100])}", "unknown_field", f"expected one of {', '.join(sorted(_MEMBERS))}")
+    where = reader.document(members["where"], "/where", 1) if members.get("where") is not None else None
+    total = members.get("total", False)
+    if not isinstance(total, bool):
+        reader.wrong("/total", "type", "expected true or false")
+    wanted = reader.wanted(where, {name: value for name, value in members.items() if name in _SHOWN})
+    reader.refuse()
+    return msgspec.structs.replace(wanted, total=total is True)
+
+
+def asked_of_row(kind: type[Resource], query_string: str) -> Asked:
+    """What a query string asks of one row: its fields, and links to follow.
+
+    Raises:
+        Invalid: It asks for anything else, or a field does not exist.
+    """
+    shown: dict[str, object] = {}
+    reader = _Reader(kind, text=True)
+    for name, value in parse_qsl(query_string, keep_blank_values=True):
+        if name in {"fields", "expand"}:
+            shown[name] = value
+        else:
+            reader.wrong(f"/{escape(name[:100])}", "unknown_field", "expected fields or expand")
+    wanted = reader.wanted(None, shown)
+    reader.refuse()
+    return wanted
+
+
+def ids_in(query_string: str) -> tuple[str, ...]:
+    """The ids that a query string names: `id[in]=1,2` or `id=1&id=2`; nothing else narrows what is to be deleted.
+
+    Raises:
+        Invalid: It names none, or anything else.
+
+    Example:
+        >>> ids_in("id[in]=1,2&id=3")
+        ('1', '2', '3')
+    """
+    ids: list[str] = []
+    flaws: list[Flaw] = []
+    for name, value in parse_qsl(query_string, keep_blank_values=True):
+        if name == "id[in]":
+            ids += value.split(",")
+        elif name in {"id", "id[eq]"}:
+            ids.append(value)
+        else:
+            detail = "rows are deleted by their ids alone: find them first, then name them"
+            flaws.append(Flaw(f"/{escape(name[:100])}", "unknown_field", detail))
+    if not ids and not flaws:
+        flaws.append(Flaw("/id", "missing", "expected the ids of the rows to delete, as id[in]=1,2,3"))
+    if flaws:
+        raise Invalid(flaws[0].detail, flaws[:FLAWS_MAX])
+    return tuple(filter(None, ids))
 
 
 def where_in(kind: type[Resource], document: object) -> Where | None:
@@ -110,7 +183,7 @@ def orders(kind: type[Resource], sort: str) -> tuple[Order, ...]:
         Wrong: A field does not exist, or its values have no order.
     """
     found: list[Order] = []
-    for part in filter(None, sort.split(",")):
+    for part in names_of(sort):
         name = part.removeprefix("-")
         path, field = field_at(kind, name, "/sort")
         if field.many or not field.single:
@@ -131,6 +204,18 @@ def limit_of(value: object) -> int:
     return int(text)
 
 
+def _names(shown: Mapping[str, object], member: str) -> tuple[str, ...]:
+    """Names as one text with commas, or as a list of texts."""
+    value = shown.get(member) or ""
+    if isinstance(value, str):
+        return names_of(value)
+    names = cast("list[object]", value) if isinstance(value, list) else [value]
+    texts = tuple(name for name in names if isinstance(name, str))
+    if len(texts) != len(names):
+        raise Wrong(f"/{member}", "type", "expected a list of names, or one text with commas between them")
+    return texts
+
+
 def _flag(page: Mapping[str, str], name: str, *, default: bool) -> bool:
     value = page.get(name)
     if value not in {None, "true", "false", ""}:
@@ -146,6 +231,22 @@ class _Reader:
         self._text = text
         self._wrongs: list[Flaw] = []
         self._count = 0
+
+    def wrong(self, pointer: str, code: str, detail: str) -> None:
+        self._wrongs.append(Flaw(pointer, code, detail))
+
+    def wanted(self, where: Where | None, shown: Mapping[str, object]) -> Asked:
+        """The page that is asked for; where something cannot be, any page."""
+        order = self.attempt(lambda: orders(self._kind, ",".join(_names(shown, "sort"))))
+        limit = self.attempt(lambda: limit_of(shown.get("limit", LIMIT_USUAL)))
+        project = self.attempt(lambda: projection(self._kind, _names(shown, "fields")))
+        expand = self.attempt(lambda: _names(shown, "expand"))
+        cursor = shown.get("cursor") or None
+        if not isinstance(cursor, str | None):
+            self.wrong("/cursor", "type", "expected what the page before gave as next")
+            cursor = None
+        query = Query(where, order or (), limit or LIMIT_USUAL, cursor)
+        return Asked(query, project, expand or (), limited="limit" in shown)
 
     def attempt(self, make: Callable[[], T]) -> T | None:
         try:

@@ -17,11 +17,12 @@ from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Application, Request
 from hanse.gateway.build import Declared, build
 from hanse.gateway.entry import Identify
+from hanse.gateway.expansion import check_links
 from hanse.gateway.files import Folder
 from hanse.gateway.limits import Limits
 from hanse.gateway.mount import Mount, mount_of
 from hanse.gateway.own_route import OwnRoute, RouteOptions, own_route_of
-from hanse.gateway.rest import default_path
+from hanse.gateway.rest import READING, ROW_READING, ROW_WRITING, WRITING, default_path
 from hanse.gateway.routes import Routes, parts_of
 from hanse.gateway.streams import Streams
 from hanse.gateway.verbs import Verbs
@@ -89,7 +90,14 @@ class Gateway(Verbs):
         return gateway
 
     def resources(
-        self, kind: type[Resource], path: str | None = None, *, live: bool = True, write: bool = True
+        self,
+        kind: type[Resource],
+        path: str | None = None,
+        *,
+        live: bool = True,
+        write: bool = True,
+        require_match: bool = False,
+        strict: bool = False,
     ) -> Self:
         """Expose the rows of a resource as REST.
 
@@ -98,6 +106,9 @@ class Gateway(Verbs):
             path: Path of the collection; by default its name.
             live: Whether the outside may follow its changes, over SSE and WebSocket.
             write: Whether the outside may write.
+            require_match: Whether a row that is there is written only by who names the revision that it read (428).
+            strict: Whether a write that names fields which do not exist is refused, unless the client prefers
+                `handling=lenient`.
 
         Raises:
             Misdeclared: It is no resource, is exposed already, or its path is taken.
@@ -106,12 +117,13 @@ class Gateway(Verbs):
             raise Misdeclared(f"expected a Resource class such as `class Order(Resource)`, got {kind!r}")
         if kind in self._resources:
             raise Misdeclared(f"{kind.__name__} is exposed already, at {self._resources[kind].path}")
-        exposed = ResourcePath(kind, self.prefix + (default_path(kind) if path is None else path), live, write)
+        at = self.prefix + (default_path(kind) if path is None else path)
+        exposed = ResourcePath(kind, at, live, write, require_match, strict)
+        check_links(kind)
         if exposed.path.endswith("/"):
             raise Misdeclared(f"expected a path such as /orders for {kind.__name__}, without a slash at its end")
-        methods = {"GET", *(("POST",) if write else ())}
-        self._reserve(exposed.path, methods)
-        self._reserve(f"{exposed.path}/{{id}}", {"GET", *(("PUT", "PATCH", "DELETE") if write else ())})
+        self._reserve(exposed.path, (*READING, *(WRITING if write else ())))
+        self._reserve(f"{exposed.path}/{{id}}", (*ROW_READING, *(ROW_WRITING if write else ())))
         self._resources[kind] = exposed
         return self
 

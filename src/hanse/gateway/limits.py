@@ -75,6 +75,21 @@ VALUES_MAX = 100
 NAMES_MAX = 100
 """Names in one `fields`."""
 
+EXPANDS_MAX = 20
+"""Names in one `expand`."""
+
+EXPAND_DEPTH_MAX = 3
+"""Links that one name of `expand` follows, one after the other."""
+
+EXPANDED_MAX = 5_000
+"""Rows that the links of one answer lead to."""
+
+EXPANDED_BYTES_MAX = 16 * 1024 * 1024
+"""Of the rows that links put into one answer: one row may be linked to by many."""
+
+LINES_PAGE = 200
+"""Rows that a list as JSON Lines reads at a time."""
+
 TAGS_MAX = 64
 """Members of one `baggage` header (https://www.w3.org/TR/baggage/)."""
 

@@ -1,8 +1,17 @@
-"""ETags and conditional requests (RFC 9110, section 13): a strong ETag is a row's revision. Pure."""
+"""ETags and conditional requests (RFC 9110, section 13): a strong ETag is a row's revision. Pure.
+
+What is put together of several rows (a page, a row with those that it links to) has no revision: its weak ETag is a
+digest of its bytes, good for `If-None-Match` alone.
+"""
 
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
+
+from hanse.kernel.faults import Fault
+
+DIGEST_BYTES = 9
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
@@ -22,8 +31,31 @@ def etag(rev: int) -> bytes:
     return f'"{rev}"'.encode()
 
 
+class PreconditionRequired(Fault, status=428, close_code=1008, detail="{problem}"):
+    """The rows are exposed so that nobody writes over what they have not seen: name the revision that was read."""
+
+    problem: str
+
+
+def digest(body: bytes) -> bytes:
+    """The weak ETag of a body.
+
+    Example:
+        >>> digest(b"[]")
+        b'W/"a36f9accd7d3753186"'
+    """
+    return b'W/"%b"' % blake2b(body, digest_size=DIGEST_BYTES).hexdigest().encode()
+
+
+def is_same(header: str, tag: bytes) -> bool:
+    """Whether If-None-Match says that the client has what this ETag stands for; weak ones count as strong ones do."""
+    if not header:
+        return False
+    return header.strip() == ANY or tag.decode().partition('"')[2][:-1] in {one[2] for one in _TAG.finditer(header)}
+
+
 def revisions_in(header: str, *, weak: bool) -> frozenset[int]:
-    """The revisions that a list of ETags names; what is none of ours names none.
+    """The revisions that a list of ETags names; what is none of ours names none, as 0, which no row is ever at.
 
     Args:
         header: The value of If-Match or If-None-Match, other than `*`.
@@ -36,7 +68,7 @@ def revisions_in(header: str, *, weak: bool) -> frozenset[int]:
     return frozenset(
         int(tag[2])
         for tag in _TAG.finditer(header)
-        if (weak or not tag[1]) and tag[2].isascii() and tag[2].isdigit() and len(tag[2]) <= DIGITS_MAX
+        if (weak or not tag[1]) and tag[2].isascii() and tag[2].isdigit() and 1 <= len(tag[2].lstrip("0")) <= DIGITS_MAX
     )
 
 

@@ -1,137 +1,240 @@
-"""REST for the rows of a resource: list, create, read, write, patch, delete.
+"""REST for the rows of a resource: list, query, create, read, write, patch, delete; one or many.
 
-Rows come from their owner as JSON bytes and are passed on as they are: nothing is decoded and encoded again.
+What HTTP says is taken apart here, and put together again; what is done is `ExposedRows`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 from hanse.contract.model import Resource, collection_of, topic_of
 from hanse.gateway.asgi import JSON, Header, Request, Response
 from hanse.gateway.body import read_body
-from hanse.gateway.filters import asked
+from hanse.gateway.deferred import Deferrals
+from hanse.gateway.exposed import WHOLE, ExposedRows, Shown
+from hanse.gateway.filters import Asked, asked, asked_in, asked_of_row, ids_in
 from hanse.gateway.limits import Limits
-from hanse.gateway.preconditions import ANY, etag, is_known, revisions_in
-from hanse.gateway.projection import Project
+from hanse.gateway.lines import JSON_LINES, LINES
+from hanse.gateway.preconditions import ANY, digest, etag, is_known, is_same, revisions_in
+from hanse.gateway.prefer import Preferences, preferences_in
 from hanse.gateway.routes import Handler
-from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import NotFound, PreconditionFailed
-from hanse.service.rows import Rows, Written
-from hanse.store.base import Found, Row
+from hanse.gateway.sse import MEDIA_TYPE
+from hanse.gateway.streams import HttpStream, Streams
+from hanse.kernel.codec import codec_for, encode_json
+from hanse.kernel.faults import Flaw, Invalid, NotFound, PreconditionFailed
+from hanse.service.rows import PatchForm, Written
 
 MERGE_PATCH = "application/merge-patch+json"
-PATCHES = (MERGE_PATCH, JSON)
+JSON_PATCH = "application/json-patch+json"
+FORMS: Mapping[str, PatchForm] = {MERGE_PATCH: "merge", JSON_PATCH: "json", JSON: "merge"}
+"""How a patch is written, by its media type."""
+
+READING = ("GET", "QUERY")
+WRITING = ("POST", "DELETE")
+ROW_READING = ("GET",)
+ROW_WRITING = ("PUT", "PATCH", "DELETE")
+
+ACCEPT_QUERY: Header = (b"accept-query", JSON.encode())
+ACCEPT_PATCH: Header = (b"accept-patch", ", ".join(FORMS).encode())
+
 TRIES_MAX = 3
 """How often a write "whatever revision it is at" is tried when others write in between."""
+
+_VARY: Header = (b"vary", b"accept")
+_document = codec_for(dict[str, object])
 
 
 class ResourceRoutes:
     """The handlers of one resource.
 
     Args of the constructor:
-        kind: The resource.
-        rows: Where its rows are.
-        limits: Of request bodies.
+        exposed: Its rows.
+        streams: Where lists as JSON Lines are counted.
+        deferrals: Keeps writes that are answered later.
         follow: Answers a request of the list path for an event stream; None where changes are not exposed.
-        write: Whether the outside may write.
     """
 
-    def __init__(
-        self, kind: type[Resource], rows: Rows, limits: Limits, *, follow: Handler | None, write: bool
-    ) -> None:
-        self._kind = kind
-        self._rows = rows
-        self._limits = limits
+    def __init__(self, exposed: ExposedRows, streams: Streams, deferrals: Deferrals, *, follow: Handler | None) -> None:
+        self._exposed = exposed
+        self._kind = exposed.kind
+        self._streams = streams
+        self._limits: Limits = streams.limits
+        self._deferrals = deferrals
         self._follow = follow
-        self._write = write
 
     def collection_methods(self) -> dict[str, Handler]:
         """Handlers of the list path."""
-        return {"GET": self.page, "POST": self.create} if self._write else {"GET": self.page}
+        reading: dict[str, Handler] = {"GET": self.page, "QUERY": self.query}
+        writing: dict[str, Handler] = {"POST": self.create, "DELETE": self.delete_many}
+        return reading | writing if self._exposed.resource.write else reading
 
     def row_methods(self) -> dict[str, Handler]:
         """Handlers of one row's path."""
         reading: dict[str, Handler] = {"GET": self.get}
         writing: dict[str, Handler] = {"PUT": self.put, "PATCH": self.patch, "DELETE": self.delete}
-        return reading | writing if self._write else reading
+        return reading | writing if self._exposed.resource.write else reading
 
     async def page(self, request: Request) -> Response | None:
-        """A page of rows, or the stream of their changes where the client asks for one."""
-        if self._follow is not None and request.method == "GET" and request.accepts("text/event-stream"):
-            return await self._follow(request)
+        """A page of rows, all of them as JSON Lines, or the stream of their changes, as the client asks."""
         wanted = asked(self._kind, request.query)
-        found = await self._rows.find(wanted.query)
-        total = await self._rows.count(wanted.query.where) if wanted.total else None
-        link = () if found.next is None else ((b"link", next_link(request, found.next)),)
-        if wanted.project is not None:
-            found = projected(found, wanted.project)
-        return Response(200, page_body(found, total), (*link, (b"vary", b"accept")))
+        if self._follow is not None and request.method == "GET" and request.accepts(MEDIA_TYPE):
+            _refuse_in_streams(wanted)
+            return await self._follow(request)
+        return await self._listed(request, wanted, linked=True)
+
+    async def query(self, request: Request) -> Response | None:
+        """As `page`, of what a JSON document asks for."""
+        if request.query:
+            flaw = Flaw("", "choice", "QUERY takes everything from its body; expected no query string")
+            raise Invalid(flaw.detail, [flaw])
+        body = await read_body(request, self._limits)
+        wanted = asked_in(self._kind, _document.decode_json(body or b"{}"))
+        return await self._listed(request, wanted, linked=False)
+
+    async def _listed(self, request: Request, wanted: Asked, *, linked: bool) -> Response | None:
+        if request.accepts(JSON_LINES):
+            lines = self._exposed.lines(wanted)
+            if request.method == "HEAD":
+                return Response(200, b"", (_VARY,), JSON_LINES)
+            await HttpStream(request, self._streams, LINES, (_VARY,)).run(lines)
+            return None
+        body, cursor = await self._exposed.page(wanted)
+        tag = digest(body)
+        headers: list[Header] = [(b"etag", tag), _VARY]
+        if linked and (links := links_of_page(request, cursor)):
+            headers.append((b"link", links))
+        if is_same(request.header(b"if-none-match"), tag):
+            return Response(304, b"", tuple(headers), "")
+        return Response(200, body, tuple(headers))
 
     async def get(self, request: Request) -> Response:
         """One row."""
-        row = await self._rows.get(request.parameters["id"])
-        tag: Header = (b"etag", etag(row.rev))
-        if is_known(request.header(b"if-none-match"), row.rev):
-            return Response(304, b"", (tag,), "")
-        return Response(200, row.value, (tag,))
+        id = request.parameters["id"]
+        shown = self._shown(request.query) if request.query else WHOLE
+        row = await self._exposed.get(id, shown)
+        if (condition := request.header(b"if-match").strip()) and condition != ANY:
+            self._check(id, condition, row.rev)
+        # With what its links lead to it changes without a revision of its own.
+        tag = digest(row.value) if shown.steps else etag(row.rev)
+        known = request.header(b"if-none-match")
+        if known and (is_same(known, tag) if shown.steps else is_known(known, row.rev)):
+            return Response(304, b"", ((b"etag", tag),), "")
+        return Response(200, row.value, ((b"etag", tag),))
 
     async def create(self, request: Request) -> Response:
-        """A new row."""
+        """A new row; of a list, a new row for each of its values, all or none."""
         body = await read_body(request, self._limits)
-        written = await self._rows.create(body)
-        return self._written(request, written, f"{request.path}/{quote(written.id, safe='')}")
+        preferences = preferences_in(request.header(b"prefer"))
+        many = body.lstrip()[:1] == b"["
+
+        async def work() -> Response:
+            if many:
+                several = await self._exposed.create_many(body, strict=preferences.strict)
+                return _written_many(several, preferences)
+            written = await self._exposed.create(body, strict=preferences.strict)
+            return _written(request, written, f"{request.path}/{quote(written.id, safe='')}", preferences)
+
+        return await self._deferrals.answer(request, preferences, work)
 
     async def put(self, request: Request) -> Response:
         """A row, written whole."""
         id = request.parameters["id"]
         body = await read_body(request, self._limits)
-        if request.header(b"if-none-match").strip() == ANY:
-            return self._written(request, await self._rows.put(id, body, 0), request.path)
-        condition = request.header(b"if-match").strip()
-        tries = TRIES_MAX if condition == ANY else 1
-        while True:
-            tries -= 1
-            expected = await self._expected(id, condition, must_exist=True)
-            try:
-                return self._written(request, await self._rows.put(id, body, expected), request.path)
-            except PreconditionFailed:
-                if not tries:
-                    raise
+        preferences = preferences_in(request.header(b"prefer"))
+        tries = TRIES_MAX if request.header(b"if-match").strip() == ANY else 1
+
+        async def work() -> Response:
+            left = tries
+            while True:
+                left -= 1
+                expected = await self._expected(request, id, whole=True)
+                try:
+                    written = await self._exposed.put(id, body, expected, strict=preferences.strict)
+                except PreconditionFailed:
+                    if not left:
+                        raise
+                else:
+                    return _written(request, written, request.path, preferences)
+
+        return await self._deferrals.answer(request, preferences, work)
 
     async def patch(self, request: Request) -> Response:
         """Some fields of a row."""
         id = request.parameters["id"]
-        body = await read_body(request, self._limits, PATCHES)
-        expected = await self._expected(id, request.header(b"if-match").strip())
-        return self._written(request, await self._rows.patch(id, body, expected), request.path)
+        body = await read_body(request, self._limits, FORMS)
+        form = FORMS.get(request.header(b"content-type").partition(";")[0].strip().lower(), "merge")
+        preferences = preferences_in(request.header(b"prefer"))
+
+        async def work() -> Response:
+            expected = await self._expected(request, id)
+            written = await self._exposed.patch(id, body, expected, form=form, strict=preferences.strict)
+            return _written(request, written, request.path, preferences)
+
+        return await self._deferrals.answer(request, preferences, work)
 
     async def delete(self, request: Request) -> Response:
         """No row any more."""
         id = request.parameters["id"]
-        await self._rows.delete(id, await self._expected(id, request.header(b"if-match").strip()))
-        return Response(204, type="")
 
-    async def _expected(self, id: str, condition: str, *, must_exist: bool = False) -> int | None:
-        """The one revision that If-Match lets pass; None for any."""
-        if not condition or (condition == ANY and not must_exist):
+        async def work() -> Response:
+            await self._exposed.delete(id, await self._expected(request, id))
+            return Response(204, type="")
+
+        return await self._deferrals.answer(request, preferences_in(request.header(b"prefer")), work)
+
+    async def delete_many(self, request: Request) -> Response:
+        """None of the rows that the query names any more, or all of them still."""
+        ids = ids_in(request.query)
+
+        async def work() -> Response:
+            await self._exposed.delete_many(ids)
+            return Response(204, type="")
+
+        return await self._deferrals.answer(request, preferences_in(request.header(b"prefer")), work)
+
+    def _shown(self, query: str) -> Shown:
+        wanted = asked_of_row(self._kind, query)
+        return self._exposed.shown(wanted.project, wanted.expand)
+
+    async def _expected(self, request: Request, id: str, *, whole: bool = False) -> int | None:
+        """The one revision that the conditions of a write let pass: None for any, 0 for "none yet".
+
+        A `*` names no revision that anybody has read: it is no condition where there has to be one.
+        """
+        condition = request.header(b"if-match").strip()
+        if condition:
+            return await self._matching(id, condition, must_exist=whole)
+        unless = request.header(b"if-none-match").strip()
+        if not unless:
+            return None
+        if unless == ANY and whole:
+            return 0
+        try:
+            rev = (await self._exposed.rows.get(id)).rev
+        except NotFound:
+            return 0 if whole else None
+        if is_known(unless, rev):
+            raise PreconditionFailed(topic_of(self._kind), id, f"anything but {unless[:100]}", str(rev))
+        return rev
+
+    async def _matching(self, id: str, condition: str, *, must_exist: bool) -> int | None:
+        if condition == ANY and (self._exposed.resource.require_match or not must_exist):
             return None
         revisions = revisions_in(condition, weak=False)
         if len(revisions) == 1:
             return next(iter(revisions))
         try:
-            row = await self._rows.get(id)
+            rev = (await self._exposed.rows.get(id)).rev
         except NotFound:
-            raise PreconditionFailed(topic_of(self._kind), id, condition, "none") from None
-        if condition != ANY and row.rev not in revisions:
-            raise PreconditionFailed(topic_of(self._kind), id, condition, str(row.rev))
-        return row.rev
+            raise PreconditionFailed(topic_of(self._kind), id, condition[:100], "none") from None
+        if condition != ANY:
+            self._check(id, condition, rev)
+        return rev
 
-    def _written(self, request: Request, written: Written, path: str) -> Response:
-        headers: list[Header] = [(b"etag", etag(written.rev))]
-        if written.created:
-            headers.append((b"location", f"{request.root}{path}".encode()))
-        return Response(201 if written.created else 200, written.value, tuple(headers))
+    def _check(self, id: str, condition: str, rev: int) -> None:
+        if rev not in revisions_in(condition, weak=False):
+            raise PreconditionFailed(topic_of(self._kind), id, condition[:100], str(rev))
 
 
 def default_path(kind: type[Resource]) -> str:
@@ -145,22 +248,41 @@ def default_path(kind: type[Resource]) -> str:
     return f"/{collection_of(kind)}"
 
 
-def projected(found: Found, project: Project) -> Found:
-    """A page of which only some fields of each row are wanted."""
-    return Found(tuple(Row(row.id, row.rev, project(row.value)) for row in found.rows), found.next)
-
-
-def page_body(found: Found, total: int | None) -> bytes:
-    """A page as JSON, of rows that are JSON already."""
-    counted = b"" if total is None else b',"total":%d' % total
-    return b'{"items":[%b],"next":%b%b}' % (
-        b",".join([row.value for row in found.rows]),
-        encode_json(found.next),
-        counted,
-    )
-
-
-def next_link(request: Request, cursor: str) -> bytes:
-    """The Link header to the page after this one."""
+def links_of_page(request: Request, cursor: str | None) -> bytes:
+    """The Link header of a page: to the one after it, and, from a later one, to the first."""
     pairs = [(name, value) for name, value in parse_qsl(request.query, keep_blank_values=True) if name != "cursor"]
-    return f'<{request.root}{request.path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'.encode()
+    later = "cursor=" in request.query and len(pairs) != len(parse_qsl(request.query, keep_blank_values=True))
+    base = f"{request.root}{request.path}"
+    links: list[str] = []
+    if cursor is not None:
+        links.append(f'<{base}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"')
+    if later:
+        links.append(f'<{base}{"?" if pairs else ""}{urlencode(pairs)}>; rel="first"')
+    return ", ".join(links).encode()
+
+
+def _written(request: Request, written: Written, path: str, preferences: Preferences) -> Response:
+    headers: list[Header] = [(b"etag", etag(written.rev))]
+    if written.created:
+        headers.append((b"location", f"{request.root}{path}".encode()))
+    if applied := preferences.applied("return", "handling"):
+        headers.append((b"preference-applied", applied))
+    if preferences.minimal:
+        return Response(201 if written.created else 204, b"", tuple(headers), "")
+    return Response(201 if written.created else 200, written.value, tuple(headers))
+
+
+def _written_many(written: list[Written], preferences: Preferences) -> Response:
+    values = [
+        b'{"id":%b,"rev":%d}' % (encode_json(one.id), one.rev) if preferences.minimal else one.value for one in written
+    ]
+    applied = preferences.applied("return", "handling")
+    headers: tuple[Header, ...] = ((b"preference-applied", applied),) if applied else ()
+    return Response(201, b'{"items":[%b]}' % b",".join(values), headers)
+
+
+def _refuse_in_streams(wanted: Asked) -> None:
+    """What a stream of changes cannot give is told, not passed over."""
+    names = [*(("expand",) if wanted.expand else ()), *(("total",) if wanted.total else ())]
+    if flaws := [Flaw(f"/{name}", "choice", f"a stream of changes has no {name}; ask a list for it") for name in names]:
+        raise Invalid(flaws[0].detail, flaws)

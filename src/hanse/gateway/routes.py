@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from hanse.gateway.asgi import Request, Response
+from hanse.gateway.asgi import Header, Request, Response
 from hanse.kernel.faults import Misdeclared
 
 Handler = Callable[[Request], Awaitable[Response | None]]
@@ -20,14 +20,16 @@ class Route:
     Attributes:
         template: The path as declared, such as `/orders/{id}`: of low cardinality, for spans and figures.
         methods: Handlers by method.
+        offers: Headers that say what its methods take, such as Accept-Patch.
     """
 
-    __slots__ = ("methods", "names", "template")
+    __slots__ = ("methods", "names", "offers", "template")
 
     def __init__(self, template: str, names: tuple[str, ...]) -> None:
         self.template: str = template
         self.names: tuple[str, ...] = names
         self.methods: dict[str, Handler] = {}
+        self.offers: tuple[Header, ...] = ()
 
     @property
     def allowed(self) -> str:
@@ -59,8 +61,13 @@ class Routes:
     def __init__(self) -> None:
         self._root = _Branch()
 
-    def add(self, template: str, methods: Mapping[str, Handler]) -> None:
+    def add(self, template: str, methods: Mapping[str, Handler], offers: tuple[Header, ...] = ()) -> None:
         """Answer a path.
+
+        Args:
+            template: The path.
+            methods: Handlers by method.
+            offers: Headers that OPTIONS answers with, beside Allow.
 
         Raises:
             Misdeclared: The path cannot be, or one of the methods is taken.
@@ -81,6 +88,7 @@ class Routes:
                 f"{taken[0]} {template} is declared twice (also as {branch.route.template}); give one another path"
             )
         branch.route.methods.update(methods)
+        branch.route.offers += offers
 
     def find(self, parts: tuple[str, ...]) -> tuple[Route, dict[str, str]] | None:
         """What stands at a path, and what its placeholders stand for."""

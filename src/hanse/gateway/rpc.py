@@ -14,23 +14,15 @@ from hanse.gateway.asgi import Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.fields import plain
 from hanse.gateway.limits import Limits
-from hanse.gateway.problem import problem_of
+from hanse.gateway.lines import LINES, STOPPING
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
-from hanse.gateway.streams import Form, HttpStream, Streams
+from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
-from hanse.kernel.faults import Flaw, Invalid, Unavailable
+from hanse.kernel.faults import Flaw, Invalid
 from hanse.kernel.validate import FLAWS_MAX
 from hanse.node.node import Node
 
-JSON_LINES = "application/jsonl"
 _LISTS = (list, tuple, set, frozenset)
-_STOPPING = problem_of(Unavailable("this node is stopping; call again"))
-_FAULT_LINE = b'{"error":%b}\n'
-_LINES = Form(
-    JSON_LINES,
-    lambda problem: _FAULT_LINE % encode_json(problem),
-    farewell=_FAULT_LINE % encode_json(_STOPPING),
-)
 _object = codec_for(dict[str, object])
 
 
@@ -45,7 +37,7 @@ class Items:
         self._streams = streams
         events = sse_form(streams.limits.retry_seconds, end=b"event: end\ndata: {}\n\n")
         # A call cannot be resumed: who reads its items has to know that they are not all.
-        self._events = msgspec.structs.replace(events, farewell=events.fault(_STOPPING))
+        self._events = msgspec.structs.replace(events, farewell=events.fault(STOPPING))
 
     async def send(self, request: Request, items: AsyncIterator[object]) -> None:
         """Send all items.
@@ -54,7 +46,7 @@ class Items:
             Fault: They failed before the first.
         """
         sse = request.accepts(MEDIA_TYPE)
-        form = self._events if sse else _LINES
+        form = self._events if sse else LINES
         pieces = _encoded(items, b"data: %b\n\n" if sse else b"%b\n")
         await HttpStream(request, self._streams, form, ((b"vary", b"accept"),)).run(pieces)
 

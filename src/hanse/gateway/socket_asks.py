@@ -11,9 +11,9 @@ from hanse.contract.derive import Operation
 from hanse.contract.model import Resource, collection_of
 from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
+from hanse.gateway.exposed import page_body
 from hanse.gateway.fields import Wrong
 from hanse.gateway.filters import limit_of, orders, where_in
-from hanse.gateway.rest import page_body
 from hanse.gateway.socket_protocol import Ask, Call, Create, Delete, Get, List, Patch, Put, Subscribe
 from hanse.gateway.sse import checked_cursor
 from hanse.kernel.codec import codec_for, encode_json
@@ -105,7 +105,9 @@ async def _page(exposed: Exposed, ask: List) -> bytes:
     except Wrong as wrong:
         raise Invalid(wrong.flaw.detail, [wrong.flaw]) from None
     found = await exposed.rows.find(query)
-    return page_body(found, await exposed.rows.count(where) if ask.total else None)
+    return page_body(
+        [row.value for row in found.rows], found.next, await exposed.rows.count(where) if ask.total else None
+    )
 
 
 async def _write(rows: Rows, ask: Create | Put | Patch | Delete) -> bytes:

@@ -52,6 +52,54 @@ def flaws(kind: object, value: object, *, strict: bool, convert: Hook, first: st
     return found or [_flaw("", first)]
 
 
+def unknown(kind: object, value: object, at: str = "") -> Iterator[Flaw]:
+    """Names in a value that its type does not have, which decoders pass over; of anything open, such as `dict`, none.
+
+    Example:
+        >>> class Point(msgspec.Struct):
+        ...     x: int = 0
+        >>> [flaw.pointer for flaw in unknown(list[Point], [{"x": 1}, {"y": 2}])]
+        ['/1/y']
+    """
+    inner = _plain(kind, value)
+    known = names_in(inner)
+    if known is not None and isinstance(value, Mapping):
+        value = cast("Mapping[str, object]", value)
+        for name in value:
+            if name not in known:
+                yield Flaw(f"{at}/{escape(name)}", "unknown_field", f"expected one of {', '.join(known) or 'none'}")
+    for name, part, item in _parts(inner, value):
+        if item is not _MISSING:
+            yield from unknown(part, item, f"{at}/{escape(name)}")
+
+
+def names_in(kind: object) -> tuple[str, ...] | None:
+    """The names that an object of this type may have; None where they are not fixed."""
+    kind = _plain(kind, {})
+    origin = typing.get_origin(kind) or kind
+    if isinstance(pydantic := getattr(origin, "model_fields", None), Mapping):
+        return tuple(cast("Mapping[str, object]", pydantic))
+    names = tuple(name for name, _, _ in _fields(kind, origin))
+    config = cast("msgspec.structs.StructConfig | None", getattr(origin, "__struct_config__", None))
+    tag = (config.tag_field,) if config is not None and config.tag_field is not None else ()
+    return (*tag, *names) if names or config is not None else None
+
+
+def part_of(kind: object, name: str) -> object:
+    """The type of what stands under a name in a value of this type; `object` where it is not known.
+
+    Example:
+        >>> part_of(dict[str, list[int]], "any")
+        list[int]
+    """
+    plain = _plain(kind, {name: None})
+    if plain is None or not (parts := _parts(plain, {name: None})):
+        plain = _plain(kind, [None])
+        parts = _parts(plain, [None])
+        return parts[0][1] if parts else object
+    return next((part for key, part, _ in parts if key == name), object)
+
+
 def escape(token: str) -> str:
     """One name as a JSON pointer writes it.
 
@@ -111,6 +159,8 @@ def _plain(kind: object, value: object) -> object:
     if typing.get_origin(kind) not in (Union, types.UnionType):
         return kind
     members = [_plain(member, value) for member in typing.get_args(kind) if member is not type(None)]
+    if len(members) == 1:
+        return members[0]
     candidates = [member for member in members if _parts(member, value)]
     tagged = [member for member in candidates if _has_tag_of(member, value)]
     chosen = tagged or candidates

@@ -1,0 +1,216 @@
+"""Links between rows, followed on the way out."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+from hanse.contract.link import Link, links_of
+from hanse.contract.model import Resource
+from hanse.gateway.expansion import Expansion, Target
+from hanse.gateway.gateway import Gateway
+from hanse.gateway.limits import EXPANDED_BYTES_MAX, EXPANDED_MAX, EXPANDS_MAX
+from hanse.kernel.faults import Invalid, Misdeclared
+from hanse.kernel.host import Host
+from hanse.node.app import App
+from hanse.node.node import Node
+from hanse.service.collection import Collection
+from hanse.service.service import Service
+from hanse.store.base import Row
+
+Door = Any
+Opened = Any
+
+pytestmark = pytest.mark.virtual_time
+
+
+class Region(Resource):
+    name: str
+
+
+class Secret(Resource):
+    word: str
+
+
+class Customer(Resource):
+    name: str
+    region: Annotated[str | None, Link("regions")] = None
+    boss: Annotated[str, Link("customers")] = ""
+
+
+class Sale(Resource):
+    customer: Annotated[str, Link(Customer)]
+    payer: Annotated[str, Link("customers")] | None = None
+    regions: Annotated[list[str], Link(Region)] = msgspec.field(default_factory=list)
+    secret: Annotated[str, Link(Secret)] = "s"
+
+
+class Desk(Service):
+    regions: Collection[Region]
+    secrets: Collection[Secret]
+    customers: Collection[Customer]
+    sales: Collection[Sale]
+
+
+@pytest.fixture
+async def node(host: Host) -> AsyncIterator[Node]:
+    async with Node(App("desk", Desk), host=host) as node:
+        yield node
+
+
+@pytest.fixture
+async def desk(opened: Opened) -> Door:
+    door = opened(Gateway().resources(Region).resources(Customer).resources(Sale))
+    await door("POST", "/regions", {"id": "n", "name": "North"})
+    await door(
+        "POST", "/customers", [{"id": "a", "name": "Ada", "region": "n"}, {"id": "b", "name": "Ben", "boss": "a"}]
+    )
+    await door("POST", "/sales", {"id": "1", "customer": "b", "payer": "a", "regions": ["n", "gone"]})
+    await door("POST", "/sales", {"id": "2", "customer": "gone"})
+    return door
+
+
+@pytest.mark.parametrize(
+    ("expand", "told"),
+    [
+        ("color", "sale has no link 'color'; it has customer, payer, regions"),
+        ("secret", "sale has no link 'secret'; it has customer, payer, regions"),
+        ("customer.name", "customer has no link 'name'; it has region, boss"),
+        ("regions.x", "region has no link 'x'; it has nothing"),
+        ("customer.boss.boss.boss", "at most 3 links"),
+        (",".join(["customer"] * (EXPANDS_MAX + 1)), "at most"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/sales", "/sales/1"])
+async def test_what_cannot_be_expanded_names_what_can(desk: Door, path: str, expand: str, told: str) -> None:
+    answer = await desk("GET", f"{path}?expand={expand}")
+
+    assert answer.status == 422
+    assert answer.json["errors"][0]["pointer"] == "/expand"
+    assert told in answer.json["detail"]
+
+
+async def test_a_row_stays_as_it_is_and_has_beside_it_what_it_links_to(desk: Door) -> None:
+    plain = await desk("GET", "/sales/1")
+    row = await desk("GET", "/sales/1?expand=customer,payer,regions")
+
+    expanded = row.json["expanded"]
+    assert {name: value for name, value in row.json.items() if name != "expanded"} == plain.json
+    assert (expanded["customer"]["name"], expanded["payer"]["name"]) == ("Ben", "Ada")
+    assert [one and one["name"] for one in expanded["regions"]] == ["North", None]
+
+
+async def test_a_link_that_leads_nowhere_is_null_beside_its_id(desk: Door) -> None:
+    row = (await desk("GET", "/sales/2?expand=customer,payer,regions")).json
+
+    assert row["customer"] == "gone"
+    assert row["expanded"] == {"customer": None, "payer": None, "regions": []}
+
+
+async def test_links_of_links_are_followed(desk: Door) -> None:
+    row = (await desk("GET", "/sales/1?expand=customer.boss.region,payer")).json["expanded"]
+
+    assert row["customer"]["expanded"]["boss"]["expanded"]["region"]["name"] == "North"
+    assert "expanded" not in row["payer"]
+
+
+async def test_lists_queries_and_lines_are_expanded_and_cut_alike(desk: Door) -> None:
+    page = (await desk("GET", "/sales?expand=customer&fields=payer")).json["items"]
+    query = (await desk("QUERY", "/sales", {"expand": ["customer"], "fields": ["payer"]})).json["items"]
+    lines = await desk("GET", "/sales?expand=customer&fields=payer", accept="application/jsonl")
+
+    assert list(page[0]) == ["id", "rev", "payer", "expanded"]
+    assert page[0]["expanded"]["customer"]["name"] == "Ben"
+    assert page == query == [msgspec.json.decode(line) for line in lines.body.splitlines()]
+
+
+async def test_what_is_expanded_has_a_weak_etag_that_changes_with_it(desk: Door) -> None:
+    first = await desk("GET", "/sales/1?expand=customer")
+    same = await desk("GET", "/sales/1?expand=customer", if_none_match=first.headers["etag"])
+    await desk("PATCH", "/customers/b", {"name": "Bea"})
+    changed = await desk("GET", "/sales/1?expand=customer", if_none_match=first.headers["etag"])
+
+    assert first.headers["etag"].startswith("W/")
+    assert (same.status, changed.status) == (304, 200)
+
+
+class Counting:
+    """Rows that know how often they were asked for."""
+
+    def __init__(self, size: int = 10) -> None:
+        self.asked: list[list[str]] = []
+        self._value = b'{"id":"x","name":"%b"}' % (b"n" * size)
+
+    async def many(self, ids: list[str]) -> list[Row]:
+        self.asked.append(ids)
+        return [Row(id, 1, self._value) for id in ids]
+
+
+def rows(count: int, customer: str = "") -> list[Row]:
+    return [
+        Row(str(n), 1, msgspec.json.encode({"customer": customer or f"c{n}", "payer": f"c{n % 7}", "regions": []}))
+        for n in range(count)
+    ]
+
+
+async def test_a_collection_is_asked_once_for_all_rows_and_links() -> None:
+    customers: Any = Counting()
+    expansion = Expansion({"customers": Target(Customer, customers)})
+
+    found = await expansion.expanded(Sale, rows(50), expansion.steps(Sale, ["customer", "payer"]))
+
+    assert len(found) == 50
+    assert [len(ids) for ids in customers.asked] == [50]
+
+
+async def test_links_that_lead_to_too_much_are_refused() -> None:
+    many: Any = Counting()
+    expansion = Expansion({"customers": Target(Customer, many)})
+    with pytest.raises(Invalid):
+        await expansion.expanded(Sale, rows(EXPANDED_MAX + 1), expansion.steps(Sale, ["customer"]))
+
+    wide: Any = Counting(size=EXPANDED_BYTES_MAX // 10)
+    expansion = Expansion({"customers": Target(Customer, wide)})
+    with pytest.raises(Invalid):
+        await expansion.expanded(Sale, rows(11, "same"), expansion.steps(Sale, ["customer"]))
+
+
+def test_a_link_that_cannot_be_is_misdeclared() -> None:
+    class Number(Resource):
+        to: Annotated[int, Link("customers")]
+
+    class Either(Resource):
+        to: Annotated[str | int, Link("customers")]
+
+    class Taken(Resource):
+        expanded: bool
+        to: Annotated[str, Link("customers")]
+
+    for kind in (Number, Either, Taken):
+        with pytest.raises(Misdeclared):
+            Gateway().resources(kind)
+    for target in (str, "", 7):
+        wrong: Any = target
+        with pytest.raises(Misdeclared):
+            Link(wrong)
+
+
+def test_links_are_found_however_they_are_written() -> None:
+    class Post(Resource):
+        plain: str
+        one: Annotated[str, Link("a")]
+        maybe: Annotated[str, Link("a")] | None = None
+        also: Annotated[str | None, Link("a")] = None
+        items: list[Annotated[str, Link("b")]]
+        pair: Annotated[tuple[str, ...], Link("b")] = ()
+        renamed: Annotated[str, Link("c")] = msgspec.field(default="", name="newName")
+
+    assert [(link.name, link.collection, link.many) for link in links_of(Post)] == [
+        ("one", "a", False),
+        ("maybe", "a", False),
+        ("also", "a", False),
+        ("items", "b", True),
+        ("pair", "b", True),
+        ("newName", "c", False),
+    ]
