@@ -30,6 +30,7 @@ VERBS: Mapping[str, Verb] = {
     "call": Verb("hanse.cli.call", "call", "Call an operation of a running system."),
     "describe": Verb("hanse.cli.describe", "describe", "Show the contracts of an app."),
     "services": Verb("hanse.cli.services", "services", "List the services of an app or of a running system."),
+    "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
     "sim": Verb("hanse.cli.sim", "sim", "Run an app as many machines in virtual time, under many seeds."),
     "config": Verb("hanse.cli.config", "config", "Show the configuration."),
     "version": Verb("hanse.cli.version", "version", "Show which Hanse, Python and machine this is."),

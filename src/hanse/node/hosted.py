@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -53,7 +53,7 @@ class Hosted:
 
     def schemas(self) -> list[CollectionSchema]:
         """What the store has to keep."""
-        return [*map(schema_of, self.owned), schema_of(DeadLetter)]
+        return schemas_of(self.owned)
 
     def serve(self, server: Server) -> list[str]:
         """Bind every operation; the names under which the transport has to listen."""
@@ -102,6 +102,11 @@ class Hosted:
         except Invalid as fault:
             where = f"services.{self.part.name}.settings.{field.name}"
             raise Misconfigured(f"{where} does not fit {self.part.cls.__name__}.{field.name}: {fault}") from None
+
+
+def schemas_of(owned: Iterable[type[Resource]]) -> list[CollectionSchema]:
+    """What the store of a service keeps: the resources that it owns, and what could not be handled."""
+    return [*map(schema_of, owned), schema_of(DeadLetter)]
 
 
 def contract_client(app: App, contract: type, caller: Caller) -> object:

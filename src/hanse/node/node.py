@@ -28,7 +28,7 @@ from hanse.node.background import Runner, as_unit, runner, trimmer
 from hanse.node.events import subscriptions_of
 from hanse.node.figures import NodeFigures, store_figures
 from hanse.node.hosted import Hosted, contract_client, rows_client
-from hanse.node.stores import open_store, store_url
+from hanse.node.stores import open_store, url_for
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import ProcessPool
@@ -254,7 +254,7 @@ class Node:
         self._opened.push_async_callback(self._transport.close)
         for part in self.parts:
             wanted = self.settings.services.get(part.name, ServiceSettings())
-            store = self._stores(wanted.store or store_url(self.settings.node.store, part.name))
+            store = self._stores(url_for(self.settings, part.name))
             hosted = Hosted(self.app, part, store, self._caller, wanted.settings)
             self._opened.push_async_callback(store.close)
             await store.open(hosted.schemas())

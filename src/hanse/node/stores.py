@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import cast
 
 from hanse.kernel.faults import Misconfigured
-from hanse.store.base import Store
+from hanse.kernel.settings import ServiceSettings, Settings
+from hanse.store.base import CollectionSchema, Store
 
 GROUP = "hanse.stores"
 
@@ -38,6 +39,31 @@ def store_url(url: str, service: str) -> str:
     if dot and stem:
         return f"{folder}{slash}{stem}-{service}.{suffix}{question}{options}"
     return f"{path.rstrip('/')}/{service}.db{question}{options}"
+
+
+def url_for(settings: Settings, service: str) -> str:
+    """The URL of one service's store: its own setting, or what `node.store` means for it."""
+    wanted = settings.services.get(service, ServiceSettings())
+    return wanted.store or store_url(settings.node.store, service)
+
+
+def stored_in(url: str) -> dict[str, CollectionSchema] | None:
+    """The collections that a store keeps already, without opening or touching it; None where that cannot be seen.
+
+    Raises:
+        Misconfigured: The URL cannot be used.
+        CouldNotStart: It keeps something that this version cannot serve.
+        Unavailable: Another process keeps it locked.
+    """
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
+        return {}
+    if scheme != "sqlite":
+        return None
+    from hanse.store.sqlite.tables import stored_schemas
+    from hanse.store.sqlite.url import parse_url
+
+    return stored_schemas(parse_url(url).path)
 
 
 def open_store(url: str) -> Store:

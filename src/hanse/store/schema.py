@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -41,6 +42,68 @@ def _problem(stored: FieldSchema | None, wanted: FieldSchema) -> str | None:
     if wanted.required and not stored.required:
         return "stored rows may lack this field, which is required now; keep its default"
     return None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One thing that opening a collection does to what is stored, or why it cannot.
+
+    Attributes:
+        change: `add` what is new, `widen` a type, `keep` what nobody declares any more, `drop` an index, or `refuse`.
+        collection: Whose.
+        field: Of which field; empty for the collection itself.
+        index: Whether it is about the field's index.
+        detail: What it means for what is stored.
+    """
+
+    change: Literal["add", "widen", "keep", "drop", "refuse"]
+    collection: str
+    field: str = ""
+    index: bool = False
+    detail: str = ""
+
+
+def steps(stored: CollectionSchema | None, wanted: CollectionSchema) -> list[Step]:
+    """What has to happen before a collection can be opened as it is wanted; what `check` finds is refused.
+
+    Example:
+        >>> after = CollectionSchema("orders", {"note": FieldSchema("string", required=False, default=b'""')})
+        >>> [step.detail for step in steps(CollectionSchema("orders", {}), after)]
+        ['string; stored rows read as ""']
+    """
+    if stored is None:
+        fields = ", ".join(wanted.fields) or "no fields"
+        return [Step("add", wanted.name, detail=fields), *_index_steps(frozenset(), wanted)]
+    found = [step for name, field in wanted.fields.items() for step in _field_steps(name, stored, field)]
+    gone = [
+        Step("keep", wanted.name, name, detail=f"{field.type}; no longer declared, stored rows keep it")
+        for name, field in stored.fields.items()
+        if name not in wanted.fields and field.required
+    ]
+    return [*found, *gone, *_index_steps(frozenset(stored.indexed), wanted)]
+
+
+def _field_steps(name: str, stored: CollectionSchema, wanted: FieldSchema) -> Iterator[Step]:
+    before = stored.fields.get(name)
+    if problem := _problem(before, wanted):
+        yield Step("refuse", stored.name, name, detail=problem)
+    elif before is None:
+        yield Step("add", stored.name, name, detail=f"{wanted.type}; stored rows read as {_text(wanted.default)}")
+    elif before.type != wanted.type:
+        yield Step("widen", stored.name, name, detail=f"{before.type} to {wanted.type}")
+    elif before.default != wanted.default and not wanted.required:
+        now, until = _text(wanted.default), _text(before.default)
+        yield Step("widen", stored.name, name, detail=f"rows without it read as {now}, until now as {until}")
+
+
+def _index_steps(stored: frozenset[str], wanted: CollectionSchema) -> Iterator[Step]:
+    for name in sorted(stored - set(wanted.indexed)):
+        yield Step("drop", wanted.name, name, index=True, detail="no longer declared")
+    for name in sorted(set(wanted.indexed) - stored):
+        yield Step("add", wanted.name, name, index=True, detail="built while nobody else writes")
+
+
+def _text(default: bytes) -> str:
+    return default.decode(errors="replace")
 
 
 def merge(stored: CollectionSchema | None, wanted: CollectionSchema) -> CollectionSchema:

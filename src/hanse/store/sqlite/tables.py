@@ -179,6 +179,27 @@ def prepare(connection: sqlite3.Connection, path: str, wanted: Sequence[Collecti
     return Opened(log_id, {schema.name: schema for schema in schemas})
 
 
+def stored_schemas(path: str) -> dict[str, CollectionSchema]:
+    """The collections that a file keeps, without touching it; none where there is no file yet.
+
+    Raises:
+        CouldNotStart: It is not a file that this version can serve.
+        Unavailable: Another process keeps it locked.
+    """
+    if not Path(path).exists():
+        return {}
+    try:
+        connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS_MAX}")
+            with transaction(connection, reads=True):
+                return _stored(connection, path)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise cannot_open(path, error) from error
+
+
 def cannot_open(path: str, error: sqlite3.Error) -> CouldNotStart | Unavailable:
     """Why a file could not be opened, with what to look at."""
     if "locked" in str(error):
