@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import msgspec
 
 from hanse.contract.derive import Description, Operation
-from hanse.contract.openapi_parts import AT, answer_of, body_of, entry_of, faults_of, items_of, parameter_of, resolved
+from hanse.contract.model import collection_of
+from hanse.contract.openapi_faults import PROBLEM, fault_answers, fault_name, fault_schema, fields_of
+from hanse.contract.openapi_finish import (
+    describe_fields,
+    operations_of,
+    with_examples,
+    with_prose,
+    without_prefix,
+    without_twins,
+)
+from hanse.contract.openapi_parts import (
+    AT,
+    BEARER,
+    answer_of,
+    body_of,
+    entry_of,
+    guarded,
+    items_of,
+    parameter_of,
+    resolved,
+)
 from hanse.contract.openapi_rest import ResourcePath, resource_paths
 from hanse.contract.openapi_routes import RoutePath, route_entry
+from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json, schemas_of
+from hanse.kernel.faults import Fault
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _BODILESS = frozenset({"GET", "DELETE"})
@@ -63,6 +85,9 @@ class Exposed(msgspec.Struct, frozen=True):
         operations: What may be called.
         descriptions: The contracts that the operations are of.
         routes: Routes of one's own.
+        prefix: Stands before all paths.
+        identified: Whether it is asked who is asking.
+        limits: What is taken at most, by name.
     """
 
     title: str
@@ -70,73 +95,141 @@ class Exposed(msgspec.Struct, frozen=True):
     operations: Sequence[OperationPath] = ()
     descriptions: Sequence[Description] = ()
     routes: Sequence[RoutePath] = ()
+    prefix: str = ""
+    identified: bool = False
+    limits: Mapping[str, float] = {}
+
+    @property
+    def faults(self) -> list[type[Fault]]:
+        """Every fault that something lists."""
+        listed = [item.operation.options.faults for item in self.operations] + [one.faults for one in self.routes]
+        return list(dict.fromkeys(fault for faults in listed for fault in faults))
 
 
-def openapi(exposed: Exposed) -> Json:
+def openapi(exposed: Exposed, *, root: str = "") -> Json:
     """The OpenAPI 3.1 document of what is exposed. The same exposure gives the same document, byte for byte.
+
+    Args:
+        exposed: What it tells of.
+        root: Path that the whole application is mounted at.
 
     Example:
         >>> openapi(Exposed("shop"))["info"]
         {'title': 'shop', 'version': '1'}
     """
-    kinds: list[object] = [Problem, *(resource.kind for resource in exposed.resources)]
+    schemas, definitions = schemas_of(_kinds(exposed), at=AT)
+    taken = iter(schemas)
+    problem = next(taken)
+    with_prose(definitions)
+    for fault in exposed.faults:
+        fields = resolved(next(taken), definitions)
+        definitions[fault_name(fault)] = fault_schema(fault, resolved(problem, definitions), fields)
+        definitions.pop(fields_of(fault).__name__, None)
+    paths = _paths(exposed, taken, definitions)
+    without_twins(paths)
+    with_examples(paths, definitions, frozenset(resource.kind.__name__ for resource in exposed.resources))
+    return {
+        "openapi": "3.1.0",
+        "info": _info(exposed),
+        "servers": [{"url": f"{root}{exposed.prefix}" or "/"}],
+        "x-hanse-services": [
+            {"name": one.name, "version": one.version, "fingerprint": one.fingerprint, "description": one.doc}
+            for one in exposed.descriptions
+        ],
+        "tags": _tags(exposed),
+        "paths": without_prefix(paths, exposed.prefix),
+        "components": {
+            "schemas": definitions,
+            "responses": {"Problem": answer_of("An error.", problem, PROBLEM)},
+            **_security(exposed, paths),
+        },
+        # Who says nothing is anonymous, and may do what has no guard.
+        **({"security": [{}, {BEARER: []}]} if exposed.identified else {}),
+    }
+
+
+def _kinds(exposed: Exposed) -> list[object]:
+    """The types whose schemas the document needs, in the order in which they are taken."""
+    kinds: list[object] = [Problem, *map(fields_of, exposed.faults)]
+    kinds += [resource.kind for resource in exposed.resources]
     kinds += [kind for item in exposed.operations for kind in (item.operation.arguments, item.operation.result)]
-    kinds += [kind for route in exposed.routes for kind in route.kinds]
-    schemas, definitions = schemas_of(kinds, at=AT)
-    taken = iter(schemas[1:])
+    return [*kinds, *(kind for route in exposed.routes for kind in route.kinds)]
+
+
+def _paths(exposed: Exposed, taken: Iterator[Json], definitions: Json) -> dict[str, Json]:
     paths: dict[str, Json] = {}
     for resource in exposed.resources:
         resource_paths(paths, resource, next(taken), definitions)
     for item in exposed.operations:
         entry = _operation(item, next(taken), next(taken), definitions)
         paths.setdefault(item.path, {})[item.method.lower()] = entry
-    names = _names(paths)
+    names = {entry.get("operationId") for entry in operations_of(paths)}
     for route in exposed.routes:
         name = f"route_{route.name}" if route.name in names else route.name
         entry = route_entry(route, name, [next(taken) for _ in route.kinds])
         paths.setdefault(route.path, {})[route.method.lower()] = entry
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": exposed.title, "version": _version(exposed.descriptions)},
-        "x-hanse-services": [
-            {"name": one.name, "version": one.version, "fingerprint": one.fingerprint, "description": one.doc}
-            for one in exposed.descriptions
-        ],
-        "paths": paths,
-        "components": {
-            "schemas": definitions,
-            "responses": {"Problem": answer_of("An error.", schemas[0], "application/problem+json")},
-        },
-    }
+    return paths
 
 
-def _names(paths: Mapping[str, Json]) -> set[object]:
-    """The operationIds that are taken."""
-    entries = (cast("Json", entry) for path in paths.values() for entry in path.values() if isinstance(entry, dict))
-    return {entry.get("operationId") for entry in entries}
+def _info(exposed: Exposed) -> Json:
+    descriptions = exposed.descriptions
+    alone = descriptions[0] if len(descriptions) == 1 else None
+    info: Json = {"title": exposed.title, "version": alone.version if alone else "1"}
+    if alone and alone.doc:
+        info["description"] = alone.doc
+    return {**info, **({"x-hanse-limits": dict(exposed.limits)} if exposed.limits else {})}
 
 
-def _version(descriptions: Sequence[Description]) -> str:
-    return descriptions[0].version if len(descriptions) == 1 else "1"
+def _tags(exposed: Exposed) -> list[Json]:
+    """What operations are told together: collections first, then services, with what their classes say."""
+    tags: dict[str, str] = {}
+    for resource in exposed.resources:
+        tags[collection_of(resource.kind)] = prose_of(resource.kind.__doc__ or "").summary
+    for one in exposed.descriptions:
+        tags[one.name] = tags.get(one.name) or prose_of(one.doc).summary
+    return [{"name": name, **({"description": text} if text else {})} for name, text in tags.items()]
+
+
+def _security(exposed: Exposed, paths: Mapping[str, Json]) -> Json:
+    if not exposed.identified and not any("security" in entry for entry in operations_of(paths)):
+        return {}
+    scheme = {"type": "http", "scheme": "bearer", "description": "Who is asking, as the app identifies them."}
+    return {"securitySchemes": {BEARER: scheme}}
 
 
 def _operation(item: OperationPath, arguments: Json, result: Json, definitions: Json) -> Json:
     operation = item.operation
-    name = f"{operation.contract}_{operation.name}"
+    prose = prose_of(operation.doc)
+    describe_fields(resolved(arguments, definitions), prose.items)
     answer = items_of(result) if operation.stream else answer_of("The result.", result)
-    answers: Json = {"200": answer, **faults_of(operation.options.faults)}
-    doc = operation.doc or f"Call {operation.address}."
-    if not item.own:
-        return entry_of(f"rpc_{name}", doc, operation.contract, answers, body=body_of(arguments))
-    shape = resolved(arguments, definitions)
-    properties = cast("dict[str, Json]", shape.get("properties", {}))
-    required = cast("list[str]", shape.get("required", []))
+    if prose.answer:
+        answer["description"] = prose.answer
+    answers: Json = {"200": answer, **fault_answers(operation.options.faults, prose.faults)}
+    name = f"{operation.contract}_{operation.name}"
+    if item.own:
+        entry = _own(item, name, resolved(arguments, definitions), answers)
+    else:
+        entry = entry_of(f"rpc_{name}", _doc(operation), operation.contract, answers, body=body_of(arguments))
+    if operation.options.allow is not None:
+        guarded(entry, operation.options.allow.wants)
+    return entry
+
+
+def _doc(operation: Operation) -> str:
+    return operation.doc or f"Call {operation.address}."
+
+
+def _own(item: OperationPath, name: str, arguments: Json, answers: Json) -> Json:
+    """An operation at a route of its own: arguments in the path, and in the query or the body."""
+    doc, tag = _doc(item.operation), item.operation.contract
+    properties = cast("dict[str, Json]", arguments.get("properties", {}))
+    required = cast("list[str]", arguments.get("required", []))
     in_path = _PLACEHOLDER.findall(item.path)
     parameters = [parameter_of(name, properties[name], required=True, where="path") for name in in_path]
     rest = {name: part for name, part in properties.items() if name not in in_path}
     if item.method in _BODILESS:
         parameters += [parameter_of(name, part, required=name in required) for name, part in rest.items()]
-        return {**entry_of(name, doc, operation.contract, answers), "parameters": parameters}
+        return {**entry_of(name, doc, tag, answers), "parameters": parameters}
     needed = [name for name in required if name in rest]
     body = body_of({"type": "object", "properties": rest, "required": needed})
-    return {**entry_of(name, doc, operation.contract, answers, body=body), "parameters": parameters}
+    return {**entry_of(name, doc, tag, answers, body=body), "parameters": parameters}

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
+from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json
-from hanse.kernel.faults import Fault
 
 AT = "#/components/schemas/{name}"
 """Where the document keeps its schemas."""
 
+PROBLEM = "#/components/responses/Problem"
+BEARER = "bearer"
+"""Name of the one way to say who asks."""
+
 
 def entry_of(name: str, doc: str, tag: str, answers: Mapping[str, object], *, body: Json | None = None) -> Json:
     """One operation of a path: its prose from a docstring, its answers, and any problem beside them."""
-    summary, _, rest = doc.partition("\n")
-    entry: Json = {"operationId": name, "summary": summary, "tags": [tag]}
-    if rest.strip():
-        entry["description"] = rest.strip()
+    prose = prose_of(doc)
+    entry: Json = {"operationId": name, "summary": prose.summary, "tags": [tag]}
+    reason = prose.deprecated
+    if text := "\n\n".join(filter(None, (prose.description, f"Deprecated: {reason}" if reason else ""))):
+        entry["description"] = text
+    if reason is not None:
+        entry["deprecated"] = True
     if body is not None:
         entry["requestBody"] = body
-    entry["responses"] = {**answers, "default": {"$ref": "#/components/responses/Problem"}}
+    entry["responses"] = {**answers, "default": {"$ref": PROBLEM}}
     return entry
+
+
+def guarded(entry: Json, needs: str) -> None:
+    """Say of an operation who may call it."""
+    entry["security"] = [{BEARER: []}]
+    entry["description"] = "\n\n".join(filter(None, (cast("str", entry.get("description", "")), f"Needs {needs}.")))
+    entry["responses"] = {"401": {"$ref": PROBLEM}, "403": {"$ref": PROBLEM}, **cast("Json", entry["responses"])}
 
 
 def answer_of(description: str, schema: Json, media_type: str = "application/json") -> Json:
@@ -36,8 +50,9 @@ def body_of(schema: Json, *media_types: str) -> Json:
 
 def parameter_of(name: str, schema: Json, *, required: bool, where: str = "query") -> Json:
     """A parameter; what it is by default is left to the server."""
-    plain = {key: value for key, value in schema.items() if key != "default"}
-    return {"name": name, "in": where, "required": required, "schema": plain}
+    plain = {key: value for key, value in schema.items() if key not in {"default", "description", "deprecated"}}
+    said: Json = {key: schema[key] for key in ("description", "deprecated") if key in schema}
+    return {"name": name, "in": where, "required": required, **said, "schema": plain}
 
 
 def resolved(schema: Json, definitions: Json) -> Json:
@@ -54,16 +69,4 @@ def items_of(schema: Json) -> Json:
             "application/jsonl": {"schema": schema},
             "text/event-stream": {"schema": {"type": "string"}},
         },
-    }
-
-
-def faults_of(faults: Iterable[type[Fault]]) -> Json:
-    """The answers that tell of faults, by status."""
-    codes: dict[str, list[str]] = {}
-    for fault in faults:
-        codes.setdefault(str(fault.status), []).append(fault.code)
-    content = {"application/problem+json": {"schema": {"$ref": AT.format(name="Problem")}}}
-    return {
-        status: {"description": f"The code is {' or '.join(sorted(names))}.", "content": content}
-        for status, names in sorted(codes.items())
     }

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hanse.contract.openapi_parts import answer_of, entry_of, faults_of, items_of, parameter_of
+from hanse.contract.openapi_faults import fault_answers
+from hanse.contract.openapi_parts import answer_of, entry_of, guarded, items_of, parameter_of
+from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json
 from hanse.kernel.faults import Fault
 
@@ -37,6 +39,7 @@ class RoutePath(msgspec.Struct, frozen=True):
         status: Of an answer that succeeds.
         stream: Whether it answers with items until an end.
         faults: What it raises.
+        needs: Who may call it, to end the sentence "this needs ..."; empty for everybody.
     """
 
     name: str
@@ -50,6 +53,7 @@ class RoutePath(msgspec.Struct, frozen=True):
     status: int = 200
     stream: bool = False
     faults: Sequence[type[Fault]] = ()
+    needs: str = ""
 
     @property
     def kinds(self) -> list[object]:
@@ -68,15 +72,23 @@ def route_entry(route: RoutePath, name: str, schemas: Sequence[Json]) -> Json:
         schemas: Those of its `kinds`.
     """
     body, result, *rest = schemas
-    answers: Json = {str(route.status): _answer(route, result), **faults_of(route.faults)}
+    prose = prose_of(route.doc)
+    answer = {**_answer(route, result), **({"description": prose.answer} if prose.answer else {})}
+    answers: Json = {str(route.status): answer, **fault_answers(route.faults, prose.faults)}
     given = None if route.body is None else _body(route, body)
     entry = entry_of(name, route.doc or f"{route.method} {route.path}.", "routes", answers, body=given)
     if rest:
         entry["parameters"] = [
-            parameter_of(item.name, schema, required=item.required, where=item.where)
+            parameter_of(item.name, _said(schema, prose.items.get(item.name)), required=item.required, where=item.where)
             for item, schema in zip(route.parameters, rest, strict=True)
         ]
+    if route.needs:
+        guarded(entry, route.needs)
     return entry
+
+
+def _said(schema: Json, text: str | None) -> Json:
+    return {"description": text, **schema} if text else schema
 
 
 def _body(route: RoutePath, schema: Json) -> Json:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from hanse.contract.derive import Description
 from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
+from hanse.contract.schema import Json
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.deferred import Deferrals
 from hanse.gateway.entry import Check, Entry, Identify, Inside
@@ -15,6 +18,7 @@ from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files, Folder
 from hanse.gateway.health import Health
+from hanse.gateway.limits import Limits
 from hanse.gateway.metrics import Metrics
 from hanse.gateway.mount import Mount, Mounts
 from hanse.gateway.own_route import OwnHandler, OwnRoute
@@ -29,6 +33,9 @@ from hanse.gateway.streams import Streams
 from hanse.kernel.codec import encode_json
 from hanse.node.node import Node
 from hanse.service.threads import Threads
+
+TOLD_LIMITS = ("body_bytes", "url_bytes", "headers", "depth", "items", "text_bytes", "message_bytes", "subscriptions")
+"""Limits that clients have to keep to; the others are between us and the machine."""
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -69,7 +76,8 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     for own in declared.own:
         routes.add(own.about.path, {own.about.method: OwnHandler(own, node, streams, threads)})
     live_path = f"{declared.prefix}/live"
-    routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(declared, node)})
+    exposed = _exposed(declared, node, streams.limits)
+    routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(lambda root: openapi(exposed, root=root))})
     routes.add(live_path, {"GET": _no_socket})
     reserved = frozenset({"api", *(path[1:].partition("/")[0] for path in declared.paths)})
     requests = Requests()
@@ -81,6 +89,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         declared.identify,
         Files(declared.folders, reserved) if declared.folders else None,
         requests,
+        frozenset(exposed.faults),
     )
     return Entry(node, streams, inside)
 
@@ -100,21 +109,29 @@ def _add_resource(routes: Routes, path: str, handlers: ResourceRoutes) -> None:
     routes.add(f"{path}/{{id}}", row, (ACCEPT_PATCH,) if "PATCH" in row else ())
 
 
-def _document(declared: Declared, node: Node) -> Handler:
-    exposed = Exposed(
+def _exposed(declared: Declared, node: Node, limits: Limits) -> Exposed:
+    return Exposed(
         node.app.name,
         declared.resources,
         declared.operations,
         declared.descriptions,
         [own.about for own in declared.own],
+        prefix=declared.prefix,
+        identified=declared.identify is not None,
+        limits={name: getattr(limits, name) for name in TOLD_LIMITS},
     )
-    made: list[Response] = []
+
+
+def _document(make: Callable[[str], Json]) -> Handler:
+    """Answers with a document, made when it is first asked for at the place where it is reached."""
+    made: dict[str, Response] = {}
 
     async def handler(request: Request) -> Response:
-        del request
-        if not made:
-            made.append(Response(200, encode_json(openapi(exposed))))
-        return made[0]
+        found = made.get(request.root)
+        if found is None:
+            made.clear()
+            found = made[request.root] = Response(200, encode_json(make(request.root)))
+        return found
 
     return handler
 

@@ -16,7 +16,7 @@ from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_resp
 from hanse.gateway.routes import Handler, Route, Routes
 from hanse.gateway.streams import Streams
 from hanse.gateway.strict import check_request
-from hanse.kernel.faults import Cancelled, Overloaded, Unavailable
+from hanse.kernel.faults import Cancelled, Fault, Overloaded, Unavailable
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.telemetry import Side, Tracer
 from hanse.node.node import Node
@@ -40,6 +40,7 @@ class Inside(msgspec.Struct, frozen=True):
         identify: Says who is asking; None where everybody is anonymous.
         fallback: Answers what no route does; None for 404.
         requests: Where requests are counted.
+        faults: Those that something exposed lists.
     """
 
     routes: Routes
@@ -49,6 +50,7 @@ class Inside(msgspec.Struct, frozen=True):
     identify: Identify | None = None
     fallback: Handler | None = None
     requests: Requests = msgspec.field(default_factory=Requests)
+    faults: frozenset[type[Fault]] = frozenset()
 
 
 class Entry:
@@ -79,7 +81,8 @@ class Entry:
         except Cancelled:
             return  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001 - the last resort: whatever happens inside, the client is answered
-            response = problem_response(known(error, self._node.host), request.trace_id)
+            fault = known(error, self._node.host)
+            response = problem_response(fault, request.trace_id, listed=type(fault) in self._inside.faults)
         finally:
             self._requests.active -= 1
         if response is not None:

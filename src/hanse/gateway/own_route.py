@@ -91,8 +91,9 @@ def own_route_of(
         status=options.get("status") or (NO_CONTENT if plan.empty else 200),
         stream=plan.stream,
         faults=options.get("faults", ()),
+        needs=allow.wants if (allow := options.get("allow")) is not None else "",
     )
-    return OwnRoute(function, plan, about, options.get("allow"), None if timeout is None else seconds(timeout))
+    return OwnRoute(function, plan, about, allow, None if timeout is None else seconds(timeout))
 
 
 def _told(plan: Plan) -> list[RouteParameter]:

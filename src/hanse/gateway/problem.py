@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from http import HTTPStatus
 
 import msgspec
@@ -34,6 +35,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
         detail: What went wrong, and what to do.
         trace_id: Of the story that failed.
         errors: Everything that is wrong with the input.
+        fields: What a fault carries that the contract lists.
         type: Always "about:blank": the code tells more than a page would.
     """
 
@@ -43,6 +45,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     trace_id: str = ""
     errors: list[Flaw] = []
+    fields: dict[str, object] = {}
     type: str = msgspec.field(default_factory=lambda: "about:blank")  # a factory, so that it is never left out
 
 
@@ -103,8 +106,13 @@ class NotInstalled(Fault, status=501, detail="{what} needs another package: pip 
     package: str
 
 
-def problem_of(fault: Fault, trace_id: str = "") -> Problem:
+def problem_of(fault: Fault, trace_id: str = "", *, listed: bool = False) -> Problem:
     """The problem that a fault is to the outside.
+
+    Args:
+        fault: What went wrong.
+        trace_id: Of the story that failed.
+        listed: Whether a contract lists it: what it carries is public then.
 
     Example:
         >>> from hanse.kernel.faults import NotFound
@@ -113,12 +121,14 @@ def problem_of(fault: Fault, trace_id: str = "") -> Problem:
     """
     code = fault.remote_code if isinstance(fault, RemoteFault) else fault.code
     errors = fault.errors if isinstance(fault, _LISTING) else []
-    return Problem(fault.status, code, _title(fault.status), fault.detail, trace_id, errors)
+    fields = _fields(fault) if listed else {}
+    return Problem(fault.status, code, _title(fault.status), fault.detail, trace_id, errors, fields)
 
 
-def problem_response(fault: Fault, trace_id: str = "") -> Response:
-    """The answer that tells of a fault."""
-    return Response(fault.status, encode_json(problem_of(fault, trace_id)), tuple(_headers(fault)), MEDIA_TYPE)
+def problem_response(fault: Fault, trace_id: str = "", *, listed: bool = False) -> Response:
+    """The answer that tells of a fault; see `problem_of`."""
+    body = encode_json(problem_of(fault, trace_id, listed=listed))
+    return Response(fault.status, body, tuple(_headers(fault)), MEDIA_TYPE)
 
 
 def known(error: Exception, host: Host) -> Fault:
@@ -128,6 +138,15 @@ def known(error: Exception, host: Host) -> Fault:
     reference = host.new_id()
     _log.error("request failed, reference %s", reference, exc_info=error)
     return Internal(reference)
+
+
+def _fields(fault: Fault) -> dict[str, object]:
+    """The fields that can be written as JSON; one that cannot must not cost the client its answer."""
+    fields: dict[str, object] = {}
+    for name in fault.fields:
+        with suppress(TypeError, ValueError, NotImplementedError, RecursionError):
+            fields[name] = msgspec.Raw(encode_json(getattr(fault, name)))
+    return fields
 
 
 def _title(status: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from hanse.contract.declare import rpc
+from hanse.contract.guard import scope
 from hanse.contract.model import Model, Resource
 from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
@@ -122,7 +123,7 @@ def test_prose_comes_from_docstrings() -> None:
 
 
 def test_the_version_is_that_of_the_only_contract() -> None:
-    assert document()["info"] == {"title": "shop", "version": "1.4"}
+    assert document()["info"] == {"title": "shop", "version": "1.4", "description": "Sells items."}
     assert document(Exposed("empty"))["info"]["version"] == "1"
 
 
@@ -158,3 +159,125 @@ def test_what_is_read_only_is_only_read() -> None:
     assert set(paths["/items"]) == {"get"}
     assert set(paths["/items/{id}"]) == {"parameters", "get"}
     assert "text/event-stream" not in paths["/items"]["get"]["responses"]["200"]["content"]
+
+
+def test_the_prefix_stands_before_all_paths() -> None:
+    resource = ResourcePath(Item, "/api/items")
+    told = msgspec.json.decode(msgspec.json.encode(openapi(Exposed("shop", [resource], prefix="/api"), root="/old")))
+
+    assert told["servers"] == [{"url": "/old/api"}]
+    assert set(told["paths"]) == {"/items", "/items/{id}"}
+    assert document()["servers"] == [{"url": "/"}]
+
+
+class Spent(Fault, status=402, detail="only {left} left"):
+    """There is not enough money."""
+
+    left: int
+    line: Line
+    anything: object
+
+
+class Bank(Service):
+    """Keeps money.
+
+    All of it.
+    """
+
+    @rpc(allow=scope("money"), faults=(Spent, SoldOut), route="GET /pay/{to}")
+    async def pay(self, to: str, amount: int = 1) -> int:
+        """Pay somebody.
+
+        Args:
+            to: Who gets it.
+            amount: How much.
+
+        Returns:
+            What is left.
+
+        Raises:
+            Spent: There was less.
+
+        Deprecated: use transfer.
+        """
+        raise NotImplementedError
+
+
+[BANK] = descriptions_of(Bank)
+PAY = BANK.operations["pay"]
+PAID = Exposed(
+    "bank", operations=[OperationPath(PAY, "/rpc/bank/pay"), OperationPath(PAY, "/pay/{to}", "GET", own=True)]
+)
+
+
+def test_a_declared_fault_tells_its_code_and_its_fields() -> None:
+    told = document(PAID)
+    answer = told["paths"]["/rpc/bank/pay"]["post"]["responses"]["402"]
+    problem = told["components"]["schemas"]["SpentProblem"]
+
+    assert answer["content"] == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/SpentProblem"}}}
+    assert answer["description"] == "The code is spent.\nspent: There was less."
+    assert problem["properties"]["code"] == {"const": "spent"}
+    assert problem["properties"]["fields"]["properties"] == {
+        "left": {"type": "integer"},
+        "line": {"$ref": "#/components/schemas/Line"},
+        "anything": {},
+    }
+    assert "fields" not in told["components"]["schemas"]["SoldOutProblem"]["properties"]
+    assert "SpentFields" not in told["components"]["schemas"]
+
+
+def test_faults_of_one_status_are_alternatives() -> None:
+    schema = document()["paths"]["/buy/{name}"]["put"]["responses"]["409"]["content"]["application/problem+json"]
+
+    assert [one["$ref"].rpartition("/")[2] for one in schema["schema"]["oneOf"]] == ["SoldOutProblem", "TooLateProblem"]
+
+
+def test_sections_of_a_docstring_go_where_they_belong() -> None:
+    told = document(PAID)
+    entry = told["paths"]["/pay/{to}"]["get"]
+    arguments = told["components"]["schemas"]["BankPayArguments"]["properties"]
+
+    assert entry["description"] == "Deprecated: use transfer.\n\nNeeds the scope money."
+    assert entry["deprecated"] is True
+    assert entry["responses"]["200"]["description"] == "What is left."
+    assert [one["description"] for one in entry["parameters"]] == ["Who gets it.", "How much."]
+    assert arguments["to"]["description"] == "Who gets it."
+
+
+def test_who_may_call_is_told_where_it_is_asked() -> None:
+    told = document(PAID)
+
+    assert told["paths"]["/pay/{to}"]["get"]["security"] == [{"bearer": []}]
+    assert told["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert "security" not in told
+    assert document(Exposed("bank", identified=True))["security"] == [{}, {"bearer": []}]
+    assert "securitySchemes" not in document()["components"]
+
+
+def test_limits_are_told() -> None:
+    assert document(Exposed("shop", limits={"body_bytes": 9}))["info"]["x-hanse-limits"] == {"body_bytes": 9}
+
+
+class Trap(Resource):
+    """A row whose fields are called like the parameters of a list.
+
+    Attributes:
+        limit: Where it ends.
+    """
+
+    limit: int = 3
+    total: int = 4
+
+
+def test_a_field_that_is_called_like_a_parameter_is_no_parameter_twice() -> None:
+    told = document(Exposed("shop", [ResourcePath(Trap, "/traps")]))
+    names = [one["name"] for one in told["paths"]["/traps"]["get"]["parameters"]]
+
+    assert len(names) == len(set(names))
+    assert (
+        "maximum"
+        in next(one for one in told["paths"]["/traps"]["get"]["parameters"] if one["name"] == "limit")["schema"]
+    )
+    assert told["components"]["schemas"]["Trap"]["properties"]["limit"]["description"] == "Where it ends."
+    assert told["components"]["schemas"]["Trap"]["description"].endswith("parameters of a list.")

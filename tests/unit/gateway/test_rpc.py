@@ -198,3 +198,14 @@ async def test_many_wrong_parameters_are_not_all_listed(door: Door) -> None:
 
 async def test_a_stream_of_wrong_arguments_fails_with_a_status(door: Door) -> None:
     assert (await door("GET", "/count/many")).status == 422
+
+
+async def test_a_fault_that_the_contract_lists_tells_what_it_carries(door: Door) -> None:
+    answer = await door("POST", "/rpc/shop/reserve", {"sku": "tea"})
+
+    assert (answer.status, answer.json["code"]) == (409, "out_of_stock")
+    assert answer.json["fields"] == {"sku": "tea", "left": 2}
+
+
+async def test_a_fault_that_no_contract_lists_tells_its_text_only(door: Door) -> None:
+    assert "fields" not in (await door("GET", "/orders/none")).json
