@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from hanse.delivery.retry import Terminal as Terminal
     from hanse.gateway.asgi import Request as Request, Response as Response
+    from hanse.gateway.embed import asgi as asgi
     from hanse.gateway.gateway import Gateway as Gateway
     from hanse.gateway.parameters import Header as Header
     from hanse.kernel.context import Context as Context, current as current
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     )
     from hanse.service.collection import Collection as Collection, Page as Page
     from hanse.service.cpu import cpu as cpu
+    from hanse.service.expose import expose as expose
     from hanse.service.feed import CursorLost as CursorLost
     from hanse.service.held import Held as Held
     from hanse.service.query import (
@@ -144,12 +146,14 @@ _HOMES = {
     "Updated": "hanse.service.change",
     "World": "hanse.sim.world",
     "anyone": "hanse.contract.guard",
+    "asgi": "hanse.gateway.embed",
     "authenticated": "hanse.contract.guard",
     "contains": "hanse.service.query",
     "cpu": "hanse.service.cpu",
     "current": "hanse.kernel.context",
     "desc": "hanse.service.query",
     "every": "hanse.service.reaction",
+    "expose": "hanse.service.expose",
     "holds": "hanse.service.query",
     "not_": "hanse.service.query",
     "on": "hanse.service.reaction",
@@ -219,12 +223,14 @@ __all__ = [
     "Updated",
     "World",
     "anyone",
+    "asgi",
     "authenticated",
     "contains",
     "cpu",
     "current",
     "desc",
     "every",
+    "expose",
     "holds",
     "not_",
     "on",
