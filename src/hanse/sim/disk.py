@@ -266,6 +266,8 @@ class Disk:
             file.keep()
 
     def _noted(self, file: File, batch: Batch, positions: tuple[int, ...]) -> None:
+        if any(mark.tell is not None for mark in batch.marks):
+            batch = msgspec.structs.replace(batch, marks=tuple(mark.told(positions) for mark in batch.marks))
         self._trace.add(self.loop.now, self.machine, "commit", f"{file.path} {positions}", _encode(batch))
         self._committed(self.machine, file.path, batch, positions, acknowledged=False)
 
