@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from hanse.kernel.codec import canonical
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import EVENT, Message
 from hanse.store.base import Entry
 
 _log = logging.getLogger("hanse.delivery")
@@ -81,7 +81,7 @@ def message_of(wanted: Taken, timeout: float, *, producer: str = "", attempt: in
         extra=extra,
     )
     return Message(
-        Kind.EVENT, wanted.entry.message_id, topic.address or topic.name, timeout, headers, canonical(wanted.entry)
+        EVENT, wanted.entry.message_id, topic.address or topic.name, timeout, headers, canonical(wanted.entry)
     )
 
 

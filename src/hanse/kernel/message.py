@@ -30,6 +30,10 @@ class Kind(enum.IntEnum):
     """Something happened; handled at least once, in effect once. The reply acknowledges it."""
 
 
+CALL, SEND, STREAM, REPLY, FAULT, ITEM, END, EVENT = Kind
+# For what is done with each message: to ask the enumeration costs more than the comparison (CPython 3.11).
+
+
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Who is asking: verified at the edge, carried from service to service.
 

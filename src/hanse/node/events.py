@@ -16,7 +16,7 @@ from hanse.delivery.relay import Relay
 from hanse.kernel.codec import codec_for
 from hanse.kernel.context import Context
 from hanse.kernel.host import Host
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import FAULT, Message
 from hanse.mesh.fault import fault_in
 from hanse.mesh.server import Endpoint
 from hanse.node.app import App, Part
@@ -116,7 +116,7 @@ def deliverer(transport: Transport) -> Callable[[Message], Awaitable[None]]:
 
     async def deliver(message: Message) -> None:
         reply = await transport.request(message)
-        if reply.kind is Kind.FAULT:
+        if reply.kind is FAULT:
             raise fault_in(reply)
 
     return deliver

@@ -89,5 +89,7 @@ def _rows(file: File, kind: type[Resource], known: Mapping[str, _Known]) -> dict
     read, rows = shape_of(kind).read, dict[str, _Known]()
     for id, rev, value in found:
         row = known.get(id)
-        rows[id] = row if row is not None and row[:2] == (rev, value) else (rev, value, read(value, id, rev))
+        if row is None or row[0] != rev or row[1] != value:
+            row = (rev, value, read(value, id, rev))
+        rows[id] = row
     return rows

@@ -21,7 +21,7 @@ import msgspec
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import DeadlineExceeded, Unavailable, UnknownOperation
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import EVENT, ITEM, Kind, Message
 from hanse.mesh.fault import fault_message
 from hanse.sim.loop import Lane
 from hanse.sim.network import Network, Port
@@ -38,6 +38,8 @@ TAKEN_TOLD = 32
 SEEN_MAX = 10_000
 """Calls that a port remembers, to tell a repeated packet."""
 
+# By number: to ask an enumeration for the name of its member costs more (CPython 3.11).
+_WORDS = ("", *(kind.name.lower() for kind in sorted(Kind)))
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode = msgspec.msgpack.Decoder(Message).decode
 _NOTHING = b""
@@ -180,10 +182,10 @@ class SimTransport:
         id = self._count
         loop = self._network.loop
         waiting = self._waiting[id] = _Waiting(target, loop.create_future())
-        what = f"{message.kind.name.lower()} {message.address}"
+        what = f"{_WORDS[message.kind]} {message.address}"
         arrive = partial(self._peer(target).serve, self, id)
         self._say(target, message)
-        self._network.send(self.port, target, what, _encode(message), arrive, repeats=message.kind is Kind.EVENT)
+        self._network.send(self.port, target, what, _encode(message), arrive, repeats=message.kind is EVENT)
         timer = loop.call_later(message.timeout, _expire, waiting, message.address) if message.timeout else None
         try:
             return await waiting.reply
@@ -210,7 +212,7 @@ class SimTransport:
         try:
             while not ended:
                 reply = await reading.take()
-                ended, taken = reply.kind is not Kind.ITEM, taken + 1
+                ended, taken = reply.kind is not ITEM, taken + 1
                 if taken % TAKEN_TOLD == 0 and not ended:
                     self._carry(target, f"more {message.address}", _NOTHING, partial(peer.more, self, id))
                 yield reply
@@ -225,7 +227,7 @@ class SimTransport:
         """A request came."""
         message = _decode(body)
         key = (caller.port, id)
-        if key in self._seen and message.kind is not Kind.EVENT:
+        if key in self._seen and message.kind is not EVENT:
             return
         self._seen[key] = None
         if len(self._seen) > SEEN_MAX:
@@ -244,7 +246,7 @@ class SimTransport:
     async def _answer(self, caller: SimTransport, id: int, message: Message) -> None:
         receiver = self._receivers.get(service_of(message.address))
         reply = _gone(message) if receiver is None else await receiver.serve(message)
-        what = f"{reply.kind.name.lower()} {message.address}"
+        what = f"{_WORDS[reply.kind]} {message.address}"
         self._say(caller.port, reply, message)
         self._network.send(self.port, caller.port, what, _encode(reply), partial(caller.answered, id))
 
@@ -278,7 +280,7 @@ class SimTransport:
         async with closing(receiver.serve_stream(message)) as replies:
             async for reply in replies:
                 await writing.wait()
-                what = f"{reply.kind.name.lower()} {message.address}"
+                what = f"{_WORDS[reply.kind]} {message.address}"
                 self._say(caller.port, reply, message)
                 self._carry(caller.port, what, _encode(reply), partial(caller.came, id, index))
                 index += 1

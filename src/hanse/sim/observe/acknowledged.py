@@ -17,7 +17,7 @@ from typing import cast
 import msgspec
 
 from hanse.contract.model import Resource, collection_of
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import REPLY, Message
 from hanse.service.service import descriptions_of
 from hanse.sim.check import Observer
 from hanse.sim.disk import File
@@ -101,7 +101,7 @@ class Acknowledged(Observer):
 
     def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
         """An answer may say that a row was written."""
-        if asked is None or message.kind is not Kind.REPLY or source not in self._scene.machines:
+        if asked is None or message.kind is not REPLY or source not in self._scene.machines:
             return
         answer = self._answers.get(asked.address)
         if answer is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from hanse.delivery.relay import WINDOW_MAX
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import CALL, EVENT, REPLY, Message
 from hanse.mesh.retry import BUDGET_MAX, BUDGET_RATIO, RETRIES_MAX
 from hanse.sim.check import Observer
 from hanse.sim.observe.scene import Scene
@@ -52,11 +52,11 @@ class Bounds(Observer):
     def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
         """A message leaves."""
         if asked is None:
-            if message.kind is Kind.CALL:
+            if message.kind is CALL:
                 self._call(source, message)
-            elif message.kind is Kind.EVENT:
+            elif message.kind is EVENT:
                 self._event(source, message)
-        elif asked.kind is Kind.EVENT and message.kind is Kind.REPLY:
+        elif asked.kind is EVENT and message.kind is REPLY:
             self._events.get((target, asked.address), set()).discard(asked.id)
         if asked is not None:
             self._running(source)

@@ -14,7 +14,7 @@ from typing import cast
 
 import msgspec
 
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import CALL, EVENT, FAULT, ITEM, REPLY, SEND, STREAM, Message
 from hanse.node.app import App
 from hanse.sim.check import Observer
 from hanse.sim.observe.scene import Scene
@@ -29,8 +29,8 @@ RIGHT_MAX = 10_000
 
 _decode = msgspec.msgpack.Decoder().decode
 _json = msgspec.json.Decoder().decode
-_ASKS = (Kind.CALL, Kind.SEND, Kind.STREAM)
-_TELLS = (Kind.REPLY, Kind.ITEM)
+_ASKS = (CALL, SEND, STREAM)
+_TELLS = (REPLY, ITEM)
 
 _fault = validator(
     {
@@ -67,18 +67,18 @@ class Contracts(Observer):
     def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
         """A message leaves; see the module for what it has to be like."""
         if asked is None:
-            if message.kind is Kind.EVENT:
+            if message.kind is EVENT:
                 self._event(source, target, message)
             elif message.kind in _ASKS:
                 self._ask(source, target, message)
             return
         if message.id != asked.id:
             self._violate(f"{source} answers {asked.address} {asked.id} under the id {message.id}")
-        if asked.kind is Kind.EVENT:
+        if asked.kind is EVENT:
             return
         if message.kind in _TELLS:
             self._tell(source, target, message, asked)
-        elif message.kind is Kind.FAULT:
+        elif message.kind is FAULT:
             self._refuse(source, message, asked)
 
     def _ask(self, source: str, target: str, message: Message) -> None:

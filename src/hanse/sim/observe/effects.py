@@ -23,7 +23,7 @@ import msgspec
 
 from hanse.contract.model import Resource, collection_of, topic_of
 from hanse.delivery.deadletter import DEAD_LETTERS
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import EVENT, Message
 from hanse.node.app import App
 from hanse.service.reaction import On
 from hanse.service.service import reactions_of
@@ -124,9 +124,9 @@ class Effects(Observer):
     def said(self, source: str, target: str, message: Message, asked: Message | None) -> None:
         """An event is delivered, or its handler has failed."""
         del source, target
-        if message.kind is Kind.EVENT:
+        if message.kind is EVENT:
             self._events[message.id] = message.headers.type
-        elif asked is not None and asked.kind is Kind.EVENT and message.headers.type == _FAILED:
+        elif asked is not None and asked.kind is EVENT and message.headers.type == _FAILED:
             self._failures[asked.address, asked.id] += 1
 
     def died(self, machine: str, *, dark: bool) -> None:

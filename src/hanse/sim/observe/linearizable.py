@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from hanse.contract.model import Resource, collection_of
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import CALL, SEND, Message
 from hanse.sim.check import Observer
 from hanse.sim.disk import File
 from hanse.sim.linear import UNKNOWN
@@ -33,7 +33,7 @@ from hanse.store.base import Batch, Delete as Deletion, Put as Insertion
 CALLS_MAX = 100_000
 """Writes that are remembered, to tell what came of them, and what came of them twice; the last ones."""
 
-_ASKS = frozenset({Kind.CALL, Kind.SEND})
+_ASKS = (CALL, SEND)
 
 
 class Kept(msgspec.Struct):

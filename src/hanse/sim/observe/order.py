@@ -14,7 +14,7 @@ from collections import Counter
 import msgspec
 
 from hanse.delivery.deadletter import DEAD_LETTERS
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import EVENT, Message
 from hanse.node.app import App
 from hanse.service.reaction import On
 from hanse.service.service import reactions_of
@@ -51,7 +51,7 @@ class Order(Observer):
         """An event is delivered: its envelope says what it is in order with."""
         del source, asked
         key = message.headers.key
-        if key and message.kind is Kind.EVENT and target in self._scene.machines:
+        if key and message.kind is EVENT and target in self._scene.machines:
             group = _groups_of(self._scene.machines[target].app).get(message.address)
             if group is not None:
                 self._keys[group, message.id] = key

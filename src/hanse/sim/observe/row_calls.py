@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import FAULT, Message
 from hanse.sim.linear import UNKNOWN, Unknown
 from hanse.sim.linear_row import Create, Delete, Deleted, Get, Patch, Put, Read, Refused, RowCall, RowResult, Written
 
@@ -81,8 +81,9 @@ def asked_in(message: Message) -> Asked | None:
     """What a call asks; None where its body is none of `rows/...`.
 
     Example:
+        >>> from hanse.kernel.message import CALL
         >>> body = msgspec.msgpack.encode({"id": "tea", "value": b"{}", "if_match": 7})
-        >>> asked = asked_in(Message(Kind.CALL, "m-1", "rows/items.put", body=body))
+        >>> asked = asked_in(Message(CALL, "m-1", "rows/items.put", body=body))
         >>> asked.named, asked.call
         ("rows/items.put 'tea' (m-1)", Put(value={}, if_match=7))
     """
@@ -135,7 +136,7 @@ class Answer(msgspec.Struct, frozen=True):
 def answer_in(asked: Asked, reply: Message) -> Answer:
     """What a reply says."""
     body = _plain(_decode(reply.body)) if reply.body else {}
-    if reply.kind is Kind.FAULT:
+    if reply.kind is FAULT:
         return _refused(body)
     if isinstance(asked.call, Delete):
         return Answer(Deleted())

@@ -172,7 +172,7 @@ def _lines(entries: Sequence[Entry], headers: Headers) -> Iterable[tuple[object,
             yield (
                 one.seq,
                 one.at,
-                one.op.value,
+                str(one.op),
                 one.name,
                 one.id,
                 one.message_id,
