@@ -1,12 +1,14 @@
 """The documents of every example are valid, and so is every example in them."""
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from hanse import App, Gateway, Node, Service
@@ -14,6 +16,7 @@ from hanse import App, Gateway, Node, Service
 Value = Any
 Example = Callable[[str], ModuleType]
 
+SCHEMAS = Path(__file__).parents[1] / "schemas"
 APPS = ["countries/app.py", "greeter/greet.py", "power/power.py", "shop/shop.py"]
 
 
@@ -88,3 +91,23 @@ async def test_operation_ids_are_stable(example: Example) -> None:
         "get_order",
         "rpc_orders_place",
     }
+
+
+@pytest.mark.parametrize("name", APPS)
+async def test_the_asyncapi_document_is_valid(example: Example, name: str) -> None:
+    document = await asked(example(name), "/asyncapi.json")
+    schema = msgspec.json.decode((SCHEMAS / "asyncapi-3.0.0.json").read_bytes())
+
+    errors = [f"{error.json_path}: {error.message[:200]}" for error in Draft7Validator(schema).iter_errors(document)]
+    assert errors == []
+
+
+@pytest.mark.parametrize("name", APPS)
+async def test_every_reference_of_the_asyncapi_document_leads_somewhere(example: Example, name: str) -> None:
+    document = await asked(example(name), "/asyncapi.json")
+
+    for reference in set(re.findall(r'"\$ref":"#/([^"]+)"', msgspec.json.encode(document).decode())):
+        target = document
+        for part in reference.split("/"):
+            target = target[part]
+        assert target

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from hanse.contract.asyncapi import EventPath, asyncapi
 from hanse.contract.derive import Description
 from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
@@ -28,6 +29,7 @@ from hanse.gateway.routes import Handler, Routes
 from hanse.gateway.rpc import OperationRoute
 from hanse.gateway.socket import Sockets
 from hanse.gateway.socket_asks import Live
+from hanse.gateway.socket_protocol import ASKS
 from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
 from hanse.kernel.codec import encode_json
@@ -76,8 +78,9 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     for own in declared.own:
         routes.add(own.about.path, {own.about.method: OwnHandler(own, node, streams, threads)})
     live_path = f"{declared.prefix}/live"
-    exposed = _exposed(declared, node, streams.limits)
-    routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(lambda root: openapi(exposed, root=root))})
+    told = _exposed(declared, node, streams.limits)
+    routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(lambda root: openapi(told, root=root))})
+    routes.add(f"{declared.prefix}/asyncapi.json", {"GET": _document(lambda root: _asyncapi(told, declared, root))})
     routes.add(live_path, {"GET": _no_socket})
     reserved = frozenset({"api", *(path[1:].partition("/")[0] for path in declared.paths)})
     requests = Requests()
@@ -89,7 +92,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         declared.identify,
         Files(declared.folders, reserved) if declared.folders else None,
         requests,
-        frozenset(exposed.faults),
+        frozenset(told.faults),
     )
     return Entry(node, streams, inside)
 
@@ -120,6 +123,11 @@ def _exposed(declared: Declared, node: Node, limits: Limits) -> Exposed:
         identified=declared.identify is not None,
         limits={name: getattr(limits, name) for name in TOLD_LIMITS},
     )
+
+
+def _asyncapi(told: Exposed, declared: Declared, root: str) -> Json:
+    events = [EventPath(kind, one.name) for one in declared.descriptions for kind in one.events]
+    return asyncapi(told, ASKS, events, root=root)
 
 
 def _document(make: Callable[[str], Json]) -> Handler:

@@ -9,7 +9,7 @@ too; who keeps sending them is closed.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import cast
+from typing import cast, get_args
 
 import msgspec
 
@@ -112,6 +112,9 @@ class Delete(msgspec.Struct, frozen=True, tag_field="op", tag="delete"):
 
 Ask = Call | Create | Get | List | Put | Patch | Delete
 """What is answered once."""
+
+ASKS: tuple[type[msgspec.Struct], ...] = (Subscribe, Unsubscribe, *get_args(Ask))
+"""All that a client may say."""
 
 _asks = codec_for(cast("type[Ask | Subscribe | Unsubscribe]", Ask | Subscribe | Unsubscribe))
 
