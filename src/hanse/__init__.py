@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     )
     from hanse.delivery.retry import Terminal as Terminal
     from hanse.gateway.asgi import Request as Request, Response as Response
+    from hanse.gateway.cors import Cors as Cors
     from hanse.gateway.embed import asgi as asgi
     from hanse.gateway.gateway import Gateway as Gateway
     from hanse.gateway.parameters import Header as Header
+    from hanse.gateway.rates import Rate as Rate
     from hanse.kernel.context import Context as Context, current as current
     from hanse.kernel.faults import (
         BrokenContract as BrokenContract,
@@ -110,7 +112,9 @@ _HOMES = {
     "Flaw": "hanse.kernel.faults",
     "Followed": "hanse.service.change",
     "Forbidden": "hanse.kernel.faults",
+    "Cors": "hanse.gateway.cors",
     "Gateway": "hanse.gateway.gateway",
+    "Rate": "hanse.gateway.rates",
     "Guard": "hanse.contract.guard",
     "Header": "hanse.gateway.parameters",
     "Headers": "hanse.kernel.message",
@@ -176,6 +180,7 @@ __all__ = [
     "Conflict",
     "Context",
     "Contract",
+    "Cors",
     "CouldNotStart",
     "Created",
     "CursorLost",
@@ -206,6 +211,7 @@ __all__ = [
     "Overloaded",
     "Page",
     "PreconditionFailed",
+    "Rate",
     "Ready",
     "RemoteFault",
     "Request",

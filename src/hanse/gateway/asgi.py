@@ -75,10 +75,23 @@ class Request:
         path: The path within this application, still percent-encoded, so that an id may hold a slash.
         template: The path as it was declared, with its placeholders; empty where nothing was found.
         parameters: What the path's placeholders stand for, decoded.
+        prefix: Encoded path that a trusted proxy took away in front of all others.
         trace_id, id: Of the story and of this request, as answers name them.
     """
 
-    __slots__ = ("_headers", "id", "method", "parameters", "path", "receive", "scope", "send", "template", "trace_id")
+    __slots__ = (
+        "_headers",
+        "id",
+        "method",
+        "parameters",
+        "path",
+        "prefix",
+        "receive",
+        "scope",
+        "send",
+        "template",
+        "trace_id",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope: Scope = scope
@@ -87,6 +100,7 @@ class Request:
         self.method: str = cast("str", scope.get("method", "GET"))
         self.template: str = ""
         self.parameters: dict[str, str] = {}
+        self.prefix: str = ""
         self.trace_id: str = ""
         self.id: str = ""
         self.path: str = _path(scope)
@@ -106,10 +120,20 @@ class Request:
         """The query string, still encoded."""
         return cast("bytes", self.scope.get("query_string", b"")).decode("latin-1")
 
+    def set_header(self, name: bytes, value: str) -> None:
+        """Replace what a header says, for whoever asks this request."""
+        self._headers[name] = value.encode("latin-1")
+
+    @property
+    def address(self) -> str:
+        """Who asks, as far as it is known: behind trusted proxies the client; empty for a socket without addresses."""
+        client = cast("tuple[str, int] | None", self.scope.get("client"))
+        return client[0] if client else ""
+
     @property
     def root(self) -> str:
-        """The encoded path that this application is mounted at; empty where it is the whole server."""
-        return quote(cast("str", self.scope.get("root_path", "")))
+        """The encoded path that this application is reached at; empty where it is the whole server."""
+        return self.prefix + quote(cast("str", self.scope.get("root_path", "")))
 
     def accepts(self, media_type: str) -> bool:
         """Whether the client names a media type in `Accept`; a mere `*/*` does not count."""

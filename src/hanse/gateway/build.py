@@ -12,18 +12,22 @@ from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.contract.schema import Json
 from hanse.gateway.asgi import Request, Response
+from hanse.gateway.cors import Cors
 from hanse.gateway.deferred import Deferrals
 from hanse.gateway.entry import Check, Entry, Identify, Inside
 from hanse.gateway.expansion import Expansion, targets_of
 from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files, Folder
+from hanse.gateway.forwarded import Proxies
 from hanse.gateway.health import Health
 from hanse.gateway.limits import Limits
+from hanse.gateway.manners import Manners
 from hanse.gateway.metrics import Metrics
 from hanse.gateway.mount import Mount, Mounts
 from hanse.gateway.own_route import OwnHandler, OwnRoute
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
+from hanse.gateway.rates import Meters, Rate
 from hanse.gateway.rest import ACCEPT_PATCH, ACCEPT_QUERY, ResourceRoutes
 from hanse.gateway.routes import Handler, Routes
 from hanse.gateway.rpc import OperationRoute
@@ -51,6 +55,8 @@ class Declared(msgspec.Struct, frozen=True):
     identify: Identify | None
     own: tuple[OwnRoute, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    cors: Cors | None = None
+    rates: tuple[Rate, ...] = ()
 
     @property
     def paths(self) -> list[str]:
@@ -89,12 +95,20 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         _checks(node, Metrics(node, requests, streams), routes),
         Sockets(live_path, Live.of(declared.resources, declared.operations, node), streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
+        _manners(declared, node, streams),
         declared.identify,
         Files(declared.folders, reserved) if declared.folders else None,
         requests,
         frozenset(told.faults),
     )
     return Entry(node, streams, inside)
+
+
+def _manners(declared: Declared, node: Node, streams: Streams) -> Manners:
+    meters = Meters(declared.rates, streams.limits.callers) if declared.rates else None
+    trusted = node.settings.gateway.trusted_proxies
+    proxies = Proxies(trusted, node.settings.gateway.proxy_headers) if trusted else None
+    return Manners(proxies, declared.cors, meters, node.host.monotonic)
 
 
 def _checks(node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:

@@ -10,8 +10,8 @@ from hanse.gateway.asgi import Header, Receive, Request, Response, Scope, Send, 
 from hanse.gateway.context import READING, headers_of
 from hanse.gateway.figures import Requests
 from hanse.gateway.lifespan import answer_lifespan
+from hanse.gateway.manners import Manners
 from hanse.gateway.mount import Mounted, Mounts
-from hanse.gateway.origin import check_origin
 from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_response
 from hanse.gateway.routes import Handler, Route, Routes
 from hanse.gateway.streams import Streams
@@ -37,6 +37,7 @@ class Inside(msgspec.Struct, frozen=True):
         checks: Health and figures by path: answered in every state of the node.
         socket: Answers a WebSocket handshake.
         mounts: Applications of other frameworks.
+        manners: What every request meets first.
         identify: Says who is asking; None where everybody is anonymous.
         fallback: Answers what no route does; None for 404.
         requests: Where requests are counted.
@@ -47,6 +48,7 @@ class Inside(msgspec.Struct, frozen=True):
     checks: Mapping[str, Check]
     socket: Callable[[Request], Awaitable[None]]
     mounts: Mounts
+    manners: Manners
     identify: Identify | None = None
     fallback: Handler | None = None
     requests: Requests = msgspec.field(default_factory=Requests)
@@ -70,6 +72,7 @@ class Entry:
             await answer_lifespan(receive, send, self._inside.mounts.running())
             return
         request = Request(scope, receive, send)
+        self._inside.manners.greet(request)
         check = self._inside.checks.get(request.path)
         if check is not None and request.method in READING and scope["type"] == "http":
             await answer(request, await check(request))
@@ -92,6 +95,10 @@ class Entry:
     async def _admitted(self, request: Request) -> Response | None:
         headers = headers_of(request, self._node.host)
         check_request(request, self._streams.limits)
+        manners = self._inside.manners
+        asked = manners.preflight(request, lambda: self._allowed(request))
+        if asked is not None:
+            return asked
         if self._node.state not in SERVING:
             raise Unavailable(f"this node is {self._node.state}; come again in a moment")
         # Streams stay for long and have a limit of their own.
@@ -99,13 +106,14 @@ class Entry:
             raise Overloaded(f"the limit of {self._streams.limits.requests} requests at once")
         mounted = self._mounted(request)
         if mounted is not None:
+            manners.charge(request, ANONYMOUS)
             with self._node.context(headers):
                 await mounted(request)
             return None
         socket = request.scope["type"] == "websocket"
         if socket or request.method not in READING:
-            check_origin(request)
-        identity = ANONYMOUS if self._inside.identify is None else await self._inside.identify(request.headers())
+            manners.check_origin(request)
+        identity = await self._identified(request)
         if identity is not ANONYMOUS:
             headers = msgspec.structs.replace(headers, identity=identity)
         if not socket:
@@ -113,6 +121,22 @@ class Entry:
         with self._node.context(headers):
             await self._inside.socket(request)
         return None
+
+    async def _identified(self, request: Request) -> Identity:
+        """Who asks; counted as such, or by address where they prove nothing."""
+        identity, charge = ANONYMOUS, self._inside.manners.charge
+        if self._inside.identify is not None:
+            try:
+                identity = await self._inside.identify(request.headers())
+            except Exception:
+                charge(request, ANONYMOUS)
+                raise
+        charge(request, identity)
+        return identity
+
+    def _allowed(self, request: Request) -> str:
+        found = self._inside.routes.find(segments_of(request.path))
+        return "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" if found is None else found[0].allowed
 
     def _mounted(self, request: Request) -> Mounted | None:
         """The application that answers, where no route does: who may do what in it is its own affair."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self, cast
 from weakref import ref
@@ -16,12 +16,14 @@ from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.asgi import Application, Request
 from hanse.gateway.build import Declared, build
+from hanse.gateway.cors import Cors
 from hanse.gateway.entry import Identify
 from hanse.gateway.expansion import check_links
 from hanse.gateway.files import Folder
 from hanse.gateway.limits import Limits
 from hanse.gateway.mount import Mount, mount_of
 from hanse.gateway.own_route import OwnRoute, RouteOptions, own_route_of
+from hanse.gateway.rates import Meters, Rate
 from hanse.gateway.rest import READING, ROW_READING, ROW_WRITING, WRITING, default_path
 from hanse.gateway.routes import Routes, parts_of
 from hanse.gateway.streams import Streams
@@ -49,6 +51,8 @@ class Gateway(Verbs):
         identify: Identify | None = None,
         body_max: int | None = None,
         limits: Limits | None = None,
+        cors: Cors | None = None,
+        rates: Rate | Sequence[Rate] = (),
     ) -> None:
         """Expose nothing yet.
 
@@ -58,15 +62,20 @@ class Gateway(Verbs):
                 `Identity`, or raises `Unauthenticated`. Without it everybody is anonymous.
             body_max: Largest request body in bytes; by default that of the settings.
             limits: What it takes at most, where that is not the usual.
+            cors: Pages of other origins that may use it; none without it.
+            rates: How often each caller may ask; without one as often as they like.
 
         Raises:
-            Misdeclared: The prefix is no path.
+            Misdeclared: The prefix is no path, or two rates have one name.
         """
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise Misdeclared(f"expected a prefix such as /api, got {prefix!r}")
         self.prefix: str = prefix
         self._identify = identify
         self._body_max = body_max
+        self._cors = cors
+        self._rates = (rates,) if isinstance(rates, Rate) else tuple(rates)
+        _ = Meters(self._rates, 1)
         self.limits: Limits = limits or Limits()
         self._resources: dict[type[Resource], ResourcePath] = {}
         self._operations: list[OperationPath] = []
@@ -222,6 +231,8 @@ class Gateway(Verbs):
             self._identify,
             tuple(self._own.values()),
             tuple(self._mounts),
+            self._cors,
+            self._rates,
         )
 
     def _own_route(self, function: Callable[..., object], method: str, path: str, options: RouteOptions) -> None:

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from hanse.gateway.asgi import Application, Receive, Scope, Send
 from hanse.gateway.callers import Callers
+from hanse.gateway.forwarded import Proxies
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
@@ -85,7 +86,8 @@ class _Serving:
         self._node = Node(app, settings)
         limits = door.limits if isinstance(door, Gateway) else Limits()
         self._application = cast("Application", door.asgi(self._node))
-        self._server = _Server(self._application, limits, settings.node.grace)
+        proxies = Proxies(settings.gateway.trusted_proxies)
+        self._server = _Server(self._application, limits, settings.node.grace, proxies.trusts)
 
     async def run(self, stops: Stops, announce: Callable[[str], None]) -> None:
         """Start, serve, and stop when asked."""
@@ -114,9 +116,11 @@ class _Serving:
 class _Server(Server):
     """uvicorn on our terms: it leaves signals alone, and lends streams the power to cut a connection."""
 
-    def __init__(self, app: Application, limits: Limits, grace: float) -> None:
+    def __init__(
+        self, app: Application, limits: Limits, grace: float, trusted: Callable[[str], bool] = lambda _: False
+    ) -> None:
         config = _config(self._lending(app), limits, grace)
-        config.callers = self.callers = Callers(limits)
+        config.callers = self.callers = Callers(limits, trusted)
         super().__init__(config)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._limits = limits

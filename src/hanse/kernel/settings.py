@@ -48,12 +48,16 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
         body_max: Largest request body, in bytes; the setting also takes `"2MiB"`.
         metrics: Who gets `/metrics` and the checks of `/readyz?verbose`: `local` is this machine only, `open` is
             everybody, `off` is nobody.
+        trusted_proxies: Addresses and networks (`10.0.0.0/8`) that are believed about client, scheme, host and prefix.
+        proxy_headers: What they set: `X-Forwarded-For`, `-Proto`, `-Host`, `-Prefix`, or `Forwarded` (RFC 7239).
     """
 
     host: str = "127.0.0.1"
     port: Port = 8000
     body_max: Bytes = 1024 * 1024
     metrics: Literal["local", "open", "off"] = "local"
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_headers: Literal["x-forwarded", "forwarded"] = "x-forwarded"
 
 
 class NodeSettings(Section, frozen=True, kw_only=True):

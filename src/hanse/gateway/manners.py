@@ -1,0 +1,103 @@
+"""What every request meets at the door, whatever it is for: proxies, pages of other origins, rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import quote
+
+from hanse.gateway.asgi import Event, Header, Request, Response, Send
+from hanse.gateway.cors import Cors
+from hanse.gateway.forwarded import Proxies
+from hanse.gateway.origin import check_origin
+from hanse.gateway.rates import Meters, Refused
+from hanse.kernel.message import Identity
+
+
+class Manners:
+    """How one gateway receives.
+
+    Args of the constructor:
+        proxies: Those that are believed.
+        cors: Pages of other origins that may use it; None for none.
+        meters: What callers have used of their rates; None where there are none.
+        now: A clock that only goes forward.
+    """
+
+    def __init__(
+        self, proxies: Proxies | None, cors: Cors | None, meters: Meters | None, now: Callable[[], float]
+    ) -> None:
+        self._proxies = proxies
+        self._cors = cors
+        self._meters = meters
+        self._now = now
+
+    def greet(self, request: Request) -> None:
+        """See who asks, and make sure that whatever is answered says what it has to."""
+        if self._proxies is not None:
+            _see_through(request, self._proxies)
+        if self._cors is not None:
+            tell(request, self._cors.headers(request.header(b"origin")))
+
+    def preflight(self, request: Request, allowed: Callable[[], str]) -> Response | None:
+        """The answer to a browser that asks whether its page may; None for any other request.
+
+        Raises:
+            Forbidden: The page may not.
+        """
+        if self._cors is None or request.method != "OPTIONS":
+            return None
+        return self._cors.preflight(request, allowed())
+
+    def check_origin(self, request: Request) -> None:
+        """Refuse a page that may not write or listen.
+
+        Raises:
+            Forbidden: It comes from another site, and Cors does not list it.
+        """
+        check_origin(request, self._cors)
+
+    def charge(self, request: Request, identity: Identity) -> None:
+        """Count a request against the rates.
+
+        Raises:
+            RateExceeded: There are too many of this caller.
+        """
+        if self._meters is None:
+            return
+        caller = "" if identity.anonymous else f"{quote(identity.tenant, safe='')}/{quote(identity.subject, safe='')}"
+        try:
+            headers = self._meters.charge(request.method, request.path, caller, request.address, self._now())
+        except Refused as refused:
+            tell(request, refused.headers)
+            raise refused.fault from None
+        tell(request, headers)
+
+
+def _see_through(request: Request, proxies: Proxies) -> None:
+    seen = proxies.seen(request.address, request.header)
+    if seen.address != request.address or seen.scheme:
+        port = 0 if seen.address != request.address else cast("tuple[str, int]", request.scope["client"])[1]
+        scheme = seen.scheme or request.scope.get("scheme", "http")
+        if request.scope["type"] == "websocket":
+            scheme = {"http": "ws", "https": "wss"}.get(str(scheme), scheme)
+        request.scope = {**request.scope, "client": (seen.address, port), "scheme": scheme}
+    if seen.host:
+        request.set_header(b"host", seen.host)
+    request.prefix = seen.prefix
+
+
+def tell(request: Request, headers: tuple[Header, ...]) -> None:
+    """Add headers to whatever will be answered, but what the answer says by itself of the same kind."""
+    if not headers:
+        return
+    send: Send = request.send
+
+    async def told(event: Event) -> None:
+        if str(event["type"]).endswith("response.start"):
+            own = cast("list[Header]", event["headers"])
+            names = {name.lower() for name, _ in own} - {b"vary"}
+            event = {**event, "headers": [*own, *(pair for pair in headers if pair[0] not in names)]}
+        await send(event)
+
+    request.send = told
