@@ -167,7 +167,12 @@ def shape_of(kind: type[R]) -> Shape[R]:
 
 
 def schema_of(kind: type[Resource]) -> CollectionSchema:
-    """A resource as a store has to know it."""
+    """A resource as a store has to know it, made once."""
+    return _schema(kind)
+
+
+@lru_cache(maxsize=4096)
+def _schema(kind: type[Resource]) -> CollectionSchema:
     [schema], definitions = schemas_of([kind])
     # The reference, not the class's name: a nested model may be called the same.
     body = cast("dict[str, object]", definitions[str(schema["$ref"]).rpartition("/")[2]])

@@ -406,11 +406,14 @@ class Loop(Walls):
         _set_running_loop(self)
         self._running, self._stopping = True, False
         try:
+            ready = self._ready
             while not self._stopping:
-                if self._ready:
-                    self._turn(self._choose())
-                else:
+                if not ready:
                     self._advance()
+                elif len(ready) == 1:
+                    self._turn(ready.pop())
+                else:
+                    self._turn(self._choose())
         finally:
             self._running, self.lane = False, self.home
             _set_running_loop(None)
@@ -437,9 +440,9 @@ class Loop(Walls):
         """See `asyncio.loop.is_closed`."""
         return self._closed
 
-    def get_debug(self) -> bool:
-        """Never: what debugging costs and says has no place here."""
-        return False
+    get_debug: Callable[[], bool] = bool
+    """Never: what debugging costs and says has no place here. `bool()` says so without a frame of its own, as each
+    future asks for it."""
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - as asyncio has it
         """See `get_debug`."""
@@ -468,19 +471,17 @@ class Loop(Walls):
         self._stopping = True
 
     def _choose(self) -> Lane:
+        """Draw one of several lanes."""
         ready = self._ready
-        if len(ready) == 1:
-            lane = ready.pop()
-        else:
-            chosen = int(self._draws.draw() * len(ready))
-            lane, ready[chosen] = ready[chosen], ready[-1]
-            _ = ready.pop()
-        lane.queued = False
+        chosen = int(self._draws.draw() * len(ready))
+        lane, ready[chosen] = ready[chosen], ready[-1]
+        _ = ready.pop()
         return lane
 
     def _turn(self, lane: Lane) -> None:
         """Run a lane until it has nothing to do at this moment."""
         self.lane = lane
+        lane.queued = False
         queue, now, most = lane.queue, self.now, self._steps_before + STEPS_MAX
         while queue and lane.paused_until <= now:
             if self._shuffle and len(queue) > 1:

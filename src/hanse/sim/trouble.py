@@ -181,6 +181,8 @@ class Troubles:
         if not lane.alive:
             return
         self._told(lane.name, point)
+        if not self._traps:
+            return
         for number, trap in self._traps.items():
             if trap.point == point and trap.machine == lane.name:
                 machine = self._machines[trap.machine]
