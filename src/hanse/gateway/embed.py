@@ -105,6 +105,14 @@ class Embedded:
             self._running = None
             self._claimed = False
 
+    async def drain(self) -> None:
+        """End all streams with a hint to resume: for a host that knows that it is about to stop, and waits for them.
+
+        Raises:
+            NotStarted: Nothing runs.
+        """
+        await self._door.drain(self.node)
+
     @property
     def node(self) -> Node:
         """The node that runs.

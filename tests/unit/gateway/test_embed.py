@@ -108,3 +108,14 @@ async def test_it_lives_in_fastapi_below_a_path() -> None:
     assert made.headers["location"] == f"/inner/notes/{made.json()['id']}"
     assert page.json()["items"] == [made.json()]
     assert counted.json() == [1, 1]
+
+
+async def test_a_host_may_end_its_streams() -> None:
+    door = asgi(app(), Settings())
+    with pytest.raises(NotStarted):
+        await door.drain()
+    async with door.running(), asking(door) as client:
+        await door.drain()
+        refused = await client.get("/notes", headers={"accept": "text/event-stream"})
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
