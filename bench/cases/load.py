@@ -1,4 +1,4 @@
-"""Loads an HTTP server over raw connections, in this process: `load.py PORT create|get SECONDS`.
+"""Loads an HTTP server over raw connections, in this process: `load.py PORT create|get|route SECONDS`.
 
 Each of 64 connections has one request under way. When it has warmed up it prints `begin`, and at the end its figures;
 whoever started it reads the server's CPU at both moments.
@@ -25,6 +25,10 @@ CREATE = (
     % len(SALE)
 ) + SALE
 GET = b"GET /sales/%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ROUTE = (
+    b"POST /sales/%%s/price?quantity=3&express=true HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(SALE)
+) + SALE
 
 
 class Connection(asyncio.Protocol):
@@ -70,8 +74,15 @@ class Load:
 
     def read(self) -> None:
         """Get the rows that were created, from now on."""
+        self._go_on(GET)
+
+    def route(self) -> None:
+        """Ask a route of the program's own, from now on."""
+        self._go_on(ROUTE)
+
+    def _go_on(self, request: bytes) -> None:
         self._wanted = b" 200 "
-        self._requests = itertools.cycle([GET % id for id in self.ids])
+        self._requests = itertools.cycle([request % id for id in self.ids])
 
     def request(self) -> bytes:
         return next(self._requests)
@@ -97,6 +108,8 @@ async def main(port: int, what: str, seconds: float) -> None:
         await load.filled.wait()
     if what == "get":
         load.read()
+    elif what == "route":
+        load.route()
     await asyncio.sleep(meter.WARM_UP_SECONDS)
     print("begin", flush=True)
     begin, done = time.perf_counter(), load.done

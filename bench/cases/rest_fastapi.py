@@ -35,3 +35,14 @@ async def get(id: str) -> Kept:
 @app.post("/sales", status_code=201)
 async def create(sale: Sale) -> Kept:
     return Kept(id=add(base, sale.model_dump_json()), **sale.model_dump())
+
+
+class Price(BaseModel):
+    id: str
+    customer: str
+    total: float
+
+
+@app.post("/sales/{id}/price")
+async def price(id: str, sale: Sale, quantity: int = 1, express: bool = False) -> Price:  # noqa: FBT001, FBT002 - a query
+    return Price(id=id, customer=sale.customer, total=sale.amount * quantity + (5 if express else 0))

@@ -49,10 +49,28 @@ async def create(request: Request) -> Response:
     return Response(kept(id, sale), 201, {"location": f"/sales/{id}"}, "application/json")
 
 
+class Price(msgspec.Struct):
+    id: str
+    customer: str
+    total: float
+
+
+async def price(request: Request) -> Response:
+    try:
+        sale = sales.decode(await request.body())
+        quantity = msgspec.convert(request.query_params.get("quantity", "1"), int, strict=False)
+        express = msgspec.convert(request.query_params.get("express", "false"), bool, strict=False)
+    except msgspec.ValidationError as error:
+        return JSONResponse({"status": 422, "detail": str(error)}, 422)
+    total = sale.amount * quantity + (5 if express else 0)
+    return Response(encode(Price(request.path_params["id"], sale.customer, total)), media_type="application/json")
+
+
 app = Starlette(
     routes=[
         Route("/livez", livez),
         Route("/sales/{id}", get),
         Route("/sales", create, methods=["POST"]),
+        Route("/sales/{id}/price", price, methods=["POST"]),
     ]
 )
