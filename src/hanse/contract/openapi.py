@@ -30,7 +30,7 @@ from hanse.contract.openapi_parts import (
     parameter_of,
     resolved,
 )
-from hanse.contract.openapi_rest import ResourcePath, resource_paths
+from hanse.contract.openapi_rest import ResourcePath, rest_components, rest_paths
 from hanse.contract.openapi_routes import RoutePath, route_entry
 from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json, schemas_of
@@ -88,6 +88,7 @@ class Exposed(msgspec.Struct, frozen=True):
         prefix: Stands before all paths.
         identified: Whether it is asked who is asking.
         limits: What is taken at most, by name.
+        deferred: Path of writes that are answered later; empty where there are none.
     """
 
     title: str
@@ -98,6 +99,7 @@ class Exposed(msgspec.Struct, frozen=True):
     prefix: str = ""
     identified: bool = False
     limits: Mapping[str, float] = {}
+    deferred: str = ""
 
     @property
     def faults(self) -> list[type[Fault]]:
@@ -141,6 +143,7 @@ def openapi(exposed: Exposed, *, root: str = "") -> Json:
         "components": {
             "schemas": definitions,
             "responses": {"Problem": answer_of("An error.", problem, PROBLEM)},
+            **rest_components(exposed.resources),
             **_security(exposed, paths),
         },
         # Who says nothing is anonymous, and may do what has no guard.
@@ -158,8 +161,8 @@ def _kinds(exposed: Exposed) -> list[object]:
 
 def _paths(exposed: Exposed, taken: Iterator[Json], definitions: Json) -> dict[str, Json]:
     paths: dict[str, Json] = {}
-    for resource in exposed.resources:
-        resource_paths(paths, resource, next(taken), definitions)
+    schemas_of_rows = [next(taken) for _ in exposed.resources]
+    rest_paths(paths, exposed.resources, schemas_of_rows, definitions, deferred=exposed.deferred)
     for item in exposed.operations:
         entry = _operation(item, next(taken), next(taken), definitions)
         paths.setdefault(item.path, {})[item.method.lower()] = entry

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
 
+from hanse.contract.link import links_of
 from hanse.contract.model import Resource, collection_of, topic_of
-from hanse.contract.openapi_parts import answer_of, body_of, entry_of, parameter_of, resolved
+from hanse.contract.openapi_parts import AT, answer_of, body_of, entry_of, parameter_of, resolved
+from hanse.contract.openapi_shared import (
+    HEADERS,
+    IDS_NAMED,
+    OPERATIONS,
+    PAGE_MAX,
+    PARAMETERS,
+    STATUS,
+    operators_of,
+    texts_of,
+)
 from hanse.contract.schema import Json
 
 _OWN = frozenset({"id", "rev"})
@@ -33,53 +45,263 @@ class ResourcePath(msgspec.Struct, frozen=True):
     strict: bool = False
 
 
-def resource_paths(paths: dict[str, Json], resource: ResourcePath, schema: Json, definitions: Json) -> None:
-    """Add the paths of a resource: its list, and one row."""
-    collection, topic = collection_of(resource.kind), topic_of(resource.kind)
-    listing: Json = {"get": _list(resource, schema, definitions)}
-    row: Json = {
-        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
-        "get": entry_of(f"get_{topic}", f"One {topic}.", collection, {"200": answer_of("The row.", schema)}),
-    }
-    if resource.write:
-        written = {"200": answer_of("The row as it was written.", schema)}
-        created = {"201": answer_of("The new row.", schema)}
-        patch = body_of({"type": "object"}, "application/merge-patch+json", "application/json")
-        listing["post"] = entry_of(f"create_{topic}", f"A new {topic}.", collection, created, body=body_of(schema))
-        row["put"] = entry_of(
-            f"put_{topic}", "The row, whole.", collection, {**written, **created}, body=body_of(schema)
+def rest_paths(
+    paths: dict[str, Json],
+    resources: Sequence[ResourcePath],
+    schemas: Sequence[Json],
+    definitions: Json,
+    *,
+    deferred: str = "",
+) -> None:
+    """Add the paths of all resources: for each its list, and one row.
+
+    Args:
+        paths: Where they are added.
+        resources: What is exposed.
+        schemas: The schema of each.
+        definitions: What the schemas refer to.
+        deferred: Path of writes that are answered later; empty where none is.
+    """
+    if deferred:
+        paths[deferred] = _deferred()
+    reached = {collection_of(one.kind): schema for one, schema in zip(resources, schemas, strict=True)}
+    for resource, schema in zip(resources, schemas, strict=True):
+        about = _About(resource, schema, definitions, reached)
+        paths.setdefault(resource.path, {}).update(about.listing())
+        paths.setdefault(f"{resource.path}/{{id}}", {}).update(about.row())
+
+
+def rest_components(resources: Sequence[ResourcePath]) -> Json:
+    """What the paths of resources refer to; nothing where there are none."""
+    return {"parameters": {**PARAMETERS}, "headers": {**HEADERS}} if resources else {}
+
+
+class _About:
+    """What is told of one resource."""
+
+    def __init__(self, resource: ResourcePath, schema: Json, definitions: Json, reached: Mapping[str, Json]) -> None:
+        self._resource = resource
+        self._schema = schema
+        self._definitions = definitions
+        self._links = {link: reached[link.collection] for link in links_of(resource.kind) if link.collection in reached}
+        self._name = topic_of(resource.kind)
+        self._collection = collection_of(resource.kind)
+
+    def listing(self) -> Json:
+        """The list path: a page, a query; new rows, rows that go."""
+        page = self._page()
+        listed = self._entry(f"list_{self._collection}", f"A page of {self._collection}.", page, _LIST_FAULTS)
+        listed["parameters"] = [*map(_parameter, _LISTED), *self._shown(), *self._filters()]
+        asking = body_of(self._question())
+        query = self._entry(f"query_{self._collection}", _QUERY, page, (*_LIST_FAULTS, 415), body=asking)
+        # OpenAPI knows the method from version 3.2 on.
+        path: Json = {"get": listed, "x-query": query}
+        if self._resource.write:
+            path["post"] = self._create()
+            path["delete"] = self._delete_many()
+        return path
+
+    def row(self) -> Json:
+        """The path of one row."""
+        found = _with_headers(answer_of("The row.", self._expanded()), "ETag")
+        get = self._entry(f"get_{self._name}", f"One {self._name}.", {"200": found, **_KNOWN}, (400, 404, 412, 422))
+        get["parameters"] = [*self._shown(), *map(_parameter, ("IfMatch", "IfNoneMatch"))]
+        identity: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        path: Json = {"parameters": [identity], "get": get}
+        if self._resource.write:
+            path |= {"put": self._put(), "patch": self._patch(), "delete": self._delete()}
+        return path
+
+    def _create(self) -> Json:
+        several = {"type": "array", "items": self._schema, "minItems": 1, "maxItems": PAGE_MAX}
+        items: Json = {"type": "object", "properties": {"items": several}, "required": ["items"]}
+        told = "The new row; of a list, all of them. Empty with return=minimal."
+        answer = answer_of(told, {"anyOf": [self._schema, items]})
+        answers = {"201": _with_headers(answer, "ETag", "Location", "PreferenceApplied"), **_LATER}
+        body = body_of({"anyOf": [self._schema, several]})
+        doc = f"A new {self._name}; of a list, all of them or none."
+        return self._writing(f"create_{self._name}", doc, answers, (409, 413, 415), body=body)
+
+    def _put(self) -> Json:
+        written = _with_headers(answer_of("The row as it was written.", self._schema), "ETag", "PreferenceApplied")
+        new = _with_headers(answer_of("The row, which is new.", self._schema), "ETag", "Location", "PreferenceApplied")
+        answers = {"200": written, "201": new, "204": _NOTHING, **_LATER}
+        doc = "The row, whole."
+        faults = (409, 412, 413, 415, *self._required)
+        return self._writing(f"put_{self._name}", doc, answers, faults, body=body_of(self._schema), conditional=True)
+
+    def _patch(self) -> Json:
+        written = _with_headers(answer_of("The row as it was written.", self._schema), "ETag", "PreferenceApplied")
+        body = body_of(
+            {"type": "object", "description": "Fields to replace; null removes."}, _MERGE, "application/json"
         )
-        row["patch"] = entry_of(f"patch_{topic}", "Some fields of the row.", collection, written, body=patch)
-        gone: Json = {"204": {"description": "The row is gone."}}
-        row["delete"] = entry_of(f"delete_{topic}", "No row any more.", collection, gone)
-    paths.setdefault(resource.path, {}).update(listing)
-    paths.setdefault(f"{resource.path}/{{id}}", {}).update(row)
+        cast("Json", body["content"])[_JSON_PATCH] = {"schema": OPERATIONS}
+        faults = (404, 409, 412, 413, 415, *self._required)
+        answers = {"200": written, "204": _NOTHING, **_LATER}
+        doc = "Some fields of the row."
+        return self._writing(f"patch_{self._name}", doc, answers, faults, body=body, conditional=True)
+
+    def _delete(self) -> Json:
+        answers = {"204": {"description": "The row is gone."}, **_LATER}
+        faults = (404, 409, 412, *self._required)
+        return self._writing(f"delete_{self._name}", "No row any more.", answers, faults, conditional=True)
+
+    def _delete_many(self) -> Json:
+        answers = {"204": {"description": "The rows are gone."}, **_LATER}
+        doc = "None of the rows that are named any more, or all of them still."
+        faults = (404, 409, *self._required)
+        entry = self._writing(f"delete_{self._collection}", doc, answers, faults)
+        cast("list[Json]", entry["parameters"]).insert(0, {**IDS_NAMED, "required": True})
+        return entry
+
+    @property
+    def _required(self) -> tuple[int, ...]:
+        return (428,) if self._resource.require_match else ()
+
+    def _entry(
+        self, name: str, doc: str, answers: Mapping[str, object], faults: Iterable[int], *, body: Json | None = None
+    ) -> Json:
+        return entry_of(name, doc, self._collection, {**answers, **_problems(faults)}, body=body)
+
+    def _writing(
+        self,
+        name: str,
+        doc: str,
+        answers: Mapping[str, object],
+        faults: Iterable[int],
+        *,
+        body: Json | None = None,
+        conditional: bool = False,
+    ) -> Json:
+        entry = self._entry(name, doc, answers, (400, 422, 503, *faults), body=body)
+        conditions = ("IfMatch", "IfNoneMatch") if conditional else ()
+        entry["parameters"] = [_parameter(one) for one in (*conditions, "Prefer", "IdempotencyKey")]
+        return entry
+
+    def _page(self) -> Json:
+        schema: Json = {
+            "type": "object",
+            "properties": {
+                "items": {"type": "array", "items": self._expanded()},
+                "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
+                "total": {"type": "integer", "description": "How many match; only where it was asked for."},
+            },
+            "required": ["items", "next"],
+        }
+        answer = _with_headers(answer_of("A page of rows.", schema), "ETag", "Link")
+        content = cast("Json", answer["content"])
+        content["application/jsonl"] = {"schema": {"type": "string", "description": "All rows that match, one a line."}}
+        if self._resource.live:
+            told = "Rows, then their changes; the id is the cursor."
+            content["text/event-stream"] = {"schema": {"type": "string", "description": told}}
+        return {"200": answer, **_KNOWN}
+
+    def _expanded(self) -> Json:
+        """A row, with what its links lead to where it is asked for."""
+        if not self._links:
+            return self._schema
+        shown: Json = {}
+        for link, schema in self._links.items():
+            one = {"anyOf": [schema, {"type": "null"}]}
+            shown[link.name] = {"type": "array", "items": one} if link.many else one
+        beside = {"type": "object", "properties": {"expanded": {"type": "object", "properties": shown}}}
+        return {"allOf": [self._schema, beside]}
+
+    def _shown(self) -> list[Json]:
+        """Parameters that say how rows are wanted."""
+        if not self._links:
+            return [_parameter("fields")]
+        names = ", ".join(link.name for link in self._links)
+        schema: Json = {"type": "string", "description": f"Links to follow, with commas between: {names}."}
+        return [_parameter("fields"), parameter_of("expand", schema, required=False)]
+
+    def _filters(self) -> list[Json]:
+        """Each field, and each field with each of its operators."""
+        found: list[Json] = []
+        texts = texts_of(self._resource.kind)
+        for name, schema in self._fields().items():
+            operators = operators_of(resolved(schema, self._definitions), text=name in texts)
+            for operator, operand in operators.items():
+                found.append(parameter_of(f"{name}[{operator}]" if operator else name, operand, required=False))
+        return [IDS_NAMED, *found]
+
+    def _fields(self) -> dict[str, Json]:
+        shape = resolved(self._schema, self._definitions)
+        properties = cast("dict[str, Json]", shape.get("properties", {}))
+        return {name: schema for name, schema in properties.items() if name not in _OWN}
+
+    def _question(self) -> Json:
+        """What the body of a QUERY is."""
+        names: Json = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+        example = next(iter(self._fields()), "id")
+        where = (
+            f'Fields with what they equal, or with operators; "$and", "$or", "$not": {{"{example}": {{"ne": null}}}}.'
+        )
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "where": {"type": ["object", "null"], "description": where},
+                "sort": names,
+                "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_MAX},
+                "cursor": {"type": ["string", "null"]},
+                "fields": names,
+                "expand": names,
+                "total": {"type": "boolean"},
+            },
+        }
 
 
-def _list(resource: ResourcePath, schema: Json, definitions: Json) -> Json:
-    page: Json = {
-        "type": "object",
-        "properties": {
-            "items": {"type": "array", "items": schema},
-            "next": {"type": ["string", "null"]},
-            "total": {"type": "integer"},
-        },
-        "required": ["items", "next"],
+_QUERY = "A page, as a JSON document asks for it.\n\nThe same as a list, for filters that no query string holds."
+_MERGE = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
+_LIST_FAULTS = (400, 413, 422)
+_LISTED = ("limit", "cursor", "sort", "total", "IfNoneMatch")
+_NOTHING: Json = {"description": "It was written; nothing else was preferred (return=minimal)."}
+_KNOWN: Json = {"304": {"description": "It is what the client has, by If-None-Match."}}
+_TEXTS = {
+    400: "What came is malformed.",
+    404: "There is no such row.",
+    409: "It does not fit what is there.",
+    412: "The row is at another revision than If-Match or If-None-Match lets pass.",
+    413: "It is too large.",
+    415: "The body is of another media type.",
+    422: "What came is not valid; errors lists everything, with pointers.",
+    428: "A revision has to be named: send If-Match, or If-None-Match: * for a new row.",
+    503: "A limit is reached, or the server is stopping; come again after Retry-After.",
+}
+
+
+def _deferred() -> Json:
+    answer = answer_of("How it stands; its answer, once there is one.", STATUS)
+    told: Json = {"schema": {"type": "string", "description": "The same, until it has ended."}}
+    cast("Json", answer["content"])["text/event-stream"] = told
+    answers = {"200": answer, **_KNOWN, **_problems([404])}
+    identity: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    entry = entry_of("get_deferred", "A write that is answered later.", "deferred", answers)
+    return {"parameters": [identity], "get": entry}
+
+
+def _parameter(name: str) -> Json:
+    return {"$ref": f"#/components/parameters/{name}"}
+
+
+def _with_headers(answer: Json, *names: str) -> Json:
+    headers = {_SPELLED.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {**answer, "headers": headers}
+
+
+_SPELLED = {"PreferenceApplied": "Preference-Applied"}
+
+
+def _problems(statuses: Iterable[int]) -> Json:
+    content = {"application/problem+json": {"schema": {"$ref": AT.format(name="Problem")}}}
+    return {str(status): {"description": _TEXTS[status], "content": content} for status in sorted(set(statuses))}
+
+
+_LATER: Json = {
+    "202": {
+        **answer_of("It will be done; Location says where its answer will be (respond-async).", STATUS),
+        "headers": {"Location": {"$ref": "#/components/headers/Location"}},
     }
-    answer = answer_of("A page of rows.", page)
-    if resource.live:
-        stream = {"schema": {"type": "string", "description": "Rows, then their changes; the id is the cursor."}}
-        answer = {**answer, "content": {**cast("Json", answer["content"]), "text/event-stream": stream}}
-    collection = collection_of(resource.kind)
-    entry = entry_of(f"list_{collection}", f"A page of {collection}.", collection, {"200": answer})
-    properties = cast("dict[str, Json]", resolved(schema, definitions).get("properties", {}))
-    filters = [parameter_of(name, part, required=False) for name, part in properties.items() if name not in _OWN]
-    return {**entry, "parameters": [*_PAGE, *filters]}
-
-
-_PAGE: list[Json] = [
-    parameter_of("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, required=False),
-    parameter_of("cursor", {"type": "string", "description": "What the page before gave as next."}, required=False),
-    parameter_of("sort", {"type": "string", "description": "Such as -created_at,name."}, required=False),
-    parameter_of("total", {"type": "boolean", "description": "Whether to count all that match."}, required=False),
-]
+}

@@ -69,13 +69,13 @@ class Declared(msgspec.Struct, frozen=True):
 def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     """The application that serves what is declared."""
     routes = Routes()
-    deferrals = Deferrals(f"{declared.prefix}/deferred", streams)
+    deferrals = Deferrals(_deferred_path(declared), streams)
     expansion = Expansion(targets_of((one.kind, node.rows(one.kind)) for one in declared.resources))
     for resource in declared.resources:
         follow = FeedStream(resource.kind, node.rows(resource.kind), streams) if resource.live else None
         exposed = ExposedRows(resource, node.rows(resource.kind), expansion)
         _add_resource(routes, resource.path, ResourceRoutes(exposed, streams, deferrals, follow=follow))
-    if any(resource.write for resource in declared.resources):
+    if _written(declared):
         routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams)
@@ -120,6 +120,15 @@ def _checks(node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:
     return checks
 
 
+def _deferred_path(declared: Declared) -> str:
+    return f"{declared.prefix}/deferred"
+
+
+def _written(declared: Declared) -> bool:
+    """Whether anything may be written, so that it may be answered later."""
+    return any(resource.write for resource in declared.resources)
+
+
 def _add_resource(routes: Routes, path: str, handlers: ResourceRoutes) -> None:
     rows, row = handlers.collection_methods(), handlers.row_methods()
     routes.add(path, rows, (ACCEPT_QUERY,))
@@ -136,6 +145,7 @@ def _exposed(declared: Declared, node: Node, limits: Limits) -> Exposed:
         prefix=declared.prefix,
         identified=declared.identify is not None,
         limits={name: getattr(limits, name) for name in TOLD_LIMITS},
+        deferred=f"{_deferred_path(declared)}/{{id}}" if _written(declared) else "",
     )
 
 

@@ -148,7 +148,9 @@ def test_a_stream_is_lines_or_events() -> None:
 def test_a_resource_is_filtered_by_its_fields() -> None:
     listing = document()["paths"]["/items"]["get"]
 
-    assert [p["name"] for p in listing["parameters"]] == ["limit", "cursor", "sort", "total", "name", "lines"]
+    names = [p.get("name", p.get("$ref", "").rpartition("/")[2]) for p in listing["parameters"]]
+    assert names[:6] == ["limit", "cursor", "sort", "total", "IfNoneMatch", "fields"]
+    assert names[6:] == ["id[in]", "name", "name[ne]", "name[starts]", "name[ends]", "name[contains]", "name[in]"]
     assert "text/event-stream" in listing["responses"]["200"]["content"]
 
 
@@ -156,7 +158,7 @@ def test_what_is_read_only_is_only_read() -> None:
     exposed = Exposed("shop", [ResourcePath(Item, "/items", live=False, write=False)])
     paths = cast("dict[str, Any]", document(exposed)["paths"])
 
-    assert set(paths["/items"]) == {"get"}
+    assert set(paths["/items"]) == {"get", "x-query"}
     assert set(paths["/items/{id}"]) == {"parameters", "get"}
     assert "text/event-stream" not in paths["/items"]["get"]["responses"]["200"]["content"]
 

@@ -1,0 +1,130 @@
+"""What the descriptions of all resources share: parameters, headers, and the filters that a field has."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Annotated, Union, cast
+
+import msgspec
+
+from hanse.contract.model import Resource
+from hanse.contract.openapi_parts import parameter_of
+from hanse.contract.schema import Json
+
+PAGE_MAX = 1_000
+"""Rows of a page, of a batch, and operations of a JSON patch, as the layers above have them."""
+
+_SCALARS = frozenset({"string", "integer", "number", "boolean"})
+TEXT: Json = {"type": "string"}
+
+IDS_NAMED: Json = parameter_of("id[in]", {"type": "string", "description": "Ids, with commas between."}, required=False)
+
+OPERATIONS: Json = {
+    "type": "array",
+    "maxItems": PAGE_MAX,
+    "items": {
+        "type": "object",
+        "properties": {
+            "op": {"enum": ["add", "remove", "replace", "move", "copy", "test"]},
+            "path": {"type": "string", "description": "A JSON pointer."},
+            "from": {"type": "string", "description": "A JSON pointer, for move and copy."},
+            "value": {},
+        },
+        "required": ["op", "path"],
+    },
+    "examples": [[{"op": "test", "path": "/rev", "value": 7}, {"op": "replace", "path": "/id", "value": "8"}]],
+}
+STATUS: Json = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "status": {"enum": ["running", "done", "failed"]},
+        "began": {"type": "number"},
+        "ended": {"type": "number"},
+        "answer": {"type": "object"},
+    },
+    "required": ["id", "status", "began"],
+}
+
+
+def _header(name: str, schema: Json, description: str) -> Json:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+PARAMETERS: dict[str, Json] = {
+    "limit": parameter_of("limit", {"type": "integer", "minimum": 1, "maximum": PAGE_MAX}, required=False),
+    "cursor": parameter_of("cursor", {**TEXT, "description": "What the page before gave as next."}, required=False),
+    "sort": parameter_of("sort", {**TEXT, "description": "Fields; descending after a minus: -rev,id."}, required=False),
+    "total": parameter_of(
+        "total", {"type": "boolean", "description": "Whether to count what matches."}, required=False
+    ),
+    "fields": parameter_of(
+        "fields", {**TEXT, "description": "Fields wanted, beside id and rev, with commas between."}, required=False
+    ),
+    "IfMatch": _header("If-Match", {"type": "string", "examples": ['"7"']}, "Only at this revision (its ETag)."),
+    "IfNoneMatch": _header("If-None-Match", TEXT, "Only if it is not this ETag; * on PUT: only a new row."),
+    "Prefer": _header(
+        "Prefer",
+        {"type": "string", "examples": ["return=minimal, handling=strict", "respond-async, wait=5"]},
+        "return=minimal or representation; handling=strict or lenient; respond-async, with wait=seconds.",
+    ),
+    "IdempotencyKey": _header(
+        "Idempotency-Key", {"type": "string", "maxLength": 255}, "The same key with the same content is done once."
+    ),
+}
+"""Parameters that all resources share."""
+
+HEADERS: dict[str, Json] = {
+    "ETag": {"description": "Its revision; a weak one is for If-None-Match alone.", "schema": TEXT},
+    "Link": {"description": "The next page, and from a later one the first.", "schema": TEXT},
+    "Location": {"description": "Where it is.", "schema": TEXT},
+    "PreferenceApplied": {"description": "The preferences that were honoured.", "schema": TEXT},
+}
+"""Headers of answers that all resources share."""
+
+
+def texts_of(kind: type[Resource]) -> frozenset[str]:
+    """The fields that are any text, of which pieces may be asked for; dates are text in JSON too, but not any."""
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind) if _bare(field.type) is str)
+
+
+def _bare(hint: object) -> object:
+    """A hint without annotations and null."""
+    while typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        return _bare(members[0]) if len(members) == 1 else hint
+    return hint
+
+
+def operators_of(schema: Json, *, text: bool) -> dict[str, Json]:
+    """What a filter takes of a field of this schema, by operator; equality has none.
+
+    Args:
+        schema: Of the field.
+        text: Whether it is any text.
+    """
+    options = [part for part in cast("list[Json]", schema.get("anyOf", [])) if part.get("type") != "null"]
+    if options:
+        return operators_of(options[0], text=text) if len(options) == 1 else {}
+    plain = {key: value for key, value in schema.items() if key not in {"default", "description", "title"}}
+    several: Json = {"type": "string", "description": "Values, with commas between."}
+    kind = schema.get("type")
+    if kind == "array":
+        items = cast("Json", schema.get("items", {}))
+        return {"": items, "ne": items} if items.get("type") in _SCALARS else {}
+    if kind == "boolean" or "enum" in schema:
+        return {"": plain, "ne": plain, "in": several}
+    if kind in _SCALARS:
+        return {"": plain, **_more_operators(schema, plain, text=text), "in": several}
+    return {}
+
+
+def _more_operators(schema: Json, plain: Json, *, text: bool) -> dict[str, Json]:
+    if "contentEncoding" in schema or schema.get("format") == "uuid":
+        return {"ne": plain}
+    if text:
+        return {"ne": plain, "starts": TEXT, "ends": TEXT, "contains": TEXT}
+    return dict.fromkeys(("ne", "lt", "lte", "gt", "gte"), plain)
