@@ -52,8 +52,13 @@ def without_twins(paths: Mapping[str, Json]) -> None:
     """Leave out parameters whose name another of the operation has: a filter by a field that is called `limit`."""
     for entry in operations_of(paths):
         if "parameters" in entry:
-            found = {(one["name"], one["in"]): one for one in reversed(cast("list[Json]", entry["parameters"]))}
+            found = {_identity(one): one for one in reversed(cast("list[Json]", entry["parameters"]))}
             entry["parameters"] = list(reversed(found.values()))
+
+
+def _identity(parameter: Json) -> object:
+    """What no other parameter of an operation may have; one that is shared is known by where it stands."""
+    return parameter["$ref"] if "$ref" in parameter else (parameter["name"], parameter["in"])
 
 
 def with_examples(paths: Mapping[str, Json], definitions: Json, rows: frozenset[str]) -> None:

@@ -222,7 +222,9 @@ class _About:
         for name, schema in self._fields().items():
             operators = operators_of(resolved(schema, self._definitions), text=name in texts)
             for operator, operand in operators.items():
-                found.append(parameter_of(f"{name}[{operator}]" if operator else name, operand, required=False))
+                # A field that is called as what turns the pages is asked for by its operators alone.
+                how = operator or ("eq" if name in _PAGE else "")
+                found.append(parameter_of(f"{name}[{how}]" if how else name, operand, required=False))
         return [IDS_NAMED, *found]
 
     def _fields(self) -> dict[str, Json]:
@@ -256,6 +258,7 @@ _QUERY = "A page, as a JSON document asks for it.\n\nThe same as a list, for fil
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _LIST_FAULTS = (400, 413, 422)
+_PAGE = frozenset({"limit", "cursor", "sort", "total", "fields", "expand", "after", "snapshot"})
 _LISTED = ("limit", "cursor", "sort", "total", "IfNoneMatch")
 _NOTHING: Json = {"description": "It was written; nothing else was preferred (return=minimal)."}
 _KNOWN: Json = {"304": {"description": "It is what the client has, by If-None-Match."}}

@@ -71,8 +71,8 @@ async def test_a_revision_that_is_required_is_told(opened: Opened, order: type[R
     document = (await opened(Gateway("/api").resources(order, require_match=True))("GET", "/api/openapi.json")).json
 
     for method in ("put", "patch", "delete"):
-        assert "428" in document["paths"]["/api/orders/{id}"][method]["responses"]
-    assert "/api/deferred/{id}" in document["paths"]
+        assert "428" in document["paths"]["/orders/{id}"][method]["responses"]
+    assert "/deferred/{id}" in document["paths"]
 
 
 async def test_what_is_for_reading_only_has_nothing_deferred(opened: Opened, order: type[Resource]) -> None:

@@ -221,6 +221,6 @@ async def test_links_are_told_in_the_document(desk: Door) -> None:
     parameters = {one.get("name"): one for one in document["paths"]["/sales"]["get"]["parameters"]}
     row = document["paths"]["/sales/{id}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
 
-    assert parameters["expand"]["schema"]["description"].endswith("customer, payer, regions.")
+    assert parameters["expand"]["description"].endswith("customer, payer, regions.")
     assert set(row["allOf"][1]["properties"]["expanded"]["properties"]) == {"customer", "payer", "regions"}
     assert "expand" not in {one.get("name") for one in document["paths"]["/regions"]["get"]["parameters"]}
