@@ -75,12 +75,18 @@ class Feed(Generic[R]):
                     yield change
                     fault_point("feed.after_item")
 
-    async def follow(self, after: str | None) -> AsyncIterator[Followed[R]]:
-        """What is there, `Ready`, and what changes; or only the changes after a cursor that still holds."""
+    async def follow(self, after: str | None, *, caught_up: bool = False) -> AsyncIterator[Followed[R]]:
+        """What is there, `Ready`, and what changes; or only the changes after a cursor that still holds.
+
+        Args:
+            after: The cursor; None for none.
+            caught_up: Whether `Ready` is told to who resumes, too: once it has what it missed.
+        """
         while True:
             try:
-                if after is None:
-                    async with closing(self._snapshot()) as items:
+                missed = caught_up and after is not None
+                if after is None or missed:
+                    async with closing(self._snapshot() if after is None else self._missed(after)) as items:
                         async for item in items:
                             yield item
                             if isinstance(item, Ready):
@@ -120,6 +126,19 @@ class Feed(Generic[R]):
                     yield change
             seq = piece.upto
         yield Ready(cursor_of(self._store.log_id, end))
+
+    async def _missed(self, after: str) -> AsyncIterator[Ready | Change[R]]:
+        """The changes after a cursor that have been by now, and `Ready`."""
+        seq, end = await self._position(after), await self._store.head()
+        while seq < end:
+            piece = await self._piece(seq)
+            for entry in piece.entries:
+                if (change := self._view(entry)) is not None:
+                    fault_point("feed.before_item")
+                    yield change
+                    fault_point("feed.after_item")
+            seq = piece.upto
+        yield Ready(cursor_of(self._store.log_id, seq))
 
     def _since(self, entry: Entry, revisions: dict[str, int]) -> Change[R] | None:
         """A change that came while the snapshot was read, unless the row was read after it."""

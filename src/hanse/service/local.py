@@ -228,13 +228,13 @@ class LocalCollection(Generic[R]):
         self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
     ) -> AsyncIterator[Change[R]]:
         """See `Collection.changes`."""
-        return self._feed(filter_of(self.shape.kind, where)).changes(after)
+        return self.feed(filter_of(self.shape.kind, where)).changes(after)
 
     def follow(
         self, where: Callable[[R], bool] | Where | None = None, /, *, after: str | None = None
     ) -> AsyncIterator[Followed[R]]:
         """See `Collection.follow`."""
-        return self._feed(filter_of(self.shape.kind, where)).follow(after)
+        return self.feed(filter_of(self.shape.kind, where)).follow(after)
 
     def matcher(self, where: Where | None) -> Callable[[R], bool]:
         """A test of rows against a tree."""
@@ -243,7 +243,8 @@ class LocalCollection(Generic[R]):
         test = predicate(where, self.schema)
         return lambda row: test(self.shape.plain(row))
 
-    def _feed(self, where: Where | None) -> Feed[R]:
+    def feed(self, where: Where | None) -> Feed[R]:
+        """A reader of the log, for what neither `changes` nor `follow` is enough."""
         return Feed(self._store, self.shape, where, self.matcher(where))
 
     async def _write(self, stage: Callable[[Unit], Awaitable[T]]) -> T:

@@ -153,10 +153,13 @@ class Rows(Contract, Protocol):
         ...
 
     @rpc
-    def follow(self, where: Where | None = None, after: str = "", *, snapshot: bool = True) -> AsyncIterator[Line]:
+    def follow(
+        self, where: Where | None = None, after: str = "", *, snapshot: bool = True, caught_up: bool = False
+    ) -> AsyncIterator[Line]:
         """The rows that match and then their changes, or the changes after a cursor; see `Collection.follow`.
 
-        Without a snapshot, and without a cursor, the changes from now on.
+        Without a snapshot, and without a cursor, the changes from now on. With `caught_up`, `ready` is told to who
+        resumes, too: once it has what it missed.
         """
         ...
 
@@ -306,13 +309,13 @@ class RowsOf(Generic[R]):
         return await self._rows.cursor()
 
     async def follow(
-        self, where: Where | None = None, after: str = "", *, snapshot: bool = True
+        self, where: Where | None = None, after: str = "", *, snapshot: bool = True, caught_up: bool = False
     ) -> AsyncIterator[Line]:
         """See `Rows.follow`."""
         if not snapshot and not after:
-            after = await self._rows.cursor()
+            after, caught_up = await self._rows.cursor(), False
             yield Line("ready", after)
-        async with closing(self._rows.follow(where, after=after or None)) as items:
+        async with closing(self._rows.feed(where).follow(after or None, caught_up=caught_up)) as items:
             async for item in items:
                 yield line_of(item)
 

@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from hanse.contract.model import Resource
+from hanse.kernel.closing import closing
 from hanse.kernel.faults import Invalid, Malformed, TooLarge
 from hanse.kernel.settings import Settings
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
 from hanse.service.json_patch import PatchConflict
-from hanse.service.rows import ROWS_MAX, Rows, SomeExist, SomeMissing, rows_contract
+from hanse.service.rows import ROWS_MAX, Line, Rows, SomeExist, SomeMissing, rows_contract
 from hanse.service.service import Service
 from hanse.store.query import Query
 
@@ -133,3 +134,33 @@ async def test_a_json_patch_edits_a_row(rows: Rows) -> None:
         await rows.patch("a", b'[{"op": "remove", "path": "/sku"}]', form="json")
     with pytest.raises(Malformed):
         await rows.patch("a", b"[", form="json")
+
+
+async def told(lines: AsyncIterator[Line], count: int) -> list[Line]:
+    async with closing(lines) as opened:
+        return [await anext(opened) for _ in range(count)]
+
+
+async def test_who_resumes_learns_when_it_has_caught_up(rows: Rows) -> None:
+    after = await rows.cursor()
+    one = await rows.create(sale())
+    await rows.delete(one.id)
+    now = await rows.cursor()
+    lines = await told(rows.follow(None, after, caught_up=True), 3)
+
+    assert [line.event for line in lines] == ["created", "deleted", "ready"]
+    assert [lines[-1]] == await told(rows.follow(None, now, caught_up=True), 1) == [Line("ready", now)]
+
+
+async def test_who_resumes_from_a_lost_cursor_has_caught_up_with_the_snapshot(rows: Rows) -> None:
+    await rows.create(sale())
+
+    lines = await told(rows.follow(None, "other.0", caught_up=True), 3)
+    assert [line.event for line in lines] == ["reset", "existing", "ready"]
+
+
+async def test_who_has_caught_up_is_told_what_comes_then(rows: Rows) -> None:
+    async with closing(rows.follow(None, await rows.cursor(), caught_up=True)) as lines:
+        assert (await anext(lines)).event == "ready"
+        await rows.create(sale())
+        assert (await anext(lines)).event == "created"
