@@ -69,6 +69,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.events: list[str] = []
 
     async def send(self, method: str, path: str, value: object = None, **headers: str) -> None:
         body = b"" if value is None else msgspec.json.encode(value)
@@ -92,11 +93,12 @@ class Connection:
         return await self.answer()
 
     async def event(self) -> dict[str, Any]:
-        """The next event of an event stream."""
+        """The next event of an event stream, of which several may come together."""
         while True:
-            size = int(await self.reader.readuntil(b"\r\n"), 16)
-            piece = (await self.reader.readexactly(size + 2))[:-2].decode()
-            fields = dict(line.split(": ", 1) for line in piece.splitlines() if ": " in line)
+            while not self.events:
+                size = int(await self.reader.readuntil(b"\r\n"), 16)
+                self.events += (await self.reader.readexactly(size + 2))[:-2].decode().split("\n\n")
+            fields = dict(line.split(": ", 1) for line in self.events.pop(0).splitlines() if ": " in line)
             if "data" in fields:
                 return {**fields, "data": msgspec.json.decode(fields["data"])}
 

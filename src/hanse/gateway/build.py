@@ -36,6 +36,7 @@ from hanse.gateway.socket_asks import Live
 from hanse.gateway.socket_protocol import ASKS
 from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
+from hanse.gateway.views import Views
 from hanse.kernel.codec import encode_json
 from hanse.node.node import Node
 from hanse.service.threads import Threads
@@ -71,10 +72,11 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     routes = Routes()
     deferrals = Deferrals(_deferred_path(declared), streams)
     expansion = Expansion(targets_of((one.kind, node.rows(one.kind)) for one in declared.resources))
+    views = Views(node, streams.limits)
     for resource in declared.resources:
-        follow = FeedStream(resource.kind, node.rows(resource.kind), streams) if resource.live else None
-        exposed = ExposedRows(resource, node.rows(resource.kind), expansion)
-        _add_resource(routes, resource.path, ResourceRoutes(exposed, streams, deferrals, follow=follow))
+        follow = FeedStream(resource.kind, views, streams) if resource.live else None
+        rows = ExposedRows(resource, node.rows(resource.kind), expansion)
+        _add_resource(routes, resource.path, ResourceRoutes(rows, streams, deferrals, follow=follow))
     if _written(declared):
         routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
     for item in declared.operations:
@@ -93,7 +95,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     inside = Inside(
         routes,
         _checks(node, Metrics(node, requests, streams), routes),
-        Sockets(live_path, Live.of(declared.resources, declared.operations, node), streams),
+        Sockets(live_path, Live.of(declared.resources, declared.operations, node), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         _manners(declared, node, streams),
         declared.identify,

@@ -10,9 +10,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from hanse.gateway.callers import NO_HTTP, TOO_MANY, Callers
 from hanse.gateway.pace import REFUSAL, Backlog, Head
+from hanse.gateway.wire import Wired
 
 
-class GuardedH11(H11Protocol):
+class GuardedH11(Wired, H11Protocol):
     """A connection that knows how long its next request has been coming, and its answer not been taken."""
 
     head: Head

@@ -9,9 +9,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from hanse.gateway.callers import NO_HTTP, TOO_MANY, Callers
 from hanse.gateway.pace import REFUSAL, Backlog, Head
+from hanse.gateway.wire import Wired
 
 
-class GuardedHttpTools(HttpToolsProtocol):
+class GuardedHttpTools(Wired, HttpToolsProtocol):
     """A connection that knows how long its next request has been coming, and its answer not been taken."""
 
     head: Head

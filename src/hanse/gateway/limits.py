@@ -23,6 +23,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         text_bytes: Of one text in JSON, as it came; 413 beyond.
         requests: In work at once; 503 with Retry-After beyond.
         streams: Open at once, SSE, JSON Lines and WebSocket together; 503 beyond.
+        views: Different collections, filters and fields that are followed at once; 503 beyond.
+        view_changes: Of one view that are kept for who comes back; a reader that is further behind is cut, and resumes.
+        view_bytes: Of them, about.
+        views_bytes: Of all views together, about.
         heartbeat_seconds: Between two signs of life on a quiet SSE stream.
         stalled_seconds: That a client may leave a stream unread before it is cut.
         retry_seconds: After which a client that lost a stream is advised to come back.
@@ -46,6 +50,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     text_bytes: int = 64 * 1024
     requests: int = 1_000
     streams: int = 20_000
+    views: int = 10_000
+    view_changes: int = 1_000
+    view_bytes: int = 1024 * 1024
+    views_bytes: int = 64 * 1024 * 1024
     heartbeat_seconds: float = 15.0
     stalled_seconds: float = 30.0
     retry_seconds: float = 1.0

@@ -176,7 +176,8 @@ class Mounted:
         return receive
 
     async def _socket(self, request: Request, scope: Scope) -> None:
-        with self._streams.opened() as end:
+        end = asyncio.Event()
+        with self._streams.opened(end.set):
             link = _Link(request, end)
             await first_of(self._talked(scope, link), link.close())
 

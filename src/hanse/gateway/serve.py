@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -29,6 +29,7 @@ from hanse.gateway.listen import bound, url_of
 from hanse.gateway.pace import Backlog, Head
 from hanse.gateway.stops import Stops
 from hanse.gateway.streams import ABORT
+from hanse.gateway.wire import WIRE, Wire, Wired
 from hanse.kernel.context import FOREVER
 from hanse.kernel.settings import Settings
 from hanse.node.app import App, Door
@@ -42,12 +43,20 @@ SWEEP_SECONDS = 1
 
 
 class Paced(Protocol):
-    """A connection of one of `connection_class`; WebSockets look after themselves."""
+    """A connection of one of `connection_class`."""
 
     head: Head
     backlog: Backlog
     flow: FlowControl
     transport: asyncio.Transport
+
+
+@runtime_checkable
+class Pinged(Protocol):
+    """A WebSocket of ours."""
+
+    def keep_alive(self, now: float, limits: Limits) -> None:
+        """Ping, where nothing has come for long; cut, where nothing comes or goes at all."""
 
 
 async def serve(app: App, settings: Settings, *, announce: Callable[[str], None]) -> int:
@@ -140,6 +149,7 @@ class _Server(Server):
         async def lent(scope: Scope, receive: Receive, send: Send) -> None:
             extensions = cast("dict[str, object]", scope.setdefault("extensions", {}))
             extensions[ABORT] = lambda: self._cut(scope.get("client"))
+            extensions[WIRE] = lambda: lend(send)
             await app(scope, receive, send)
 
         return lent
@@ -153,13 +163,26 @@ class _Server(Server):
         self.callers.sweep()
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
-            if hasattr(connection, "backlog") and self._is_too_slow(cast("Paced", connection), now):
+            if isinstance(connection, Pinged):
+                connection.keep_alive(now, self._limits)
+            elif hasattr(connection, "backlog") and self._is_too_slow(cast("Paced", connection), now):
                 connection.transport.abort()
 
     def _is_too_slow(self, connection: Paced, now: float) -> bool:
         left = connection.transport.get_write_buffer_size() if connection.flow.write_paused else 0
         stuck = connection.backlog.is_stuck(left, now, seconds=self._limits.stalled_seconds)
         return stuck or connection.head.is_late(now, self._limits.head_seconds)
+
+
+def lend(send: object) -> Wire | None:
+    """The connection of an answer that has begun, by the function of uvicorn's that sends it; None where it is none."""
+    sender = getattr(send, "__self__", None)
+    transport = cast("asyncio.Transport | None", getattr(sender, "transport", None))
+    connection = None if transport is None else transport.get_protocol()
+    if transport is None or not isinstance(connection, Wired):
+        return None
+    connection.wire = Wire(transport, chunked=getattr(sender, "chunked_encoding", False) is True)
+    return connection.wire
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -192,6 +215,7 @@ def _config(app: Application, limits: Limits, grace: float) -> _Config:
         timeout_notify=SWEEP_SECONDS,
         ws=web_socket_class(),
         ws_max_size=limits.message_bytes,
+        ws_ping_interval=None,
         ws_per_message_deflate=False,
     )
 
@@ -202,9 +226,9 @@ def web_socket_class() -> type[asyncio.Protocol] | Literal["auto"]:
         return "auto"
 
     def protocol(**given: object) -> asyncio.Protocol:
-        from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+        from hanse.gateway.guarded_websocket import GuardedWebSocket
 
-        make = cast("Callable[..., asyncio.Protocol]", WebSocketsSansIOProtocol)
+        make = cast("Callable[..., asyncio.Protocol]", GuardedWebSocket)
         return make(**given)
 
     return cast("type[asyncio.Protocol]", protocol)

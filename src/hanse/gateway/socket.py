@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from typing import assert_never, cast
+from typing import assert_never, cast, final
 
 from hanse.gateway.asgi import Request
+from hanse.gateway.outlet import Outlet, SendOutlet, WireOutlet
 from hanse.gateway.problem import NoRoute, known, problem_of
 from hanse.gateway.socket_asks import Live
 from hanse.gateway.socket_protocol import (
@@ -23,25 +24,25 @@ from hanse.gateway.socket_protocol import (
     Stop,
     Subscribe,
 )
-from hanse.gateway.sse import NAMES, Position, data_of
-from hanse.gateway.streams import Streams, Unread, abort, first_of, until
+from hanse.gateway.streams import FAREWELL_SECONDS, Streams, abort
+from hanse.gateway.told import Framing
+from hanse.gateway.view import View
+from hanse.gateway.views import Views
+from hanse.gateway.wire import lent
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Overloaded, Unavailable
-from hanse.service.rows import Line
+from hanse.kernel.faults import Fault, Overloaded, Unavailable
 
 RESTARTING = 1012
 """Close code: the server goes; come back, and resume."""
-
-FAREWELL_SECONDS = 1.0
-"""For a close message to be taken by a client that has not read for long."""
 
 
 class Sockets:
     """Answers handshakes."""
 
-    def __init__(self, path: str, live: Live, streams: Streams) -> None:
+    def __init__(self, path: str, live: Live, views: Views, streams: Streams) -> None:
         self._path = path
         self._live = live
+        self._views = views
         self._streams = streams
 
     async def __call__(self, request: Request) -> None:
@@ -52,129 +53,275 @@ class Sockets:
         """
         if request.path != self._path:
             raise NoRoute(request.path[:200])
-        with self._streams.opened() as end:
+        socket = Socket(request, self._live, self._views, Conversation(self._streams.limits, self._live.streaming))
+        with self._streams.opened(socket.end):
             _ = await request.receive()
             await request.send({"type": "websocket.accept"})
-            await Socket(request, self._live, self._streams).run(end)
+            await socket.run()
 
 
+@final
+class Subscription:
+    """One of a socket's parts in views."""
+
+    __slots__ = ("_id", "_socket", "group", "task", "view")
+
+    def __init__(self, socket: Socket, id: Id, view: View) -> None:
+        self._socket = socket
+        self._id = id
+        self.view: View = view
+        self.group: Framing = Framing(socket.framing.kind, b'{"id":%b,' % encode_json(id))
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def outlet(self) -> Outlet:
+        """See `Reader.outlet`."""
+        return self._socket.outlet
+
+    async def begin(self) -> None:
+        """See `Reader.begin`: sockets have begun."""
+
+    def fell(self) -> None:
+        """See `Reader.fell`."""
+        self._socket.fell()
+
+    def failed(self, fault: Fault) -> None:
+        """See `Reader.failed`."""
+        self._socket.failed(self._id, fault)
+
+    def stop(self) -> None:
+        """Tell no more."""
+        if self.task is not None:
+            _ = self.task.cancel()
+        self.view.leave(self)
+
+
+@final
 class Socket:
-    """One conversation."""
+    """One conversation. A quiet one costs no task: its request reads, and views write to it.
 
-    def __init__(self, request: Request, live: Live, streams: Streams) -> None:
+    Attributes:
+        outlet: The way out.
+        framing: How messages are written to it.
+    """
+
+    __slots__ = (
+        "_asks",
+        "_closed",
+        "_leaving",
+        "_live",
+        "_request",
+        "_talk",
+        "_telling",
+        "_views",
+        "_wait",
+        "framing",
+        "outlet",
+    )
+
+    outlet: Outlet
+    framing: Framing
+
+    def __init__(self, request: Request, live: Live, views: Views, talk: Conversation) -> None:
         self._request = request
         self._live = live
-        self._limits = streams.limits
-        self._host = streams.host
-        self._talk = Conversation(streams.limits, live.streaming)
-        self._telling: dict[Id, asyncio.Task[None]] = {}
+        self._views = views
+        self._talk = talk
+        self._telling: dict[Id, Subscription | asyncio.Task[None]] = {}
         self._asks: set[asyncio.Task[None]] = set()
-        self._unread = Unread(streams.host.monotonic)
+        self._wait: asyncio.Timeout | None = None
         self._closed = False
         self._leaving = False
 
-    async def run(self, end: asyncio.Event) -> None:
+    async def run(self) -> None:
         """Talk until it ends."""
-        async with asyncio.TaskGroup() as group:
-            await first_of(self._read(group), self._keep(end))
-            for task in (*self._telling.values(), *self._asks):
+        self._open()
+        try:
+            async with asyncio.timeout(None) as self._wait:
+                await self._read()
+        except TimeoutError:
+            if not self._closed:
+                raise
+        finally:
+            self._closed, self._wait = True, None
+            for one in list(self._telling.values()):
+                _stop(one)
+            for task in self._asks:
                 _ = task.cancel()
+            self._views.forget(self)
+            self.outlet.close()
 
-    async def _read(self, group: asyncio.TaskGroup) -> None:
+    def end(self) -> None:
+        """The node drains: what was asked before is answered, and then it is closed."""
+        self._leaving = True
+        _ = self._views.tasks.start(self._leave())
+
+    # As the owner of an outlet.
+
+    def waits(self) -> None:
+        """See `Owner.waits`."""
+        self._views.watch(self)
+
+    def filled(self) -> None:
+        """See `Owner.filled`."""
+        for one in self._telling.values():
+            if isinstance(one, Subscription):
+                one.view.rest(one)
+
+    def emptied(self) -> None:
+        """See `Owner.emptied`."""
+        for one in list(self._telling.values()):
+            if isinstance(one, Subscription):
+                one.view.serve(one)
+
+    def stuck(self) -> None:
+        """See `Stuck.stuck`."""
+        self._closed = True
+        self.outlet.cut()
+        self._wake()
+
+    def fell(self) -> None:
+        """A subscription is further behind than what is kept: the client has to resume."""
+        if not self._closed:
+            self._closed = True
+            _ = self._views.tasks.start(self._close(Overloaded.close_code, "too much was unread; come back and resume"))
+
+    def failed(self, id: Id, error: Exception) -> None:
+        """What was told under an id has come to an end."""
+        self._ended(id)
+        self._refuse(id, error)
+
+    # What the client says.
+
+    async def _read(self) -> None:
         while not self._closed:
             event = await self._request.receive()
             if event["type"] == "websocket.disconnect":
                 return
             for action in self._talk.receive(cast("str | None", event.get("text"))):
-                await self._perform(action, group)
+                await self.outlet.room()
+                await self._perform(action)
 
-    async def _perform(self, action: Action, group: asyncio.TaskGroup) -> None:
+    async def _perform(self, action: Action) -> None:
         if self._leaving and isinstance(action, (Begin, Run)):
             action = Refuse(action.ask.id, Unavailable("the server is stopping; come back and ask again"))
         match action:
             case Begin(ask):
-                self._telling[ask.id] = group.create_task(self._tell(ask))
+                self._begin(ask)
             case Run(ask):
-                task = group.create_task(self._answer(ask))
+                task = self._views.tasks.start(self._answer(ask))
                 self._asks.add(task)
                 task.add_done_callback(self._asks.discard)
             case Stop(id):
-                _ = self._telling[id].cancel()
-                await self._send(b'{"id":%b,"result":null}' % encode_json(id))
+                self._ended(id)
+                self._say(b'{"id":%b,"result":null}' % encode_json(id))
             case Refuse(id, fault):
-                await self._refuse(id, fault)
+                self._refuse(id, fault)
             case Close(code, reason):
                 await self._close(code, reason)
             case _:
                 assert_never(action)
 
-    async def _tell(self, ask: Subscribe | Call) -> None:
+    def _begin(self, ask: Subscribe | Call) -> None:
+        try:
+            if isinstance(ask, Call):
+                self._telling[ask.id] = self._views.tasks.start(self._tell(ask))
+                return
+            one = Subscription(self, ask.id, self._views.view(self._live.source(ask)))
+            self._telling[ask.id] = one
+            one.task = self._views.tasks.start(self._admit(one, ask))
+        except Fault as fault:
+            self.failed(ask.id, fault)
+
+    async def _admit(self, one: Subscription, ask: Subscribe) -> None:
+        try:
+            await one.view.admit(one, ask.after, snapshot=ask.snapshot)
+        except Exception as error:  # noqa: BLE001 - told to whoever subscribed
+            one.task = None
+            self.failed(ask.id, error)
+        else:
+            one.task = None
+
+    async def _tell(self, ask: Call) -> None:
         head = b'{"id":%b,' % encode_json(ask.id)
         try:
-            if isinstance(ask, Subscribe):
-                await self._pump(_events(head, self._live.follow(ask), Position(resumable=bool(ask.after))))
-            else:
-                await self._pump(_items(head, self._live.items(ask)))
-                await self._send(head + b'"result":null}')
-        except Exception as error:  # noqa: BLE001 - told to whoever subscribed
-            await self._refuse(ask.id, error)
+            async with aclosing(_items(head, self._live.items(ask))) as messages:
+                async for message in messages:
+                    await self.outlet.room()
+                    self._say(message)
+            self._say(head + b'"result":null}')
+        except Exception as error:  # noqa: BLE001 - told to whoever called
+            self._refuse(ask.id, error)
         finally:
             self._talk.ended(ask.id)
             _ = self._telling.pop(ask.id, None)
 
-    async def _pump(self, messages: AsyncGenerator[bytes, None]) -> None:
-        async with aclosing(messages):
-            async for message in messages:
-                await self._send(message)
-
     async def _answer(self, ask: Ask) -> None:
         try:
             result = await self._live.answer(ask)
-            await self._send(b'{"id":%b,"result":%b}' % (encode_json(ask.id), result))
+            self._say(b'{"id":%b,"result":%b}' % (encode_json(ask.id), result))
         except Exception as error:  # noqa: BLE001 - told to whoever asked
-            await self._refuse(ask.id, error)
+            self._refuse(ask.id, error)
         finally:
             self._talk.answered()
 
-    async def _refuse(self, id: Id | None, error: Exception) -> None:
-        problem = problem_of(known(error, self._host), self._request.trace_id)
-        await self._send(b'{"id":%b,"error":%b}' % (encode_json(id), encode_json(problem)))
+    # What it is told.
 
-    async def _send(self, message: bytes) -> None:
-        if self._closed:
-            return
-        with self._unread.giving(), suppress(OSError):  # a client that has gone; the reader is told, and ends it all
-            await self._request.send({"type": "websocket.send", "text": message.decode()})
+    def _open(self) -> None:
+        wire = lent(self._request.scope)
+        self.framing = Framing("lines" if wire is None else "frame")
+        if wire is None:
+            self.outlet = SendOutlet(self, self._send, lambda: abort(self._request), self._views.tasks)
+        else:
+            self.outlet = WireOutlet(self, wire)
+
+    async def _send(self, lines: bytes) -> None:
+        for line in lines.splitlines():
+            await self._request.send({"type": "websocket.send", "text": line.decode()})
+
+    def _say(self, message: bytes) -> None:
+        if not self._closed:
+            self.outlet.write(self.framing.around(message))
+
+    def _refuse(self, id: Id | None, error: Exception) -> None:
+        problem = problem_of(known(error, self._views.host), self._request.trace_id)
+        self._say(b'{"id":%b,"error":%b}' % (encode_json(id), encode_json(problem)))
+
+    def _ended(self, id: Id) -> None:
+        self._talk.ended(id)
+        if (one := self._telling.pop(id, None)) is not None:
+            _stop(one)
+
+    # Its end.
+
+    async def _leave(self) -> None:
+        while self._asks and not self._closed:
+            await asyncio.wait(self._asks)
+        if not self._closed:
+            await self._close(RESTARTING, "the server is stopping; come back and resume")
 
     async def _close(self, code: int, reason: str) -> None:
         self._closed = True
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
+                await self.outlet.settled()
                 with suppress(OSError):
                     await self._request.send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
-            abort(self._request)
+            self.outlet.cut()
+        self._wake()
 
-    async def _keep(self, end: asyncio.Event) -> None:
-        if await until(end, self._unread, self._limits.stalled_seconds):
-            await self._close(Overloaded.close_code, "nothing was read for too long; come back and resume")
-            return
-        self._leaving = True
-        stalled = self._limits.stalled_seconds
-        while self._asks and not (self._unread and self._unread.seconds >= stalled):
-            await asyncio.wait(self._asks, timeout=stalled / 2)
-        await self._close(RESTARTING, "the server is stopping; come back and resume")
+    def _wake(self) -> None:
+        if self._wait is not None:
+            self._wait.reschedule(0.0)
+            self._wait = None
 
 
-async def _events(head: bytes, lines: AsyncIterator[Line], position: Position) -> AsyncGenerator[bytes, None]:
-    lines = cast("AsyncGenerator[Line, None]", lines)
-    try:
-        async for line in lines:
-            data = data_of(line, resumable=position.moves(line))
-            name = encode_json(NAMES.get(line.event, line.event))
-            yield b'%b"event":%b%b' % (head, name, data[1:] if data == b"{}" else b"," + data[1:])
-    finally:
-        await lines.aclose()
+def _stop(one: Subscription | asyncio.Task[None]) -> None:
+    if isinstance(one, Subscription):
+        one.stop()
+    else:
+        _ = one.cancel()
 
 
 async def _items(head: bytes, items: AsyncIterator[object]) -> AsyncGenerator[bytes, None]:

@@ -14,12 +14,14 @@ from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.exposed import page_body
 from hanse.gateway.fields import Wrong
 from hanse.gateway.filters import limit_of, orders, where_in
+from hanse.gateway.projection import projection
 from hanse.gateway.socket_protocol import Ask, Call, Create, Delete, Get, List, Patch, Put, Subscribe
 from hanse.gateway.sse import checked_cursor
+from hanse.gateway.view import Source
 from hanse.kernel.codec import codec_for, encode_json
 from hanse.kernel.faults import Forbidden, Invalid, NotFound, UnknownOperation
 from hanse.node.node import Node
-from hanse.service.rows import Line, Rows, Written
+from hanse.service.rows import Rows, Written
 from hanse.store.query import Query
 
 
@@ -54,18 +56,23 @@ class Live:
             node,
         )
 
-    def follow(self, ask: Subscribe) -> AsyncIterator[Line]:
-        """The feed that is subscribed to.
+    def source(self, ask: Subscribe) -> Source:
+        """What is subscribed to.
 
         Raises:
-            NotFound: The collection is not exposed, or its changes are not.
-            Invalid, Malformed: The filter or the cursor cannot be.
+            NotFound: The collection is not exposed.
+            Forbidden: Its changes are not.
+            Invalid, Malformed: The filter, the fields or the cursor cannot be.
         """
         exposed = self._exposed(ask.collection)
         if not exposed.live:
             raise Forbidden(f"the changes of {ask.collection} are not exposed; list it instead")
-        after = checked_cursor(ask.after)
-        return exposed.rows.follow(where_in(exposed.kind, ask.where), after, snapshot=ask.snapshot)
+        _ = checked_cursor(ask.after)
+        where = where_in(exposed.kind, ask.where)
+        try:
+            return Source(exposed.kind, where, projection(exposed.kind, ask.fields))
+        except Wrong as wrong:
+            raise Invalid(wrong.flaw.detail, [wrong.flaw]) from None
 
     def items(self, ask: Call) -> AsyncIterator[object]:
         """The items of an operation that streams."""

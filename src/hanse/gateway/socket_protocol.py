@@ -28,6 +28,7 @@ class Subscribe(msgspec.Struct, frozen=True, tag_field="op", tag="subscribe"):
     id: Id
     collection: str
     where: dict[str, object] | None = None
+    fields: tuple[str, ...] = ()
     after: str = ""
     snapshot: bool = True
 

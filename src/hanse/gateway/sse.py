@@ -6,22 +6,26 @@ client that is cut off amid a snapshot begins again, and one that is cut off lat
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import cast
+import asyncio
+from typing import final
 
 from hanse.contract.model import Resource
-from hanse.gateway.asgi import Request
+from hanse.gateway.asgi import Header, Request
 from hanse.gateway.filters import asked
-from hanse.gateway.problem import Problem
-from hanse.gateway.streams import Form, HttpStream, Streams
+from hanse.gateway.outlet import Outlet, SendOutlet, WireOutlet
+from hanse.gateway.problem import Problem, known, problem_of
+from hanse.gateway.streams import FAREWELL_SECONDS, SETTLE_SECONDS, Form, Streams, abort
+from hanse.gateway.told import Framing
+from hanse.gateway.view import Source, View
+from hanse.gateway.views import Views
+from hanse.gateway.wire import lent
 from hanse.kernel.codec import encode_json
+from hanse.kernel.faults import Fault
 from hanse.service.change import position_of
-from hanse.service.rows import Line, Rows
 
 MEDIA_TYPE = "text/event-stream"
 
-NAMES = {"existing": "snapshot"}
-"""What an event of a feed is called on the wire, where that differs."""
+TEXT, CHUNK = Framing("text"), Framing("chunk")
 
 
 def sse_form(retry_seconds: float, *, end: bytes = b"") -> Form:
@@ -35,59 +39,12 @@ def _fault(problem: Problem) -> bytes:
     return b"event: fault\ndata: %b\n\n" % encode_json(problem)
 
 
-def event_of(line: Line, *, resumable: bool) -> bytes:
-    r"""One thing that a feed tells, as an event.
-
-    Example:
-        >>> event_of(Line("ready", "log.7"), resumable=True)
-        b'event: ready\nid: log.7\ndata: {"cursor":"log.7"}\n\n'
-    """
-    name = NAMES.get(line.event, line.event).encode()
-    if line.event == "reset":
-        return b"event: reset\nid\ndata: {}\n\n"
-    cursor = b"id: %b\n" % line.cursor.encode() if resumable else b""
-    return b"event: %b\n%bdata: %b\n\n" % (name, cursor, data_of(line, resumable=resumable))
-
-
-def data_of(line: Line, *, resumable: bool) -> bytes:
-    """What stands in an event's data, as a JSON object: rows are spliced in as they came."""
-    parts: list[bytes] = []
-    if line.id:
-        gone = line.event == "deleted"
-        before = line.value if gone else line.before
-        parts.append(
-            b'"key":%b,"rev":%d,"value":%b' % (encode_json(line.id), line.rev, b"null" if gone else line.value)
-        )
-        if before:
-            parts.append(b'"before":%b' % before)
-    if line.cursor and resumable:
-        parts.append(b'"cursor":%b' % encode_json(line.cursor))
-    return b"{%b}" % b",".join(parts)
-
-
-class Position:
-    """Where a reader of a feed is: whether it may resume from the cursors that it is given."""
-
-    __slots__ = ("resumable",)
-
-    def __init__(self, *, resumable: bool) -> None:
-        self.resumable: bool = resumable
-
-    def moves(self, line: Line) -> bool:
-        """Take one more line; whether its cursor may be told."""
-        if line.event == "ready":
-            self.resumable = True
-        elif line.event in {"reset", "existing"}:
-            self.resumable = False
-        return self.resumable
-
-
 class FeedStream:
     """Answers a request of a resource's list path with the stream of its changes."""
 
-    def __init__(self, kind: type[Resource], rows: Rows, streams: Streams) -> None:
+    def __init__(self, kind: type[Resource], views: Views, streams: Streams) -> None:
         self._kind = kind
-        self._rows = rows
+        self._views = views
         self._streams = streams
         self._form = sse_form(streams.limits.retry_seconds)
 
@@ -95,18 +52,176 @@ class FeedStream:
         """Stream until the client goes, or the node drains."""
         wanted = asked(self._kind, request.query)
         after = checked_cursor(request.header(b"last-event-id") or wanted.after)
-        lines = self._rows.follow(wanted.query.where, after, snapshot=wanted.snapshot)
-        stream = HttpStream(request, self._streams, self._form, ((b"vary", b"accept"),))
-        await stream.run(_events(lines, Position(resumable=bool(after))))
+        stream = EventStream(request, self._form, self._views)
+        with self._streams.opened(stream.end):
+            view = self._views.view(Source(self._kind, wanted.query.where, wanted.project))
+            await stream.run(view, after, snapshot=wanted.snapshot)
 
 
-async def _events(lines: AsyncIterator[Line], position: Position) -> AsyncGenerator[bytes, None]:
-    lines = cast("AsyncGenerator[Line, None]", lines)
-    try:
-        async for line in lines:
-            yield event_of(line, resumable=position.moves(line))
-    finally:
-        await lines.aclose()
+@final
+class EventStream:
+    """One client that follows a view. It costs no task: its request waits for its end, and others write to it.
+
+    Attributes:
+        outlet: The way out, once the answer has begun.
+        group: How it is told.
+    """
+
+    __slots__ = (
+        "_beginning",
+        "_cut",
+        "_ended",
+        "_fault",
+        "_form",
+        "_request",
+        "_view",
+        "_views",
+        "_wait",
+        "group",
+        "outlet",
+    )
+
+    outlet: Outlet
+
+    def __init__(self, request: Request, form: Form, views: Views) -> None:
+        self.group: Framing = TEXT
+        self._request = request
+        self._form = form
+        self._views = views
+        self._view: View | None = None
+        self._beginning: asyncio.Lock | None = None
+        self._wait: asyncio.Timeout | None = None
+        self._ended = False
+        self._cut = False
+        self._fault: Fault | None = None
+
+    async def run(self, view: View, after: str, *, snapshot: bool) -> None:
+        """Stream until the client goes, or the stream has to end.
+
+        Raises:
+            Fault: The feed failed before the answer began.
+        """
+        self._view = view
+        try:
+            async with asyncio.timeout(None) as self._wait:
+                await self._admitted(view, after, snapshot=snapshot)
+                while (await self._request.receive())["type"] != "http.disconnect":
+                    pass
+                self._cut = True
+        except TimeoutError:
+            if not self._ended:
+                raise
+        except Exception as error:
+            if not self._begun:
+                raise
+            self._fault = known(error, self._views.host)
+        finally:
+            self._wait = None
+            view.leave(self)
+            self._views.forget(self)
+        await self._finish()
+
+    def end(self) -> None:
+        """The stream has to end."""
+        if not self._ended:
+            self._ended = True
+            if self._wait is not None:
+                self._wait.reschedule(0.0)
+
+    async def _admitted(self, view: View, after: str, *, snapshot: bool) -> None:
+        if self._ended:
+            raise TimeoutError
+        late = asyncio.get_running_loop().call_later(
+            SETTLE_SECONDS, lambda: self._views.tasks.start(self.begin(), name="begin")
+        )
+        try:
+            await view.admit(self, after, snapshot=snapshot)
+        finally:
+            late.cancel()
+
+    # As readers of a view are.
+
+    @property
+    def _begun(self) -> bool:
+        return hasattr(self, "outlet")
+
+    async def begin(self) -> None:
+        """See `Reader.begin`."""
+        if self._begun:
+            return
+        self._beginning = self._beginning or asyncio.Lock()
+        async with self._beginning:
+            if not self._begun:
+                await self._start()
+
+    def fell(self) -> None:
+        """See `Reader.fell`."""
+        self.stuck()
+
+    def failed(self, fault: Fault) -> None:
+        """See `Reader.failed`."""
+        self._fault = fault
+        self.end()
+
+    # As the owner of an outlet.
+
+    def waits(self) -> None:
+        """See `Owner.waits`."""
+        self._views.watch(self)
+
+    def filled(self) -> None:
+        """See `Owner.filled`."""
+        if self._view is not None:
+            self._view.rest(self)
+
+    def emptied(self) -> None:
+        """See `Owner.emptied`."""
+        if self._view is not None:
+            self._view.serve(self)
+
+    def stuck(self) -> None:
+        """See `Stuck.stuck`: what it does not read it would not read as a farewell either."""
+        self._cut = True
+        self.outlet.cut()
+        self.end()
+
+    # The answer.
+
+    async def _start(self) -> None:
+        headers: list[Header] = [
+            (b"content-type", self._form.type.encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+            (b"vary", b"accept"),
+        ]
+        await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
+        wire = lent(self._request.scope)
+        if wire is not None and wire.chunked:
+            self.group = CHUNK
+            outlet: Outlet = WireOutlet(self, wire)
+        else:
+            outlet = SendOutlet(self, self._send, lambda: abort(self._request), self._views.tasks)
+        self.outlet = outlet
+        outlet.write(self.group.around(self._form.opening))
+
+    async def _send(self, piece: bytes) -> None:
+        await self._request.send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _finish(self) -> None:
+        await self.begin()
+        outlet = self.outlet
+        if not self._cut and not outlet.gone:
+            last = self._form.farewell if self._fault is None else self._form.fault(self._problem(self._fault))
+            try:
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await outlet.settled()
+                    await self._request.send({"type": "http.response.body", "body": last, "more_body": False})
+            except TimeoutError:
+                outlet.cut()
+        outlet.close()
+
+    def _problem(self, fault: Fault) -> Problem:
+        return problem_of(fault, self._request.trace_id)
 
 
 def checked_cursor(cursor: str) -> str:

@@ -23,6 +23,9 @@ from hanse.kernel.host import Host
 SETTLE_SECONDS = 0.1
 """How long a stream's first item is waited for, so that a fault at its beginning is told by a status."""
 
+FAREWELL_SECONDS = 1.0
+"""For the last words to be taken by a client that has not read for long."""
+
 ABORT = "hanse.abort"
 """Name of the ASGI extension by which our server lends the power to cut a connection."""
 
@@ -53,7 +56,7 @@ class Streams:
     def __init__(self, limits: Limits, host: Host) -> None:
         self.limits: Limits = limits
         self.host: Host = host
-        self._ends: set[asyncio.Event] = set()
+        self._ends: dict[object, Callable[[], None]] = {}
         self._draining = False
         self._none = asyncio.Event()
         self._none.set()
@@ -62,8 +65,11 @@ class Streams:
         return len(self._ends)
 
     @contextmanager
-    def opened(self) -> Generator[asyncio.Event]:
-        """Hold a place among the streams; the event tells that it has to end.
+    def opened(self, end: Callable[[], None] = lambda: None) -> Generator[None]:
+        """Hold a place among the streams.
+
+        Args:
+            end: Called, once, when it has to end; by default it ends by itself.
 
         Raises:
             Unavailable: The node drains.
@@ -73,13 +79,13 @@ class Streams:
             raise Unavailable("this node is stopping; come again in a moment")
         if len(self._ends) >= self.limits.streams:
             raise Overloaded(f"the limit of {self.limits.streams} streams")
-        end = asyncio.Event()
-        self._ends.add(end)
+        place = object()
+        self._ends[place] = end
         self._none.clear()
         try:
-            yield end
+            yield
         finally:
-            self._ends.discard(end)
+            del self._ends[place]
             if not self._ends:
                 self._none.set()
 
@@ -89,8 +95,8 @@ class Streams:
         Event streams end at once. Sockets answer what they were asked before, which ends with the deadlines of calls.
         """
         self._draining = True
-        for end in self._ends:
-            end.set()
+        for end in list(self._ends.values()):
+            end()
         _ = await self._none.wait()
 
 
@@ -164,7 +170,8 @@ class HttpStream:
         Raises:
             Fault: The items failed before the answer began.
         """
-        with self._streams.opened() as end:
+        end = asyncio.Event()
+        with self._streams.opened(end.set):
             try:
                 await first_of(self._pump(items), self._beat(), self._watch(), self._until(end))
             except Exception as error:

@@ -123,7 +123,17 @@ def position_of(log_id: str, cursor: str) -> int | None:
     Raises:
         Malformed: It is no cursor.
     """
+    name, seq = parts_of(cursor)
+    return seq if name == log_id else None
+
+
+def parts_of(cursor: str) -> tuple[str, int]:
+    """The log that a cursor belongs to, and the position that it stands for.
+
+    Raises:
+        Malformed: It is no cursor.
+    """
     name, dot, seq = cursor.rpartition(".")
     if not dot or not seq.isascii() or not seq.isdigit() or len(seq) > POSITION_DIGITS_MAX:
         raise Malformed(f"expected a cursor as this server gave it, got {cursor[:100]!r}; start without one")
-    return int(seq) if name == log_id else None
+    return name, int(seq)

@@ -124,6 +124,7 @@ class Wire:
     def __init__(self, window: int = 100) -> None:
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.came: asyncio.Queue[dict[str, Any]] = asyncio.Queue(window)
+        self.events: list[str] = []
         self.cut = False
         self.ended = asyncio.Event()
 
@@ -148,12 +149,13 @@ class Wire:
         return msgspec.json.decode(event["text"]) if event["type"] == "websocket.send" else event
 
     async def event(self) -> dict[str, Any]:
-        """The next event of an event stream; comments are left out."""
+        """The next event of an event stream, of which several may come together; comments are left out."""
         while True:
-            lines = (await self.next()).get("body", b"").decode().splitlines()
-            fields = dict(
-                line.split(": ", 1) if ": " in line else (line, "") for line in lines if line[:1] not in {"", ":"}
-            )
+            while not self.events:
+                self.events += (await self.next()).get("body", b"").decode().split("\n\n")
+            lines = self.events.pop(0).splitlines()
+            parts = [line.partition(": ") for line in lines if line[:1] not in {"", ":"}]
+            fields: dict[str, Any] = {name: value for name, _, value in parts}
             if "data" in fields:
                 return {**fields, "data": msgspec.json.decode(fields["data"])}
 

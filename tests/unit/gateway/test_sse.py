@@ -10,7 +10,7 @@ import pytest
 from hanse.contract.model import Resource
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import Limits
-from hanse.gateway.sse import event_of
+from hanse.gateway.told import event_of
 from hanse.node.node import Node
 from hanse.service.rows import Line
 from hanse.service.service import Service
