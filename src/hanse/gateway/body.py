@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from hanse.gateway.asgi import JSON, Receive, Request
+from hanse.gateway.coding import inflated
 from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import Limits
 from hanse.gateway.problem import RequestTimeout, UnsupportedMediaType
@@ -28,6 +29,7 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
     Raises:
         TooLarge: It is over the limit, known from its length or found while reading.
         UnsupportedMediaType: It is of another type, or does not say.
+        UnsupportedCoding: It is compressed with something else than gzip.
         Malformed: It is nested too deeply, or has a whole number of more than 64 bits.
         RequestTimeout: It did not arrive in time.
         Cancelled: The client has gone.
@@ -40,6 +42,9 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
             body = await _whole(request.receive, limits)
     except TimeoutError:
         raise RequestTimeout(limits.body_seconds) from None
+    coding = request.header(b"content-encoding")
+    if coding:
+        body = inflated(body, coding, limits)
     if types == ANYTHING:
         return body
     if body:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from hanse.gateway.asgi import Header, Receive, Request, Response, Scope, Send, answer, segments_of
+from hanse.gateway.coding import coded
 from hanse.gateway.context import READING, headers_of
 from hanse.gateway.figures import Requests
 from hanse.gateway.lifespan import answer_lifespan
@@ -89,6 +90,7 @@ class Entry:
         finally:
             self._requests.active -= 1
         if response is not None:
+            response = await coded(request, response, self._streams.limits)
             await answer(request, response, self._more_headers(request))
             self._requests.add(request.method, request.template, response.status, self._now() - begun)
 

@@ -17,6 +17,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         url_bytes: Of path and query together; 414 beyond.
         body_bytes: Of one request's body; 413 beyond. The gateway's `body_max` or the settings replace it.
         body_seconds: For a body to arrive; 408 beyond.
+        compress_bytes: Of an answer from which on it is compressed, where the client takes that; 0 for never.
+        inflate_ratio: How many times larger a compressed body may become, beyond 64 KiB; 413 beyond.
         callers: Whose rates are remembered; see `hanse.gateway.rates.Meters` for what comes beyond.
         depth: Levels of JSON; 400 beyond.
         items: Of one array of JSON, and members of one object; 413 beyond.
@@ -44,6 +46,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     url_bytes: int = 8 * 1024
     body_bytes: int = 1024 * 1024
     body_seconds: float = 30.0
+    compress_bytes: int = 1024
+    inflate_ratio: int = 20
     callers: int = 100_000
     depth: int = 64
     items: int = 10_000

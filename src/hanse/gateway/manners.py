@@ -7,6 +7,7 @@ from typing import cast
 from urllib.parse import quote
 
 from hanse.gateway.asgi import Event, Header, Request, Response, Send
+from hanse.gateway.coding import uncoded
 from hanse.gateway.cors import Cors
 from hanse.gateway.forwarded import Proxies
 from hanse.gateway.origin import check_origin
@@ -34,6 +35,7 @@ class Manners:
 
     def greet(self, request: Request) -> None:
         """See who asks, and make sure that whatever is answered says what it has to."""
+        uncoded(request)
         if self._proxies is not None:
             _see_through(request, self._proxies)
         if self._cors is not None:

@@ -87,6 +87,12 @@ class Ambiguous(Malformed, detail="{problem}"):
     problem: str
 
 
+class UnsupportedCoding(Fault, status=415, detail="expected a body in gzip or without a coding, got {coding}"):
+    """The body is compressed in a way that is not understood here."""
+
+    coding: str
+
+
 class NoRoute(Fault, status=404, detail="there is nothing at {path}; openapi.json lists what is exposed"):
     """Nothing is exposed under this path."""
 
@@ -162,6 +168,8 @@ def _headers(fault: Fault) -> list[Header]:
         headers.append((b"retry-after", str(math.ceil(fault.retry_after or _RETRY_SECONDS)).encode()))
     if isinstance(fault, MethodNotAllowed):
         headers.append((b"allow", fault.allowed.encode()))
+    if isinstance(fault, UnsupportedCoding):
+        headers.append((b"accept-encoding", b"gzip"))
     if isinstance(fault, Ambiguous):
         headers.append((b"connection", b"close"))
     if isinstance(fault, UpgradeRequired):
