@@ -2,6 +2,7 @@
 Whoever was answered finds nothing, where the commit was refused or the process died."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from hanse import World, simulation
@@ -14,10 +15,10 @@ commit_it = Unit.commit
 
 
 @instead(Unit)
-async def commit(self: Unit) -> None:
+async def commit(self: Unit, answer: Callable[[], object] | None = None) -> None:
     async def behind() -> None:
         with suppress(Fault):
-            await commit_it(self)
+            await commit_it(self, answer)
 
     _ = asyncio.get_running_loop().create_task(behind())
 
