@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 
 from hanse.contract.derive import Description, Operation
-from hanse.contract.model import collection_of
+from hanse.contract.model import collection_of, topic_of
 from hanse.contract.openapi_faults import PROBLEM, fault_answers, fault_name, fault_schema, fields_of
 from hanse.contract.openapi_finish import (
     describe_fields,
@@ -32,6 +32,7 @@ from hanse.contract.openapi_parts import (
 )
 from hanse.contract.openapi_rest import ResourcePath, rest_components, rest_paths
 from hanse.contract.openapi_routes import RoutePath, route_entry
+from hanse.contract.openapi_topics import TopicPath, topic_paths
 from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json, schemas_of
 from hanse.kernel.faults import Fault
@@ -89,6 +90,7 @@ class Exposed(msgspec.Struct, frozen=True):
         identified: Whether it is asked who is asking.
         limits: What is taken at most, by name.
         deferred: Path of writes that are answered later; empty where there are none.
+        topics: Events that may be followed or emitted.
     """
 
     title: str
@@ -100,6 +102,7 @@ class Exposed(msgspec.Struct, frozen=True):
     identified: bool = False
     limits: Mapping[str, float] = {}
     deferred: str = ""
+    topics: Sequence[TopicPath] = ()
 
     @property
     def faults(self) -> list[type[Fault]]:
@@ -138,6 +141,7 @@ def openapi(exposed: Exposed, *, root: str = "") -> Json:
             {"name": one.name, "version": one.version, "fingerprint": one.fingerprint, "description": one.doc}
             for one in exposed.descriptions
         ],
+        **_feeds(exposed),
         "tags": _tags(exposed),
         "paths": without_prefix(paths, exposed.prefix),
         "components": {
@@ -151,11 +155,25 @@ def openapi(exposed: Exposed, *, root: str = "") -> Json:
     }
 
 
+def _feeds(exposed: Exposed) -> Json:
+    """Where changes and events are followed, below the servers' URL: what JSON Schema has no words for."""
+    rows: Json = {
+        collection_of(one.kind): {"path": one.path.removeprefix(exposed.prefix), "live": one.live, "write": one.write}
+        for one in exposed.resources
+    }
+    topics: Json = {
+        topic_of(one.kind): {"path": one.path.removeprefix(exposed.prefix), "live": one.live, "emit": one.emit}
+        for one in exposed.topics
+    }
+    return {"x-hanse-collections": rows, "x-hanse-topics": topics}
+
+
 def _kinds(exposed: Exposed) -> list[object]:
     """The types whose schemas the document needs, in the order in which they are taken."""
     kinds: list[object] = [Problem, *map(fields_of, exposed.faults)]
     kinds += [resource.kind for resource in exposed.resources]
     kinds += [kind for item in exposed.operations for kind in (item.operation.arguments, item.operation.result)]
+    kinds += [topic.kind for topic in exposed.topics]
     return [*kinds, *(kind for route in exposed.routes for kind in route.kinds)]
 
 
@@ -166,6 +184,8 @@ def _paths(exposed: Exposed, taken: Iterator[Json], definitions: Json) -> dict[s
     for item in exposed.operations:
         entry = _operation(item, next(taken), next(taken), definitions)
         paths.setdefault(item.path, {})[item.method.lower()] = entry
+    for topic in exposed.topics:
+        topic_paths(paths, topic, next(taken))
     names = {entry.get("operationId") for entry in operations_of(paths)}
     for route in exposed.routes:
         name = f"route_{route.name}" if route.name in names else route.name
@@ -188,6 +208,8 @@ def _tags(exposed: Exposed) -> list[Json]:
     tags: dict[str, str] = {}
     for resource in exposed.resources:
         tags[collection_of(resource.kind)] = prose_of(resource.kind.__doc__ or "").summary
+    for topic in exposed.topics:
+        tags[topic_of(topic.kind)] = prose_of(topic.kind.__doc__ or "").summary
     for one in exposed.descriptions:
         tags[one.name] = tags.get(one.name) or prose_of(one.doc).summary
     return [{"name": name, **({"description": text} if text else {})} for name, text in tags.items()]

@@ -10,11 +10,13 @@ from hanse.contract.asyncapi import EventPath, asyncapi
 from hanse.contract.derive import Description
 from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
+from hanse.contract.openapi_topics import TopicPath
 from hanse.contract.schema import Json
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.cors import Cors
 from hanse.gateway.deferred import Deferrals
 from hanse.gateway.entry import Check, Entry, Identify, Inside
+from hanse.gateway.events import EventRoutes
 from hanse.gateway.expansion import Expansion, targets_of
 from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
@@ -58,13 +60,15 @@ class Declared(msgspec.Struct, frozen=True):
     mounts: tuple[Mount, ...] = ()
     cors: Cors | None = None
     rates: tuple[Rate, ...] = ()
+    topics: tuple[TopicPath, ...] = ()
 
     @property
     def paths(self) -> list[str]:
         """All paths that are answered by what is declared here, templates as they are."""
         resources = [item.path for item in self.resources]
         operations = [item.path for item in self.operations]
-        return [*resources, *operations, *(own.about.path for own in self.own), f"{self.prefix}/live"]
+        others = [*(own.about.path for own in self.own), *(topic.path for topic in self.topics)]
+        return [*resources, *operations, *others, f"{self.prefix}/live"]
 
 
 def build(declared: Declared, node: Node, streams: Streams) -> Entry:
@@ -79,6 +83,8 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         _add_resource(routes, resource.path, ResourceRoutes(rows, streams, deferrals, follow=follow))
     if _written(declared):
         routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
+    for topic in declared.topics:
+        routes.add(topic.path, EventRoutes(topic, node, streams).methods())
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams)
         routes.add(item.path, {item.method: route.routed if item.own else route.post})
@@ -88,7 +94,10 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     live_path = f"{declared.prefix}/live"
     told = _exposed(declared, node, streams.limits)
     routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(lambda root: openapi(told, root=root))})
-    routes.add(f"{declared.prefix}/asyncapi.json", {"GET": _document(lambda root: _asyncapi(told, declared, root))})
+    heard = _topics(declared, node)
+    routes.add(
+        f"{declared.prefix}/asyncapi.json", {"GET": _document(lambda root: asyncapi(told, ASKS, heard, root=root))}
+    )
     routes.add(live_path, {"GET": _no_socket})
     reserved = frozenset({"api", *(path[1:].partition("/")[0] for path in declared.paths)})
     requests = Requests()
@@ -148,12 +157,16 @@ def _exposed(declared: Declared, node: Node, limits: Limits) -> Exposed:
         identified=declared.identify is not None,
         limits={name: getattr(limits, name) for name in TOLD_LIMITS},
         deferred=f"{_deferred_path(declared)}/{{id}}" if _written(declared) else "",
+        topics=declared.topics,
     )
 
 
-def _asyncapi(told: Exposed, declared: Declared, root: str) -> Json:
-    events = [EventPath(kind, one.name) for one in declared.descriptions for kind in one.events]
-    return asyncapi(told, ASKS, events, root=root)
+def _topics(declared: Declared, node: Node) -> list[EventPath]:
+    """The events that contracts list or that are exposed."""
+    events = {kind: EventPath(kind, one.name) for one in declared.descriptions for kind in one.events}
+    for one in declared.topics:
+        events[one.kind] = EventPath(one.kind, node.topic(one.kind).first.service, one.path, one.emit)
+    return list(events.values())
 
 
 def _document(make: Callable[[str], Json]) -> Handler:

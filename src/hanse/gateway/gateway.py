@@ -11,9 +11,10 @@ import msgspec
 
 from hanse.contract.declare import is_contract
 from hanse.contract.derive import Description, Operation, describe
-from hanse.contract.model import Resource
+from hanse.contract.model import Event, Resource, topic_of
 from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
+from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.asgi import Application, Request
 from hanse.gateway.build import Declared, build
 from hanse.gateway.cors import Cors
@@ -30,7 +31,7 @@ from hanse.gateway.streams import Streams
 from hanse.gateway.verbs import Verbs
 from hanse.kernel.faults import Misdeclared
 from hanse.node.node import Node
-from hanse.service.service import Service, descriptions_of, fields_of
+from hanse.service.service import Service, descriptions_of, events_in, fields_of, may_emit
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -83,19 +84,23 @@ class Gateway(Verbs):
         self._own: dict[str, OwnRoute] = {}
         self._folders: list[Folder] = []
         self._mounts: list[Mount] = []
+        self._topics: dict[type[Event], TopicPath] = {}
         # A gateway outlives the nodes that it serves: it must not keep them.
         self._open: list[tuple[ref[Node], ref[Streams]]] = []
         self._declared = Routes()
 
     @classmethod
     def everything(cls, services: Iterable[type[Service]]) -> Gateway:
-        """A gateway that exposes all operations and all resources, for a module that declares none."""
-        gateway = cls()
+        """A gateway that exposes all operations, resources and events, for a module that declares none."""
+        gateway, services = cls(), list(services)
         for service in services:
             _ = gateway.rpc(service)
             for kind in dict.fromkeys(field.resource for field in fields_of(service) if field.resource is not None):
                 if kind not in gateway._resources:
                     _ = gateway.resources(kind)
+        for event in dict.fromkeys(event for service in services for event in events_in(service)):
+            if any(may_emit(service, event) for service in services):
+                _ = gateway.events(event, emit=True)
         return gateway
 
     def resources(
@@ -134,6 +139,34 @@ class Gateway(Verbs):
         self._reserve(exposed.path, (*READING, *(WRITING if write else ())))
         self._reserve(f"{exposed.path}/{{id}}", (*ROW_READING, *(ROW_WRITING if write else ())))
         self._resources[kind] = exposed
+        return self
+
+    def events(self, kind: type[Event], path: str | None = None, *, live: bool = True, emit: bool = False) -> Self:
+        """Expose the events of a kind, as a live feed and, where that is wanted, for emitting them from outside.
+
+        Args:
+            kind: The event.
+            path: Where its feed is; by default `/events/` and its topic.
+            live: Whether the outside may follow it, over SSE.
+            emit: Whether the outside may emit it: POST of its JSON, or of a CloudEvent.
+
+        Raises:
+            Misdeclared: It is no event, is exposed already, or its path is taken.
+
+        Example:
+            >>> class OrderPlaced(Event):
+            ...     order_id: str
+            >>> gateway = Gateway().events(OrderPlaced)
+        """
+        if not _is_class(kind, Event):
+            raise Misdeclared(f"expected an Event class such as `class OrderPlaced(Event)`, got {kind!r}")
+        if kind in self._topics:
+            raise Misdeclared(f"{kind.__name__} is exposed already, at {self._topics[kind].path}")
+        if not (live or emit):
+            raise Misdeclared(f"expected live or emit for {kind.__name__}; else nothing of it is exposed")
+        exposed = TopicPath(kind, self.prefix + (f"/events/{topic_of(kind)}" if path is None else path), live, emit)
+        self._reserve(exposed.path, [*(("GET",) if live else ()), *(("POST",) if emit else ())])
+        self._topics[kind] = exposed
         return self
 
     def rpc(self, contract: type) -> Self:
@@ -233,6 +266,7 @@ class Gateway(Verbs):
             tuple(self._mounts),
             self._cors,
             self._rates,
+            tuple(self._topics.values()),
         )
 
     def _own_route(self, function: Callable[..., object], method: str, path: str, options: RouteOptions) -> None:

@@ -23,7 +23,7 @@ from hanse.node.app import App, Part
 from hanse.node.hosted import Hosted
 from hanse.service.change import change_of, cursor_of
 from hanse.service.reaction import On
-from hanse.service.service import reactions_of
+from hanse.service.service import may_emit, reactions_of
 from hanse.service.shape import shape_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Entry
@@ -125,8 +125,7 @@ def deliverer(transport: Transport) -> Callable[[Message], Awaitable[None]]:
 def _may_tell(hosted: Hosted, kind: type[Event | Resource]) -> bool:
     if issubclass(kind, Resource):
         return kind in hosted.owned
-    promised = hosted.part.cls.__hanse_promise__.events
-    return not promised or kind in promised
+    return may_emit(hosted.part.cls, kind)
 
 
 def _reader(kind: type[Event | Resource]) -> Read:

@@ -19,6 +19,7 @@ from hanse.mesh.server import Server
 from hanse.node.app import App, Part
 from hanse.node.bind import endpoint
 from hanse.service.collection import Collection
+from hanse.service.events import Events, EventsOf, events_contract
 from hanse.service.local import LocalCollection
 from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows, RowsOf, rows_contract
@@ -67,6 +68,10 @@ class Hosted:
             names.append(description.name)
             for name, operation in description.operations.items():
                 server.add(operation.address, endpoint(operation, getattr(rows, name), self.store))
+        events, told = EventsOf(self.store), events_contract(self.part.name)
+        names.append(told.name)
+        for name, operation in told.operations.items():
+            server.add(operation.address, endpoint(operation, getattr(events, name), self.store))
         return names
 
     def collection(self, kind: type[Resource]) -> Collection[Any]:
@@ -128,3 +133,8 @@ def contract_client(app: App, contract: type, caller: Caller) -> object:
 def rows_client(kind: type[Resource], caller: Caller) -> Rows:
     """A client of the rows of a resource, wherever they are."""
     return cast("Rows", client_of(rows_contract(kind), caller))
+
+
+def events_client(service: str, caller: Caller) -> Events:
+    """A client of the events of a service, wherever its log is."""
+    return cast("Events", client_of(events_contract(service), caller))

@@ -11,7 +11,7 @@ from typing import Literal, Self, TypeVar, cast
 import msgspec
 
 from hanse.contract.derive import Description, Operation
-from hanse.contract.model import Resource
+from hanse.contract.model import Event, Resource
 from hanse.delivery.relay import Relay
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.fault_point import fault_point
@@ -27,8 +27,9 @@ from hanse.node.app import App, Part, parts_named
 from hanse.node.background import Runner, as_unit, runner, trimmer
 from hanse.node.events import subscriptions_of
 from hanse.node.figures import NodeFigures, store_figures
-from hanse.node.hosted import Hosted, contract_client, rows_client
+from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
 from hanse.node.stores import open_store, url_for
+from hanse.node.topics import Source, TopicFeed, tellers_of
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import ProcessPool
@@ -189,6 +190,15 @@ class Node:
     def rows(self, kind: type[Resource]) -> Rows:
         """The rows of a resource as JSON, by calls to its owner."""
         return rows_client(kind, self._caller)
+
+    def topic(self, kind: type[Event]) -> TopicFeed:
+        """The feed of all events of a kind, by calls to the services that may tell of them.
+
+        Raises:
+            Misdeclared: No service may.
+        """
+        tellers = tellers_of(self.app, kind)
+        return TopicFeed(kind, [Source(part.name, events_client(part.name, self._caller)) for part in tellers])
 
     def collection(self, kind: type[R]) -> Collection[R]:
         """The collection of a resource, by calls to its owner."""

@@ -72,7 +72,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that a feed tells.
 
     Attributes:
-        event: `existing`, `ready`, `reset`, `created`, `updated` or `deleted`.
+        event: `existing`, `ready`, `reset`, `created`, `updated` or `deleted`; `emitted` in the feed of a topic.
         cursor: Where to go on from after it; empty for `existing` and `reset`.
         id, rev: The row and its revision after it (before it, for a deletion).
         value: The row as JSON (as it was, for a deletion).

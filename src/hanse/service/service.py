@@ -17,7 +17,7 @@ from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
 from hanse.kernel.faults import Misdeclared, snake_case
 from hanse.service.collection import Collection
-from hanse.service.reaction import Reaction, reaction_of
+from hanse.service.reaction import On, Reaction, reaction_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Store
 
@@ -40,7 +40,7 @@ class Outlet:
         lone = unit is None
         unit = unit or Unit(self._store, current())
         for event in events:
-            unit.emit(topic_of(type(event)), "", encode_json(event))
+            _ = unit.emit(topic_of(type(event)), "", encode_json(event))
         if lone:
             await unit.commit()
 
@@ -250,6 +250,18 @@ def reactions_of(cls: type[Service]) -> dict[str, Reaction]:
     """The methods that react, by name."""
     methods = {name: method for base in reversed(cls.__mro__) for name, method in vars(base).items()}
     return {name: reaction for name, method in methods.items() if (reaction := reaction_of(method)) is not None}
+
+
+def events_in(cls: type[Service]) -> list[type[Event]]:
+    """The events that a service lists, or reacts to."""
+    heard = [one.kind for one in reactions_of(cls).values() if isinstance(one, On)]
+    return list(dict.fromkeys((*cls.__hanse_promise__.events, *(kind for kind in heard if issubclass(kind, Event)))))
+
+
+def may_emit(cls: type[Service], kind: type[Event]) -> bool:
+    """Whether a service may tell of an event: one that lists its events tells of no others."""
+    promised = cls.__hanse_promise__.events
+    return not promised or kind in promised
 
 
 Hook = Callable[[], Awaitable[None]]

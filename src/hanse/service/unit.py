@@ -95,10 +95,12 @@ class Unit:
         """Whether a caller asked for a revision (or an absence), so that trying again cannot help."""
         return any(staged.insisted for staged in self._rows.values())
 
-    def emit(self, topic: str, key: str, value: bytes) -> None:
-        """Stage an event."""
+    def emit(self, topic: str, key: str, value: bytes) -> str:
+        """Stage an event; the id of the message that will tell of it."""
         self._check_limit()
-        self._emits.append(Emit(topic, key, value, self._context.host.new_id()))
+        id = self._context.host.new_id()
+        self._emits.append(Emit(topic, key, value, id))
+        return id
 
     def _stage(self, collection: str, id: str, value: Resource | None, expected: int | None, *, insisted: bool) -> None:
         self._check_limit()

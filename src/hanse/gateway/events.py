@@ -1,0 +1,119 @@
+"""Events over HTTP: the feed of a topic as Server-Sent Events, and telling of one from outside.
+
+The feed resumes as that of rows does (`gateway.sse`), but has no snapshot: without a cursor it begins now. Each event
+is a CloudEvent; a `reset` says that the logs do not reach back to the cursor, so that some may have been missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from urllib.parse import parse_qsl
+
+from hanse.contract.cloud_events import CONTENT_TYPE, event_type, source_of
+from hanse.contract.model import topic_of
+from hanse.contract.openapi_topics import TopicPath
+from hanse.gateway.asgi import JSON, Request, Response
+from hanse.gateway.body import read_body
+from hanse.gateway.cloud_events import cloud_event, plain, structured
+from hanse.gateway.routes import Handler
+from hanse.gateway.sse import MEDIA_TYPE, sse_form
+from hanse.gateway.streams import HttpStream, Streams
+from hanse.kernel.codec import encode_json
+from hanse.kernel.faults import Fault, Flaw, Invalid
+from hanse.mesh.client import policy
+from hanse.node.node import Node
+from hanse.node.topics import TopicLine
+from hanse.service.events import parts_of_cursor
+
+
+class NotAcceptable(Fault, status=406, detail="expected a client that accepts {expected} here"):
+    """What there is cannot be given in the form that the client wants."""
+
+    expected: str
+
+
+class EventRoutes:
+    """The handlers of one kind of event.
+
+    Args of the constructor:
+        event: What is exposed.
+        node: Reaches the services that tell of it.
+        streams: Where streams are counted.
+    """
+
+    def __init__(self, event: TopicPath, node: Node, streams: Streams) -> None:
+        self._event = event
+        self._topic = node.topic(event.kind)
+        self._streams = streams
+        self._app = node.app.name
+        self._type = event_type(node.app.name, event.kind)
+        self._form = sse_form(streams.limits.retry_seconds)
+
+    def methods(self) -> dict[str, Handler]:
+        """By method, as far as they are exposed."""
+        found: dict[str, Handler] = {}
+        if self._event.live:
+            found["GET"] = self.follow
+        if self._event.emit:
+            found["POST"] = self.emit
+        return found
+
+    async def follow(self, request: Request) -> None:
+        """Stream until the client goes, or the node drains.
+
+        Raises:
+            NotAcceptable: The client does not ask for an event stream.
+            Malformed: The cursor is none.
+        """
+        if not request.accepts(MEDIA_TYPE):
+            raise NotAcceptable(MEDIA_TYPE)
+        after = request.header(b"last-event-id") or _after(request.query)
+        _ = parts_of_cursor(after)
+        async with self._topic.followed(after) as lines:
+            stream = HttpStream(request, self._streams, self._form, ((b"vary", b"accept"),))
+            await stream.run(self._events(lines))
+
+    async def emit(self, request: Request) -> Response:
+        """Tell of an event; the same one again, by its id and source or its idempotency key, is told once.
+
+        Raises:
+            Invalid, Malformed: It is not of its kind.
+        """
+        body = await read_body(request, self._streams.limits, (JSON, CONTENT_TYPE))
+        kind, topic = self._event.kind, topic_of(self._event.kind)
+        enveloped = request.header(b"content-type").partition(";")[0].strip().lower() == CONTENT_TYPE
+        came = structured(body, kind, self._type) if enveloped else plain(body, kind)
+        first = self._topic.first.events
+        # An idempotency key of the request is in its context already.
+        asked = policy(first, idempotency_key=f"{topic} {came.key}") if came.key else first
+        id = await asked.emit(topic, came.value)
+        return Response(202, encode_json({"id": id, "type": self._type}))
+
+    async def _events(self, lines: AsyncGenerator[TopicLine, None]) -> AsyncGenerator[bytes, None]:
+        try:
+            async for told in lines:
+                yield self._event_of(told)
+        finally:
+            await lines.aclose()
+
+    def _event_of(self, told: TopicLine) -> bytes:
+        line = told.line
+        if line.event == "reset":
+            return b"event: reset\nid\ndata: {}\n\n"
+        if line.event == "ready":
+            return b'event: ready\nid: %b\ndata: {"cursor":%b}\n\n' % (line.cursor.encode(), encode_json(line.cursor))
+        data = cloud_event(line, self._type, source_of(self._app, told.service))
+        return b"event: emitted\nid: %b\ndata: %b\n\n" % (line.cursor.encode(), data)
+
+
+def _after(query: str) -> str:
+    """The cursor in a query string.
+
+    Raises:
+        Invalid: Something else is asked for.
+    """
+    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    if unknown := sorted(pairs.keys() - {"after"}):
+        flaw = Flaw(f"/{unknown[0][:100]}", "unknown_field", "expected after, a cursor")
+        raise Invalid(f"unknown parameter {unknown[0][:100]!r}; expected after", [flaw])
+    return pairs.get("after", "")

@@ -1,0 +1,153 @@
+"""Where events are told: the contract that a service serves its emitted events under, to the rest of the system.
+
+An event is an entry of the log of whoever emitted it, and nowhere else. So there is one feed for each topic and each
+service that may tell of it, and whoever wants all of a topic follows several; their cursors are put together into one.
+Each service's events are served under the contract name `events/<service>`, reachable within the system only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
+from typing import Protocol, cast
+
+from hanse.contract.declare import Contract, Promise, rpc
+from hanse.contract.derive import Description, describe_methods
+from hanse.kernel.fault_point import fault_point
+from hanse.kernel.faults import Malformed
+from hanse.service.change import cursor_of, position_of
+from hanse.service.feed import FEED_PIECE
+from hanse.service.rows import Line
+from hanse.service.unit import Unit, unit_for
+from hanse.store.base import Op, Store
+
+LOGS_MAX = 100
+"""Logs that one cursor of a topic names at most."""
+
+
+class Events(Contract, Protocol):
+    """The events that one service emits, as JSON."""
+
+    @rpc(idempotent=True)
+    async def cursor(self) -> str:
+        """Where its log is now."""
+        ...
+
+    @rpc
+    async def emit(self, topic: str, value: bytes) -> str:
+        """Tell of an event, as the service itself would. The id of the message that tells of it."""
+        ...
+
+    @rpc
+    def follow(self, topic: str, after: str) -> AsyncIterator[Line]:
+        """The events of a topic after a cursor (`emitted`, with the message's id and the position as `rev`); no end.
+
+        Where the log does not reach back to the cursor, `reset` and `ready`, and what comes from then on.
+        """
+        ...
+
+
+@lru_cache(maxsize=4096)
+def events_contract(service: str) -> Description:
+    """The contract under which the events of a service are served, made once."""
+    return describe_methods(Events, Promise(f"events/{service}", "1", (), ()))
+
+
+class EventsOf:
+    """Serves the events of one service from its store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def cursor(self) -> str:
+        """See `Events.cursor`."""
+        return cursor_of(self._store.log_id, await self._store.head())
+
+    async def emit(self, topic: str, value: bytes) -> str:
+        """See `Events.emit`."""
+        return cast("Unit", unit_for(self._store)).emit(topic, "", value)
+
+    async def follow(self, topic: str, after: str) -> AsyncIterator[Line]:
+        """See `Events.follow`."""
+        seq = await self._position(after)
+        wake = asyncio.Event()
+        stop = self._store.listen(wake.set, names=[topic])
+        try:
+            while True:
+                if seq is None:
+                    seq = await self._store.head()
+                    yield Line("reset")
+                    yield Line("ready", cursor_of(self._store.log_id, seq))
+                wake.clear()
+                piece = await self._store.changes(seq, limit=FEED_PIECE, names=[topic])
+                if piece.trimmed:
+                    seq = None
+                    continue
+                for entry in piece.entries:
+                    if entry.op is Op.EMITTED:
+                        fault_point("feed.before_item")
+                        cursor = cursor_of(self._store.log_id, entry.seq)
+                        value, at = entry.after or b"null", entry.at
+                        yield Line("emitted", cursor, entry.message_id, entry.seq, value, at=at, headers=entry.headers)
+                        fault_point("feed.after_item")
+                if not piece.more:
+                    await wake.wait()
+                seq = piece.upto
+        finally:
+            stop()
+
+    async def _position(self, cursor: str) -> int | None:
+        seq = position_of(self._store.log_id, cursor)
+        return None if seq is None or seq > await self._store.head() else seq
+
+
+def joined(cursors: Sequence[str]) -> str:
+    """One cursor of several logs."""
+    return ",".join(cursors)
+
+
+def parts_of_cursor(cursor: str) -> list[str]:
+    """The cursors of single logs that one is made of.
+
+    Raises:
+        Malformed: It is none.
+
+    Example:
+        >>> parts_of_cursor("a.1,b.7")
+        ['a.1', 'b.7']
+    """
+    parts = cursor.split(",", LOGS_MAX) if cursor else []
+    if len(parts) > LOGS_MAX:
+        raise Malformed(f"expected a cursor as this server gave it, got one of more than {LOGS_MAX} logs")
+    for part in parts:
+        _ = position_of("", part)
+    return parts
+
+
+def resumed(after: str, heads: Sequence[str]) -> tuple[list[str], bool]:
+    """Where to go on in each log, and whether something may have been missed.
+
+    A log that the cursor does not name is one of a service that came later: it is told from its beginning. But where
+    the cursor names a log that is no more (a store in memory, after a restart), nobody knows what was told since.
+
+    Args:
+        after: Cursor of the reader; empty for one that begins now.
+        heads: Where each log is now.
+
+    Raises:
+        Malformed: It is no cursor.
+
+    Example:
+        >>> resumed("a.1", ["a.5", "b.9"])
+        (['a.1', 'b.0'], False)
+        >>> resumed("gone.1", ["a.5"])
+        (['a.5'], True)
+    """
+    if not after:
+        return list(heads), False
+    known = {part.rpartition(".")[0]: part for part in parts_of_cursor(after)}
+    logs = [head.rpartition(".")[0] for head in heads]
+    if known.keys() - set(logs):
+        return [known.get(log, head) for log, head in zip(logs, heads, strict=True)], True
+    return [known.get(log, f"{log}.0") for log in logs], False
