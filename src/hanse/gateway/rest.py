@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 from hanse.contract.model import Resource, collection_of, topic_of
+from hanse.gateway.accept import liked_best
 from hanse.gateway.asgi import JSON, Header, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.deferred import Deferrals
@@ -62,6 +63,7 @@ class ResourceRoutes:
         self._limits: Limits = streams.limits
         self._deferrals = deferrals
         self._follow = follow
+        self._forms = (JSON, JSON_LINES) if follow is None else (JSON, JSON_LINES, MEDIA_TYPE)
 
     def collection_methods(self) -> dict[str, Handler]:
         """Handlers of the list path."""
@@ -78,10 +80,11 @@ class ResourceRoutes:
     async def page(self, request: Request) -> Response | None:
         """A page of rows, all of them as JSON Lines, or the stream of their changes, as the client asks."""
         wanted = asked(self._kind, request.query)
-        if self._follow is not None and request.method == "GET" and request.accepts(MEDIA_TYPE):
+        form = liked_best(request.header(b"accept"), self._forms)
+        if self._follow is not None and form == MEDIA_TYPE and request.method == "GET":
             _refuse_in_streams(wanted)
             return await self._follow(request)
-        return await self._listed(request, wanted, linked=True)
+        return await self._listed(request, wanted, lines=form == JSON_LINES, linked=True)
 
     async def query(self, request: Request) -> Response | None:
         """As `page`, of what a JSON document asks for."""
@@ -90,14 +93,15 @@ class ResourceRoutes:
             raise Invalid(flaw.detail, [flaw])
         body = await read_body(request, self._limits)
         wanted = asked_in(self._kind, _document.decode_json(body or b"{}"))
-        return await self._listed(request, wanted, linked=False)
+        lines = liked_best(request.header(b"accept"), (JSON, JSON_LINES)) == JSON_LINES
+        return await self._listed(request, wanted, lines=lines, linked=False)
 
-    async def _listed(self, request: Request, wanted: Asked, *, linked: bool) -> Response | None:
-        if request.accepts(JSON_LINES):
-            lines = self._exposed.lines(wanted)
+    async def _listed(self, request: Request, wanted: Asked, *, lines: bool, linked: bool) -> Response | None:
+        if lines:
+            rows = self._exposed.lines(wanted)
             if request.method == "HEAD":
                 return Response(200, b"", (_VARY,), JSON_LINES)
-            await HttpStream(request, self._streams, LINES, (_VARY,)).run(lines)
+            await HttpStream(request, self._streams, LINES, (_VARY,)).run(rows)
             return None
         body, cursor = await self._exposed.page(wanted)
         tag = digest(body)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import final
 
@@ -32,7 +32,7 @@ from hanse.store.cursor import decode_cursor, encode_cursor
 from hanse.store.evaluate import Value, check_query, page, predicate
 from hanse.store.listeners import Listeners
 from hanse.store.plan import plan
-from hanse.store.query import Query
+from hanse.store.query import OneOf, Query, Where
 from hanse.store.schema import require_sound
 
 
@@ -56,9 +56,10 @@ class _Table:
         elif self.rows.pop(id, None):
             del self.ids[bisect_left(self.ids, id)]
 
-    def decoded(self, after: str | None = None) -> Iterator[tuple[Row, Value]]:
-        """Rows with their values, by id; those after an id, where one is given."""
-        for id in islice(self.ids, 0 if after is None else bisect_right(self.ids, after), None):
+    def decoded(self, after: str | None = None, among: Iterable[str] | None = None) -> Iterator[tuple[Row, Value]]:
+        """Rows with their values, by id; those after an id, and among others, where such are given."""
+        ids = self.ids if among is None else sorted(id for id in set(among) if id in self.rows)
+        for id in islice(ids, 0 if after is None else bisect_right(ids, after), None):
             row, value = self.rows[id], self.values.get(id)
             if value is None:
                 value = self.values[id] = {**_decode(row.value), "id": id, "rev": row.rev}
@@ -69,13 +70,20 @@ class _Table:
         check_query(query)
         after = decode_cursor(query.cursor, query, self.schema).id if query.cursor is not None else None
         test = predicate(query.where, self.schema)
-        matching = (row for row, value in self.decoded(after) if test(value))
+        matching = (row for row, value in self.decoded(after, _ids_in(query.where)) if test(value))
         rows = tuple(islice(matching, query.limit + 1))
         kept = rows[: query.limit]
         return Found(kept, encode_cursor((), kept[-1].id, query, self.schema) if len(rows) > len(kept) else None)
 
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def _ids_in(where: Where | None) -> list[str] | None:
+    """The ids that a condition names, where it does nothing else: then no other row has to be looked at."""
+    if not isinstance(where, OneOf) or where.path != ("id",):
+        return None
+    return [value for value in where.values if isinstance(value, str)]
 
 
 @final

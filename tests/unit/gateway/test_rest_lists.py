@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from hanse.contract.model import Resource
+from hanse.gateway.accept import MEDIA_TYPES_MAX, liked_best
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import LINES_PAGE
 
@@ -159,3 +160,25 @@ async def test_what_is_for_reading_only_can_be_queried_and_not_written(opened: O
     assert (await door("QUERY", "/orders", {})).status == 200
     assert (await door("DELETE", "/orders?id=1")).status == 405
     assert (await door("OPTIONS", "/orders/1")).headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    ("accept", "liked"),
+    [
+        ("", "json"),
+        ("*/*", "json"),
+        ("text/html", "json"),
+        ("application/jsonl", "jsonl"),
+        ("application/json, application/jsonl", "json"),
+        ("application/json;q=0.5, Application/JSONL ; q=0.6", "jsonl"),
+        ("application/jsonl;q=0", "json"),
+        ("application/jsonl;q=7", "jsonl"),
+        ("application/jsonlines", "json"),
+        ("text/event-stream, */*;q=0.1", "event-stream"),
+        ("x/y," * MEDIA_TYPES_MAX + "application/jsonl", "json"),
+    ],
+)
+def test_a_client_is_given_what_it_names_and_likes_best(accept: str, liked: str) -> None:
+    offers = ["application/json", "application/jsonl", "text/event-stream"]
+
+    assert liked_best(accept, offers).rpartition("/")[2] == liked
