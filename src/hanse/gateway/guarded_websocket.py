@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from hanse.gateway.limits import Limits
 from hanse.gateway.pace import Backlog
 from hanse.gateway.wire import Wired
+from hanse.kernel.faults import Malformed
 
 PING = b"\x89\x00"
 """A ping frame of a server, without a text of its own."""
@@ -38,6 +40,20 @@ class GuardedWebSocket(Wired, WebSocketsSansIOProtocol):
         self.handle_events()
         if self.conn.parser_exc is not None and not self.close_sent:
             self.handle_parser_exception()
+
+    def handle_cont(self, event: Frame) -> None:
+        """See uvicorn; empty fragments are none, so that no endless row of them is kept."""
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """See uvicorn, which logs each text that is none with a traceback: what a stranger sends is no news."""
+        if self.curr_msg_data_type == "text" and not self.close_sent and not is_text(b"".join(self.frames)):
+            self.frames = []
+            self.conn.send_close(Malformed.close_code)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
@@ -66,3 +82,12 @@ class GuardedWebSocket(Wired, WebSocketsSansIOProtocol):
         elif quiet >= limits.heartbeat_seconds and not self.pinged and self.handshake_complete and not self.close_sent:
             self.pinged = True
             transport.write(PING)
+
+
+def is_text(data: bytes) -> bool:
+    """Whether it is UTF-8."""
+    try:
+        _ = data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
