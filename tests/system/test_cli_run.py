@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import signal
 import socket
 import subprocess
@@ -33,9 +32,6 @@ class Greeter(Service):
             yield number
 """
 HANSE = [sys.executable, "-m", "hanse"]
-WITHOUT_NOTICES = "import sys; sys.modules['watchfiles'] = None; from hanse.cli import main; main()"
-TOUCHES_MAX = 8
-NOTICED_SECONDS_MAX = 5
 
 
 @pytest.fixture
@@ -72,28 +68,19 @@ class Running:
         self.process.send_signal(number)
         return self.process.wait()
 
-    def says_something(self) -> bool:
-        """Whether it says anything before the next touch would only start it once more."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.out, selectors.EVENT_READ)
-            return bool(selector.select(NOTICED_SECONDS_MAX))
-
 
 @contextmanager
-def running(
-    folder: Path, *arguments: str, together: bool = False, notices: bool = True, **environ: str
-) -> Iterator[Running]:
-    """Run it; `together` has errors in the same stream as all else, to be waited for."""
-    command = HANSE if notices else [sys.executable, "-c", WITHOUT_NOTICES]
+def running(folder: Path, *arguments: str, **environ: str) -> Iterator[Running]:
+    """Run it."""
     errors = folder / "errors.txt"
     with (
         errors.open("w") as stream,
         subprocess.Popen(
-            [*command, "run", *arguments, "--port", "0"],
+            [*HANSE, "run", *arguments, "--port", "0"],
             cwd=folder,
             env={**os.environ, **environ},
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if together else stream,
+            stderr=stream,
             text=True,
         ) as process,
     ):
@@ -167,38 +154,3 @@ def test_contracts_are_described_for_people_and_for_programs(folder: Path) -> No
     assert "  hello(name: string) -> string\n" in told
     assert "  count(to: integer) -> stream of integer\n" in told
     assert json.loads(hanse(folder, "describe", "greet.py:Greeter", "--json").stdout)[0]["fingerprint"] in told
-
-
-def change(folder: Path, run: Running, text: str) -> None:
-    """Write the file until it is noticed: a watch begins some time after the process does."""
-    for touch in range(TOUCHES_MAX):
-        (folder / "greet.py").write_text(f"{text}\n# {touch}")
-        if run.says_something():
-            return
-
-
-@pytest.mark.parametrize("notices", [True, False], ids=["noticed", "looked for"])
-def test_a_change_starts_the_service_anew(folder: Path, notices: bool) -> None:
-    with running(folder, "greet.py", "--reload", notices=notices) as run:
-        run.url()
-        change(folder, run, GREET.replace("Hello", "Moin"))
-        answer = hanse(folder, "call", "greeter.hello", "name=Ada", "--url", run.url())
-        assert run.end(signal.SIGINT) == 0
-    assert answer.stdout == '"Moin, Ada!"\n'
-    assert "greet.py changed; starting anew" in run.errors
-
-
-def test_a_service_that_does_not_start_waits_to_be_mended(folder: Path) -> None:
-    (folder / "greet.py").write_text("1 / 0")
-    with running(folder, "greet.py", "--reload", together=True) as run:
-        assert run.line("hanse: ended with exit code 3; waiting for a change")
-        change(folder, run, GREET)
-        assert run.url().startswith("http://")
-        assert run.end(signal.SIGTERM) == 0
-
-
-def test_no_service_outlives_its_killed_parent(folder: Path) -> None:
-    with running(folder, "greet.py", "--reload") as run:
-        run.url()
-        run.end(signal.SIGKILL)
-        assert run.out.read() == ""  # ends only when the child, which writes here too, has ended

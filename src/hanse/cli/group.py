@@ -26,6 +26,7 @@ class Verb(NamedTuple):
 
 VERBS: Mapping[str, Verb] = {
     "new": Verb("hanse.cli.new", "new", "Begin a project, with tests."),
+    "dev": Verb("hanse.cli.dev", "dev", "Run an app while it is written: anew on every change."),
     "run": Verb("hanse.cli.run", "run", "Run an app, or the services of a file, in one process."),
     "call": Verb("hanse.cli.call", "call", "Call an operation of a running system."),
     "describe": Verb("hanse.cli.describe", "describe", "Show the contracts of an app."),

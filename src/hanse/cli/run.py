@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import click
 
-from hanse.cli import reload
 from hanse.cli.net import is_loopback
 from hanse.cli.options import Chosen, common, configured, working_folder
 from hanse.cli.output import Output
-from hanse.cli.target import folder_of, load_app, parse_target
+from hanse.cli.target import load_app
+from hanse.gateway.asgi import Application
 from hanse.kernel import logs, telemetry
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import Settings
@@ -28,28 +28,48 @@ that it would look at the same ones again and again: an eighth of the time of a 
 
 @click.command()
 @click.argument("target", required=False)
-@click.option("--reload", "reloading", is_flag=True, help="Start anew when a file changes.")
 @configured("port", "host", "store", "transport", "log-level", "log-format")
 @common
-def run(*, target: str | None, reloading: bool, chosen: Chosen, output: Output) -> None:
+def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
     """Run an app, or the services of a file, in one process.
 
     TARGET is a file or a module, and the name of an App or Service in it where there are several: greet.py,
     shop.main, shop.main:app. Without one, it is what hanse.toml says under `app`.
     """
     settings, _ = chosen.read()
-    wanted = target or settings.app
-    if not wanted:
-        raise click.UsageError("expected what to run, such as `hanse run greet.py`, or `app = ...` in hanse.toml")
-    if reloading:
-        sys.exit(_reload(wanted, settings, output))
-    reload.follow_parent(os.environ)
+    wanted = wanted_target(target, settings, "run")
     gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
     sys.exit(run_app(load_app(wanted, working_folder()), settings, output))
 
 
-def run_app(app: App, settings: Settings, output: Output) -> int:
+def wanted_target(target: str | None, settings: Settings, verb: str) -> str:
+    """What to run: what was typed, else what the settings say.
+
+    Raises:
+        click.UsageError: Neither says anything.
+    """
+    wanted = target or settings.app
+    if not wanted:
+        raise click.UsageError(f"expected what to run, such as `hanse {verb} greet.py`, or `app = ...` in hanse.toml")
+    return wanted
+
+
+def run_app(
+    app: App,
+    settings: Settings,
+    output: Output,
+    *,
+    listener: socket.socket | None = None,
+    around: Callable[[Application], Application] = lambda app: app,
+) -> int:
     """Serve an app until a signal comes.
+
+    Args:
+        app: What is served.
+        settings: How.
+        output: Where to say what happens.
+        listener: See `hanse.gateway.serve.serve`.
+        around: The same.
 
     Returns:
         The exit code: 0 where it was drained.
@@ -73,7 +93,8 @@ def run_app(app: App, settings: Settings, output: Output) -> int:
         output.note(f"hanse: this app has no gateway, so all of {names} is exposed, to this machine only")
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(serve(app, settings, announce=_announcer(app.name, output)))
+            announce = _announcer(app.name, output)
+            return runner.run(serve(app, settings, announce=announce, listener=listener, around=around))
     finally:
         stop()
 
@@ -86,12 +107,6 @@ def _check_exposure(app: App, settings: Settings) -> None:
             f"expected a gateway.host on this machine, such as 127.0.0.1, got {host!r}: without a gateway all is "
             f"exposed; say what others may see with `App(..., gateway=Gateway().rpc(...))`"
         )
-
-
-def _reload(wanted: str, settings: Settings, output: Output) -> int:
-    folders = [working_folder(), folder_of(parse_target(wanted), working_folder())]
-    arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
-    return reload.supervise(arguments, folders, output, grace=settings.node.grace + settings.node.drain_delay)
 
 
 def _announcer(name: str, output: Output) -> Callable[[str], None]:

@@ -41,6 +41,9 @@ BACKLOG = 2048
 SWEEP_SECONDS = 1
 """Between two looks for clients that are too slow."""
 
+FIRST_WORD_SECONDS = 0.02
+"""How long a connection that was accepted just before a stop has to say what it wants."""
+
 
 class Paced(Protocol):
     """A connection of one of `connection_class`."""
@@ -59,21 +62,32 @@ class Pinged(Protocol):
         """Ping, where nothing has come for long; cut, where nothing comes or goes at all."""
 
 
-async def serve(app: App, settings: Settings, *, announce: Callable[[str], None]) -> int:
+async def serve(
+    app: App,
+    settings: Settings,
+    *,
+    announce: Callable[[str], None],
+    listener: socket.socket | None = None,
+    around: Callable[[Application], Application] = lambda app: app,
+) -> int:
     """Serve an app until a signal stops it; the process's exit code.
 
     Args:
         app: What is served; without a gateway, all of it.
         settings: Where to listen, and how to stop.
         announce: Told the URL when everything is ready.
+        listener: Where to listen, rather than at the address of the settings: bound by somebody who keeps it.
+        around: What stands around the application, such as while it is developed.
 
     Raises:
         CouldNotStart: The address is taken, or a store refuses.
         Misdeclared, Misconfigured: The app or a setting cannot be.
     """
     door = app.gateway or Gateway.everything(app.services)
-    with bound(settings.gateway.host, settings.gateway.port) as listener, Stops() as stops:
-        return await stops.unless_forced(_Serving(app, settings, door, listener).run(stops, announce))
+    address = settings.gateway.host, settings.gateway.port
+    with nullcontext(listener) if listener else bound(*address) as bound_listener, Stops() as stops:
+        serving = _Serving(app, settings, door, bound_listener, around)
+        return await stops.unless_forced(serving.run(stops, announce))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -88,7 +102,14 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 class _Serving:
     """One run of a server, from its start to its stop."""
 
-    def __init__(self, app: App, settings: Settings, door: Door, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        door: Door,
+        listener: socket.socket,
+        around: Callable[[Application], Application],
+    ) -> None:
         self._door = door
         self._settings = settings
         self._listener = listener
@@ -96,7 +117,7 @@ class _Serving:
         limits = door.limits if isinstance(door, Gateway) else Limits()
         self._application = cast("Application", door.asgi(self._node))
         proxies = Proxies(settings.gateway.trusted_proxies)
-        self._server = _Server(self._application, limits, settings.node.grace, proxies.trusts)
+        self._server = _Server(around(self._application), limits, settings.node.grace, proxies.trusts)
 
     async def run(self, stops: Stops, announce: Callable[[str], None]) -> None:
         """Start, serve, and stop when asked."""
@@ -144,6 +165,13 @@ class _Server(Server):
         """See uvicorn."""
         await super().startup(sockets)
         self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more; who was accepted a moment ago is heard, rather than cut off in the first word."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(FIRST_WORD_SECONDS)
+        await super().shutdown(sockets)
 
     def _lending(self, app: Application) -> Application:
         async def lent(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import os
 import signal
-import threading
-from pathlib import Path
 
-import pytest
 from hypothesis import given, strategies as st
 
 from hanse.cli.reload import (
@@ -15,14 +11,8 @@ from hanse.cli.reload import (
     Event,
     Signalled,
     State,
-    changes,
     decide,
     exit_code,
-    follow_parent,
-    is_watched,
-    poll,
-    roots,
-    snapshot,
 )
 
 EVENTS = st.one_of(
@@ -30,7 +20,6 @@ EVENTS = st.one_of(
     st.integers(-15, 78).map(Ended),
     st.sampled_from([signal.SIGINT, signal.SIGTERM]).map(Signalled),
 )
-FILES = st.dictionaries(st.text("ab", min_size=1, max_size=2), st.integers(0, 2))
 
 
 def test_a_child_that_does_not_start_waits_for_the_next_change() -> None:
@@ -80,57 +69,5 @@ def test_there_is_never_more_than_one_child(events: list[Event]) -> None:
             return
 
 
-@given(FILES, FILES)
-def test_changes_are_what_differs(before: dict[str, int], after: dict[str, int]) -> None:
-    named = set(changes(before, after))
-    assert {name for name in before.keys() | after.keys() if name not in named} == {
-        name for name in before.keys() & after.keys() if before[name] == after[name]
-    }
-
-
 def test_the_code_of_a_signal_is_that_of_a_shell() -> None:
     assert exit_code(-signal.SIGKILL) == 137
-
-
-def test_only_sources_and_settings_count(tmp_path: Path) -> None:
-    for name in ("app.py", "hanse.toml", "notes.txt", ".venv/x.py", "__pycache__/y.py", "shop/b.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-    (tmp_path / "broken.py").symlink_to(tmp_path / "gone.py")
-    found = {str(Path(name).relative_to(tmp_path)) for name in snapshot([tmp_path])}
-    assert found == {"app.py", "hanse.toml", "shop/b.py"}
-    assert len(snapshot([tmp_path], limit=2)) == 2
-
-
-@pytest.mark.parametrize("path", ["a/.git/x.py", "a/b/node_modules/x.py", "a/x.pyc", "a/venv/x.py"])
-def test_what_others_write_does_not_count(path: str) -> None:
-    assert not is_watched(path, [Path("other"), Path("a")])
-
-
-def test_folders_within_others_are_looked_at_once(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    assert roots([tmp_path / "a", tmp_path, tmp_path]) == [tmp_path.resolve()]
-
-
-class TwoLooks:
-    """Changes a file between the first two looks, and ends the watch after them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def wait(self, seconds: float) -> bool:
-        known = self.path.exists()
-        self.path.write_text("")
-        return known
-
-
-def test_a_look_at_the_files_finds_a_change(tmp_path: Path) -> None:
-    found: list[Changed] = []
-    poll([tmp_path], found.append, TwoLooks(tmp_path / "a.py"))
-    assert found == [Changed((str(tmp_path / "a.py"),))]
-
-
-def test_a_process_without_a_reloading_parent_follows_nobody() -> None:
-    threads = threading.active_count()
-    follow_parent(dict(os.environ))
-    assert threading.active_count() == threads
