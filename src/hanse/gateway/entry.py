@@ -109,9 +109,7 @@ class Entry:
         mounted = self._mounted(request)
         if mounted is not None:
             manners.charge(request, ANONYMOUS)
-            with self._node.context(headers):
-                await mounted(request)
-            return None
+            return await self._run(mounted, request, headers)
         socket = request.scope["type"] == "websocket"
         if socket or request.method not in READING:
             manners.check_origin(request)
@@ -157,11 +155,15 @@ class Entry:
         handler = _handler(route, request.method)
         if handler is None:
             return _options(route)
+        return await self._run(handler, request, headers)
+
+    async def _run(self, handler: Handler, request: Request, headers: Headers) -> Response | None:
+        """Have a request handled in its context, and in a span where somebody records."""
         if not self.tracer.active():
             with self._node.context(headers):
                 return await handler(request)
-        name = f"{request.method} {route.template}"
-        attributes = {"http.request.method": request.method, "http.route": route.template, "url.path": request.path}
+        name = f"{request.method} {request.template}"
+        attributes = {"http.request.method": request.method, "http.route": request.template, "url.path": request.path}
         with self.tracer.span(name, Side.SERVER, headers, attributes) as span, self._node.context(span.headers):
             return await handler(request)
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -21,8 +21,9 @@ from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import Limits
 from hanse.gateway.problem import RequestTimeout, problem_response
 from hanse.gateway.streams import Streams, abort, first_of
-from hanse.kernel.faults import Fault, Misdeclared, TooLarge
+from hanse.kernel.faults import Fault, Internal, Misdeclared, TooLarge
 from hanse.node.node import Node
+from hanse.service.threads import Daemons
 
 SERVICE_RESTART = 1012
 """WebSocket close code: come back, to whoever serves then."""
@@ -154,7 +155,7 @@ class Mounted:
         if request.scope["type"] == "websocket":
             await self._socket(request, scope)
             return
-        exchange = _Exchange(request, self._streams.limits)
+        exchange = Exchange(request, self._streams.limits)
         receive = exchange.receive if self._mount.asgi else await self._whole(request, scope)
         try:
             await self._app(scope, receive, exchange.send)
@@ -182,11 +183,14 @@ class Mounted:
             await first_of(self._talked(scope, link), link.close())
 
     async def _talked(self, scope: Scope, link: _Link) -> None:
-        await self._app(scope, link.receive, link.send)
+        try:
+            await self._app(scope, link.receive, link.send)
+        except Exception as error:  # noqa: BLE001 - whatever happens inside
+            await link.failed(error)
 
 
-class _Exchange:
-    """A request and its answer, under the door's limits.
+class Exchange:
+    """A request and its answer as somebody else's ASGI application sees them, under the door's limits.
 
     Args of the constructor:
         request: The request.
@@ -278,6 +282,13 @@ class _Link:
         self._closed = event["type"] == "websocket.close"
         await self._request.send(event)
 
+    async def failed(self, error: Exception) -> None:
+        """The application raised; a handshake that it has not answered is left to the door."""
+        if not self._accepted:
+            raise error
+        _log.error("a socket at %s failed", self._request.path[:200], exc_info=error)
+        await self.send({"type": "websocket.close", "code": Internal.close_code})
+
     async def close(self) -> None:
         """Close it when the node drains, and leave the application its time to notice."""
         _ = await self._end.wait()
@@ -290,8 +301,9 @@ class _Link:
 def _from_wsgi(app: Callable[..., object], limits: Limits) -> Application:
     from a2wsgi import WSGIMiddleware
 
-    make = cast("Callable[..., Application]", WSGIMiddleware)
-    return make(app, workers=limits.threads)
+    made = WSGIMiddleware(cast("Any", app), workers=limits.threads)
+    made.executor = cast("Any", Daemons(limits.threads, "hanse-wsgi"))
+    return cast("Application", made)
 
 
 def _too_large(limits: Limits) -> TooLarge:

@@ -17,6 +17,7 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.lines import LINES, STOPPING
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import HttpStream, Streams
+from hanse.kernel.closing import closing
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
 from hanse.kernel.faults import Flaw, Invalid
 from hanse.kernel.validate import FLAWS_MAX
@@ -40,13 +41,16 @@ class Items:
         self._events = msgspec.structs.replace(events, farewell=events.fault(STOPPING))
 
     async def send(self, request: Request, items: AsyncIterator[object]) -> None:
-        """Send all items.
+        """Send all items; none for HEAD.
 
         Raises:
             Fault: They failed before the first.
         """
         sse = request.accepts(MEDIA_TYPE)
         form = self._events if sse else LINES
+        if request.method == "HEAD":
+            await _begin_only(request, form.type, items)
+            return
         pieces = _encoded(items, b"data: %b\n\n" if sse else b"%b\n")
         await HttpStream(request, self._streams, form, ((b"vary", b"accept"),)).run(pieces)
 
@@ -111,9 +115,13 @@ class OperationRoute:
 
 
 async def _encoded(items: AsyncIterator[object], template: bytes) -> AsyncGenerator[bytes, None]:
-    items = cast("AsyncGenerator[object, None]", items)
-    try:
-        async for item in items:
+    async with closing(items) as opened:
+        async for item in opened:
             yield template % encode_json(item)
-    finally:
-        await items.aclose()
+
+
+async def _begin_only(request: Request, media_type: str, items: AsyncIterator[object]) -> None:
+    async with closing(items):
+        headers = [(b"content-type", media_type.encode()), (b"vary", b"accept")]
+        await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await request.send({"type": "http.response.body", "body": b""})

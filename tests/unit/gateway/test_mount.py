@@ -198,6 +198,27 @@ async def test_a_socket_inside_ends_with_the_node(opened: Opened) -> None:
     assert (closed["type"], closed["code"]) == ("websocket.close", 1012)
 
 
+async def test_a_socket_that_fails_inside_is_closed(opened: Opened) -> None:
+    fastapi = FastAPI()
+
+    @fastapi.websocket("/late")
+    async def late(socket: WebSocket) -> None:
+        await socket.accept()
+        raise ZeroDivisionError("secret")
+
+    @fastapi.websocket("/early")
+    async def early(socket: WebSocket) -> None:
+        raise ZeroDivisionError("secret")
+
+    door = opened(Gateway().mount("/fast", fastapi))
+    late_wire, early_wire = (door.open(f"/fast/{path}", kind="websocket") for path in ("late", "early"))
+    accepted, closed, refused = await late_wire.next(), await late_wire.next(), await early_wire.next()
+
+    assert accepted["type"] == "websocket.accept"
+    assert (closed["type"], closed["code"]) == ("websocket.close", 1011)
+    assert (refused["type"], refused["status"]) == ("websocket.http.response.start", 500)
+
+
 async def test_flask_answers_in_its_root(opened: Opened) -> None:
     flask = Flask("old")
 

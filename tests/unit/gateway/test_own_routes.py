@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import pytest
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, StreamingResponse
 
 from hanse import (
     App,
@@ -220,6 +220,23 @@ async def test_faults_and_failures_become_problems(opened: Opened) -> None:
     assert b"secret" not in failed.body
 
 
+async def test_a_response_that_fails_halfway_is_cut(opened: Opened) -> None:
+    gateway = Gateway()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise ZeroDivisionError("secret")
+
+    @gateway.get("/half")
+    async def half() -> StreamingResponse:
+        return StreamingResponse(pieces())
+
+    wire = opened(gateway).open("/half")
+    await wire.ended.wait()
+
+    assert wire.cut
+
+
 async def test_a_route_ends_in_time(opened: Opened) -> None:
     gateway = Gateway()
 
@@ -349,6 +366,44 @@ async def test_an_async_generator_is_a_stream(opened: Opened) -> None:
     assert (lines.body, lines.headers["content-type"]) == (b"0\n1\n", "application/jsonl")
     assert [(await events.event())["data"] for _ in range(2)] == [0, 1]
     assert (await door("GET", "/count/0")).status == 410
+
+
+async def test_only_the_head_of_a_stream_can_be_asked_for(opened: Opened) -> None:
+    gateway, begun = Gateway(), list[int]()
+
+    @gateway.get("/forever")
+    async def forever() -> AsyncIterator[int]:
+        while True:
+            begun.append(1)
+            yield 1
+
+    answer = await opened(gateway)("HEAD", "/forever")
+
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"", "application/jsonl")
+    assert begun == []
+
+
+async def test_items_may_come_from_any_iterator(opened: Opened) -> None:
+    class Two:
+        def __init__(self) -> None:
+            self.left = 2
+
+        def __aiter__(self) -> AsyncIterator[int]:
+            return self
+
+        async def __anext__(self) -> int:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+    gateway = Gateway()
+
+    @gateway.get("/two")
+    def two() -> AsyncIterator[int]:
+        return Two()
+
+    assert (await opened(gateway)("GET", "/two")).body == b"1\n0\n"
 
 
 async def test_an_idempotency_key_is_not_handed_on(host: Host) -> None:
