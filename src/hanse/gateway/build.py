@@ -15,6 +15,7 @@ from hanse.contract.schema import Json
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.cors import Cors
 from hanse.gateway.deferred import Deferrals
+from hanse.gateway.docs_page import docs_page
 from hanse.gateway.entry import Check, Entry, Identify, Inside
 from hanse.gateway.events import EventRoutes
 from hanse.gateway.expansion import Expansion, targets_of
@@ -61,6 +62,7 @@ class Declared(msgspec.Struct, frozen=True):
     cors: Cors | None = None
     rates: tuple[Rate, ...] = ()
     topics: tuple[TopicPath, ...] = ()
+    docs: bool = True
 
     @property
     def paths(self) -> list[str]:
@@ -103,7 +105,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     requests = Requests()
     inside = Inside(
         routes,
-        _checks(node, Metrics(node, requests, streams), routes),
+        _checks(declared, node, Metrics(node, requests, streams), routes),
         Sockets(live_path, Live.of(declared.resources, declared.operations, node), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         _manners(declared, node, streams),
@@ -122,12 +124,16 @@ def _manners(declared: Declared, node: Node, streams: Streams) -> Manners:
     return Manners(proxies, declared.cors, meters, node.host.monotonic)
 
 
-def _checks(node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:
-    """What operators ask for; a route of the app's own wins over the figures."""
+def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:
+    """What operators and developers ask for; routes of the app's own win over the figures and the page."""
     health = Health(node)
     checks: dict[str, Check] = {"/livez": health.live, "/readyz": health.ready, "/startupz": health.started}
     if node.settings.gateway.metrics != "off" and routes.find(("metrics",)) is None:
         checks["/metrics"] = metrics
+    docs = f"{declared.prefix}/docs"
+    if declared.docs and routes.find(tuple(docs[1:].split("/"))) is None:
+        # It holds nothing but itself, and a token for what it shows is entered there: nobody is asked who they are.
+        checks[docs] = docs_page
     return checks
 
 

@@ -45,7 +45,7 @@ class Gateway(Verbs):
         >>> gateway = Gateway().resources(Order, path="/orders", live=True)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option by name, with a default that is right for most
         self,
         prefix: str = "",
         *,
@@ -54,6 +54,7 @@ class Gateway(Verbs):
         limits: Limits | None = None,
         cors: Cors | None = None,
         rates: Rate | Sequence[Rate] = (),
+        docs: bool = True,
     ) -> None:
         """Expose nothing yet.
 
@@ -65,6 +66,7 @@ class Gateway(Verbs):
             limits: What it takes at most, where that is not the usual.
             cors: Pages of other origins that may use it; none without it.
             rates: How often each caller may ask; without one as often as they like.
+            docs: Whether the page `/docs` shows what is exposed, and calls it.
 
         Raises:
             Misdeclared: The prefix is no path, or two rates have one name.
@@ -73,6 +75,7 @@ class Gateway(Verbs):
             raise Misdeclared(f"expected a prefix such as /api, got {prefix!r}")
         self.prefix: str = prefix
         self._identify = identify
+        self._docs = docs
         self._body_max = body_max
         self._cors = cors
         self._rates = (rates,) if isinstance(rates, Rate) else tuple(rates)
@@ -267,6 +270,7 @@ class Gateway(Verbs):
             self._cors,
             self._rates,
             tuple(self._topics.values()),
+            docs=self._docs,
         )
 
     def _own_route(self, function: Callable[..., object], method: str, path: str, options: RouteOptions) -> None:
