@@ -20,19 +20,22 @@ _ENDED = "ended"
 
 
 @asynccontextmanager
-async def lifespan_of(app: Application, where: str, state: dict[str, object]) -> AsyncGenerator[None]:
+async def lifespan_of(
+    app: Application, where: str, state: dict[str, object], *, seconds: float = LIFESPAN_SECONDS
+) -> AsyncGenerator[None]:
     """Have an application started while this is entered; one that does not know lifespans is left alone.
 
     Args:
         app: The application.
         where: What errors call it, such as "the application at /old".
         state: What it finds in its lifespan's state, and may add to; its requests are given a copy.
+        seconds: How long it may take to start, and to stop.
 
     Raises:
         CouldNotStart: It says that it cannot start, or does not say anything in time.
     """
     async with Tasks(_failed) as tasks:
-        talk = _Talk(app, state)
+        talk = _Talk(app, state, seconds)
         _ = tasks.start(talk.run(), name=f"lifespan of {where}")
         await _start(talk, where)
         try:
@@ -71,8 +74,9 @@ async def answer_lifespan(receive: Receive, send: Send, life: AbstractAsyncConte
 class _Talk:
     """A conversation with one application."""
 
-    def __init__(self, app: Application, state: dict[str, object]) -> None:
+    def __init__(self, app: Application, state: dict[str, object], seconds: float) -> None:
         self._app = app
+        self.seconds: float = seconds
         self._scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
         self._said: asyncio.Queue[Event] = asyncio.Queue()
         self._heard: asyncio.Queue[Event] = asyncio.Queue()
@@ -89,7 +93,7 @@ class _Talk:
     async def ask(self, what: str) -> Event:
         """What it answers; `_ENDED` where it has nothing to say."""
         self._said.put_nowait({"type": what})
-        async with asyncio.timeout(LIFESPAN_SECONDS):
+        async with asyncio.timeout(self.seconds):
             return await self._heard.get()
 
 
@@ -97,7 +101,7 @@ async def _start(talk: _Talk, where: str) -> None:
     try:
         answer = await talk.ask("lifespan.startup")
     except TimeoutError:
-        raise CouldNotStart(f"{where} did not start within {LIFESPAN_SECONDS:g} s") from None
+        raise CouldNotStart(f"{where} did not start within {talk.seconds:g} s") from None
     if answer["type"] == "lifespan.startup.failed":
         raise CouldNotStart(f"{where} did not start: {_last_line(answer)}")
     talk.knows = answer["type"] == "lifespan.startup.complete"
@@ -109,7 +113,7 @@ async def _stop(talk: _Talk, where: str) -> None:
     try:
         answer = await talk.ask("lifespan.shutdown")
     except TimeoutError:
-        _log.warning("%s did not stop within %g s", where, LIFESPAN_SECONDS)
+        _log.warning("%s did not stop within %g s", where, talk.seconds)
         return
     if answer["type"] != "lifespan.shutdown.complete":
         _log.error("%s did not stop in order: %s", where, _last_line(answer))

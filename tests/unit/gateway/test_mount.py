@@ -92,6 +92,42 @@ async def test_a_body_has_to_come_in_time(opened: Opened) -> None:
     assert (await wire.next())["status"] == 408
 
 
+async def test_a_client_that_goes_is_told_of(opened: Opened) -> None:
+    door = opened(Gateway().mount("/old", raw))
+    wire = door.open("/old/", method="POST", transfer_encoding="chunked")
+    wire.sent.get_nowait()
+    wire.sent.put_nowait({"type": "http.request", "body": b"abc", "more_body": True})
+    wire.leave()
+
+    assert (await wire.next())["status"] == 200
+    assert (await wire.next())["body"] == b"/old|/old/|3|http.disconnect"
+
+
+async def test_an_answer_that_began_before_the_body_was_too_large_is_cut(opened: Opened) -> None:
+    async def eager(scope: Value, receive: Value, send: Value) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await receive())["type"] == "http.request":
+            pass
+        assert (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.body", "body": b"late"})
+
+    door = opened(Gateway(body_max=10).mount("/old", eager))
+    wire = door.open("/old/", method="POST", transfer_encoding="chunked")
+    wire.sent.get_nowait()
+    for _ in range(2):
+        wire.sent.put_nowait({"type": "http.request", "body": b"123456", "more_body": True})
+    await wire.ended.wait()
+
+    assert wire.cut
+    assert wire.came.empty()
+
+
+async def test_what_speaks_wsgi_has_no_lifespan(opened: Opened) -> None:
+    door = opened(Gateway().mount("/old", Flask("old")))
+    async with lifespan_of(door.app, "the gateway", {}):
+        assert (await door("GET", "/old/gone", host="here")).status == 404
+
+
 async def test_a_failure_inside_is_answered_once(opened: Opened) -> None:
     fastapi = FastAPI()
 
