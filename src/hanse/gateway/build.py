@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -106,7 +106,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     inside = Inside(
         routes,
         _checks(declared, node, Metrics(node, requests, streams), routes),
-        Sockets(live_path, Live.of(declared.resources, declared.operations, node), views, streams),
+        Sockets(live_path, Live.of(_over_sockets(declared.resources), declared.operations, node), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         _manners(declared, node, streams),
         declared.identify,
@@ -144,6 +144,11 @@ def _deferred_path(declared: Declared) -> str:
 def _written(declared: Declared) -> bool:
     """Whether anything may be written, so that it may be answered later."""
     return any(resource.write for resource in declared.resources)
+
+
+def _over_sockets(resources: Iterable[ResourcePath]) -> list[ResourcePath]:
+    """What sockets may do: nothing that needs a condition which they do not check."""
+    return [msgspec.structs.replace(one, write=one.write and not one.require_match) for one in resources]
 
 
 def _add_resource(routes: Routes, path: str, handlers: ResourceRoutes) -> None:

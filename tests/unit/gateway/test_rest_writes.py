@@ -188,3 +188,14 @@ async def test_rows_are_deleted_together_or_not_at_all(door: Door, tea: Json) ->
     assert [error["pointer"] for error in missing.json["errors"]] == ["/1"]
     assert (await door("DELETE", f"/orders?id[in]={tea['id']},2&id=3")).status == 204
     assert (await door("GET", "/orders")).json["items"] == []
+
+
+async def test_no_socket_goes_round_a_revision_that_is_required(careful: Door) -> None:
+    created = await careful("POST", "/orders", {"id": "1", "sku": "tea"})
+    socket = await careful.socket()
+    for op, value in (("put", {"sku": "rum"}), ("patch", {"sku": "rum"}), ("delete", None)):
+        ask = {"op": op, "id": 1, "collection": "orders", "key": "1"}
+        await socket.say(ask if value is None else {**ask, "value": value})
+        assert (await socket.hear())["error"]["status"] in {403, 428}
+
+    assert (await careful("GET", "/orders/1")).headers["etag"] == created.headers["etag"]
