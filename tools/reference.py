@@ -25,6 +25,8 @@ from pathlib import Path
 import msgspec
 
 import hanse
+from hanse.cli.advice import EXIT_CODES, FLAWS
+from hanse.cli.explain import explained, known_faults
 from hanse.kernel.fault_point import POINTS
 from hanse.kernel.faults import Fault
 from hanse.kernel.settings import Section, Settings
@@ -248,21 +250,32 @@ def faults_page() -> str:
         for cls in sorted(known_faults(), key=lambda cls: (cls.status, cls.code))
     ]
     doc = "\n".join(prose(Fault.__doc__ or ""))
-    return "\n".join([NOTE, head + "\n".join(rows) + "\n", f"## Fault\n\n{doc}"])
+    told = [*advice_part(), *exit_codes_part(), f"## Fault\n\n{doc}"]
+    return "\n".join([NOTE, head + "\n".join(rows) + "\n", *told])
 
 
-def known_faults() -> set[type[Fault]]:
-    """All that the package declares; those that examples in docstrings declare are not imported here."""
-    for module in pkgutil.walk_packages(hanse.__path__, "hanse."):
-        if not module.name.startswith(("hanse.testing", "hanse.__main__")):
-            importlib.import_module(module.name)
-    return set(subclasses(Fault))
+def advice_part() -> Iterator[str]:
+    """What `hanse explain` says of faults and flaws."""
+    yield "## Why, and what to do\n\n`hanse explain CODE` tells the same.\n\n| code | why | what to do |\n|---|---|---|"
+    for cls in sorted(known_faults(), key=lambda cls: cls.code):
+        one = explained(cls)
+        yield f"| `{one.code}` | {cell(one.why)} | {cell(one.do)} |"
+    yield "\n`invalid` lists every flaw of an input, each with a code:\n"
+    yield "| code | meaning | what to do |\n|---|---|---|"
+    for code, (meaning, do) in FLAWS.items():
+        yield f"| `{code}` | {cell(meaning)} | {cell(do)} |"
+    yield ""
 
 
-def subclasses(cls: type[Fault]) -> Iterator[type[Fault]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from subclasses(sub)
+def exit_codes_part() -> Iterator[str]:
+    yield "## Exit codes\n\n| code | meaning | why | what to do |\n|---|---|---|---|"
+    for code, (meaning, advice) in EXIT_CODES.items():
+        yield f"| {code} | {cell(meaning)} | {cell(advice.why)} | {cell(advice.do)} |"
+    yield ""
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def is_fault(value: object) -> bool:

@@ -33,6 +33,7 @@ VERBS: Mapping[str, Verb] = {
     "services": Verb("hanse.cli.services", "services", "List the services of an app or of a running system."),
     "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
     "sim": Verb("hanse.cli.sim", "sim", "Run an app as many machines in virtual time, under many seeds."),
+    "explain": Verb("hanse.cli.explain", "explain", "Explain an error: what it means, why it comes, what to do."),
     "config": Verb("hanse.cli.config", "config", "Show the configuration."),
     "version": Verb("hanse.cli.version", "version", "Show which Hanse, Python and machine this is."),
 }

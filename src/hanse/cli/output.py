@@ -88,6 +88,8 @@ def fault_text(fault: Fault) -> str:
     return str(fault)
 
 
-def tell_fault(fault: Fault) -> None:
-    """Print a fault on standard error."""
+def tell_fault(fault: Fault, *, terminal: bool | None = None) -> None:
+    """Print a fault on standard error; to a person, with where more is said about it."""
     click.echo(f"hanse: {fault_text(fault)}", err=True)
+    if sys.stderr.isatty() if terminal is None else terminal:
+        click.echo(f"  more: hanse explain {fault.code}", err=True)

@@ -1,0 +1,270 @@
+"""Why things go wrong, and what to do: the words that `hanse explain` and the reference add to a fault's docstring.
+
+A fault that is not here is explained by its docstring and its columns; one that is says more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """What else is to be said: the usual cause, and the next thing to try."""
+
+    why: str
+    do: str
+
+
+FAULTS: Mapping[str, Advice] = {
+    "already_handled": Advice(
+        "A relay delivers a message again when it did not hear that it was handled; the mark of the first delivery is "
+        "found.",
+        "Nothing: the second delivery has no effect, which is what marks are for.",
+    ),
+    "ambiguous": Advice(
+        "A request says its length twice, mixes Content-Length with Transfer-Encoding, or has a header that two "
+        "servers would read differently: so requests are smuggled past proxies.",
+        "Send it with one length, by a library for HTTP rather than by hand.",
+    ),
+    "answer_lost": Advice(
+        "The process was killed between the commit of a call and that of its answer.",
+        "Read what the call was about: it took effect. Do not send it again under another key.",
+    ),
+    "broken_contract": Advice(
+        "Caller and provider run other versions of the contract, or the handler returned something else than it "
+        "promises.",
+        "Compare the fingerprints: `hanse services --url ...` on both sides. Deploy the provider before its callers.",
+    ),
+    "cancelled": Advice(
+        "The client closed its connection, or whoever called was cancelled itself.",
+        "Nothing, unless it happens often: then clients give up sooner than handlers answer.",
+    ),
+    "cannot_write": Advice(
+        "The folder belongs to somebody else, is on a disk that is full or read-only, or lies below a file.",
+        "Choose another folder with --dir, or see who owns it.",
+    ),
+    "conflict": Advice(
+        "Somebody wrote the row since it was read, or made one of the same id.",
+        "Read it again and decide anew; a single write without `if_match` is tried again by itself.",
+    ),
+    "could_not_start": Advice(
+        "The address is taken, a module fails on import, a store cannot be opened, or `started` of a service failed.",
+        "Mend what the text names; `hanse doctor` looks at all of these. Supervisors should not start it again.",
+    ),
+    "cursor_lost": Advice(
+        "The reader was away for longer than `node.retention`, or the store was replaced or restored.",
+        "Read what is there now and follow from that; keep logs longer with `node.retention`.",
+    ),
+    "deadline_exceeded": Advice(
+        "The provider is slow, overloaded or waits for somebody else; the time that is left is handed on from hop to "
+        "hop.",
+        "Make the operation idempotent or give a key, and try again; or give it more time with `timeout=`.",
+    ),
+    "forbidden": Advice(
+        "A guard of the operation or of the rows refused who is asking.",
+        "Ask as somebody with the scope that the text names; see what `identify` makes of the credentials.",
+    ),
+    "handler_failed": Advice(
+        "A handler of events raised; the relay tries again, with growing pauses, and parks the message in the end.",
+        "See the log of the service; raise `Terminal` where no other try can help.",
+    ),
+    "headers_too_large": Advice(
+        "Cookies or tokens have grown, or somebody probes.",
+        "Send fewer; what the limit is stands in the text, and why in the page on limits.",
+    ),
+    "internal": Advice(
+        "A handler raised an error that its contract does not declare: a bug, as a rule.",
+        "Look for the reference in the log, where the traceback is. Under `hanse dev` a browser shows it. What callers "
+        "should know about, declare with `faults=`.",
+    ),
+    "invalid": Advice(
+        "Values do not fit the types of the contract, or there are fields that it does not know.",
+        "Mend what `errors` lists: `pointer` says where, `detail` what was expected. `hanse describe` shows the types.",
+    ),
+    "key_reused": Advice(
+        "Two requests came with one idempotency key and are not the same.",
+        "Make a key for each thing to be done, and keep it for its repetitions only.",
+    ),
+    "malformed": Advice(
+        "The body is no JSON, was cut off, or comes from something that is no Hanse gateway.",
+        "See what is sent byte for byte, and where to; `hanse call -v` sends what is right.",
+    ),
+    "method_not_allowed": Advice(
+        "The path is there for other methods; rows may be exposed for reading only.",
+        "Take one of the methods in `Allow`, or expose the rows with `write=True`.",
+    ),
+    "misconfigured": Advice(
+        "A value in hanse.toml, .env, the environment or a flag does not fit, or what is asked for does not go "
+        "together.",
+        "`hanse config show` tells every value and who set it; docs/reference/settings.md tells what is expected.",
+    ),
+    "misdeclared": Advice(
+        "A class, a field or a decorator asks for what cannot be; this is found before anything starts.",
+        "Mend the class that the text names; `hanse dev` shows the line.",
+    ),
+    "no_route": Advice(
+        "Nothing is exposed unless the gateway says so, or the path is misspelt.",
+        "`hanse services --url ...` and /openapi.json list what there is; `gateway.rpc(...)` and "
+        "`gateway.resources(...)` expose more.",
+    ),
+    "no_stream": Advice(
+        "In a simulated world, a stream of events was asked for where the app answers with something else.",
+        "See `answered` and `text`: often the row is not exposed with `live=True`.",
+    ),
+    "not_acceptable": Advice(
+        "The Accept header rules out every form that the answer can have.",
+        "Accept what the text names, or send no Accept at all.",
+    ),
+    "not_empty": Advice(
+        "`hanse new` writes over nothing.",
+        "Name another folder with --dir, or empty this one.",
+    ),
+    "not_found": Advice(
+        "It was removed, was never there, or the id is misspelt.",
+        "List what there is; ids are compared letter by letter.",
+    ),
+    "not_installed": Advice(
+        "The core is small on purpose; this needs an extra.",
+        "Install what the text names, with pip, into the environment that runs the app.",
+    ),
+    "not_started": Advice(
+        "The app is mounted in another framework that does not pass the lifespan on.",
+        "Do what the text says: let the outer application run the lifespan, or start the node by hand.",
+    ),
+    "overloaded": Advice(
+        "More is asked than a limit allows at once; refusing early keeps the rest quick.",
+        "Try again after Retry-After. Where it lasts, look at /metrics, and raise `node.calls_max` or add processes.",
+    ),
+    "patch_conflict": Advice(
+        "A `test` of the patch failed, or a path that it names is not there.",
+        "Read the row again; `errors` has the pointer of the operation.",
+    ),
+    "precondition_failed": Advice(
+        "Somebody wrote the row since the revision in If-Match was read.",
+        "Get the row again, decide anew, and send the new ETag.",
+    ),
+    "precondition_required": Advice(
+        "The rows are exposed with `require_match=True`.",
+        "Send the ETag that you have read as If-Match.",
+    ),
+    "rate_exceeded": Advice(
+        "The client has used up what the gateway's `rates` allow it.",
+        "Wait as long as Retry-After says; `RateLimit` headers tell what is left.",
+    ),
+    "remote_fault": Advice(
+        "The other side raised a fault whose class is not known here; its module is not imported, or it is newer.",
+        "Import the contract that declares it, or handle it by `remote_code`.",
+    ),
+    "request_timeout": Advice(
+        "The client is slow, or was cut off in the middle of a body.",
+        "Send it again; large files belong on a route of one's own that streams.",
+    ),
+    "some_exist": Advice(
+        "Of rows that were to be added together some are there already.",
+        "See `errors` for which; nothing was added, so send the others, or replace those.",
+    ),
+    "some_missing": Advice(
+        "Of rows that were to be removed together some are not there.",
+        "See `errors` for which; nothing was removed, so send the others.",
+    ),
+    "terminal": Advice(
+        "A handler said that no other try can help.",
+        "See the dead letter: it has the message and the reason.",
+    ),
+    "too_large": Advice(
+        "A body, a list, a file or a message is over a limit that has a name.",
+        "Send less at once; what an operator may raise is a setting, such as `gateway.body_max`.",
+    ),
+    "unauthenticated": Advice(
+        "No credentials came, or `identify` does not accept them: expired, of another issuer, cut off.",
+        "Send valid ones, such as `Authorization: Bearer ...`.",
+    ),
+    "unavailable": Advice(
+        "The node that should answer is starting, stopping or gone; a store or a broker is away; or nothing listens.",
+        "Try again in a moment. /readyz?verbose tells what is missing; `hanse doctor` looks at this machine.",
+    ),
+    "under_way": Advice(
+        "The first call with this key has not ended.",
+        "Ask again with the same key in a moment: it gets the answer of the first.",
+    ),
+    "unknown_operation": Advice(
+        "No service of the app has an operation of this name, or nobody hosts it.",
+        "`hanse services` lists what there is to call.",
+    ),
+    "unsupported_coding": Advice(
+        "The body came with a Content-Encoding that is not taken.",
+        "Send it in gzip, or as it is.",
+    ),
+    "unsupported_media_type": Advice(
+        "The Content-Type of the body is none that this path reads.",
+        "Send what the text expects, as a rule `application/json`.",
+    ),
+    "upgrade_required": Advice(
+        "A WebSocket's path was asked over plain HTTP, or a proxy between does not pass the upgrade on.",
+        "Connect with a client for WebSocket; tell the proxy to pass `Upgrade` and `Connection`.",
+    ),
+    "uri_too_long": Advice(
+        "A filter with many values, as a rule.",
+        "Send the filter as the body of a QUERY request.",
+    ),
+}
+
+EXIT_CODES: Mapping[str, tuple[str, Advice]] = {
+    "0": ("It is done.", Advice("", "")),
+    "1": (
+        "It failed: what was asked for could not be done, or a check did not hold.",
+        Advice(
+            "A fault of the system that was asked, a simulation that does not hold, a check that fails.", "Read it."
+        ),
+    ),
+    "2": (
+        "The command line or the input is wrong.",
+        Advice("An unknown option, a missing argument, values that the contract does not take.", "See `--help`."),
+    ),
+    "3": (
+        "It could not start, and would not at the next try.",
+        Advice(
+            "See could_not_start. Supervisors should not start it again: RestartPreventExitStatus=3 78 with systemd.",
+            "Mend what it says; `hanse doctor` helps.",
+        ),
+    ),
+    "78": (
+        "The configuration or a declaration is wrong.",
+        Advice("See misconfigured and misdeclared.", "`hanse config show` tells every value and who set it."),
+    ),
+    "130": (
+        "It was interrupted (Ctrl-C) and did not end in order.",
+        Advice("A second signal came while it drained, or the command has nothing to drain.", "Nothing."),
+    ),
+    "143": (
+        "It was terminated and did not end in order.",
+        Advice(
+            "A second SIGTERM came while it drained.",
+            "Give it time: stop timeouts of supervisors should be longer than `node.grace`.",
+        ),
+    ),
+}
+"""What the exit codes of `hanse` mean."""
+
+VIOLATIONS = Advice(
+    "In some run of a simulated world this did not hold; the token of the run makes it again.",
+    "Run the command that the report names: it draws what happened, and where it left the way of a run that holds. "
+    "A violation of ours, without a bug of yours, is a bug of Hanse.",
+)
+
+FLAWS: Mapping[str, tuple[str, str]] = {
+    "choice": ("The value is none of those that are allowed.", "Take one that `detail` lists."),
+    "conflict": ("A row of this id is there already.", "Take another id, or replace the row."),
+    "invalid": ("The value is not what is expected.", "See `detail`."),
+    "length": ("There are too many or too few of it.", "Keep to the bounds in `detail`."),
+    "missing": ("A field that is required is not there.", "Send it; `hanse describe` tells which have defaults."),
+    "not_found": ("What is named here is not there.", "Leave it out, or see what there is."),
+    "pattern": ("The text is not of the form that is expected.", "Follow the pattern in `detail`."),
+    "range": ("The number is out of its bounds.", "Keep to the bounds in `detail`."),
+    "too_long": ("The text is longer than allowed.", "Shorten it."),
+    "type": ("The value is of another type.", "Send the type that `detail` names; numbers are not quoted."),
+    "unknown_field": ("There is no such field.", "Leave it out, or see `detail` for what there is."),
+}
+"""Codes of the flaws that `invalid` lists: what they mean, and what to do."""

@@ -1,0 +1,195 @@
+"""`hanse explain`: what a code means, why it comes, and what to do."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+import click
+import msgspec
+
+from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, VIOLATIONS
+from hanse.cli.options import as_json, common
+from hanse.cli.output import Output, print_json, print_table
+from hanse.kernel.faults import Fault
+from hanse.kernel.settings_schema import nearest
+
+OVERLOADING = 503
+SERVERS = 500
+
+
+class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be said about a code.
+
+    Attributes:
+        code: As answers, logs and reports name it.
+        kind: `fault`, `flaw`, `violation` or `exit code`.
+        meaning: What it says, in a sentence.
+        why: The usual cause.
+        do: The next thing to try.
+        fault: Where it is a fault, its class.
+        status, close_code, exit_code: What the gateway and `hanse` answer with.
+        retryable: Whether another try may succeed.
+    """
+
+    code: str
+    kind: str
+    meaning: str
+    why: str = ""
+    do: str = ""
+    fault: str = ""
+    status: int = 0
+    close_code: int = 0
+    exit_code: int = 0
+    retryable: bool = False
+
+
+@click.command()
+@click.argument("code", required=False)
+@as_json
+@common
+def explain(*, code: str | None, json_wanted: bool, output: Output) -> None:
+    """Explain CODE: what it means, why it comes, and what to do. Without one, list all.
+
+    CODE is that of a fault, of a flaw of an input, of a violation in a simulation, or an exit code.
+    """
+    known = explanations()
+    if code is None:
+        _list(known, output, json_wanted=json_wanted)
+        return
+    found = matching(code, known)
+    if not found:
+        raise click.UsageError(_unknown(code, [one.code for one in known]))
+    if json_wanted:
+        print_json(found)
+        return
+    click.echo("\n\n".join("\n".join(lines_of(one, colour=output.colour)) for one in found), color=output.colour)
+
+
+def _list(known: list[Explanation], output: Output, *, json_wanted: bool) -> None:
+    if json_wanted:
+        print_json(known)
+    else:
+        print_table([[one.code, one.kind, one.meaning] for one in known], output, headings=["code", "kind", "meaning"])
+
+
+def matching(text: str, known: Iterable[Explanation]) -> list[Explanation]:
+    """The explanations of a code, or of a class by its name; one code may mean a fault and a flaw.
+
+    Example:
+        >>> [one.kind for one in matching("PreconditionFailed", explanations())]
+        ['fault']
+    """
+    return [one for one in known if text in (one.code, one.fault.rpartition(".")[2])]
+
+
+def _unknown(code: str, known: Iterable[str]) -> str:
+    near = nearest(code, list(known))
+    hint = f"did you mean {near}?" if near else "`hanse explain` lists all"
+    return f"expected a code of Hanse's, got {code!r}; {hint} (faults of an app's own: `hanse describe TARGET`)"
+
+
+def lines_of(one: Explanation, *, colour: bool = False) -> Iterator[str]:
+    """An explanation for people."""
+    head = f"{one.code} ({one.kind})"
+    yield click.style(head, bold=True) if colour else head
+    yield f"  {one.meaning}"
+    if one.why:
+        yield f"  why: {one.why}"
+    if one.do:
+        yield f"  do:  {one.do}"
+    if one.fault:
+        again = "another try may succeed" if one.retryable else "another try will not help"
+        yield f"  {one.fault}: HTTP {one.status}, WebSocket {one.close_code}, exit code {one.exit_code}; {again}"
+
+
+def explanations() -> list[Explanation]:
+    """All that can be explained, faults first, each kind in order of its codes."""
+    return [*_faults(), *_flaws(), *_violations(), *_exit_codes()]
+
+
+def known_faults() -> set[type[Fault]]:
+    """All faults that the package declares; those of modules whose extra is not installed are declared elsewhere."""
+    import hanse
+
+    for module in pkgutil.walk_packages(hanse.__path__, "hanse."):
+        if not module.name.startswith(("hanse.testing", "hanse.__main__")):
+            with suppress(ImportError):
+                _ = importlib.import_module(module.name)
+    return {cls for cls in _subclasses(Fault) if cls.__module__.startswith("hanse.")}
+
+
+def _subclasses(cls: type[Fault]) -> Iterator[type[Fault]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def explained(cls: type[Fault]) -> Explanation:
+    """The explanation of a fault: its docstring, its columns, and what the table of advice adds.
+
+    Example:
+        >>> from hanse.kernel.faults import TooLarge
+        >>> explained(TooLarge).meaning
+        'Something is larger than its limit.'
+    """
+    advice = FAULTS.get(cls.code)
+    return Explanation(
+        code=cls.code,
+        kind="fault",
+        meaning=meaning_of(cls),
+        why=advice.why if advice else "",
+        do=advice.do if advice else _usual(cls),
+        fault=f"{cls.__module__}.{cls.__qualname__}",
+        status=cls.status,
+        close_code=cls.close_code,
+        exit_code=cls.exit_code,
+        retryable=cls.retryable,
+    )
+
+
+def meaning_of(cls: type) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return " ".join(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
+
+
+def _usual(cls: type[Fault]) -> str:
+    """What to do about a fault of which no more is known than its columns."""
+    if cls.retryable:
+        return "Try again in a moment."
+    if cls.status < SERVERS:
+        return "Change what is asked; the text says what was expected."
+    return "See the log of whoever answered; it is no mistake of the caller's."
+
+
+def _faults() -> list[Explanation]:
+    return sorted((explained(cls) for cls in known_faults()), key=lambda one: one.code)
+
+
+def _flaws() -> list[Explanation]:
+    return [Explanation(code, "flaw", meaning, do=do) for code, (meaning, do) in FLAWS.items()]
+
+
+def _violations() -> list[Explanation]:
+    from hanse.sim import observe
+    from hanse.sim.check import Observer
+
+    for module in pkgutil.iter_modules(observe.__path__, f"{observe.__name__}."):
+        _ = importlib.import_module(module.name)
+    found = sorted(Observer.__subclasses__(), key=lambda cls: cls.name)
+    own = [cls for cls in found if cls.__module__.startswith("hanse.")]
+    return [Explanation(cls.name, "violation", _headline(cls.__module__), VIOLATIONS.why, VIOLATIONS.do) for cls in own]
+
+
+def _headline(module: str) -> str:
+    return (importlib.import_module(module).__doc__ or "").partition("\n")[0]
+
+
+def _exit_codes() -> list[Explanation]:
+    return [
+        Explanation(code, "exit code", meaning, advice.why, advice.do, exit_code=int(code))
+        for code, (meaning, advice) in EXIT_CODES.items()
+    ]

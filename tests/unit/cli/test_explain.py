@@ -1,0 +1,88 @@
+"""`hanse explain`: nothing of Hanse's is left unexplained."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import hanse.kernel.faults
+from hanse.cli.advice import FAULTS, FLAWS
+from hanse.cli.explain import explanations, known_faults
+from hanse.cli.group import hanse as command
+from hanse.cli.output import tell_fault
+from hanse.kernel.faults import Fault
+from hanse.kernel.validate import _CODES
+
+SOURCES = Path(hanse.kernel.faults.__file__).parents[1]
+
+
+def code_of(fault: type[Fault]) -> str:
+    return fault.code
+
+
+def explain(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(command, ["explain", *arguments], env=environ)
+
+
+def test_an_unknown_code_is_refused_with_what_was_probably_meant() -> None:
+    refused = explain("conflct")
+    assert refused.exit_code == 2
+    assert "did you mean conflict?" in refused.stderr
+    assert "`hanse explain` lists all" in explain("zzzzzzzz").stderr
+
+
+@pytest.mark.parametrize("fault", sorted(known_faults(), key=code_of), ids=code_of)
+def test_every_fault_is_explained(fault: type[Fault]) -> None:
+    one = next(one for one in explanations() if one.fault == f"{fault.__module__}.{fault.__qualname__}")
+    assert (one.code, one.meaning[-1:], bool(one.do)) == (fault.code, ".", True)
+
+
+def test_every_fault_that_all_may_meet_has_advice() -> None:
+    declared = {cls.code for cls in known_faults() if cls.__module__ == hanse.kernel.faults.__name__}
+    assert declared <= FAULTS.keys()
+
+
+def test_there_is_no_advice_about_what_is_not_there() -> None:
+    assert FAULTS.keys() <= {cls.code for cls in known_faults()}
+
+
+def test_every_flaw_that_is_told_is_explained() -> None:
+    told = {
+        code
+        for path in SOURCES.rglob("*.py")
+        for code in re.findall(r'Flaw\([^"]*f?"[^"]*", "(\w+)"', path.read_text())
+    }
+    assert told
+    assert told | {code for _, code in _CODES} <= FLAWS.keys()
+
+
+def test_a_code_is_explained_for_people_and_for_programs() -> None:
+    told = explain("conflict").stdout
+    assert told.startswith("conflict (fault)\n  Somebody else changed the same thing first")
+    assert "conflict (flaw)" in told
+    assert "hanse.kernel.faults.Conflict: HTTP 409, WebSocket 1008, exit code 1; another try may succeed" in told
+    first, second = json.loads(explain("conflict", "--json").stdout)
+    assert (first["kind"], first["status"], second["kind"]) == ("fault", 409, "flaw")
+    assert explain("TooLarge").stdout.startswith("too_large (fault)")
+    assert "\033[1mtoo_large" in explain("too_large", FORCE_COLOR="1").stdout
+
+
+def test_all_are_listed() -> None:
+    listed = json.loads(explain("--json").stdout)
+    assert {one["kind"] for one in listed} == {"fault", "flaw", "violation", "exit code"}
+    lines = explain("-q").stdout.splitlines()
+    assert len(lines) == len(listed) == len(explanations())
+
+
+def test_exit_codes_are_explained() -> None:
+    assert explain("78").stdout.startswith("78 (exit code)\n  The configuration or a declaration is wrong.")
+
+
+def test_a_terminal_is_told_where_more_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_fault(hanse.kernel.faults.Conflict("taken"), terminal=True)
+    tell_fault(hanse.kernel.faults.Conflict("taken"), terminal=False)
+    assert capsys.readouterr().err == "hanse: taken\n  more: hanse explain conflict\nhanse: taken\n"
