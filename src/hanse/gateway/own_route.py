@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypedDict, cast
@@ -17,7 +18,7 @@ from hanse.gateway.asgi import Application, Request, Response
 from hanse.gateway.body import ANYTHING, JSON_ONLY, read_body
 from hanse.gateway.limits import Limits
 from hanse.gateway.mount import Exchange
-from hanse.gateway.parameters import Plan, bare, read, resource_of
+from hanse.gateway.parameters import Plan, bare, has_float, read, resource_of
 from hanse.gateway.rpc import Items
 from hanse.gateway.streams import Streams
 from hanse.kernel.codec import SUMMARY_FLAWS, Codec, codec_for, encode_json
@@ -127,6 +128,7 @@ class OwnHandler:
         self._arguments: Codec[msgspec.Struct] = codec_for(route.plan.arguments)
         self._texts = frozenset(route.plan.arguments.__struct_fields__)
         self._asks = frozenset(route.plan.named("query"))
+        self._floats = tuple(name for name in self._texts if has_float(route.plan.hints[name]))
         self._open = bool(route.plan.named("request"))
         self._headers = tuple((name, header.encode()) for name, header in route.plan.headers.items())
         body = route.about.body
@@ -206,7 +208,11 @@ class OwnHandler:
         for name, header in self._headers:
             if value := request.header(header):
                 given[name] = value
-        return msgspec.structs.asdict(self._arguments.convert(given, strict=False))
+        values = msgspec.structs.asdict(self._arguments.convert(given, strict=False))
+        if infinite := [name for name in self._floats if not _is_finite(values[name])]:
+            # JSON could not say it, and nothing that is computed with it would be right.
+            raise Invalid("", [Flaw(f"/{name}", "range", "expected a finite number") for name in infinite])
+        return values
 
     def _from_query(self, query: str) -> dict[str, object]:
         pairs = parse_qs(query, keep_blank_values=True)
@@ -237,8 +243,15 @@ class OwnHandler:
         return Response(self._status, encode_json(result))
 
 
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, (list, tuple, set, frozenset)) or all(map(_is_finite, cast("list[object]", value)))
+
+
 def _summary(flaws: Sequence[Flaw]) -> str:
-    shown = "; ".join(f"{flaw.pointer}: {flaw.detail}" for flaw in flaws[:SUMMARY_FLAWS])
+    told = [f"{flaw.pointer}: {flaw.detail}" if flaw.pointer else flaw.detail for flaw in flaws[:SUMMARY_FLAWS]]
+    shown = "; ".join(told)
     more = len(flaws) - SUMMARY_FLAWS
     return f"{shown}; and {more} more" if more > 0 else shown
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import dataclasses
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
+from hypothesis import given, settings, strategies as st
 from starlette.responses import HTMLResponse, StreamingResponse
 
 from hanse import (
@@ -455,3 +459,68 @@ async def test_the_document_tells_of_routes(opened: Opened, order: type[Resource
     assert set(entry["responses"]) == {"200", "410", "default"}
     assert list(blob["requestBody"]["content"]) == ["application/octet-stream"]
     assert (blob["operationId"], list(blob["responses"]["200"]["content"])) == ("raw", ["application/octet-stream"])
+
+
+class Small(msgspec.Struct, tag=True):
+    n: int
+
+
+class Large(msgspec.Struct, tag=True):
+    s: list[str]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1&list=2&list=nan", "1&maybe=inf"])
+async def test_numbers_are_finite(opened: Opened, text: str) -> None:
+    gateway = Gateway()
+
+    @gateway.get("/number")
+    async def number(x: float, list: list[float] = [], maybe: float | None = None) -> None: ...  # noqa: A002, B006
+
+    answer = await opened(gateway)("GET", f"/number?x={text}")
+
+    assert (answer.status, answer.json["errors"][0]["code"]) == (422, "range")
+
+
+TEXTS = st.text(max_size=20) | st.sampled_from(["1", "-1e999", "9" * 400, "null", "true", "2026-01-01", "\ud800", "\0"])
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "n", "s", "x"]), inner),
+    max_leaves=8,
+)
+BODIES = st.binary(max_size=50) | JSONS.map(lambda value: json.dumps(value).encode())
+
+
+@given(path=TEXTS, query=st.dictionaries(st.sampled_from(["at", "kind", "many", "other"]), TEXTS), body=BODIES)
+@settings(max_examples=150, deadline=None)
+def test_no_input_is_a_failure_of_the_server(path: str, query: dict[str, str], body: bytes) -> None:
+    gateway = Gateway()
+
+    @gateway.post("/all/{number}")
+    async def everything_at_once(
+        number: float,
+        body: Small | Large | list[Any] | None,
+        at: datetime | None = None,
+        kind: Literal["a", 1] = "a",
+        many: tuple[int, ...] = (),
+        head: Annotated[Decimal, Header("x-number")] = Decimal(0),
+    ) -> list[object]:
+        return [number, body, at, kind, many, head]
+
+    async def ask() -> int:
+        sent: list[Value] = []
+
+        async def receive() -> Value:
+            return {"type": "http.request", "body": body}
+
+        async def send(event: Value) -> None:
+            sent.append(event)
+
+        where = quote(path, safe="", errors="surrogatepass")
+        asked = urlencode(query, errors="surrogatepass")
+        headers = [(b"content-type", b"application/json"), (b"x-number", path.encode("latin-1", "replace"))]
+        scope = {"type": "http", "method": "POST", "path": f"/all/{where}", "raw_path": f"/all/{where}".encode()}
+        async with Node(App("shop", Handed)) as node:
+            await gateway.asgi(node)({**scope, "query_string": asked.encode(), "headers": headers}, receive, send)
+        return int(sent[0]["status"])
+
+    assert asyncio.run(ask()) < 500
