@@ -18,7 +18,7 @@ from hanse.gateway.filters import Asked, asked, asked_in, asked_of_row, ids_in
 from hanse.gateway.limits import Limits
 from hanse.gateway.lines import JSON_LINES, LINES
 from hanse.gateway.preconditions import ANY, digest, etag, is_known, is_same, revisions_in
-from hanse.gateway.prefer import Preferences, preferences_in
+from hanse.gateway.prefer import NONE, Preferences, preferences_in
 from hanse.gateway.routes import Handler
 from hanse.gateway.sse import MEDIA_TYPE
 from hanse.gateway.streams import HttpStream, Streams
@@ -59,6 +59,7 @@ class ResourceRoutes:
     def __init__(self, exposed: ExposedRows, streams: Streams, deferrals: Deferrals, *, follow: Handler | None) -> None:
         self._exposed = exposed
         self._kind = exposed.kind
+        self._rows = exposed.rows
         self._streams = streams
         self._limits: Limits = streams.limits
         self._deferrals = deferrals
@@ -116,8 +117,8 @@ class ResourceRoutes:
         """One row."""
         id = request.parameters["id"]
         shown = self._shown(request.query) if request.query else WHOLE
-        row = await self._exposed.get(id, shown)
-        if (condition := request.header(b"if-match").strip()) and condition != ANY:
+        row = await (self._rows.get(id) if shown is WHOLE else self._exposed.get(id, shown))
+        if (condition := request.header(b"if-match")) and condition.strip() != ANY:
             self._check(id, condition, row.rev)
         # With what its links lead to it changes without a revision of its own.
         tag = digest(row.value) if shown.steps else etag(row.rev)
@@ -130,7 +131,7 @@ class ResourceRoutes:
         """A new row; of a list, a new row for each of its values, all or none."""
         body = await read_body(request, self._limits)
         preferences = preferences_in(request.header(b"prefer"))
-        many = body.lstrip()[:1] == b"["
+        many = body[:1] != b"{" and body.lstrip()[:1] == b"["
 
         async def work() -> Response:
             if many:
@@ -139,7 +140,7 @@ class ResourceRoutes:
             written = await self._exposed.create(body, strict=preferences.strict)
             return _written(request, written, f"{request.path}/{quote(written.id, safe='')}", preferences)
 
-        return await self._deferrals.answer(request, preferences, work)
+        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
 
     async def put(self, request: Request) -> Response:
         """A row, written whole."""
@@ -161,7 +162,7 @@ class ResourceRoutes:
                 else:
                     return _written(request, written, request.path, preferences)
 
-        return await self._deferrals.answer(request, preferences, work)
+        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
 
     async def patch(self, request: Request) -> Response:
         """Some fields of a row."""
@@ -175,7 +176,7 @@ class ResourceRoutes:
             written = await self._exposed.patch(id, body, expected, form=form, strict=preferences.strict)
             return _written(request, written, request.path, preferences)
 
-        return await self._deferrals.answer(request, preferences, work)
+        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
 
     async def delete(self, request: Request) -> Response:
         """No row any more."""
@@ -185,7 +186,8 @@ class ResourceRoutes:
             await self._exposed.delete(id, await self._expected(request, id))
             return Response(204, type="")
 
-        return await self._deferrals.answer(request, preferences_in(request.header(b"prefer")), work)
+        preferences = preferences_in(request.header(b"prefer"))
+        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
 
     async def delete_many(self, request: Request) -> Response:
         """None of the rows that the query names any more, or all of them still."""
@@ -195,7 +197,8 @@ class ResourceRoutes:
             await self._exposed.delete_many(ids)
             return Response(204, type="")
 
-        return await self._deferrals.answer(request, preferences_in(request.header(b"prefer")), work)
+        preferences = preferences_in(request.header(b"prefer"))
+        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
 
     def _shown(self, query: str) -> Shown:
         wanted = asked_of_row(self._kind, query)
@@ -215,7 +218,7 @@ class ResourceRoutes:
         if unless == ANY and whole:
             return 0
         try:
-            rev = (await self._exposed.rows.get(id)).rev
+            rev = (await self._rows.get(id)).rev
         except NotFound:
             return 0 if whole else None
         if is_known(unless, rev):
@@ -229,7 +232,7 @@ class ResourceRoutes:
         if len(revisions) == 1:
             return next(iter(revisions))
         try:
-            rev = (await self._exposed.rows.get(id)).rev
+            rev = (await self._rows.get(id)).rev
         except NotFound:
             raise PreconditionFailed(topic_of(self._kind), id, condition[:100], "none") from None
         if condition != ANY:
@@ -269,10 +272,11 @@ def _written(request: Request, written: Written, path: str, preferences: Prefere
     headers: list[Header] = [(b"etag", etag(written.rev))]
     if written.created:
         headers.append((b"location", f"{request.root}{path}".encode()))
-    if applied := preferences.applied("return", "handling"):
-        headers.append((b"preference-applied", applied))
-    if preferences.minimal:
-        return Response(201 if written.created else 204, b"", tuple(headers), "")
+    if preferences is not NONE:
+        if applied := preferences.applied("return", "handling"):
+            headers.append((b"preference-applied", applied))
+        if preferences.minimal:
+            return Response(201 if written.created else 204, b"", tuple(headers), "")
     return Response(201 if written.created else 200, written.value, tuple(headers))
 
 
