@@ -80,7 +80,10 @@ def with_examples(paths: Mapping[str, Json], definitions: Json, rows: frozenset[
 
 def _exemplify(examples: Examples, holder: Json, *, writing: bool) -> None:
     for media_type, content in cast("dict[str, Json]", holder.get("content", {})).items():
-        if "json" not in media_type or "schema" not in content or _EXAMPLES & content.keys():
+        schema = cast("Json | None", content.get("schema"))
+        if schema is None or "json" not in media_type or _EXAMPLES & content.keys():
             continue
+        if schema.get("type") == "string" and "jsonl" in media_type:
+            continue  # it tells of lines, and is none
         with suppress(NoExample):
-            content["example"] = examples.of(cast("Json", content["schema"]), writing=writing)
+            content["example"] = examples.of(schema, writing=writing)

@@ -1,10 +1,11 @@
 // The page at /docs: reads openapi.json, shows what is exposed, calls it, follows it. No library, no build, no network
 // but the API itself. Text from outside becomes text nodes only.
 
-const METHODS = ["get", "post", "put", "patch", "delete", "query"];
+const METHODS = ["get", "query", "x-query", "post", "put", "patch", "delete"];
 const LINES_MAX = 500; // of a feed that is shown
 const BODY_CHARACTERS_MAX = 200_000; // of an answer that is shown
 const DEPTH_MAX = 4; // of a type that is written out
+const OPTIONAL_MAX = 3; // parameters that may be left out and still stand in the open
 
 const byId = (id) => document.getElementById(id);
 
@@ -68,10 +69,16 @@ function operationsOf(document) {
     for (const method of METHODS.filter((one) => entry[one])) {
       const operation = entry[method];
       const parameters = [...(entry.parameters ?? []), ...(operation.parameters ?? [])].map(resolved);
-      found.push({ ...operation, path, method, parameters, id: operation.operationId ?? `${method}_${path}` });
+      found.push({ ...operation, path, method: method.replace("x-", ""), parameters, id: operation.operationId ?? `${method}_${path}` });
     }
   }
   return found;
+}
+
+/** The shape of a body or a field: of several that are possible the first with fields. */
+function shapeOf(schema) {
+  const shape = resolved(schema);
+  return (shape.anyOf ?? shape.oneOf ?? []).map(resolved).find((one) => one.properties) ?? shape;
 }
 
 const contentOf = (answer) => resolved(answer).content ?? {};
@@ -81,11 +88,12 @@ const base = () => new URL((api.servers?.[0]?.url ?? "").replace(/\/$/, ""), loc
 // ---- what is shown
 
 function fieldsTable(schema) {
-  const shape = resolved(schema);
+  const shape = shapeOf(schema);
   const properties = Object.entries(shape.properties ?? {});
   if (!properties.length) return h("p", { class: "type" }, typeText(schema));
   const required = new Set(shape.required ?? []);
-  return h("table", { class: "fields" }, h("tbody", {}, properties.map(([name, part]) => fieldRow(name, part, required.has(name)))));
+  const several = shape === resolved(schema) ? undefined : h("p", { class: "type" }, typeText(resolved(schema)));
+  return h("div", {}, several, h("table", { class: "fields" }, h("tbody", {}, properties.map(([name, part]) => fieldRow(name, part, required.has(name))))));
 }
 
 function fieldRow(name, schema, must) {
@@ -205,7 +213,7 @@ function valueOf(text, { choices, simple, types, required, text: plain }) {
 /** The form of a body: a field each, or the whole as JSON. */
 function bodyForm(content) {
   const schema = content?.schema ?? {};
-  const shape = resolved(schema);
+  const shape = shapeOf(schema);
   const example = content?.example ?? {};
   const required = new Set(shape.required ?? []);
   const fields = Object.entries(shape.properties ?? {})
@@ -233,7 +241,13 @@ function tryView(operation, body) {
   const parameters = operation.parameters.filter((one) => ["path", "query", "header"].includes(one.in)).map((one) => ({
     ...inputFor(one.name, one.schema ?? {}, { required: one.required, start: one.example, text: [one.schema?.type].flat().some((type) => ["string", "integer", "number"].includes(type)) }),
     where: one.in,
+    must: one.required,
   }));
+  const needed = parameters.filter((one) => one.must);
+  const spare = parameters.filter((one) => !one.must);
+  const rest = spare.length > OPTIONAL_MAX
+    ? h("details", {}, h("summary", { class: "quiet" }, `${spare.length} parameters that may be left out`), spare.map((one) => one.view))
+    : spare.map((one) => one.view);
   const types = Object.keys(body);
   const kind = h("select", { "aria-label": "Type of the body" }, types.map((type) => h("option", {}, type)));
   let form = types.length ? bodyForm(body[types[0]]) : undefined;
@@ -256,7 +270,7 @@ function tryView(operation, body) {
   };
   stop.addEventListener("click", () => { running?.abort(); stop.disabled = true; });
   const box = h("form", { "aria-label": `Call ${operation.id}`, onsubmit: (event) => { event.preventDefault(); run(false); } },
-    h("h3", {}, "Try it"), parameters.map((one) => one.view), types.length > 1 ? kind : "", place,
+    h("h3", {}, "Try it"), needed.map((one) => one.view), types.length > 1 ? kind : "", place, rest,
     h("div", { class: "row" }, h("button", { class: "main", type: "submit" }, "Send"),
       isLive(operation) && h("button", { type: "button", class: "follow", onclick: () => run(true) }, "Follow live"), stop),
     out);
@@ -278,8 +292,9 @@ function requestOf(operation, parameters, form, type, live) {
   }
   const body = form && JSON.stringify(form.read());
   if (body) headers["Content-Type"] = type;
-  const streams = Object.keys(contentOf(operation.responses?.["200"])).find((one) => one.includes("jsonl"));
-  headers.Accept = live ? "text/event-stream" : streams ?? "application/json";
+  const types = Object.keys(contentOf(operation.responses?.["200"]));
+  const usual = ["application/json", "application/jsonl"].find((one) => types.includes(one));
+  headers.Accept = live ? "text/event-stream" : usual ?? types[0] ?? "application/json";
   const text = query.toString();
   return { method: operation.method.toUpperCase(), url: `${base()}${path}${text && `?${text}`}`, headers, body, path: operation.path };
 }
