@@ -1,8 +1,17 @@
 """What hostile tests share: an app with every kind of type, served on a real socket in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+import os
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,7 +30,7 @@ from hanse.gateway.guarded_httptools import GuardedHttpTools
 from hanse.gateway.limits import Limits
 from hanse.gateway.listen import bound
 from hanse.gateway.serve import _Server
-from hanse.kernel.settings import GatewaySettings, NodeSettings, Settings
+from hanse.kernel.settings import Settings
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
@@ -94,7 +103,7 @@ class Things(Service):
             yield number
 
     @rpc
-    async def nap(self, seconds: float) -> str:
+    async def nap(self, seconds: Annotated[float, Meta(ge=0, le=1)]) -> str:
         await asyncio.sleep(seconds)
         return "rested"
 
@@ -162,8 +171,9 @@ class Line:
 class Served:
     """A gateway on a real socket."""
 
-    def __init__(self, node: Node, server: _Server, port: int) -> None:
+    def __init__(self, node: Node, entry: Value, server: _Server, port: int) -> None:
         self.node = node
+        self.entry = entry
         self.server = server
         self.port = port
         self._writers: list[asyncio.StreamWriter] = []
@@ -189,6 +199,13 @@ class Served:
         line.writer.close()
         return answer
 
+    def until(self, holds: Callable[[], bool], *, tries: int = 200) -> None:
+        """Wait, in another thread than the server's, until something holds, or long enough."""
+        event = threading.Event()
+        while tries and not holds():
+            tries -= 1
+            event.wait(0.05)
+
     def hang_up(self) -> None:
         for writer in self._writers:
             writer.close()
@@ -202,24 +219,23 @@ async def serving(
     parser: type[asyncio.Protocol],
     gateway: Gateway | None = None,
     limits: Limits | None = None,
-    node_settings: NodeSettings | None = None,
-    gateway_settings: GatewaySettings | None = None,
+    app: App | None = None,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Served]:
     """Serve in this process, on a free port."""
-    limits = limits or Limits()
     if gateway is None:
-        gateway = Gateway(limits=limits).rpc(Things).resources(Thing)
-    app = App("things", Things, gateway=gateway)
-    settings = Settings(node=node_settings or NodeSettings(), gateway=gateway_settings or GatewaySettings())
-    async with Node(app, settings) as node:
+        gateway = Gateway(limits=limits or Limits()).rpc(Things).resources(Thing)
+    app = app or App("things", Things, gateway=gateway)
+    async with Node(app, settings or Settings()) as node:
         with bound("127.0.0.1", 0) as listener:
-            server = _Server(gateway.asgi(node), gateway.limits, 1.0)
+            entry = gateway.asgi(node)
+            server = _Server(entry, gateway.limits, 1.0)
             server.config.http = parser
             port = listener.getsockname()[1]
             async with asyncio.TaskGroup() as group:
                 group.create_task(server.serve(sockets=[listener]))
                 await server.listening.wait()
-                served = Served(node, server, port)
+                served = Served(node, entry, server, port)
                 try:
                     yield served
                 finally:
@@ -256,3 +272,42 @@ def things() -> type[Things]:
 @pytest.fixture
 def thing() -> type[Thing]:
     return Thing
+
+
+@contextmanager
+def aside(parser: type[asyncio.Protocol] = GuardedHttpTools, **given: Value) -> Iterator[Served]:
+    """Serve in a thread of its own, for clients that block."""
+    started: queue.Queue[tuple[Served, asyncio.AbstractEventLoop, asyncio.Event] | BaseException] = queue.Queue()
+
+    async def main() -> None:
+        try:
+            async with serving(parser, **given) as served:
+                end = asyncio.Event()
+                started.put((served, asyncio.get_running_loop(), end))
+                await end.wait()
+        except BaseException as error:
+            started.put(error)
+            raise
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    came = started.get(timeout=30)
+    if isinstance(came, BaseException):
+        raise came
+    served, loop, end = came
+    try:
+        yield served
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join(30)
+
+
+@pytest.fixture
+def serve_aside() -> Callable[..., AbstractContextManager[Served]]:
+    return aside
+
+
+@pytest.fixture
+def times() -> int:
+    """How many times as long as usual to look: `make fuzz` looks longer."""
+    return int(os.environ.get("HANSE_FUZZ_TIMES", "1"))
