@@ -138,7 +138,7 @@ class Handover(Generic[G, R, T]):
                 del self._ahead[reader]
                 self._behind[reader] = self._next
         self._keep(what, seq)
-        return self._trim()
+        return self.trim()
 
     @property
     def pending(self) -> bool:
@@ -199,6 +199,10 @@ class Handover(Generic[G, R, T]):
         """Who is behind."""
         return list(self._behind)
 
+    def waiting(self) -> list[R]:
+        """Who has been told all there is, and waits for more."""
+        return [reader for readers in self.level.values() for reader in readers] + list(self._ahead)
+
     def leave(self, reader: R) -> None:
         """A reader has gone."""
         if self._behind.pop(reader, None) is None and self._ahead.pop(reader, None) is None:
@@ -221,8 +225,8 @@ class Handover(Generic[G, R, T]):
         self._bytes += what.size
         self._budget.used += what.size
 
-    def _trim(self) -> list[R]:
-        """Drop the oldest while there is too much; but never what has not gone out to who is level."""
+    def trim(self) -> list[R]:
+        """Keep no more than may be, but all that has not gone out; who falls out by this is lost, and has left."""
         while len(self._kept) > 1 and self._first < self._out and self._is_too_much():
             seq, what = self._kept.popleft()
             self._bytes -= what.size

@@ -209,8 +209,14 @@ def lend(send: object) -> Wire | None:
     connection = None if transport is None else transport.get_protocol()
     if transport is None or not isinstance(connection, Wired):
         return None
-    connection.wire = Wire(transport, chunked=getattr(sender, "chunked_encoding", False) is True)
+    connection.wire = Wire(transport, chunked=_is_chunked(sender))
     return connection.wire
+
+
+def _is_chunked(sender: object) -> bool:
+    """Whether a body without a length goes out in chunks: httptools' cycle says so, h11's connection knows of it."""
+    client = cast("bytes | None", getattr(getattr(sender, "conn", None), "their_http_version", None))
+    return getattr(sender, "chunked_encoding", False) is True or client == b"1.1"
 
 
 def _is_news(record: logging.LogRecord) -> bool:

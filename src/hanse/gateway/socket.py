@@ -19,6 +19,7 @@ from hanse.gateway.socket_protocol import (
     Close,
     Conversation,
     Id,
+    Pong,
     Refuse,
     Run,
     Stop,
@@ -212,6 +213,8 @@ class Socket:
                 task = self._views.tasks.start(self._answer(ask))
                 self._asks.add(task)
                 task.add_done_callback(self._asks.discard)
+            case Pong(id):
+                self._say(b'{"id":%b,"result":"pong"}' % encode_json(id))
             case Stop(id):
                 self._ended(id)
                 self._say(b'{"id":%b,"result":null}' % encode_json(id))

@@ -39,6 +39,12 @@ class Unsubscribe(msgspec.Struct, frozen=True, tag_field="op", tag="unsubscribe"
     id: Id
 
 
+class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping"):
+    """Show that you are there: pages of browsers see nothing of the pings of the protocol itself."""
+
+    id: Id
+
+
 class Call(msgspec.Struct, frozen=True, tag_field="op", tag="call"):
     """Call an operation; one that streams is told item by item."""
 
@@ -114,10 +120,12 @@ class Delete(msgspec.Struct, frozen=True, tag_field="op", tag="delete"):
 Ask = Call | Create | Get | List | Put | Patch | Delete
 """What is answered once."""
 
-ASKS: tuple[type[msgspec.Struct], ...] = (Subscribe, Unsubscribe, *get_args(Ask))
+ASKS: tuple[type[msgspec.Struct], ...] = (Subscribe, Unsubscribe, Ping, *get_args(Ask))
 """All that a client may say."""
 
-_asks = codec_for(cast("type[Ask | Subscribe | Unsubscribe]", Ask | Subscribe | Unsubscribe))
+Message = Ask | Subscribe | Unsubscribe | Ping
+
+_asks = codec_for(cast("type[Message]", Message))
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -141,6 +149,12 @@ class Run(msgspec.Struct, frozen=True):
     ask: Ask
 
 
+class Pong(msgspec.Struct, frozen=True):
+    """Show that we are here."""
+
+    id: Id
+
+
 class Stop(msgspec.Struct, frozen=True):
     """Tell no more under this id, and say so."""
 
@@ -161,7 +175,7 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Action = Begin | Run | Stop | Refuse | Close
+Action = Begin | Run | Pong | Stop | Refuse | Close
 
 
 class Conversation:
@@ -206,7 +220,9 @@ class Conversation:
         """One of the asks was answered."""
         self._running -= 1
 
-    def _admit(self, ask: Ask | Subscribe | Unsubscribe) -> Action:
+    def _admit(self, ask: Message) -> Action:
+        if isinstance(ask, Ping):
+            return Pong(ask.id)
         if isinstance(ask, Unsubscribe):
             if ask.id not in self._subscribed:
                 raise NotFound("subscription", str(ask.id))
@@ -234,7 +250,7 @@ class Conversation:
         return [told, Close(fault.close_code, f"{self._garbage} messages made no sense")]
 
 
-def _decoded(text: str | None, limits: Limits) -> Ask | Subscribe | Unsubscribe:
+def _decoded(text: str | None, limits: Limits) -> Message:
     if text is None:
         raise Malformed("expected one JSON object as a text message, got bytes")
     return _asks.decode_json(check_depth(text.encode(errors="replace"), limits))

@@ -122,7 +122,7 @@ class View:
         self._round: asyncio.Handle | None = None
         self._not_before = 0.0
         self._waiting = 0
-        self._wrote: dict[Framing, float] = {}
+        self._wrote = self._now()
         self._moving: dict[Reader, asyncio.Task[None]] = {}
 
     # Readers.
@@ -192,7 +192,6 @@ class View:
         """Tell a reader that is behind what it misses, as far as it takes it."""
         while not reader.outlet.full and (due := self._handover.due(reader, PIECE_BYTES)):
             reader.outlet.write(together(due, reader.group))
-        _ = self._wrote.setdefault(reader.group, self._now())
 
     def rest(self, reader: Reader) -> None:
         """A reader takes nothing for now."""
@@ -203,8 +202,6 @@ class View:
         self._handover.leave(reader)
         if (task := self._moving.pop(reader, None)) is not None:
             _ = task.cancel()
-        if reader.group not in self._handover.level:
-            _ = self._wrote.pop(reader.group, None)
         self._note_empty()
 
     def _note_empty(self) -> None:
@@ -318,15 +315,16 @@ class View:
 
     def _out(self) -> None:
         """A round: tell everybody what has come since the last."""
-        began = self._now()
+        began = self._wrote = self._now()
         while told := self._handover.out(ROUND_BYTES):
             for framing, readers in list(self._handover.level.items()):
                 data = together(told, framing)
-                self._wrote[framing] = began
                 for reader in list(readers):
                     reader.outlet.write(data)
         for reader in self._handover.behind():
             self.serve(reader)
+        for reader in self._handover.trim():
+            reader.fell()
         # The bytes leave at the end of this turn of the loop: only the next one knows how long that took.
         self._round = asyncio.get_running_loop().call_soon(self._was_out, began)
 
@@ -338,10 +336,9 @@ class View:
             self._schedule()
 
     def beat(self, now: float, seconds: float) -> None:
-        """Give a sign of life to those who have been told nothing for so many seconds."""
-        for framing, readers in self._handover.level.items():
-            beat = framing.beat
-            if beat and now - self._wrote.setdefault(framing, now) >= seconds:
-                self._wrote[framing] = now
-                for reader in list(readers):
+        """Give a sign of life to all who wait, where nothing was told for so many seconds."""
+        if now - self._wrote >= seconds:
+            self._wrote = now
+            for reader in self._handover.waiting():
+                if beat := reader.group.beat:
                     reader.outlet.write(beat)

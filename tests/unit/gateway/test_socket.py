@@ -308,3 +308,39 @@ async def test_a_client_that_is_lost_ends_its_conversation(door: Door) -> None:
     wire.leave("websocket")
 
     await wire.ended.wait()
+
+
+async def test_a_page_can_see_that_the_server_is_there(door: Door) -> None:
+    wire = await door.socket()
+
+    assert await ask(wire, op="ping", id=1) == {"id": 1, "result": "pong"}
+
+
+async def test_a_subscription_may_be_narrowed_to_fields(door: Door) -> None:
+    wire = await door.socket()
+    wrong = await ask(wire, op="subscribe", id=1, collection="orders", fields=["color"])
+    await ask(wire, op="subscribe", id=2, collection="orders", fields=["sku"])
+    await door("PUT", "/orders/1", {"sku": "tea"})
+    created = await wire.hear()
+
+    assert wrong["error"]["errors"][0]["pointer"] == "/fields"
+    assert created["value"].keys() == {"id", "rev", "sku"}
+
+
+async def test_who_is_too_slow_is_told_to_come_again_and_resumes(opened: Opened, order: type[Resource]) -> None:
+    door = opened(Gateway(limits=Limits(view_bytes=100_000)).resources(order))
+    wire = await door.socket(window=1)
+    await wire.say({"op": "subscribe", "id": 1, "collection": "orders"})
+    ready = await wire.hear()
+    for number in range(40):
+        await door("PUT", f"/orders/{number}", {"sku": "tea", "note": "x" * 10_000})
+    await asyncio.sleep(0.5)
+    closed = None
+    while closed is None:
+        told = await wire.hear()
+        closed = told.get("code")
+    again = await door.socket()
+    await again.say({"op": "subscribe", "id": 1, "collection": "orders", "after": ready["cursor"]})
+
+    assert closed == 1013
+    assert [(await again.hear())["key"] for _ in range(40)] == [str(number) for number in range(40)]

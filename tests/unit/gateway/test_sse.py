@@ -255,3 +255,38 @@ async def test_the_end_of_a_stream_is_not_waited_for_for_ever(door: Door) -> Non
 
     assert wire.cut
     assert asyncio.get_running_loop().time() == pytest.approx(30, abs=1)
+
+
+async def test_who_is_too_slow_is_cut_and_resumes(opened: Opened, order: type[Resource]) -> None:
+    door = opened(Gateway(limits=Limits(view_bytes=100_000)).resources(order))
+    wire = door.open("/orders", window=4)
+    ready = await until(wire, "ready")
+    for number in range(40):
+        await door("PUT", f"/orders/{number}", {"sku": "tea", "note": "x" * 10_000})
+    await wire.ended.wait()
+    again = door.open("/orders", last_event_id=ready["id"])
+    keys = [(await again.event())["data"]["key"] for _ in range(40)]
+
+    assert wire.cut
+    assert asyncio.get_running_loop().time() < 5
+    assert keys == [str(number) for number in range(40)]
+
+
+async def test_fields_narrow_what_is_told(door: Door) -> None:
+    wire = door.open("/orders?fields=sku")
+    await until(wire, "ready")
+    await door("PUT", "/orders/1", {"sku": "tea"})
+    await door("DELETE", "/orders/1")
+    created, deleted = await wire.event(), await wire.event()
+
+    assert created["data"]["value"].keys() == deleted["data"]["before"].keys() == {"id", "rev", "sku"}
+    assert (await door("GET", "/orders?fields=color", accept="text/event-stream")).status == 422
+
+
+async def test_a_feed_that_fails_amid_a_stream_ends_it_with_the_fault(node: Node, door: Door) -> None:
+    wire = door.open("/orders")
+    await until(wire, "ready")
+    await node.stop()
+
+    assert (await wire.event())["data"]["code"] == "unavailable"
+    await wire.ended.wait()
