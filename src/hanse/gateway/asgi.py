@@ -73,6 +73,7 @@ class Request:
         receive, send: The ASGI callables.
         method: In capitals; GET for a handshake.
         path: The path within this application, still percent-encoded, so that an id may hold a slash.
+        status: What was answered, where somebody sent the answer by themselves and it was noted; 0 elsewhere.
         template: The path as it was declared, with its placeholders; empty where nothing was found.
         parameters: What the path's placeholders stand for, decoded.
         prefix: Encoded path that a trusted proxy took away in front of all others.
@@ -89,6 +90,7 @@ class Request:
         "receive",
         "scope",
         "send",
+        "status",
         "template",
         "trace_id",
     )
@@ -98,6 +100,7 @@ class Request:
         self.receive: Receive = receive
         self.send: Send = send
         self.method: str = cast("str", scope.get("method", "GET"))
+        self.status: int = 0
         self.template: str = ""
         self.parameters: dict[str, str] = {}
         self.prefix: str = ""

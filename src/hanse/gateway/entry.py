@@ -9,7 +9,7 @@ import msgspec
 from hanse.gateway.asgi import Header, Receive, Request, Response, Scope, Send, answer, segments_of
 from hanse.gateway.coding import coded
 from hanse.gateway.context import READING, headers_of
-from hanse.gateway.figures import Requests
+from hanse.gateway.figures import Requests, noting_status
 from hanse.gateway.lifespan import answer_lifespan
 from hanse.gateway.manners import Manners
 from hanse.gateway.mount import Mounted, Mounts
@@ -76,7 +76,7 @@ class Entry:
         self._inside.manners.greet(request)
         check = self._inside.checks.get(request.path)
         if check is not None and request.method in READING and scope["type"] == "http":
-            await answer(request, await check(request))
+            await answer(request, await coded(request, await check(request), self._streams.limits))
             return
         self._requests.active += 1
         begun = self._now()
@@ -93,6 +93,8 @@ class Entry:
             response = await coded(request, response, self._streams.limits)
             await answer(request, response, self._more_headers(request))
             self._requests.add(request.method, request.template, response.status, self._now() - begun)
+        elif request.status:
+            self._requests.add(request.method, request.template, request.status, self._now() - begun)
 
     async def _admitted(self, request: Request) -> Response | None:
         headers = headers_of(request, self._node.host)
@@ -109,6 +111,7 @@ class Entry:
         mounted = self._mounted(request)
         if mounted is not None:
             manners.charge(request, ANONYMOUS)
+            request.send = noting_status(request, request.send)
             return await self._run(mounted, request, headers)
         socket = request.scope["type"] == "websocket"
         if socket or request.method not in READING:
@@ -170,6 +173,7 @@ class Entry:
     async def _fall_back(self, request: Request) -> Response | None:
         if self._inside.fallback is None:
             raise NoRoute(request.path[:200])
+        request.send = noting_status(request, request.send)
         return await self._inside.fallback(request)
 
     def _more_headers(self, request: Request) -> tuple[Header, ...]:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import cast
 
+from hanse.gateway.asgi import Event, Request, Send
 from hanse.kernel.telemetry import BUCKETS, Figures
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"})
 OTHER = "_OTHER"
 """Stands for methods that nobody has heard of: a client could invent any number of them."""
+
+
+def noting_status(request: Request, send: Send) -> Send:
+    """`send`, noting the status that somebody answers with who sends by themselves: files, mounted applications."""
+
+    async def noted(event: Event) -> None:
+        if event["type"] == "http.response.start":
+            request.status = cast("int", event["status"])
+        await send(event)
+
+    return noted
 
 
 class Requests:

@@ -67,3 +67,10 @@ async def test_it_stands_below_the_prefix_and_asks_nobody_who_they_are(opened: O
     assert (await door("GET", "/api/docs")).status == 200
     assert (await door("GET", "/api/openapi.json")).status == 401
     assert (await door("GET", "/docs")).status == 401
+
+
+async def test_it_is_compressed_for_who_takes_that(door: Door) -> None:
+    plain, packed = await door("GET", "/docs"), await door("GET", "/docs", accept_encoding="gzip")
+
+    assert packed.headers["content-encoding"] == "gzip"
+    assert len(packed.body) * 2 < len(plain.body)

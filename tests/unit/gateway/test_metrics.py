@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,3 +219,16 @@ def test_a_histogram_is_cumulative() -> None:
     buckets = {one.labels["le"]: one.value for one in read.samples if one.name == "x_seconds_bucket"}
 
     assert (buckets["0.005"], buckets["0.25"], buckets["10.0"], buckets["+Inf"]) == (1, 2, 2, 3)
+
+
+async def test_files_are_counted_by_their_folder(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "page.txt").write_text("hello")
+    door = opened(Gateway().static("/files", tmp_path))
+    await door("GET", "/files/page.txt")
+    await door("GET", "/files/none.txt")
+
+    answer = await door("GET", "/metrics")
+
+    count = "http_server_request_duration_seconds_count"
+    assert value(answer, count, http_route="/files/*", http_response_status_code="200") == 1
+    assert value(answer, count, http_route="/files/*", http_response_status_code="404") == 1
