@@ -6,17 +6,21 @@ Strictly, every such field is told with its pointer, since it may be a typing mi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
 import msgspec
 
+from hanse.contract.link import links_of
 from hanse.contract.model import Resource, topic_of
+from hanse.gateway.expansion import EXPANDED
 from hanse.kernel.faults import Flaw, Invalid
 from hanse.kernel.validate import FLAWS_MAX, names_in, part_of, unknown
 from hanse.service.rows import PatchForm
 
+_SHOWN = re.compile(rf"(/\d+)?/{EXPANDED}")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -37,6 +41,9 @@ def refuse_unknown(kind: type[Resource], body: bytes, form: PatchForm | None = N
         return
     many = isinstance(value, list)
     found = _in_operations(kind, value) if form == "json" else unknown(list[kind] if many else kind, value)  # type: ignore[valid-type]
+    if links_of(kind):
+        # Who writes back a row that was read with its links means the row.
+        found = (flaw for flaw in found if not _SHOWN.fullmatch(flaw.pointer))
     if flaws := list(islice(found, FLAWS_MAX)):
         names = ", ".join(flaw.pointer for flaw in flaws[:3])
         raise Invalid(f"{topic_of(kind)} has no {names}; leave it out, or prefer handling=lenient", flaws)

@@ -135,6 +135,14 @@ async def test_what_is_expanded_has_a_weak_etag_that_changes_with_it(desk: Door)
     assert (same.status, changed.status) == (304, 200)
 
 
+async def test_a_row_that_was_read_with_its_links_can_be_written_back_strictly(desk: Door) -> None:
+    row = (await desk("GET", "/sales/1?expand=customer")).json
+
+    assert (await desk("PUT", "/sales/1", row, prefer="handling=strict")).status == 200
+    assert (await desk("PUT", "/sales/1", {**row, "more": 1}, prefer="handling=strict")).status == 422
+    assert (await desk("GET", "/sales/1")).json.keys() == row.keys() - {"expanded"}
+
+
 class Counting:
     """Rows that know how often they were asked for."""
 
