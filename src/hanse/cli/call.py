@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import cast
+from typing import NoReturn, cast
 
 import click
 import msgspec
 
-from hanse.cli.http import Answer, request
-from hanse.cli.net import url_of
-from hanse.cli.options import Chosen, common, configured
+from hanse.cli.http import Answer
+from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json
+from hanse.cli.remote import Remote, remote
 from hanse.cli.running import served_by
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import UnknownOperation, fault_class
 from hanse.kernel.settings_schema import nearest
 
-SILENCE_SECONDS_MAX = 60.0
-"""How long a call waits for the next byte, unless `--timeout` says otherwise."""
+BODY_CHARACTERS_MAX = 16 * 1024 * 1024
+"""Of a body that is read from a file or from standard input."""
 
 PROBLEM = "application/problem+json"
 JSON_LINES = "application/jsonl"
@@ -40,32 +39,39 @@ class Problem(msgspec.Struct, frozen=True):
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("operation", metavar="SERVICE.OPERATION")
-@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE... | JSON]")
-@click.option("--url", default="", help="Where the system answers; else HANSE_URL, else what the settings say.")
-@click.option("--timeout", default=SILENCE_SECONDS_MAX, type=click.FloatRange(min=0, min_open=True), show_default=True)
-@configured()
+@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE... | JSON | @FILE | -]")
+@click.option("--idempotency-key", default="", metavar="KEY", help="Under it, the call is executed once.")
+@remote
+@as_json
 @common
 def call(
-    *, operation: str, arguments: tuple[str, ...], url: str, timeout: float, chosen: Chosen, output: Output
+    *,
+    operation: str,
+    arguments: tuple[str, ...],
+    idempotency_key: str,
+    remote: Remote,
+    json_wanted: bool,
+    output: Output,
 ) -> None:
     """Call an operation of a running system and print its answer as JSON.
 
-    A VALUE is JSON where it can be read as such, else a text. The items of a stream are printed as they come, one a
-    line.
+    A VALUE is JSON where it can be read as such, else a text. @FILE is a JSON object in a file, - one on standard
+    input; pairs after it replace what it says. The items of a stream are printed as they come, one a line.
     """
     service, name = split_operation(operation)
-    base = base_url(url, chosen)
     body = encode_json(parse_arguments(arguments))
-    accepted = {"Accept": f"application/json, {JSON_LINES}"}
-    with request(f"{base}/rpc/{service}/{name}", body=body, headers=accepted, timeout=timeout) as answer:
+    headers = {"Accept": f"application/json, {JSON_LINES}"}
+    if idempotency_key:
+        headers["Idempotency-Key"] = idempotency_key
+    with remote.ask(f"/rpc/{service}/{name}", body=body, headers=headers) as answer:
         problem = show(answer)
     if problem is None:
         return
     if problem.code in UNKNOWN:
-        known = [address for one in served_by(base, timeout) for address in one.addresses]
-        raise UnknownOperation(f"expected an operation that {base} has, got {operation}{suggestion(operation, known)}")
-    tell(problem, output)
-    raise click.exceptions.Exit(exit_code(problem))
+        known = [address for one in served_by(remote) for address in one.addresses]
+        said = f"expected an operation that {remote.base} has, got {operation}{suggestion(operation, known)}"
+        raise UnknownOperation(said)
+    leave(problem, output, json_wanted=json_wanted)
 
 
 def split_operation(text: str) -> tuple[str, str]:
@@ -85,33 +91,49 @@ def split_operation(text: str) -> tuple[str, str]:
 
 
 def parse_arguments(texts: Sequence[str]) -> dict[str, object]:
-    """The arguments of a call: one JSON object, or pairs.
+    """Arguments as they are typed: a JSON object, `@FILE` or `-` for one, or pairs; pairs after one replace its.
 
     Raises:
-        click.UsageError: It is neither, or a name comes twice.
+        click.UsageError: It is none of these, or a name comes twice.
 
     Example:
         >>> parse_arguments(["name=Ada", "count=3", "code=FR"])
         {'name': 'Ada', 'count': 3, 'code': 'FR'}
+        >>> parse_arguments(['{"name": "Ada", "count": 3}', "count=4"])
+        {'name': 'Ada', 'count': 4}
     """
-    if len(texts) == 1 and texts[0].lstrip().startswith("{"):
-        return _object(texts[0])
+    whole = texts[0].lstrip() if texts else ""
+    given = _object(_text_of(whole)) if whole.startswith(("{", "@")) or whole == "-" else None
     found: dict[str, object] = {}
-    for text in texts:
+    for text in texts if given is None else texts[1:]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise click.UsageError(f"expected NAME=VALUE or one JSON object, such as name=Ada, got {text!r}")
         if name in found:
             raise click.UsageError(f"expected each argument once, but {name} comes twice")
         found[name] = _value(value)
-    return found
+    return {**(given or {}), **found}
+
+
+def _text_of(source: str) -> str:
+    """What is meant by a JSON object, `@FILE` or `-`."""
+    if source.startswith("{"):
+        return source
+    try:
+        with click.open_file("-" if source == "-" else source[1:], encoding="utf-8") as file:
+            text = str(file.read(BODY_CHARACTERS_MAX + 1))
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"expected a file with a JSON object at {source}: {error}") from None
+    if len(text) > BODY_CHARACTERS_MAX:
+        raise click.UsageError(f"expected at most {BODY_CHARACTERS_MAX} characters at {source}")
+    return text
 
 
 def _object(text: str) -> dict[str, object]:
     try:
         return cast("dict[str, object]", msgspec.json.decode(text, type=dict))
     except msgspec.DecodeError as error:
-        raise click.UsageError(f"expected a JSON object, got {text!r}: {error}") from None
+        raise click.UsageError(f"expected a JSON object, got {text[:100]!r}: {error}") from None
 
 
 def _value(text: str) -> object:
@@ -119,15 +141,6 @@ def _value(text: str) -> object:
         return cast("object", msgspec.json.decode(text))
     except (msgspec.DecodeError, UnicodeEncodeError):
         return text
-
-
-def base_url(url: str, chosen: Chosen) -> str:
-    """Where the system answers: what was said, else HANSE_URL, else where the settings have the gateway."""
-    said = url or os.environ.get("HANSE_URL", "")
-    if not said:
-        settings, _ = chosen.read()
-        said = url_of(settings.gateway.host, settings.gateway.port)
-    return said.rstrip("/")
 
 
 def show(answer: Answer) -> Problem | None:
@@ -168,6 +181,19 @@ def exit_code(problem: Problem) -> int:
     """The exit code of a problem: that of its fault."""
     fault = fault_class(problem.code)
     return 1 if fault is None else fault.exit_code
+
+
+def leave(problem: Problem, output: Output, *, json_wanted: bool = False) -> NoReturn:
+    """Tell a problem on standard error, and exit with its code.
+
+    Raises:
+        click.exceptions.Exit: Always.
+    """
+    if json_wanted:
+        click.echo(encode_json({"error": problem}), err=True)
+    else:
+        tell(problem, output)
+    raise click.exceptions.Exit(exit_code(problem))
 
 
 def tell(problem: Problem, output: Output) -> None:

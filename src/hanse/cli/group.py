@@ -12,8 +12,11 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from hanse.cli.output import tell_fault
+from hanse.cli.output import JSON_WANTED, tell_fault
 from hanse.kernel.faults import Fault
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 class Verb(NamedTuple):
@@ -29,6 +32,8 @@ VERBS: Mapping[str, Verb] = {
     "dev": Verb("hanse.cli.dev", "dev", "Run an app while it is written: anew on every change."),
     "run": Verb("hanse.cli.run", "run", "Run an app, or the services of a file, in one process."),
     "call": Verb("hanse.cli.call", "call", "Call an operation of a running system."),
+    "emit": Verb("hanse.cli.emit", "emit", "Emit an event into a running system."),
+    "events": Verb("hanse.cli.events", "events", "Follow what happens in a running system."),
     "describe": Verb("hanse.cli.describe", "describe", "Show the contracts of an app."),
     "services": Verb("hanse.cli.services", "services", "List the services of an app or of a running system."),
     "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
@@ -73,8 +78,10 @@ class VerbGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Fault as fault:
-            tell_fault(fault)
+            tell_fault(fault, json_wanted=bool(ctx.meta.get(JSON_WANTED)))
             ctx.exit(fault.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

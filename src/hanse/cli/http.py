@@ -107,12 +107,20 @@ class _reaching:  # noqa: N801  # it reads as what it does
             ) from None
 
 
-def request(url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout: float) -> Answer:
-    """Ask a running system: POST with a body, GET without.
+def request(
+    url: str,
+    *,
+    body: bytes | None = None,
+    method: str = "",
+    headers: Mapping[str, str] | None = None,
+    timeout: float,
+) -> Answer:
+    """Ask a running system: POST with a body, GET without, unless a method is said.
 
     Args:
         url: Where, `http://` or `https://`.
-        body: JSON bytes.
+        body: JSON bytes, unless the headers say otherwise.
+        method: Of HTTP.
         headers: Beside those of the body.
         timeout: Seconds of silence after which it is given up.
 
@@ -123,8 +131,8 @@ def request(url: str, *, body: bytes | None = None, headers: Mapping[str, str] |
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Misconfigured(f"expected a URL such as http://127.0.0.1:8000, got {url!r}")
-    sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
-    wanted = urllib.request.Request(url, data=body, headers=sent)  # noqa: S310  # the scheme is checked above
+    sent = {**({} if body is None else {"Content-Type": "application/json"}), **(headers or {})}
+    wanted = urllib.request.Request(url, data=body, headers=sent, method=method or None)  # noqa: S310  # checked above
     # A proxy is for the world outside; this machine is reached without it.
     proxies = [urllib.request.ProxyHandler({})] if is_loopback(parts.hostname) else []
     with _reaching(url):

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import click
 import msgspec
 
-from hanse.cli.output import Output, output_of
+from hanse.cli.output import JSON_WANTED, Output, output_of
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import Setting, Settings, Sources
 from hanse.kernel.settings_files import load
@@ -61,7 +61,13 @@ def common(command: Callable[..., T]) -> Callable[..., T]:
 
 def as_json(command: Callable[P, T]) -> Callable[P, T]:
     """Add `--json`; the command takes it as `json_wanted`."""
-    return click.option("--json", "json_wanted", is_flag=True, help="Print JSON.")(command)
+
+    def note(context: click.Context, option: click.Parameter, wanted: bool) -> bool:  # noqa: FBT001 - click calls it
+        del option
+        context.meta[JSON_WANTED] = wanted
+        return wanted
+
+    return click.option("--json", "json_wanted", is_flag=True, callback=note, help="Print JSON.")(command)
 
 
 def configured(*names: str) -> Callable[[Callable[..., T]], Callable[..., T]]:

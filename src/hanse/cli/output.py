@@ -12,6 +12,9 @@ import msgspec
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault, Invalid
 
+JSON_WANTED = "hanse.json"
+"""Where the context of a command remembers that it is to answer in JSON, errors included."""
+
 
 class Output(msgspec.Struct, frozen=True):
     """How this call wants to be answered.
@@ -88,8 +91,12 @@ def fault_text(fault: Fault) -> str:
     return str(fault)
 
 
-def tell_fault(fault: Fault, *, terminal: bool | None = None) -> None:
-    """Print a fault on standard error; to a person, with where more is said about it."""
+def tell_fault(fault: Fault, *, json_wanted: bool = False, terminal: bool | None = None) -> None:
+    """Print a fault on standard error: `{"error": ...}` in a line, or text; to a person, with where more is said."""
+    if json_wanted:
+        errors = fault.errors if isinstance(fault, Invalid) else []
+        click.echo(encode_json({"error": {"code": fault.code, "detail": fault.detail, "errors": errors}}), err=True)
+        return
     click.echo(f"hanse: {fault_text(fault)}", err=True)
     if sys.stderr.isatty() if terminal is None else terminal:
         click.echo(f"  more: hanse explain {fault.code}", err=True)

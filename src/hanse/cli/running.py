@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from hanse.cli.http import request
+from hanse.cli.remote import Remote
 from hanse.kernel.faults import Malformed
 
 _CALL = re.compile(r".*/rpc/(?P<service>[^/{}]+)/(?P<operation>[^/{}]+)")
@@ -28,24 +28,49 @@ class Served(msgspec.Struct, frozen=True):
         return [f"{self.name}.{operation}" for operation in self.operations]
 
 
-class _Document(msgspec.Struct, frozen=True):
+class Fed(msgspec.Struct, frozen=True):
+    """A collection or a topic that is served: its path below the system's URL, and what the outside may do."""
+
+    path: str
+    live: bool = False
+    write: bool = False
+    emit: bool = False
+
+
+class Document(msgspec.Struct, frozen=True):
+    """What the OpenAPI document of a running system tells that commands need."""
+
     services: list[Served] = msgspec.field(name="x-hanse-services")
-    paths: dict[str, object] = {}
+    collections: dict[str, Fed] = msgspec.field(name="x-hanse-collections", default_factory=dict[str, Fed])
+    topics: dict[str, Fed] = msgspec.field(name="x-hanse-topics", default_factory=dict[str, Fed])
+    paths: dict[str, dict[str, object]] = {}
+    components: dict[str, dict[str, object]] = {}
 
 
-def served_by(base: str, timeout: float) -> list[Served]:
-    """The contracts that the system at a URL exposes.
+def document_of(remote: Remote) -> Document:
+    """What a running system says about itself.
 
     Raises:
         Unavailable: Nobody answers there.
         Malformed: Who answers is no Hanse gateway.
     """
-    with request(f"{base}/openapi.json", timeout=timeout) as answer:
+    with remote.ask("/openapi.json") as answer:
         document = answer.json()
     try:
-        found = msgspec.convert(document, _Document)
+        return msgspec.convert(document, Document)
     except msgspec.ValidationError:
-        raise Malformed(f"expected the document of a Hanse gateway at {base}/openapi.json, got another one") from None
+        where = f"{remote.base}/openapi.json"
+        raise Malformed(f"expected the document of a Hanse gateway at {where}, got another one") from None
+
+
+def served_by(remote: Remote) -> list[Served]:
+    """The contracts that a running system exposes.
+
+    Raises:
+        Unavailable: Nobody answers there.
+        Malformed: Who answers is no Hanse gateway.
+    """
+    found = document_of(remote)
     return with_operations(found.services, found.paths)
 
 

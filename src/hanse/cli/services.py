@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import click
 
-from hanse.cli.call import SILENCE_SECONDS_MAX, base_url
-from hanse.cli.options import Chosen, as_json, common, configured, working_folder
+from hanse.cli.options import as_json, common, working_folder
 from hanse.cli.output import Output, print_json, print_table
+from hanse.cli.remote import Remote, remote
 from hanse.cli.running import Served, served_by
 
 
 @click.command()
 @click.argument("target", required=False)
-@click.option("--url", default="", help="Where a system answers; else HANSE_URL, else what the settings say.")
-@configured()
+@remote
 @as_json
 @common
-def services(*, target: str | None, url: str, chosen: Chosen, json_wanted: bool, output: Output) -> None:
+def services(*, target: str | None, remote: Remote, json_wanted: bool, output: Output) -> None:
     """List the services of TARGET (a file or module), or of a running system, with their operations."""
-    if target and url:
+    if target and remote.said:
         raise click.UsageError("expected a target or --url, got both")
-    found = declared_in(target) if target else served_by(base_url(url, chosen), SILENCE_SECONDS_MAX)
+    found = declared_in(target) if target else served_by(remote)
     if json_wanted:
         print_json(found)
         return

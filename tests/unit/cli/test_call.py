@@ -79,7 +79,9 @@ def test_what_is_no_operation_is_refused(text: str) -> None:
         split_operation(text)
 
 
-@pytest.mark.parametrize("texts", [["x"], ["=1"], ["a b=1"], ["a=1", "a=2"], ["{"], ["{} x"], ['{"a": 1}', "b=2"]])
+@pytest.mark.parametrize(
+    "texts", [["x"], ["=1"], ["a b=1"], ["a=1", "a=2"], ["{"], ["{} x"], ["{}", "x"], ["@no/such/file"]]
+)
 def test_what_are_no_arguments_is_refused(texts: list[str]) -> None:
     with pytest.raises(click.UsageError):
         parse_arguments(texts)

@@ -1,0 +1,58 @@
+"""`hanse emit`: an event into a running system, where its gateway allows it."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from hanse.cli.call import PROBLEM, Problem, leave, parse_arguments
+from hanse.cli.options import as_json, common
+from hanse.cli.output import Output, print_json
+from hanse.cli.remote import Remote, remote
+from hanse.cli.running import Fed, document_of
+from hanse.kernel.codec import encode_json
+from hanse.kernel.faults import Forbidden, UnknownOperation
+from hanse.kernel.settings_schema import nearest
+
+CLOUD_EVENT = "application/cloudevents+json"
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("event", metavar="EVENT")
+@click.argument("fields", nargs=-1, metavar="[NAME=VALUE... | JSON | @FILE | -]")
+@click.option("--id", "id", default="", metavar="ID", help="Under it, the event is told once.")
+@click.option("--source", default="/hanse/emit", show_default=True, metavar="URI", help="Whose id it is.")
+@remote
+@as_json
+@common
+def emit(
+    *, event: str, fields: tuple[str, ...], remote: Remote, json_wanted: bool, output: Output, **rest: str
+) -> None:
+    """Emit EVENT, by its topic such as order_placed, into a running system whose gateway takes it.
+
+    A VALUE is JSON where it can be read as such, else a text. @FILE is a JSON object in a file, - one on standard
+    input; pairs after it replace what it says.
+    """
+    data = parse_arguments(fields)
+    topics = document_of(remote).topics
+    found = topics.get(event)
+    if found is None or not found.emit:
+        raise _refused(event, topics, remote)
+    headers: dict[str, str] = {}
+    body: object = data
+    if rest["id"]:
+        body = {"specversion": "1.0", "id": rest["id"], "source": rest["source"], "type": event, "data": data}
+        headers = {"Content-Type": CLOUD_EVENT}
+    with remote.ask(found.path, body=encode_json(body), headers=headers) as answer:
+        if answer.type == PROBLEM:
+            leave(msgspec.convert(answer.json(), Problem, strict=False), output, json_wanted=json_wanted)
+        print_json(answer.json())
+
+
+def _refused(event: str, topics: dict[str, Fed], remote: Remote) -> Forbidden | UnknownOperation:
+    if event in topics:
+        return Forbidden(f"{remote.base} tells of {event}, but takes none; expose it with events(..., emit=True)")
+    taken = [name for name, one in topics.items() if one.emit]
+    near = nearest(event, taken)
+    hint = f"did you mean {near}?" if near else f"it takes {', '.join(taken) or 'none; expose one with emit=True'}"
+    return UnknownOperation(f"expected an event that {remote.base} takes, got {event!r}; {hint}")

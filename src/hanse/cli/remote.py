@@ -1,0 +1,98 @@
+"""A running system as commands reach it: where it answers, and what each request says besides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TypeVar
+
+import click
+import msgspec
+
+from hanse.cli.http import Answer, request
+from hanse.cli.net import url_of
+from hanse.cli.options import Chosen, configured
+
+T = TypeVar("T")
+
+SILENCE_SECONDS_MAX = 60.0
+"""How long a command waits for the next byte, unless `--timeout` says otherwise."""
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """What the command line says about a running system.
+
+    Attributes:
+        said: Its URL; empty where the command line does not say.
+        headers: Of each request.
+        timeout: Seconds of silence after which a request is given up.
+        chosen: Settings, which say where it is if nobody else does.
+    """
+
+    said: str = ""
+    headers: Mapping[str, str] = {}
+    timeout: float = SILENCE_SECONDS_MAX
+    chosen: Chosen = Chosen()
+
+    @property
+    def base(self) -> str:
+        """Where it answers: what was said, else HANSE_URL, else where the settings have the gateway.
+
+        Raises:
+            Misconfigured: The settings cannot be read.
+        """
+        said = self.said or os.environ.get("HANSE_URL", "")
+        if not said:
+            settings, _ = self.chosen.read()
+            said = url_of(settings.gateway.host, settings.gateway.port)
+        return said.rstrip("/")
+
+    def ask(
+        self, path: str, *, body: bytes | None = None, method: str = "", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Ask it: POST with a body, GET without, unless a method is said.
+
+        Raises:
+            Misconfigured: Its URL is none.
+            Unavailable: Nobody answers.
+        """
+        every = {**self.headers, **(headers or {})}
+        return request(f"{self.base}{path}", body=body, method=method, headers=every, timeout=self.timeout)
+
+
+def remote(command: Callable[..., T]) -> Callable[..., T]:
+    """Add `--url`, `--header` and `--timeout` (and what `configured` adds); the command takes them as `remote`."""
+
+    @click.option("--url", default="", help="Where the system answers; else HANSE_URL, else what the settings say.")
+    @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Send this too; may be repeated.")
+    @click.option(
+        "--timeout",
+        default=SILENCE_SECONDS_MAX,
+        type=click.FloatRange(min=0, min_open=True),
+        show_default=True,
+        help="Seconds of silence after which a request is given up.",
+    )
+    @configured()
+    @wraps(command)
+    def wrapped(*args: object, url: str, headers: tuple[str, ...], timeout: float, chosen: Chosen, **rest: object) -> T:
+        reached = Remote(url, dict(map(header_in, headers)), timeout, chosen)
+        return command(*args, remote=reached, **rest)
+
+    return wrapped
+
+
+def header_in(text: str) -> tuple[str, str]:
+    """The name and the value of a header as curl takes it.
+
+    Raises:
+        click.UsageError: It is none.
+
+    Example:
+        >>> header_in("Authorization: Bearer t")
+        ('Authorization', 'Bearer t')
+    """
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or {"\r", "\n"} & set(text) or not text.isascii():
+        raise click.UsageError(f"expected --header NAME:VALUE, such as 'Authorization: Bearer ...', got {text!r}")
+    return name.strip(), value.strip()
