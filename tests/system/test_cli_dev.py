@@ -236,3 +236,14 @@ def test_nothing_outlives_its_killed_parent(folder: Path) -> None:
         dev.await_start()
         dev.end(signal.SIGKILL)
         assert dev.out.read() == ""  # ends only when all who write here have ended
+
+
+def test_the_doctor_knows_an_app_that_has_the_port_already(folder: Path) -> None:
+    with running(folder) as dev:
+        port = dev.await_start().rpartition(":")[2]
+        told = subprocess.run(
+            [*HANSE, "doctor", "--port", port, "--json"], cwd=folder, capture_output=True, text=True, check=False
+        )
+    checks = {one["check"]: one for one in json.loads(told.stdout)["checks"]}
+    assert (told.returncode, checks["port"]["state"]) == (0, "warn")
+    assert "a Hanse app answers at" in checks["port"]["says"]

@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
     "sim": Verb("hanse.cli.sim", "sim", "Run an app as many machines in virtual time, under many seeds."),
     "explain": Verb("hanse.cli.explain", "explain", "Explain an error: what it means, why it comes, what to do."),
+    "doctor": Verb("hanse.cli.doctor", "doctor", "Look for what is wrong on this machine and in this project."),
     "config": Verb("hanse.cli.config", "config", "Show the configuration."),
     "version": Verb("hanse.cli.version", "version", "Show which Hanse, Python and machine this is."),
 }

@@ -282,6 +282,17 @@ class Gateway(Verbs):
         self._reserve(route.about.path, {method})
         self._own[route.about.name] = route
 
+    @property
+    def surface(self) -> list[str]:
+        """What the outside can ask for: methods with their paths; of files and mounted applications, the path alone."""
+        routes = [f"{method} {route.template}" for route in self._declared for method in sorted(route.methods)]
+        return [*routes, *(folder.path for folder in self._folders), *(mount.path for mount in self._mounts)]
+
+    @property
+    def identifies(self) -> bool:
+        """Whether it asks who is asking; otherwise everybody is anonymous."""
+        return self._identify is not None
+
     def _expose(self, item: OperationPath) -> None:
         self._reserve(item.path, {item.method})
         self._operations.append(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from hanse.gateway.asgi import Header, Request, Response
 from hanse.kernel.faults import Misdeclared
@@ -90,11 +90,24 @@ class Routes:
         branch.route.methods.update(methods)
         branch.route.offers += offers
 
+    def __iter__(self) -> Iterator[Route]:
+        """All that is answered, in order of the paths' parts."""
+        yield from _below(self._root)
+
     def find(self, parts: tuple[str, ...]) -> tuple[Route, dict[str, str]] | None:
         """What stands at a path, and what its placeholders stand for."""
         values: list[str] = []
         route = _find(self._root, parts, 0, values)
         return None if route is None else (route, dict(zip(route.names, values, strict=True)))
+
+
+def _below(branch: _Branch) -> Iterator[Route]:
+    if branch.route is not None:
+        yield branch.route
+    for _, inner in sorted(branch.named.items()):
+        yield from _below(inner)
+    if branch.any is not None:
+        yield from _below(branch.any)
 
 
 def parts_of(template: str) -> list[str]:

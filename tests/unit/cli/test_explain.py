@@ -17,11 +17,8 @@ from hanse.cli.output import tell_fault
 from hanse.kernel.faults import Fault
 from hanse.kernel.validate import _CODES
 
+KNOWN = sorted(known_faults(), key=lambda cls: cls.code)
 SOURCES = Path(hanse.kernel.faults.__file__).parents[1]
-
-
-def code_of(fault: type[Fault]) -> str:
-    return fault.code
 
 
 def explain(*arguments: str, **environ: str) -> Result:
@@ -35,7 +32,7 @@ def test_an_unknown_code_is_refused_with_what_was_probably_meant() -> None:
     assert "`hanse explain` lists all" in explain("zzzzzzzz").stderr
 
 
-@pytest.mark.parametrize("fault", sorted(known_faults(), key=code_of), ids=code_of)
+@pytest.mark.parametrize("fault", KNOWN, ids=[cls.code for cls in KNOWN])
 def test_every_fault_is_explained(fault: type[Fault]) -> None:
     one = next(one for one in explanations() if one.fault == f"{fault.__module__}.{fault.__qualname__}")
     assert (one.code, one.meaning[-1:], bool(one.do)) == (fault.code, ".", True)
