@@ -174,10 +174,7 @@ class OwnHandler:
         flaws: list[Flaw] = []
         values = dict(self._given)
         body = await self._read(request)
-        try:
-            values.update(self._from_text(request))
-        except Invalid as fault:
-            flaws += fault.errors
+        values.update(self._from_text(request, flaws))
         if self._plan.body:
             try:
                 values[self._plan.body] = self._decoded(body)
@@ -199,30 +196,34 @@ class OwnHandler:
             return self._plan.body_default
         return body if self._body is None else self._body.decode_json(body)
 
-    def _from_text(self, request: Request) -> dict[str, object]:
+    def _from_text(self, request: Request, flaws: list[Flaw]) -> dict[str, object]:
         if not self._texts and not request.query:
             return {}
         given: dict[str, object] = dict(request.parameters)
         if request.query:
-            given.update(self._from_query(request.query))
+            given.update(self._from_query(request.query, flaws))
         for name, header in self._headers:
             if value := request.header(header):
                 given[name] = value
-        values = msgspec.structs.asdict(self._arguments.convert(given, strict=False))
-        if infinite := [name for name in self._floats if not _is_finite(values[name])]:
-            # JSON could not say it, and nothing that is computed with it would be right.
-            raise Invalid("", [Flaw(f"/{name}", "range", "expected a finite number") for name in infinite])
+        try:
+            values = msgspec.structs.asdict(self._arguments.convert(given, strict=False))
+        except Invalid as fault:
+            flaws += fault.errors
+            return {}
+        # JSON could not say it, and nothing that is computed with it would be right.
+        infinite = [name for name in self._floats if not _is_finite(values[name])]
+        flaws += [Flaw(f"/{name}", "range", "expected a finite number") for name in infinite]
         return values
 
-    def _from_query(self, query: str) -> dict[str, object]:
+    def _from_query(self, query: str, flaws: list[Flaw]) -> dict[str, object]:
         pairs = parse_qs(query, keep_blank_values=True)
-        unknown = sorted(pairs.keys() - self._asks)
+        unknown = pairs.keys() - self._asks
         if unknown and not self._open:
             known = ", ".join(sorted(self._asks)) or "none"
-            raise Invalid(
-                f"unknown parameter {unknown[0][:100]!r}; expected one of {known}",
-                [Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}") for name in unknown[:FLAWS_MAX]],
-            )
+            flaws += [
+                Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}")
+                for name in sorted(unknown)[:FLAWS_MAX]
+            ]
         lists = self._plan.lists
         return {name: texts if name in lists else texts[-1] for name, texts in pairs.items() if name in self._asks}
 

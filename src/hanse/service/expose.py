@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from hanse.contract.declare import rpc
+from hanse.contract.derive import describe
 from hanse.contract.guard import Guard
 from hanse.contract.schema import schemas_of
 from hanse.kernel.closing import closing
@@ -49,6 +50,7 @@ def expose(
     only: Iterable[str] = (),
     threads: int = 1,
     allow: Guard | None = None,
+    contract: type | None = None,
 ) -> type[Service]:
     """Make a service of an object or a class that was not written as one.
 
@@ -63,6 +65,8 @@ def expose(
         only: The methods to expose; by default all public ones.
         threads: Calls at once.
         allow: Who may call, such as `scope("calc")`; by default the gateway's exposure decides alone.
+        contract: What the service promises, for typed clients: its operations are what is exposed, with its types
+            and guards, so that the object needs no hints.
 
     Raises:
         Misdeclared: Something cannot be exposed; names each method, and why.
@@ -83,7 +87,12 @@ def expose(
     cls = cast("type[object]", target) if isinstance(target, type) else type(target)
     _check(target, cls, threads)
     problems: list[str] = []
-    methods = _methods(cls, list(only), problems)
+    if contract is None:
+        methods = _methods(cls, list(only), problems)
+    else:
+        methods = _promised(cls, contract, problems)
+        if only or allow is not None:
+            problems.append(f"only and allow are what {contract.__name__} says; leave them out")
     fields = _fields(cls, problems) if isinstance(target, type) else []
     if problems:
         raise Misdeclared(f"{cls.__name__} cannot be exposed: {'; '.join(problems)}")
@@ -96,10 +105,13 @@ def expose(
         "__annotations__": {field.name: field.annotation for field in fields},
         **{field.name: field.default for field in fields if field.default is not _EMPTY},
         "stopping": _stopping,
-        **{method.name: rpc(allow=allow)(_operation(method)) for method in methods},
     }
+    for method in methods:
+        operation = _operation(method)
+        body[method.name] = rpc(allow=allow)(operation) if contract is None else operation
     keywords = {"name": name} if name else {}
-    return cast("type[Service]", types.new_class(cls.__name__, (Service,), keywords, lambda space: space.update(body)))
+    bases = (Service,) if contract is None else (Service, contract)
+    return cast("type[Service]", types.new_class(cls.__name__, bases, keywords, lambda space: space.update(body)))
 
 
 def _check(target: object, cls: type[object], threads: int) -> None:
@@ -131,11 +143,31 @@ def _methods(cls: type[object], only: list[str], problems: list[str]) -> list[_M
     return methods
 
 
+def _promised(cls: type[object], contract: type, problems: list[str]) -> list[_Method]:
+    """The methods that a contract names; their types are the contract's."""
+    methods: list[_Method] = []
+    for name, operation in describe(contract).operations.items():
+        found = _function(cls, name)
+        if found is None:
+            problems.append(f"it has no method {name!r}, which {contract.__name__} promises")
+            continue
+        function, bound = found
+        parameters = list(inspect.signature(function).parameters.values())[1 if bound else 0 :]
+        if inspect.isasyncgenfunction(function):
+            kind: Kind = "awaited items"
+        elif inspect.iscoroutinefunction(function):
+            kind = "awaited"
+        else:
+            kind = "items" if operation.stream else "plain"
+        methods.append(_Method(name, kind, parameters, {}, operation.doc))
+    return methods
+
+
 def _function(cls: type[object], name: str) -> tuple[Callable[..., object], bool] | None:
     """The function behind a public method, and whether it takes an object or class first; None for anything else."""
     if name.startswith("_"):
         return None
-    found = inspect.getattr_static(cls, name)
+    found = inspect.getattr_static(cls, name, None)
     if isinstance(found, staticmethod):
         return cast("Callable[..., object]", found.__func__), False
     if isinstance(found, classmethod):
@@ -223,11 +255,11 @@ def _exposed(service: Service) -> tuple[object, Threads]:
 def _operation(method: _Method) -> Callable[..., object]:
     """The operation that a method is: by name, whatever way the method wants its arguments."""
     make = {"plain": _plain, "awaited": _awaited, "items": _items, "awaited items": _awaited_items}[method.kind]
-    operation = make(method)
-    by_name = [item.replace(kind=item.KEYWORD_ONLY, annotation=method.hints[item.name]) for item in method.parameters]
+    operation, hints = make(method), method.hints
+    by_name = [item.replace(kind=item.KEYWORD_ONLY, annotation=hints.get(item.name)) for item in method.parameters]
     me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     operation.__name__, operation.__qualname__ = method.name, f"expose.{method.name}"
-    operation.__doc__, operation.__annotations__ = method.doc, method.hints
+    operation.__doc__, operation.__annotations__ = method.doc, hints
     operation.__signature__ = inspect.Signature([me, *by_name])  # type: ignore[attr-defined]
     return operation
 

@@ -5,11 +5,25 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from hanse import App, Fault, Internal, Invalid, Misconfigured, Misdeclared, Node, Service, Settings, expose, rpc, scope
+from hanse import (
+    App,
+    Contract,
+    Fault,
+    Internal,
+    Invalid,
+    Misconfigured,
+    Misdeclared,
+    Node,
+    Service,
+    Settings,
+    expose,
+    rpc,
+    scope,
+)
 from hanse.kernel.settings import ServiceSettings
 
 Value = Any
@@ -239,6 +253,57 @@ async def test_a_stream_that_is_left_is_closed() -> None:
         await items.aclose()
 
     assert source.closed
+
+
+class Untyped:
+    def add(self, left, right=1):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        return left + right
+
+    async def upto(self, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        for item in range(number):
+            yield item
+
+    def down(self, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        yield from range(number, 0, -1)
+
+    async def later(self) -> str:
+        return "later"
+
+    def beside(self, what):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        return what
+
+
+class Sums(Contract, Protocol):
+    @rpc(idempotent=True)
+    async def add(self, left: int, right: int = 1) -> int:
+        """The sum."""
+        ...
+
+    @rpc
+    def upto(self, number: int) -> AsyncIterator[int]: ...
+    @rpc
+    def down(self, number: int) -> AsyncIterator[int]: ...
+    @rpc
+    async def later(self) -> str: ...
+
+
+async def test_a_contract_says_what_an_object_does_not() -> None:
+    service = expose(Untyped(), contract=Sums)
+    async with Node(App("sums", service)) as node:
+        sums = node.client(Sums)
+        assert list(node.descriptions[0].operations) == ["add", "upto", "down", "later"]
+        assert node.descriptions[0].name == "sums"
+        assert await sums.add(2) == 3
+        assert [item async for item in sums.upto(2)] == [0, 1]
+        assert [item async for item in sums.down(2)] == [2, 1]
+        assert await sums.later() == "later"
+
+
+def test_what_a_contract_promises_has_to_be_there() -> None:
+    with pytest.raises(Misdeclared, match="it has no method 'upto', which Sums promises; it has no method 'down'"):
+        expose(Gate(), contract=Sums)
+    with pytest.raises(Misdeclared, match="only and allow are what Sums says"):
+        expose(Untyped(), contract=Sums, only=["add"])
 
 
 async def test_what_is_exposed_is_a_dependency_like_any_other() -> None:
