@@ -12,6 +12,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 OTHER = "_OTHER"
 """Stands for methods that nobody has heard of: a client could invent any number of them."""
 
+_QUICK = BUCKETS[0]
+_NONE = [0] * (len(BUCKETS) + 1)
+
 
 def noting_status(request: Request, send: Send) -> Send:
     """`send`, noting the status that somebody answers with who sends by themselves: files, mounted applications."""
@@ -28,23 +31,35 @@ class Requests:
     """How many requests came to each route, how they were answered, and how long that took.
 
     Attributes:
-        figures: By method, template of the route (empty where there is none) and status.
         active: Requests in work now, those with a stream for an answer among them.
     """
 
-    __slots__ = ("active", "figures")
+    __slots__ = ("_cells", "active")
 
     def __init__(self) -> None:
         self.active: int = 0
-        self.figures: dict[tuple[str, str, int], Figures] = {}
+        # By method, template of the route (empty where there is none) and status: the seconds of all together, then
+        # how many are in each bucket. A list, as every request changes two of its items and looks at nothing else.
+        self._cells: dict[tuple[str, str, int], list[float]] = {}
 
     def add(self, method: str, template: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
-        figures = self.figures.get((method, template, status))
-        if figures is None:
+        cell = self._cells.get((method, template, status))
+        if cell is None:
             key = (method if method in METHODS else OTHER, template, status)
-            figures = self.figures.setdefault(key, Figures())
-        # As in `Figures.add`: one call less for each request.
-        figures.count += 1
-        figures.seconds += seconds
-        figures.buckets[bisect_left(BUCKETS, seconds)] += 1
+            cell = self._cells.setdefault(key, [0.0, *_NONE])
+        cell[0] += seconds
+        cell[1 if seconds <= _QUICK else 1 + bisect_left(BUCKETS, seconds)] += 1
+
+    @property
+    def figures(self) -> dict[tuple[str, str, int], Figures]:
+        """What has been counted, by method, template and status."""
+        return {key: _figures(cell) for key, cell in sorted(self._cells.items())}
+
+
+def _figures(cell: list[float]) -> Figures:
+    figures = Figures()
+    figures.seconds = cell[0]
+    figures.buckets = [int(count) for count in cell[1:]]
+    figures.count = sum(figures.buckets)
+    return figures

@@ -54,7 +54,7 @@ class Metrics:
             "http_server_request_duration_seconds",
             "histogram",
             "How long requests took to answer; streams are not among them.",
-            histograms=[(_request_labels(*key), told) for key, told in sorted(self._requests.figures.items())],
+            histograms=[(_request_labels(*key), told) for key, told in self._requests.figures.items()],
         )
         streams = len(self._streams)
         active = self._requests.active - streams

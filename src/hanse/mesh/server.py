@@ -87,8 +87,8 @@ class Server:
         self._ending = False
         self._idle = asyncio.Event()
         self._waiting = False
-        self.ended: dict[tuple[str, str], int] = {}
-        """Calls and streams that have ended, by address and by their fault's code; empty where it went well."""
+        self._well: dict[str, int] = {}
+        self._failed: dict[tuple[str, str], int] = {}
 
     def add(self, address: str, endpoint: Endpoint) -> None:
         """Serve an address."""
@@ -107,6 +107,11 @@ class Server:
     def streams(self) -> int:
         """Streams that are open."""
         return self._streams
+
+    @property
+    def ended(self) -> dict[tuple[str, str], int]:
+        """Calls and streams that have ended, by address and by their fault's code; empty where it went well."""
+        return {**{(address, ""): count for address, count in self._well.items()}, **self._failed}
 
     def drain(self) -> None:
         """Let no more calls in but those of work that is under way here, so that it comes to its end under any load.
@@ -234,9 +239,10 @@ class Server:
         return reply
 
     def _count(self, address: str, code: str) -> None:
-        ended = self.ended
-        key = (address, code)
-        ended[key] = ended.get(key, 0) + 1
+        if code:
+            self._failed[address, code] = self._failed.get((address, code), 0) + 1
+        else:
+            self._well[address] = self._well.get(address, 0) + 1
 
     def _context(self, message: Message) -> Context:
         deadline = self._host.monotonic() + message.timeout if message.timeout else FOREVER

@@ -240,7 +240,7 @@ class Node:
     async def figures(self) -> NodeFigures:
         """What it has done and is in the middle of, in numbers; each store is asked for its own."""
         return NodeFigures(
-            calls=dict(self._server.ended),
+            calls=self._server.ended,
             running=self._server.running,
             breakers={address: breaker.state for address, breaker in self._caller.breakers.items()},
             stores=[await store_figures(hosted) for hosted in list(self.hosted)],
