@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -17,12 +18,14 @@ from hanse.contract.openapi_shared import (
     PAGE_MAX,
     PARAMETERS,
     STATUS,
+    listed_of,
     operators_of,
     texts_of,
 )
 from hanse.contract.schema import Json
 
-_OWN = frozenset({"id", "rev"})
+_OWN_NAMES = ("id", "rev")
+_OWN = frozenset(_OWN_NAMES)
 
 
 class ResourcePath(msgspec.Struct, frozen=True):
@@ -91,14 +94,15 @@ class _About:
         """The list path: a page, a query; new rows, rows that go."""
         page = self._page()
         listed = self._entry(f"list_{self._collection}", f"A page of {self._collection}.", page, _LIST_FAULTS)
-        listed["parameters"] = [*map(_parameter, _LISTED), *self._shown(), *self._filters()]
+        listed["parameters"] = [*map(_parameter, _LISTED), self._sort(), *self._shown(), *self._filters()]
         asking = body_of(self._question())
         query = self._entry(f"query_{self._collection}", _QUERY, page, (*_LIST_FAULTS, 415), body=asking)
         # OpenAPI knows the method from version 3.2 on.
         path: Json = {"get": listed, "x-query": query}
         if self._resource.write:
             path["post"] = self._create()
-            path["delete"] = self._delete_many()
+            if not self._resource.require_match:
+                path["delete"] = self._delete_many()
         return path
 
     def row(self) -> Json:
@@ -113,11 +117,13 @@ class _About:
         return path
 
     def _create(self) -> Json:
-        several = {"type": "array", "items": self._schema, "minItems": 1, "maxItems": PAGE_MAX}
-        items: Json = {"type": "object", "properties": {"items": several}, "required": ["items"]}
-        told = "The new row; of a list, all of them. Empty with return=minimal."
+        several: Json = {"type": "array", "items": self._schema, "minItems": 1, "maxItems": PAGE_MAX}
+        written = {"type": "array", "items": {"anyOf": [self._schema, _NAMED]}}
+        items: Json = {"type": "object", "properties": {"items": written}, "required": ["items"]}
+        told = "The new row; of a list, all of them (with return=minimal, only id and rev of each)."
         answer = answer_of(told, {"anyOf": [self._schema, items]})
-        answers = {"201": _with_headers(answer, "ETag", "Location", "PreferenceApplied"), **_LATER}
+        new = _with_headers(answer, "ETag", "Location", "PreferenceApplied")
+        answers = {"201": new, "204": _NOTHING, **_LATER}
         body = body_of({"anyOf": [self._schema, several]})
         doc = f"A new {self._name}; of a list, all of them or none."
         return self._writing(f"create_{self._name}", doc, answers, (409, 413, 415), body=body)
@@ -128,7 +134,8 @@ class _About:
         answers = {"200": written, "201": new, "204": _NOTHING, **_LATER}
         doc = "The row, whole."
         faults = (409, 412, 413, 415, *self._required)
-        return self._writing(f"put_{self._name}", doc, answers, faults, body=body_of(self._schema), conditional=True)
+        body = body_of(self._schema)
+        return self._writing(f"put_{self._name}", doc, answers, faults, body=body, conditions=_CONDITIONS)
 
     def _patch(self) -> Json:
         written = _with_headers(answer_of("The row as it was written.", self._schema), "ETag", "PreferenceApplied")
@@ -139,17 +146,17 @@ class _About:
         faults = (404, 409, 412, 413, 415, *self._required)
         answers = {"200": written, "204": _NOTHING, **_LATER}
         doc = "Some fields of the row."
-        return self._writing(f"patch_{self._name}", doc, answers, faults, body=body, conditional=True)
+        return self._writing(f"patch_{self._name}", doc, answers, faults, body=body, conditions=self._conditions)
 
     def _delete(self) -> Json:
         answers = {"204": {"description": "The row is gone."}, **_LATER}
         faults = (404, 409, 412, *self._required)
-        return self._writing(f"delete_{self._name}", "No row any more.", answers, faults, conditional=True)
+        return self._writing(f"delete_{self._name}", "No row any more.", answers, faults, conditions=self._conditions)
 
     def _delete_many(self) -> Json:
         answers = {"204": {"description": "The rows are gone."}, **_LATER}
         doc = "None of the rows that are named any more, or all of them still."
-        faults = (404, 409, *self._required)
+        faults = (404, 409)
         entry = self._writing(f"delete_{self._collection}", doc, answers, faults)
         cast("list[Json]", entry["parameters"]).insert(0, {**IDS_NAMED, "required": True})
         return entry
@@ -157,6 +164,12 @@ class _About:
     @property
     def _required(self) -> tuple[int, ...]:
         return (428,) if self._resource.require_match else ()
+
+    @property
+    def _conditions(self) -> Sequence[Json]:
+        """Of a write of a row that is there."""
+        required = {**PARAMETERS["IfMatch"], "required": True}
+        return (required, _parameter("IfNoneMatch")) if self._resource.require_match else _CONDITIONS
 
     def _entry(
         self, name: str, doc: str, answers: Mapping[str, object], faults: Iterable[int], *, body: Json | None = None
@@ -171,11 +184,10 @@ class _About:
         faults: Iterable[int],
         *,
         body: Json | None = None,
-        conditional: bool = False,
+        conditions: Sequence[Json] = (),
     ) -> Json:
         entry = self._entry(name, doc, answers, (400, 422, 503, *faults), body=body)
-        conditions = ("IfMatch", "IfNoneMatch") if conditional else ()
-        entry["parameters"] = [_parameter(one) for one in (*conditions, "Prefer", "IdempotencyKey")]
+        entry["parameters"] = [*conditions, _parameter("Prefer"), _parameter("IdempotencyKey")]
         return entry
 
     def _page(self) -> Json:
@@ -209,11 +221,24 @@ class _About:
 
     def _shown(self) -> list[Json]:
         """Parameters that say how rows are wanted."""
+        names = [*_OWN_NAMES, *self._fields()]
+        pattern = listed_of(map(re.escape, names), after=r"(?:\.[^,]+)?")
+        told = "Fields wanted, beside id and rev, with commas between; address.city for a part of one."
+        fields = parameter_of("fields", {"type": "string", "pattern": pattern, "description": told}, required=False)
         if not self._links:
-            return [_parameter("fields")]
-        names = ", ".join(link.name for link in self._links)
-        schema: Json = {"type": "string", "description": f"Links to follow, with commas between: {names}."}
-        return [_parameter("fields"), parameter_of("expand", schema, required=False)]
+            return [fields]
+        links = [link.name for link in self._links]
+        pattern = listed_of(map(re.escape, links), after=r"(?:\.[^,]+)?")
+        told = f"Links to follow, with commas between: {', '.join(links)}."
+        expand: Json = {"type": "string", "pattern": pattern, "description": told}
+        return [fields, parameter_of("expand", expand, required=False)]
+
+    def _sort(self) -> Json:
+        shapes = {name: resolved(schema, self._definitions) for name, schema in self._fields().items()}
+        single = [name for name, shape in shapes.items() if "in" in operators_of(shape, text=False)]
+        pattern = listed_of(map(re.escape, [*_OWN_NAMES, *single]), before="-?")
+        told = "Fields to sort by, descending after a minus."
+        return parameter_of("sort", {"type": "string", "pattern": pattern, "description": told}, required=False)
 
     def _filters(self) -> list[Json]:
         """Each field, and each field with each of its operators."""
@@ -259,8 +284,17 @@ _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _LIST_FAULTS = (400, 413, 422)
 _PAGE = frozenset({"limit", "cursor", "sort", "total", "fields", "expand", "after", "snapshot"})
-_LISTED = ("limit", "cursor", "sort", "total", "IfNoneMatch")
-_NOTHING: Json = {"description": "It was written; nothing else was preferred (return=minimal)."}
+_LISTED = ("limit", "cursor", "total", "IfNoneMatch")
+_NAMED: Json = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "rev": {"type": "integer"}},
+    "required": ["id", "rev"],
+    "additionalProperties": False,
+}
+_NOTHING: Json = {
+    "description": "It was written, as return=minimal has it told; with Location where it is new.",
+    "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("ETag", "Location")},
+}
 _KNOWN: Json = {"304": {"description": "It is what the client has, by If-None-Match."}}
 _TEXTS = {
     400: "What came is malformed.",
@@ -287,6 +321,9 @@ def _deferred() -> Json:
 
 def _parameter(name: str) -> Json:
     return {"$ref": f"#/components/parameters/{name}"}
+
+
+_CONDITIONS = (_parameter("IfMatch"), _parameter("IfNoneMatch"))
 
 
 def _with_headers(answer: Json, *names: str) -> Json:

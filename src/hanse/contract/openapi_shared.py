@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Iterable
 from typing import Annotated, Union, cast
 
 import msgspec
@@ -18,7 +19,9 @@ PAGE_MAX = 1_000
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
 TEXT: Json = {"type": "string"}
 
-IDS_NAMED: Json = parameter_of("id[in]", {"type": "string", "description": "Ids, with commas between."}, required=False)
+IDS_NAMED: Json = parameter_of(
+    "id[in]", {"type": "string", "minLength": 1, "description": "Ids, with commas between."}, required=False
+)
 
 OPERATIONS: Json = {
     "type": "array",
@@ -33,7 +36,6 @@ OPERATIONS: Json = {
         },
         "required": ["op", "path"],
     },
-    "examples": [[{"op": "test", "path": "/rev", "value": 7}, {"op": "replace", "path": "/id", "value": "8"}]],
 }
 STATUS: Json = {
     "type": "object",
@@ -55,14 +57,10 @@ def _header(name: str, schema: Json, description: str) -> Json:
 PARAMETERS: dict[str, Json] = {
     "limit": parameter_of("limit", {"type": "integer", "minimum": 1, "maximum": PAGE_MAX}, required=False),
     "cursor": parameter_of("cursor", {**TEXT, "description": "What the page before gave as next."}, required=False),
-    "sort": parameter_of("sort", {**TEXT, "description": "Fields; descending after a minus: -rev,id."}, required=False),
     "total": parameter_of(
         "total", {"type": "boolean", "description": "Whether to count what matches."}, required=False
     ),
-    "fields": parameter_of(
-        "fields", {**TEXT, "description": "Fields wanted, beside id and rev, with commas between."}, required=False
-    ),
-    "IfMatch": _header("If-Match", {"type": "string", "examples": ['"7"']}, "Only at this revision (its ETag)."),
+    "IfMatch": _header("If-Match", TEXT, 'Only at this revision: its ETag, such as "7".'),
     "IfNoneMatch": _header("If-None-Match", TEXT, "Only if it is not this ETag; * on PUT: only a new row."),
     "Prefer": _header(
         "Prefer",
@@ -82,6 +80,12 @@ HEADERS: dict[str, Json] = {
     "PreferenceApplied": {"description": "The preferences that were honoured.", "schema": TEXT},
 }
 """Headers of answers that all resources share."""
+
+
+def listed_of(names: Iterable[str], *, before: str = "", after: str = "") -> str:
+    """The pattern of names with commas between, or of none; `before` and `after` are what may stand beside each."""
+    one = f"{before}(?:{'|'.join(names)}){after}"
+    return f"^(?:{one}(?:,{one})*)?$"
 
 
 def texts_of(kind: type[Resource]) -> frozenset[str]:

@@ -25,7 +25,7 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.mount import Mount, mount_of
 from hanse.gateway.own_route import OwnRoute, RouteOptions, own_route_of
 from hanse.gateway.rates import Meters, Rate
-from hanse.gateway.rest import READING, ROW_READING, ROW_WRITING, WRITING, default_path
+from hanse.gateway.rest import default_path, list_methods, row_methods
 from hanse.gateway.routes import Routes, parts_of
 from hanse.gateway.streams import Streams
 from hanse.gateway.verbs import Verbs
@@ -139,8 +139,8 @@ class Gateway(Verbs):
         check_links(kind)
         if exposed.path.endswith("/"):
             raise Misdeclared(f"expected a path such as /orders for {kind.__name__}, without a slash at its end")
-        self._reserve(exposed.path, (*READING, *(WRITING if write else ())))
-        self._reserve(f"{exposed.path}/{{id}}", (*ROW_READING, *(ROW_WRITING if write else ())))
+        self._reserve(exposed.path, list_methods(exposed))
+        self._reserve(f"{exposed.path}/{{id}}", row_methods(exposed))
         self._resources[kind] = exposed
         return self
 

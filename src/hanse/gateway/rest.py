@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 from hanse.contract.model import Resource, collection_of, topic_of
+from hanse.contract.openapi_rest import ResourcePath
 from hanse.gateway.accept import liked_best
 from hanse.gateway.asgi import JSON, Header, Request, Response
 from hanse.gateway.body import read_body
@@ -30,11 +31,6 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 FORMS: Mapping[str, PatchForm] = {MERGE_PATCH: "merge", JSON_PATCH: "json", JSON: "merge"}
 """How a patch is written, by its media type."""
-
-READING = ("GET", "QUERY")
-WRITING = ("POST", "DELETE")
-ROW_READING = ("GET",)
-ROW_WRITING = ("PUT", "PATCH", "DELETE")
 
 ACCEPT_QUERY: Header = (b"accept-query", JSON.encode())
 ACCEPT_PATCH: Header = (b"accept-patch", ", ".join(FORMS).encode())
@@ -69,14 +65,14 @@ class ResourceRoutes:
     def collection_methods(self) -> dict[str, Handler]:
         """Handlers of the list path."""
         reading: dict[str, Handler] = {"GET": self.page, "QUERY": self.query}
-        writing: dict[str, Handler] = {"POST": self.create, "DELETE": self.delete_many}
-        return reading | writing if self._exposed.resource.write else reading
+        methods = {**reading, "POST": self.create, "DELETE": self.delete_many}
+        return {method: methods[method] for method in list_methods(self._exposed.resource)}
 
     def row_methods(self) -> dict[str, Handler]:
         """Handlers of one row's path."""
         reading: dict[str, Handler] = {"GET": self.get}
-        writing: dict[str, Handler] = {"PUT": self.put, "PATCH": self.patch, "DELETE": self.delete}
-        return reading | writing if self._exposed.resource.write else reading
+        methods = {**reading, "PUT": self.put, "PATCH": self.patch, "DELETE": self.delete}
+        return {method: methods[method] for method in row_methods(self._exposed.resource)}
 
     async def page(self, request: Request) -> Response | None:
         """A page of rows, all of them as JSON Lines, or the stream of their changes, as the client asks."""
@@ -244,6 +240,18 @@ class ResourceRoutes:
             raise PreconditionFailed(topic_of(self._kind), id, condition[:100], str(rev))
 
 
+def list_methods(resource: ResourcePath) -> tuple[str, ...]:
+    """The methods of a list path. Where each row has to be named with its revision, rows are not deleted together."""
+    if not resource.write:
+        return ("GET", "QUERY")
+    return ("GET", "QUERY", "POST") if resource.require_match else ("GET", "QUERY", "POST", "DELETE")
+
+
+def row_methods(resource: ResourcePath) -> tuple[str, ...]:
+    """The methods of one row's path."""
+    return ("GET", "PUT", "PATCH", "DELETE") if resource.write else ("GET",)
+
+
 def default_path(kind: type[Resource]) -> str:
     """Where a resource is exposed unless one says otherwise.
 
@@ -276,7 +284,8 @@ def _written(request: Request, written: Written, path: str, preferences: Prefere
         if applied := preferences.applied("return", "handling"):
             headers.append((b"preference-applied", applied))
         if preferences.minimal:
-            return Response(201 if written.created else 204, b"", tuple(headers), "")
+            # As OData has it: an answer of 201 would have a body; the Location tells that the row is new.
+            return Response(204, b"", tuple(headers), "")
     return Response(201 if written.created else 200, written.value, tuple(headers))
 
 

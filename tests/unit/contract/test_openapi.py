@@ -149,7 +149,7 @@ def test_a_resource_is_filtered_by_its_fields() -> None:
     listing = document()["paths"]["/items"]["get"]
 
     names = [p.get("name", p.get("$ref", "").rpartition("/")[2]) for p in listing["parameters"]]
-    assert names[:6] == ["limit", "cursor", "sort", "total", "IfNoneMatch", "fields"]
+    assert names[:6] == ["limit", "cursor", "total", "IfNoneMatch", "sort", "fields"]
     assert names[6:] == ["id[in]", "name", "name[ne]", "name[starts]", "name[ends]", "name[contains]", "name[in]"]
     assert "text/event-stream" in listing["responses"]["200"]["content"]
 

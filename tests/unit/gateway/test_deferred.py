@@ -71,7 +71,7 @@ async def test_who_does_not_prefer_it_is_answered_at_once(deferrals: Deferrals) 
 
 
 async def test_a_write_is_answered_where_its_location_says(door: Door) -> None:
-    accepted = await door("POST", "/orders", {"id": "1", "sku": "tea"}, prefer="respond-async, return=minimal")
+    accepted = await door("POST", "/orders", {"id": "1", "sku": "tea"}, prefer="respond-async, return=representation")
     running = accepted.json
     await asyncio.sleep(1)
     done = await door("GET", accepted.headers["location"])
