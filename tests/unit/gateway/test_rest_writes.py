@@ -86,6 +86,15 @@ async def test_a_json_patch_edits_and_tells_which_operation_does_not_fit(door: D
     assert (await door("PATCH", "/orders/1", [{"op": "x"}], content_type=JSON_PATCH)).status == 422
 
 
+async def test_a_body_of_another_type_is_told_which_are_taken(door: Door) -> None:
+    created = await door("POST", "/orders", b"{}", content_type="text/plain")
+    patched = await door("PATCH", "/orders/1", b"{}", content_type="text/plain")
+
+    assert (created.status, created.headers["accept"]) == (415, "application/json")
+    assert (patched.status, patched.json["code"]) == (415, "unsupported_media_type")
+    assert patched.headers["accept-patch"] == (await door("OPTIONS", "/orders/1")).headers["accept-patch"]
+
+
 async def test_a_list_is_no_merge_patch(door: Door, tea: Json) -> None:
     assert (await door("PATCH", f"/orders/{tea['id']}", [])).status == 422
 
@@ -199,3 +208,27 @@ async def test_no_socket_goes_round_a_revision_that_is_required(careful: Door) -
         assert (await socket.hear())["error"]["status"] in {403, 428}
 
     assert (await careful("GET", "/orders/1")).headers["etag"] == created.headers["etag"]
+
+
+async def test_several_rows_are_written_once_under_a_key(door: Door) -> None:
+    key = {"idempotency_key": "k-1"}
+    first = await door("POST", "/orders", [{"sku": "tea"}, {"sku": "rum"}], **key)
+    again = await door("POST", "/orders", [{"sku": "tea"}, {"sku": "rum"}], **key)
+    other = await door("POST", "/orders", [{"sku": "gin"}], **key)
+    ids = ",".join(row["id"] for row in first.json["items"])
+    gone = [(await door("DELETE", f"/orders?id[in]={ids}", idempotency_key="k-2")).status for _ in range(2)]
+
+    assert (again.status, again.json) == (first.status, first.json)
+    assert other.status == 422
+    assert gone == [204, 204]
+    assert (await door("GET", "/orders")).json["items"] == []
+
+
+async def test_a_json_patch_takes_effect_once_under_a_key(door: Door, tea: Json) -> None:
+    patch = [{"op": "add", "path": "/tags/-", "value": "b"}]
+    headers = {"content_type": JSON_PATCH, "idempotency_key": "k-1"}
+    first = await door("PATCH", f"/orders/{tea['id']}", patch, **headers)
+    again = await door("PATCH", f"/orders/{tea['id']}", patch, **headers)
+
+    assert first.json["tags"] == again.json["tags"] == ["a", "b"]
+    assert again.headers["etag"] == first.headers["etag"]
