@@ -8,6 +8,7 @@ from typing import NoReturn, cast
 import click
 import msgspec
 
+from hanse.cli.complete import operations
 from hanse.cli.http import Answer
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json
@@ -38,7 +39,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("operation", metavar="SERVICE.OPERATION")
+@click.argument("operation", metavar="SERVICE.OPERATION", shell_complete=operations)
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE... | JSON | @FILE | -]")
 @click.option("--idempotency-key", default="", metavar="KEY", help="Under it, the call is executed once.")
 @remote

@@ -8,6 +8,7 @@ from typing import cast
 import click
 import msgspec
 
+from hanse.cli.complete import targets
 from hanse.cli.options import as_json, common, working_folder
 from hanse.cli.output import Output, print_json
 from hanse.cli.schema_text import fields_text, type_text
@@ -20,7 +21,7 @@ Json = dict[str, object]
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @as_json
 @common
 def describe(*, target: str, json_wanted: bool, output: Output) -> None:

@@ -9,6 +9,7 @@ import sys
 import click
 import msgspec
 
+from hanse.cli.complete import targets
 from hanse.cli.net import is_loopback
 from hanse.cli.options import Chosen, common, configured, working_folder
 from hanse.cli.output import Output
@@ -24,7 +25,7 @@ GRACE_SECONDS = 1.0
 
 
 @click.command()
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 @click.option("--fresh", is_flag=True, help=f"Begin without the rows that are in {STORE}.")
 @configured("port", "host", "store", "transport", "log-level", "log-format")
 @common

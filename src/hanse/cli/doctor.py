@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import click
 
+from hanse.cli.complete import targets
 from hanse.cli.finding import FAIL, OK, WARN, Finding, State
 from hanse.cli.options import Chosen, as_json, common, configured
 from hanse.cli.output import Output, print_json
@@ -17,7 +18,7 @@ Told = Callable[[Finding], None]
 
 
 @click.command()
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 @configured("port", "host", "store")
 @as_json
 @common

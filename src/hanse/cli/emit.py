@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from hanse.cli.call import PROBLEM, Problem, leave, parse_arguments
+from hanse.cli.complete import topics
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json
 from hanse.cli.remote import Remote, remote
@@ -18,7 +19,7 @@ CLOUD_EVENT = "application/cloudevents+json"
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("event", metavar="EVENT")
+@click.argument("event", metavar="EVENT", shell_complete=topics)
 @click.argument("fields", nargs=-1, metavar="[NAME=VALUE... | JSON | @FILE | -]")
 @click.option("--id", "id", default="", metavar="ID", help="Under it, the event is told once.")
 @click.option("--source", default="/hanse/emit", show_default=True, metavar="URI", help="Whose id it is.")

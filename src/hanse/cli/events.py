@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from hanse.cli.call import leave
+from hanse.cli.complete import feeds
 from hanse.cli.events_text import Told, line_of, told_by
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output
@@ -47,7 +48,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[COLLECTION | TOPIC]...")
+@click.argument("names", nargs=-1, metavar="[COLLECTION | TOPIC]...", shell_complete=feeds)
 @click.option("--where", "where", multiple=True, metavar="FIELD=VALUE", help="Only what matches; may be repeated.")
 @click.option("--after", "after", multiple=True, metavar="CURSOR", help="Go on from here: CURSOR, or NAME=CURSOR.")
 @click.option("--snapshot", is_flag=True, help="Begin with the rows that are there.")

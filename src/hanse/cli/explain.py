@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, VIOLATIONS
+from hanse.cli.complete import codes
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json, print_table
 from hanse.kernel.faults import Fault
@@ -48,7 +49,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @click.command()
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=codes)
 @as_json
 @common
 def explain(*, code: str | None, json_wanted: bool, output: Output) -> None:

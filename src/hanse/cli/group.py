@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from hanse.cli.output import JSON_WANTED, tell_fault
 from hanse.kernel.faults import Fault
@@ -41,6 +42,7 @@ VERBS: Mapping[str, Verb] = {
     "explain": Verb("hanse.cli.explain", "explain", "Explain an error: what it means, why it comes, what to do."),
     "doctor": Verb("hanse.cli.doctor", "doctor", "Look for what is wrong on this machine and in this project."),
     "config": Verb("hanse.cli.config", "config", "Show the configuration."),
+    "completion": Verb("hanse.cli.completion", "completion", "Print what makes a shell complete commands."),
     "version": Verb("hanse.cli.version", "version", "Show which Hanse, Python and machine this is."),
 }
 
@@ -68,6 +70,11 @@ class VerbGroup(click.Group):
         if args[0] not in VERBS and not args[0].startswith("-"):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=VERBS, ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer verbs without importing them, and options."""
+        verbs = [CompletionItem(name, help=verb.help) for name, verb in VERBS.items() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # the signature is click's
         """List the verbs without importing them."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import click
 
+from hanse.cli.complete import targets
 from hanse.cli.net import is_loopback
 from hanse.cli.options import Chosen, common, configured, working_folder
 from hanse.cli.output import Output
@@ -27,7 +28,7 @@ that it would look at the same ones again and again: an eighth of the time of a 
 
 
 @click.command()
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 @configured("port", "host", "store", "transport", "log-level", "log-format")
 @common
 def run(*, target: str | None, chosen: Chosen, output: Output) -> None:

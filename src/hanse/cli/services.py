@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hanse.cli.complete import targets
 from hanse.cli.options import as_json, common, working_folder
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.remote import Remote, remote
@@ -11,7 +12,7 @@ from hanse.cli.running import Served, served_by
 
 
 @click.command()
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 @remote
 @as_json
 @common

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from hanse.cli.complete import targets
 from hanse.cli.options import as_json, common, working_folder
 from hanse.cli.output import Output, print_json
 from hanse.cli.sim_text import Ticker, plural, summary
@@ -103,7 +104,7 @@ def _asked(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @_asked
 @as_json
 @common

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from hanse.cli.complete import targets
 from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json
 from hanse.cli.target import load_app
@@ -34,7 +35,7 @@ def store() -> None:
 
 
 @store.command("plan")
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 @configured("store")
 @as_json
 @common
@@ -49,7 +50,7 @@ def plan(*, target: str | None, chosen: Chosen, json_wanted: bool, output: Outpu
 
 
 @store.command("apply")
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 @configured("store")
 @as_json
 @common
