@@ -15,13 +15,13 @@ from typing import Any, cast
 
 import msgspec
 
-from hanse.gateway.asgi import Application, Event, Header, Receive, Request, Scope, answer
+from hanse.gateway.asgi import Application, Event, Header, Receive, Request, Scope
 from hanse.gateway.body import ANYTHING, read_body
+from hanse.gateway.exchange import Exchange
 from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import Limits
-from hanse.gateway.problem import RequestTimeout, problem_response
-from hanse.gateway.streams import Streams, abort, first_of
-from hanse.kernel.faults import Fault, Internal, Misdeclared, TooLarge
+from hanse.gateway.streams import Streams, first_of
+from hanse.kernel.faults import Internal, Misdeclared
 from hanse.node.node import Node
 from hanse.service.threads import Daemons
 
@@ -155,12 +155,10 @@ class Mounted:
         if request.scope["type"] == "websocket":
             await self._socket(request, scope)
             return
-        exchange = Exchange(request, self._streams.limits)
-        receive = exchange.receive if self._mount.asgi else await self._whole(request, scope)
-        try:
-            await self._app(scope, receive, exchange.send)
-        except Exception as error:  # noqa: BLE001 - whatever happens inside
-            exchange.failed(error)
+        exchange = Exchange(request, self._streams)
+        await exchange.run(
+            self._app, scope, exchange.receive if self._mount.asgi else await self._whole(request, scope)
+        )
 
     async def _whole(self, request: Request, scope: Scope) -> Receive:
         """The body for WSGI, which wants to know its length, and would hold a thread while it comes."""
@@ -187,80 +185,6 @@ class Mounted:
             await self._app(scope, link.receive, link.send)
         except Exception as error:  # noqa: BLE001 - whatever happens inside
             await link.failed(error)
-
-
-class Exchange:
-    """A request and its answer as somebody else's ASGI application sees them, under the door's limits.
-
-    Args of the constructor:
-        request: The request.
-        limits: Of its body.
-    """
-
-    def __init__(self, request: Request, limits: Limits) -> None:
-        announced = request.header(b"content-length")
-        if announced.isdigit() and int(announced) > limits.body_bytes:
-            raise _too_large(limits)
-        self._request = request
-        self._limits = limits
-        self._size = 0
-        self._left = limits.body_seconds
-        self._whole = False
-        self._started = False
-        self._ended = False
-        self._refused = False
-
-    async def receive(self) -> Event:
-        """The next piece of the body, or that the client is gone."""
-        if self._refused:
-            return self._gone()
-        if self._whole:
-            return await self._request.receive()
-        now = asyncio.get_running_loop().time
-        began = now()
-        try:
-            async with asyncio.timeout(self._left):
-                event = await self._request.receive()
-        except TimeoutError:
-            return await self._refuse(RequestTimeout(self._limits.body_seconds))
-        self._left -= now() - began
-        if event["type"] == "http.disconnect":
-            return self._gone()
-        self._size += len(cast("bytes", event.get("body", b"")))
-        if self._size > self._limits.body_bytes:
-            return await self._refuse(_too_large(self._limits))
-        self._whole = not event.get("more_body", False)
-        return event
-
-    async def send(self, event: Event) -> None:
-        """A piece of the answer."""
-        if self._refused:
-            return
-        self._started = True
-        self._ended = event["type"] == "http.response.body" and not event.get("more_body", False)
-        await self._request.send(event)
-
-    def failed(self, error: Exception) -> None:
-        """The application raised: it was told to, or has answered for itself, or leaves the answer to the door."""
-        if self._refused:
-            return
-        if not self._started:
-            raise error
-        _log.error("%s %s failed", self._request.method, self._request.path[:200], exc_info=error)
-        if not self._ended:
-            abort(self._request)
-
-    async def _refuse(self, fault: Fault) -> Event:
-        self._refused = True
-        if self._started:
-            abort(self._request)
-        else:
-            await answer(self._request, problem_response(fault, self._request.trace_id))
-        return self._gone()
-
-    def _gone(self) -> Event:
-        self._whole = True
-        return {"type": "http.disconnect"}
 
 
 class _Link:
@@ -304,7 +228,3 @@ def _from_wsgi(app: Callable[..., object], limits: Limits) -> Application:
     made = WSGIMiddleware(cast("Any", app), workers=limits.threads)
     made.executor = cast("Any", Daemons(limits.threads, "hanse-wsgi"))
     return cast("Application", made)
-
-
-def _too_large(limits: Limits) -> TooLarge:
-    return TooLarge("the body", f"{limits.body_bytes} bytes")

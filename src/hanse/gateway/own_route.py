@@ -16,8 +16,8 @@ from hanse.contract.guard import Guard
 from hanse.contract.openapi_routes import NO_CONTENT, RouteParameter, RoutePath
 from hanse.gateway.asgi import Application, Request, Response
 from hanse.gateway.body import ANYTHING, JSON_ONLY, read_body
+from hanse.gateway.exchange import Exchange
 from hanse.gateway.limits import Limits
-from hanse.gateway.mount import Exchange
 from hanse.gateway.parameters import Plan, bare, has_float, read, resource_of
 from hanse.gateway.rpc import Items
 from hanse.gateway.streams import Streams
@@ -233,11 +233,7 @@ class OwnHandler:
         if self._status == NO_CONTENT:
             return _NOTHING
         if callable(result):
-            exchange = Exchange(request, self._limits)
-            try:
-                await cast("Application", result)(request.scope, exchange.receive, exchange.send)
-            except Exception as error:  # noqa: BLE001 - it may fail halfway
-                exchange.failed(error)
+            await Exchange(request, self._streams).run(cast("Application", result), request.scope)
             return None
         if isinstance(result, bytes):
             return Response(self._status, result, (), BYTES)

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI, Request, WebSocket
 from flask import Flask, request as flask_request
 from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
 
 from hanse import CouldNotStart, Gateway, Misdeclared, Node, Resource, current
 from hanse.gateway.lifespan import lifespan_of
@@ -253,6 +254,32 @@ async def test_a_socket_that_fails_inside_is_closed(opened: Opened) -> None:
     assert accepted["type"] == "websocket.accept"
     assert (closed["type"], closed["code"]) == ("websocket.close", 1011)
     assert (refused["type"], refused["status"]) == ("websocket.http.response.start", 500)
+
+
+async def test_an_event_stream_inside_ends_with_the_node(opened: Opened) -> None:
+    fastapi = FastAPI()
+
+    async def events() -> AsyncIterator[bytes]:
+        yield b"data: 1\n\n"
+        await asyncio.Event().wait()
+
+    @fastapi.get("/events")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    gateway = Gateway().mount("/fast", fastapi)
+    door = opened(gateway)
+    wire = door.open("/fast/events")
+    began, first = await wire.next(), await wire.next()
+    await gateway.drain()
+    last = await wire.next()
+    await wire.ended.wait()
+    refused = await door("GET", "/fast/events")
+
+    assert (refused.status, refused.json["code"]) == (503, "unavailable")
+    assert (began["status"], first["body"]) == (200, b"data: 1\n\n")
+    assert (last["body"], last.get("more_body", False)) == (b"", False)
+    assert not wire.cut
 
 
 async def test_flask_answers_in_its_root(opened: Opened) -> None:
