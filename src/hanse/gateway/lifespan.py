@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import cast
 
 from hanse.gateway.asgi import Application, Event, Receive, Scope, Send
-from hanse.kernel.faults import CouldNotStart
+from hanse.kernel.faults import CouldNotStart, Fault
 from hanse.kernel.tasks import Tasks
 
 LIFESPAN_SECONDS = 60.0
@@ -57,7 +57,7 @@ async def answer_lifespan(receive: Receive, send: Send, life: AbstractAsyncConte
         try:
             _ = await stack.enter_async_context(life)
         except Exception as error:  # noqa: BLE001 - whatever it is, the server is told
-            _log.exception("could not start")
+            _report("could not start", error)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -65,7 +65,7 @@ async def answer_lifespan(receive: Receive, send: Send, life: AbstractAsyncConte
         try:
             await stack.aclose()
         except Exception as error:  # noqa: BLE001 - as above
-            _log.exception("did not stop in order")
+            _report("did not stop in order", error)
             await send({"type": "lifespan.shutdown.failed", "message": str(error)})
             return
         await send({"type": "lifespan.shutdown.complete"})
@@ -103,6 +103,8 @@ async def _start(talk: _Talk, where: str) -> None:
     except TimeoutError:
         raise CouldNotStart(f"{where} did not start within {talk.seconds:g} s") from None
     if answer["type"] == "lifespan.startup.failed":
+        if "\n" in (told := cast("str", answer.get("message", "")).strip()):
+            _log.error("%s did not start:\n%s", where, told)
         raise CouldNotStart(f"{where} did not start: {_last_line(answer)}")
     talk.knows = answer["type"] == "lifespan.startup.complete"
 
@@ -117,6 +119,12 @@ async def _stop(talk: _Talk, where: str) -> None:
         return
     if answer["type"] != "lifespan.shutdown.complete":
         _log.error("%s did not stop in order: %s", where, _last_line(answer))
+
+
+def _report(what: str, error: Exception) -> None:
+    """A fault says all in its text, which the server is told; of anything else the log has where it was."""
+    if not isinstance(error, Fault):
+        _log.error(what, exc_info=error)
 
 
 def _last_line(answer: Event) -> str:
