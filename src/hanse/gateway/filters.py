@@ -8,7 +8,7 @@ for it with `limit[eq]=3`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -38,6 +38,7 @@ _TEXTS: Mapping[str, Literal["starts", "ends", "contains"]] = {
     "contains": "contains",
 }
 _SHOWN = ("sort", "limit", "cursor", "fields", "expand")
+_LISTS = frozenset({"sort", "fields", "expand"})
 _MEMBERS = frozenset({"where", "total", *_SHOWN})
 _PAGE = frozenset({"limit", "cursor", "sort", "total", "fields", "expand", "after", "snapshot"})
 
@@ -83,8 +84,8 @@ def asked(kind: type[Resource], query_string: str) -> Asked:
     if not query_string:
         return _EVERYTHING
     pairs = parse_qsl(query_string, keep_blank_values=True)
-    page = {name: value for name, value in pairs if name in _PAGE}
     reader = _Reader(kind, text=True)
+    page = reader.once(pairs)
     where = reader.pairs([pair for pair in pairs if pair[0] not in _PAGE])
     total = reader.attempt(lambda: _flag(page, "total", default=False))
     snapshot = reader.attempt(lambda: _flag(page, "snapshot", default=True))
@@ -124,14 +125,12 @@ def asked_of_row(kind: type[Resource], query_string: str) -> Asked:
     Raises:
         Invalid: It asks for anything else, or a field does not exist.
     """
-    shown: dict[str, object] = {}
     reader = _Reader(kind, text=True)
-    for name, value in parse_qsl(query_string, keep_blank_values=True):
-        if name in {"fields", "expand"}:
-            shown[name] = value
-        else:
+    pairs = parse_qsl(query_string, keep_blank_values=True)
+    for name, _ in pairs:
+        if name not in {"fields", "expand"}:
             reader.wrong(f"/{escape(name[:100])}", "unknown_field", "expected fields or expand")
-    wanted = reader.wanted(None, shown)
+    wanted = reader.wanted(None, reader.once(pair for pair in pairs if pair[0] in {"fields", "expand"}))
     reader.refuse()
     return wanted
 
@@ -234,6 +233,18 @@ class _Reader:
 
     def wrong(self, pointer: str, code: str, detail: str) -> None:
         self._wrongs.append(Flaw(pointer, code, detail))
+
+    def once(self, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """What says how rows are wanted; lists of names may come in several pieces, all else once."""
+        page: dict[str, str] = {}
+        for name, value in pairs:
+            if name in _LISTS and name in page:
+                page[name] += f",{value}"
+            elif name in page:
+                self.wrong(f"/{name}", "choice", f"expected one {name}, got several")
+            elif name in _PAGE:
+                page[name] = value
+        return page
 
     def wanted(self, where: Where | None, shown: Mapping[str, object]) -> Asked:
         """The page that is asked for; where something cannot be, any page."""

@@ -45,6 +45,16 @@ async def test_a_row_has_only_the_fields_that_are_asked_for(stocked: Door) -> No
     assert row.headers["etag"] == f'"{row.json["rev"]}"'
 
 
+async def test_names_may_come_in_pieces_and_all_else_once(stocked: Door) -> None:
+    rows = (await stocked("GET", "/orders?fields=sku&fields=count&sort=sku&sort=-count")).json["items"]
+    twice = await stocked("GET", "/orders?limit=1&limit=2&total=true&total=true")
+
+    assert list(rows[0]) == ["id", "rev", "sku", "count"]
+    assert [row["id"] for row in rows] == ["b", "c", "a"]
+    assert list((await stocked("GET", "/orders/a?fields=sku&fields=count")).json) == ["id", "rev", "sku", "count"]
+    assert (twice.status, [error["pointer"] for error in twice.json["errors"]]) == (422, ["/limit", "/total"])
+
+
 async def test_a_row_is_asked_for_nothing_else(stocked: Door) -> None:
     answer = await stocked("GET", "/orders/a?color=red&fields=sku")
 
