@@ -95,7 +95,8 @@ class Mounts:
 
     def __init__(self, mounts: Iterable[Mount], taken: Sequence[str], node: Node, streams: Streams) -> None:
         found: list[tuple[str, Mounted | None]] = [(mount.path, Mounted(mount, node, streams)) for mount in mounts]
-        found += [(path, None) for path in taken]
+        if found:
+            found += [(path, None) for path in taken]
         self._by_path = sorted(found, key=lambda item: -len(item[0]))
 
     def find(self, request: Request) -> Mounted | None:

@@ -461,6 +461,28 @@ async def test_the_document_tells_of_routes(opened: Opened, order: type[Resource
     assert (blob["operationId"], list(blob["responses"]["200"]["content"])) == ("raw", ["application/octet-stream"])
 
 
+async def test_the_document_tells_who_may_call_and_what_comes(opened: Opened) -> None:
+    gateway = Gateway()
+
+    @gateway.get("/items", allow=scope("admin"))
+    async def items() -> AsyncIterator[Basket]:
+        yield Basket(sku="tea", count=1)
+
+    @gateway.get("/page")
+    async def page() -> HTMLResponse:
+        return HTMLResponse("")
+
+    gateway.delete("/nothing")(nothing)
+    paths = (await opened(gateway)("GET", "/openapi.json")).json["paths"]
+    stream = paths["/items"]["get"]
+
+    assert set(stream["responses"]["200"]["content"]) == {"application/jsonl", "text/event-stream"}
+    assert {"401", "403"} <= set(stream["responses"])
+    assert "the scope admin" in stream["description"]
+    assert "content" not in paths["/page"]["get"]["responses"]["200"]
+    assert set(paths["/nothing"]["delete"]["responses"]) == {"204", "default"}
+
+
 class Small(msgspec.Struct, tag=True):
     n: int
 
