@@ -55,7 +55,7 @@ def generated(url: str, folder: Path) -> None:
     # Its own hooks would look for linters.
     (folder / "config.json").write_text(json.dumps({"post_hooks": []}))
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--path", "openapi.json"]
-    options = ["--meta", "none", "--output-path", "shop_client", "--config", "config.json"]
+    options = ["--meta", "none", "--output-path", "shop_client", "--config", "config.json", "--fail-on-warning"]
     made = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
 

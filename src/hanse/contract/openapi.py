@@ -16,6 +16,7 @@ from hanse.contract.openapi_finish import (
     operations_of,
     with_examples,
     with_prose,
+    with_shared_bodies,
     without_prefix,
     without_twins,
 )
@@ -132,6 +133,7 @@ def openapi(exposed: Exposed, *, root: str = "") -> Json:
         definitions.pop(fields_of(fault).__name__, None)
     paths = _paths(exposed, taken, definitions)
     without_twins(paths)
+    with_shared_bodies(paths, definitions)
     with_examples(paths, definitions, frozenset(resource.kind.__name__ for resource in exposed.resources))
     return {
         "openapi": "3.1.0",

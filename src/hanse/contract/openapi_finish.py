@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import cast
 
 from hanse.contract.example import ID, Examples, NoExample
+from hanse.contract.openapi_parts import AT
 from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json
 
@@ -59,6 +60,19 @@ def without_twins(paths: Mapping[str, Json]) -> None:
 def _identity(parameter: Json) -> object:
     """What no other parameter of an operation may have; one that is shared is known by where it stands."""
     return parameter["$ref"] if "$ref" in parameter else (parameter["name"], parameter["in"])
+
+
+def with_shared_bodies(paths: Mapping[str, Json], definitions: Json) -> None:
+    """Say once what a body is that may come under several media types: generators make one class of it."""
+    for entry in operations_of(paths):
+        content = cast("dict[str, Json]", cast("Json", entry.get("requestBody", {})).get("content", {}))
+        schemas = [one["schema"] for one in content.values() if "schema" in one]
+        name = "".join(part.capitalize() for part in f"{entry['operationId']}_body".split("_"))
+        for one in content.values():
+            schema = cast("Json", one.get("schema", {}))
+            if schemas.count(schema) > 1 and "$ref" not in schema and definitions.get(name, schema) == schema:
+                definitions[name] = schema
+                one["schema"] = {"$ref": AT.format(name=name)}
 
 
 def with_examples(paths: Mapping[str, Json], definitions: Json, rows: frozenset[str]) -> None:

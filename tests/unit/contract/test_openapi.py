@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import msgspec
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from hanse.contract.declare import rpc
 from hanse.contract.guard import scope
@@ -284,3 +286,44 @@ def test_a_field_that_is_called_like_a_parameter_is_no_parameter_twice() -> None
     assert "limit[eq]" in names
     assert told["components"]["schemas"]["Trap"]["properties"]["limit"]["description"] == "Where it ends."
     assert told["components"]["schemas"]["Trap"]["description"].endswith("parameters of a list.")
+
+
+def test_a_body_under_several_types_is_told_once() -> None:
+    told = document()
+    content = told["paths"]["/items/{id}"]["patch"]["requestBody"]["content"]
+    shared = {"$ref": "#/components/schemas/PatchItemBody"}
+
+    assert content["application/merge-patch+json"]["schema"] == shared
+    assert content["application/json"]["schema"] == shared
+    assert told["components"]["schemas"]["PatchItemBody"]["type"] == "object"
+
+
+class Foreign:
+    """No schema is known of it."""
+
+
+class Strange(Fault):
+    foreign: Foreign
+
+
+class Nameless(Fault):
+    what: "Missing"  # type: ignore[name-defined]  # noqa: F821 - it cannot be found, which is the point
+
+
+class Odd(Service):
+    @rpc(faults=(Strange, Nameless))
+    async def be(self) -> None: ...
+
+
+def test_a_field_of_a_fault_that_has_no_schema_may_be_anything() -> None:
+    [odd] = descriptions_of(Odd)
+    told = document(Exposed("odd", operations=[OperationPath(odd.operations["be"], "/rpc/odd/be")]))
+    schemas = told["components"]["schemas"]
+
+    assert schemas["StrangeProblem"]["properties"]["fields"]["properties"] == {"foreign": {}}
+    assert schemas["NamelessProblem"]["properties"]["fields"]["properties"] == {"what": {}}
+
+
+@pytest.mark.parametrize("exposed", [EXPOSED, PAID, Exposed("none"), Exposed("id", identified=True, prefix="/api")])
+def test_the_document_is_one_by_the_official_schema(exposed: Exposed) -> None:
+    assert list(OpenAPIV31SpecValidator(document(exposed)).iter_errors()) == []

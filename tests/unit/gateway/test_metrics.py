@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import Metric
@@ -17,12 +17,15 @@ from hanse.gateway.figures import Requests
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.private import is_local
 from hanse.gateway.process import TICK_SECONDS, WATCHED_SECONDS, LoopLag
+from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.settings import GatewaySettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.service import Service
+from hanse.store.base import Store
+from hanse.store.memory import MemoryStore
 
 # What the fixtures give is defined in conftest.py, which cannot be imported.
 Answer = Any
@@ -232,3 +235,28 @@ async def test_files_are_counted_by_their_folder(opened: Opened, tmp_path: Path)
     count = "http_server_request_duration_seconds_count"
     assert value(answer, count, http_route="/files/*", http_response_status_code="200") == 1
     assert value(answer, count, http_route="/files/*", http_response_status_code="404") == 1
+
+
+class Broken:
+    """A store that does not say any more how far its log has come."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+
+    async def head(self) -> int:
+        raise Unavailable("the disk is gone")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+async def test_a_store_that_does_not_answer_is_told_of(
+    host: Host, tasks: Tasks, shop: type[Service], door: Door
+) -> None:
+    node = Node(App("shop", shop), host=host, stores=lambda url: cast("Store", Broken()))
+    async with node:
+        answer = await type(door)(Gateway.everything([shop]).asgi(node), tasks)("GET", "/metrics")
+        node.state = "stopped"
+
+    assert value(answer, "hanse_store_up", service="shop") == 0
+    assert "hanse_dead_letters{" not in answer.body.decode()
