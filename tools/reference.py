@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
+from reference_cli import cli_page
 
 import hanse
 from hanse.cli.advice import EXIT_CODES, FLAWS
@@ -52,6 +53,7 @@ def main() -> int:
     checking: bool = parser.parse_args().check
     pages = {
         "api.md": api_page(),
+        "cli.md": f"{NOTE}\n{cli_page()}",
         "faults.md": faults_page(),
         "settings.md": settings_page(),
         "simulation.md": simulation_page(),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import selectors
 import signal
 import socket
@@ -247,3 +250,36 @@ def test_the_doctor_knows_an_app_that_has_the_port_already(folder: Path) -> None
     checks = {one["check"]: one for one in json.loads(told.stdout)["checks"]}
     assert (told.returncode, checks["port"]["state"]) == (0, "warn")
     assert "a Hanse app answers at" in checks["port"]["says"]
+
+
+def test_a_person_is_told_where_to_look_and_sees_colours(folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(
+            [*HANSE, "dev", "shop.py", "--port", "0"],
+            cwd=folder,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "NO_COLOR": ""},
+        )
+        os.close(theirs)
+        said = b""
+        try:
+            while b"Ctrl-C" not in said:
+                said += terminal.read(4096)
+            url = re.search(rb"docs: (http://127.0.0.1:\d+)/docs ", said)
+            assert url is not None
+            with urllib.request.urlopen(f"{url[1].decode()}/docs", timeout=ANSWER_SECONDS_MAX) as page:
+                assert page.headers["Content-Type"].startswith("text/html")
+            while b"GET /docs" not in said:
+                said += terminal.read(4096)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert b"\033[32m200\033[0m GET /docs" in said
+        try:
+            while terminal.read(4096):
+                pass
+        except OSError:
+            pass  # so a terminal ends
+        process.wait()

@@ -94,7 +94,7 @@ def run_app(
         output.note(f"hanse: this app has no gateway, so all of {names} is exposed, to this machine only")
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            announce = _announcer(app.name, output)
+            announce = _announcer(app, output)
             return runner.run(serve(app, settings, announce=announce, listener=listener, around=around))
     finally:
         stop()
@@ -110,11 +110,15 @@ def _check_exposure(app: App, settings: Settings) -> None:
         )
 
 
-def _announcer(name: str, output: Output) -> Callable[[str], None]:
+def _announcer(app: App, output: Output) -> Callable[[str], None]:
+    from hanse.gateway.gateway import Gateway
+
+    docs = app.gateway.docs_path if isinstance(app.gateway, Gateway) else "" if app.gateway else "/docs"
+
     def announce(url: str) -> None:
-        click.echo(f"Hanse {name}: {url}")
+        click.echo(f"Hanse {app.name}: {url}")
         sys.stdout.flush()
         if sys.stdout.isatty():
-            output.note(f"  contracts: {url}/openapi.json   stop: Ctrl-C")
+            output.note(f"  docs: {url}{docs}   stop: Ctrl-C" if docs else "  stop: Ctrl-C")
 
     return announce

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 import click
@@ -14,7 +14,8 @@ import msgspec
 from hanse.cli.complete import targets
 from hanse.cli.options import as_json, common, working_folder
 from hanse.cli.output import Output, print_json
-from hanse.cli.sim_text import Ticker, plural, summary
+from hanse.cli.progress import Progress
+from hanse.cli.sim_text import plural, summary, tick
 from hanse.cli.target import Target, load_module, parse_target
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings_schema import nearest
@@ -116,8 +117,8 @@ def sim(*, target: str, asked: Asked, json_wanted: bool, output: Output) -> None
     """
     simulation = find(parse_target(target))
     # What the app prints is not what this command says.
-    with redirect_stdout(sys.stderr), Ticker(simulation.name, output) as ticker:
-        swept = sweep(simulation, asked.options(simulation), ticker.tick)
+    with redirect_stdout(sys.stderr), Progress(simulation.name, output) as progress:
+        swept = sweep(simulation, asked.options(simulation), partial(tick, progress))
         told = worth_telling(swept.failures)
         findings = [explain(simulation, failure, shrinking=asked.shrinking) for failure in told]
     for why in swept.unfit:

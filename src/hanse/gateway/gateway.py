@@ -289,6 +289,11 @@ class Gateway(Verbs):
         return [*routes, *(folder.path for folder in self._folders), *(mount.path for mount in self._mounts)]
 
     @property
+    def docs_path(self) -> str:
+        """Path of the page that shows what is exposed; empty where there is none."""
+        return f"{self.prefix}/docs" if self._docs else ""
+
+    @property
     def identifies(self) -> bool:
         """Whether it asks who is asking; otherwise everybody is anonymous."""
         return self._identify is not None
