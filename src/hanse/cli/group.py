@@ -35,6 +35,7 @@ VERBS: Mapping[str, Verb] = {
     "call": Verb("hanse.cli.call", "call", "Call an operation of a running system."),
     "emit": Verb("hanse.cli.emit", "emit", "Emit an event into a running system."),
     "events": Verb("hanse.cli.events", "events", "Follow what happens in a running system."),
+    "shell": Verb("hanse.cli.shell", "shell", "Talk to an app or a running system in Python."),
     "describe": Verb("hanse.cli.describe", "describe", "Show the contracts of an app."),
     "services": Verb("hanse.cli.services", "services", "List the services of an app or of a running system."),
     "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
