@@ -140,6 +140,11 @@ class Relay:
         """Everything up to here is acknowledged; nothing after it may be trimmed."""
         return self._window.position
 
+    @property
+    def behind(self) -> bool:
+        """Whether something that it wants is not acknowledged, as far as it knows; its position may be old then too."""
+        return self._fresh or bool(self._window)
+
     async def run(self) -> None:
         """Deliver until `stop`; run it once, as a task of whoever owns the relay."""
         self._running = True

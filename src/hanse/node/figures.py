@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hanse.delivery.deadletter import DEAD_LETTERS
+from hanse.delivery.relay import Relay
 from hanse.kernel.faults import Fault
 from hanse.mesh.breaker import State
 from hanse.node.hosted import Hosted
@@ -22,7 +23,7 @@ class RelayFigures(msgspec.Struct, frozen=True):
 
     Attributes:
         name: The group of subscribers that it delivers to.
-        lag: Entries of the log that it has not seen acknowledged yet.
+        lag: Entries of the log from the first on that it wants and has not seen acknowledged; 0 where there is none.
         retries: Deliveries that failed and were tried again.
         gaps: How often entries were trimmed away before they were delivered.
     """
@@ -75,7 +76,10 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
             dead = await hosted.store.count(DEAD_LETTERS, Query())
     except (TimeoutError, Fault):
         return StoreFigures(hosted.part.name, up=False)
-    relays = [
-        RelayFigures(relay.name, max(0, head - relay.position), relay.retries, relay.gaps) for relay in hosted.relays
-    ]
+    relays = [RelayFigures(relay.name, _lag(relay, head), relay.retries, relay.gaps) for relay in hosted.relays]
     return StoreFigures(hosted.part.name, up=True, entries=head, dead_letters=dead, relays=relays)
+
+
+def _lag(relay: Relay, head: int) -> int:
+    """A relay sleeps through what it does not want: where nothing waits, its position says nothing."""
+    return max(0, head - relay.position) if relay.behind else 0

@@ -83,7 +83,8 @@ function shapeOf(schema) {
 
 const contentOf = (answer) => resolved(answer).content ?? {};
 const isLive = (operation) => operation.method === "get" && "text/event-stream" in contentOf(operation.responses?.["200"]);
-const base = () => new URL((api.servers?.[0]?.url ?? "").replace(/\/$/, ""), location.href).href.replace(/\/$/, "");
+// Where this page stands, and not what `servers` says: a proxy may have taken a part of the path away.
+const base = () => new URL(".", location.href).href.replace(/\/$/, "");
 
 // ---- what is shown
 
