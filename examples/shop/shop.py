@@ -5,7 +5,7 @@ hanse run examples/shop/shop.py
 curl -X PUT --json '{"left": 3, "price": 500}' http://127.0.0.1:8000/items/tea
 hanse call orders.place sku=tea quantity=2
 curl http://127.0.0.1:8000/orders                   # packed by now
-curl http://127.0.0.1:8000/letters
+curl http://127.0.0.1:8000/letters?expand=order_id.sku
 hanse call orders.place sku=tea quantity=2          # out_of_stock: only 1 of tea left
 
 An order is new, then paid and packed; or it is declined, and refused when its stock is back on the shelf.
@@ -36,6 +36,7 @@ from hanse import (
     Fault,
     Gateway,
     Held,
+    Link,
     NotFound,
     Resource,
     Service,
@@ -92,7 +93,7 @@ class Inventory(Contract, Protocol, version="2.0", resources=(Reservation,)):
 class Order(Resource):
     """What somebody wants."""
 
-    sku: str
+    sku: Annotated[str, Link("items")]
     quantity: Quantity
     total: Cents
     status: Literal["new", "paid", "packed", "declined", "refused"] = "new"
@@ -267,7 +268,7 @@ class PaymentService(Service, Payments):
 class Letter(Resource):
     """What was written to the customer. Its id is the order's and what it is about: there is one of each."""
 
-    order_id: str
+    order_id: Annotated[str, Link(Order)]
     text: str
 
 

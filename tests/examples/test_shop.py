@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 
 from hanse import (
@@ -218,6 +219,22 @@ async def test_the_customer_is_told_of_the_beginning_and_the_end(shop: Shop) -> 
         "b.placed": "1 of organ it is!",
         "b.refused": "No organ for you, and nothing to pay.",
     }
+
+
+async def test_a_letter_leads_to_its_order_and_the_thing_on_the_shelf(shop: Shop) -> None:
+    await shop.end_of((await shop.orders.place("tea", 2, "a")).id)
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:  # noqa: ANN401 - an ASGI event
+        sent.append(event)
+
+    query = b"expand=order_id.sku&fields=order_id"
+    asking = {"type": "http", "method": "GET", "path": "/letters/a.placed", "query_string": query, "headers": []}
+    await shop.names.gateway.asgi(shop.node)(asking, None, send)
+
+    letter = msgspec.json.decode(sent[1]["body"])
+    assert letter["order_id"] == "a"
+    assert letter["expanded"]["order_id"]["expanded"]["sku"]["left"] == STOCK["tea"] - 2
 
 
 async def test_an_order_is_paid_and_packed_while_others_watch(shop: Shop) -> None:

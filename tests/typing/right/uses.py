@@ -22,6 +22,7 @@ from hanse import (
     Guard,
     Header,
     Held,
+    Link,
     Model,
     Node,
     Page,
@@ -66,8 +67,14 @@ class OutOfStock(Fault, status=409, retryable=True, detail="only {left} of {sku}
     left: int = 0
 
 
+class Customer(Resource):
+    name: str
+
+
 class Order(Resource, collection="orders"):
     sku: str
+    customer: Annotated[str, Link(Customer)] = ""
+    gifts: list[Annotated[str, Link("orders")]] = field(default_factory=list[str])
     amount: Decimal = Decimal(0)
     paid: bool = False
     note: str | None = None
@@ -168,7 +175,7 @@ async def read(orders: Collection[Order]) -> None:
 
 async def main() -> None:
     gateway = Gateway()
-    gateway.resources(Order, path="/orders", live=True)
+    gateway.resources(Order, path="/orders", live=True, require_match=True, strict=True)
     gateway.rpc(Inventory)
 
     @gateway.get("/stock/{sku}", allow=authenticated, timeout="2s")
