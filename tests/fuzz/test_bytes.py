@@ -61,7 +61,7 @@ PIECES = st.sampled_from(
 SOUND = st.sampled_from(
     [
         b"GET /things?name=a HTTP/1.1\r\nhost: t\r\n\r\n",
-        b'POST /things HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"name": "tea"}',
+        b'POST /things HTTP/1.1\r\nhost: t\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"name": ""}',
     ]
 )
 REQUESTS = st.lists(PIECES, max_size=14).map(b"".join)

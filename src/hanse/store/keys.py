@@ -116,7 +116,8 @@ def _time(text: str) -> Key:
 
 
 def _duration(text: str) -> Key:
-    return msgspec.convert(text, timedelta) // _MICROSECOND
+    # As text, since the longest have more microseconds than 64 bits count.
+    return _sortable(Decimal(msgspec.convert(text, timedelta) // _MICROSECOND))
 
 
 def _uuid(text: str) -> Key:

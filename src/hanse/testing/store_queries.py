@@ -75,7 +75,7 @@ _POOLS: dict[str, Sequence[Scalar]] = {
     ],
     "date": ["2026-01-01", "0999-12-31", "9999-12-31", "x"],
     "time": ["12:00:00", "12:00:00+02:00", "11:00:00Z", "00:00:00.5", "x"],
-    "duration": ["PT1S", "PT60S", "PT1M", "-PT0.5S", "P1DT1S", "x"],
+    "duration": ["PT1S", "PT60S", "PT1M", "-PT0.5S", "P1DT1S", "P999999999D", "-P999999999D", "x"],
     "uuid": [_REF, _REF.upper(), _REF.replace("-", ""), "f" * 32, "x"],
     "bytes": ["", "AA==", "AAA=", "/w==", "YQ==", "!"],
 }

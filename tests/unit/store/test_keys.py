@@ -35,6 +35,11 @@ def test_durations_compare_by_their_length(one: timedelta, other: timedelta) -> 
     assert ordered(left, right) == (one < other)
 
 
+@pytest.mark.parametrize("length", [timedelta.max, timedelta.min, timedelta()])
+def test_no_duration_is_too_long_for_a_key(length: timedelta) -> None:
+    assert is_key(KEYS["duration"](msgspec.to_builtins(length)))
+
+
 @given(st.binary(max_size=5), st.binary(max_size=5))
 def test_bytes_compare_as_bytes_and_not_as_base64(one: bytes, other: bytes) -> None:
     left, right = (KEYS["bytes"](msgspec.to_builtins(value)) for value in (one, other))
