@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from hanse.cli.output import JSON_WANTED, tell_fault
+from hanse.cli.output import JSON_WANTED, tell_error, tell_fault
 from hanse.kernel.faults import Fault
 
 INTERRUPTED = 130
@@ -89,6 +89,11 @@ class VerbGroup(click.Group):
         except Fault as fault:
             tell_fault(fault, json_wanted=bool(ctx.meta.get(JSON_WANTED)))
             ctx.exit(fault.exit_code)
+        except click.UsageError as error:
+            if not ctx.meta.get(JSON_WANTED):
+                raise
+            tell_error("usage", error.format_message())
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 

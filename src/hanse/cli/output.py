@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Fault, Invalid
+from hanse.kernel.faults import Fault, Flaw, Invalid
 
 JSON_WANTED = "hanse.json"
 """Where the context of a command remembers that it is to answer in JSON, errors included."""
@@ -91,11 +91,15 @@ def fault_text(fault: Fault) -> str:
     return str(fault)
 
 
+def tell_error(code: str, detail: str, errors: Sequence[Flaw] = ()) -> None:
+    """Print an error as one JSON object on standard error, with the names that a problem over HTTP has."""
+    click.echo(encode_json({"error": {"code": code, "detail": detail, "errors": errors}}), err=True)
+
+
 def tell_fault(fault: Fault, *, json_wanted: bool = False, terminal: bool | None = None) -> None:
     """Print a fault on standard error: `{"error": ...}` in a line, or text; to a person, with where more is said."""
     if json_wanted:
-        errors = fault.errors if isinstance(fault, Invalid) else []
-        click.echo(encode_json({"error": {"code": fault.code, "detail": fault.detail, "errors": errors}}), err=True)
+        tell_error(fault.code, fault.detail, fault.errors if isinstance(fault, Invalid) else ())
         return
     click.echo(f"hanse: {fault_text(fault)}", err=True)
     if sys.stderr.isatty() if terminal is None else terminal:

@@ -71,13 +71,10 @@ def _signature(service: str, name: str, document: Document) -> Signature:
     return Signature(service, name, arguments, JSON_LINES in answer, str(entry.get("summary", "")))
 
 
-def _inside(value: Mapping[str, object], *names: str) -> Json:
-    found: object = value
-    for name in names:
-        if not isinstance(found, Mapping):
-            return {}
-        found = cast("Mapping[str, object]", found).get(name)
-    return cast("Json", found) if isinstance(found, dict) else {}
+def _inside(value: object, *names: str) -> Json:
+    """The table at the end of a path through tables; an empty one where there is none."""
+    found = cast("Json", value) if isinstance(value, dict) else {}
+    return _inside(found.get(names[0]), *names[1:]) if names else found
 
 
 class RemoteCaller:
