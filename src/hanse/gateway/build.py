@@ -95,6 +95,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         routes.add(own.about.path, {own.about.method: OwnHandler(own, node, streams, threads)})
     live_path = f"{declared.prefix}/live"
     told = _exposed(declared, node, streams.limits)
+    streams.faults = frozenset(told.faults)
     routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(lambda root: openapi(told, root=root))})
     heard = _topics(declared, node)
     routes.add(
@@ -112,7 +113,6 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         declared.identify,
         Files(declared.folders, reserved) if declared.folders else None,
         requests,
-        frozenset(told.faults),
     )
     return Entry(node, streams, inside)
 

@@ -17,7 +17,7 @@ from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_resp
 from hanse.gateway.routes import Handler, Route, Routes
 from hanse.gateway.streams import Streams
 from hanse.gateway.strict import check_request
-from hanse.kernel.faults import Cancelled, Fault, Overloaded, Unavailable
+from hanse.kernel.faults import Cancelled, Overloaded, Unavailable
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.telemetry import Side, Tracer
 from hanse.node.node import Node
@@ -26,6 +26,9 @@ Identify = Callable[[Mapping[str, str]], Awaitable[Identity]]
 """Says who is asking, from the headers by name in lower case; raises `Unauthenticated` where they prove nothing."""
 
 Check = Callable[[Request], Awaitable[Response]]
+
+CHECKED = "GET, HEAD, OPTIONS"
+"""Methods of health, figures and the page."""
 
 SERVING = frozenset({"ready", "draining"})
 
@@ -42,7 +45,6 @@ class Inside(msgspec.Struct, frozen=True):
         identify: Says who is asking; None where everybody is anonymous.
         fallback: Answers what no route does; None for 404.
         requests: Where requests are counted.
-        faults: Those that something exposed lists.
     """
 
     routes: Routes
@@ -53,7 +55,6 @@ class Inside(msgspec.Struct, frozen=True):
     identify: Identify | None = None
     fallback: Handler | None = None
     requests: Requests = msgspec.field(default_factory=Requests)
-    faults: frozenset[type[Fault]] = frozenset()
 
 
 class Entry:
@@ -75,8 +76,8 @@ class Entry:
         request = Request(scope, receive, send)
         self._inside.manners.greet(request)
         check = self._inside.checks.get(request.path)
-        if check is not None and request.method in READING and scope["type"] == "http":
-            await answer(request, await coded(request, await check(request), self._streams.limits))
+        if check is not None and scope["type"] == "http":
+            await answer(request, await coded(request, await _checked(check, request), self._streams.limits))
             return
         self._requests.active += 1
         begun = self._now()
@@ -86,7 +87,7 @@ class Entry:
             return  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001 - the last resort: whatever happens inside, the client is answered
             fault = known(error, self._node.host)
-            response = problem_response(fault, request.trace_id, listed=type(fault) in self._inside.faults)
+            response = problem_response(fault, request.trace_id, listed=type(fault) in self._streams.faults)
         finally:
             self._requests.active -= 1
         if response is not None:
@@ -188,6 +189,14 @@ def _handler(route: Route, method: str) -> Handler | None:
     if handler is None and method != "OPTIONS":
         raise MethodNotAllowed(method, route.allowed)
     return handler
+
+
+async def _checked(check: Check, request: Request) -> Response:
+    if request.method in {"GET", "HEAD"}:
+        return await check(request)
+    if request.method == "OPTIONS":
+        return Response(204, b"", ((b"allow", CHECKED.encode()),), "")
+    return problem_response(MethodNotAllowed(request.method[:20], CHECKED))
 
 
 def _options(route: Route) -> Response:

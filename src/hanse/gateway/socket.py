@@ -287,7 +287,8 @@ class Socket:
             self.outlet.write(self.framing.around(message))
 
     def _refuse(self, id: Id | None, error: Exception) -> None:
-        problem = problem_of(known(error, self._views.host), self._request.trace_id)
+        fault = known(error, self._views.host)
+        problem = problem_of(fault, self._request.trace_id, listed=type(fault) in self._live.faults)
         self._say(b'{"id":%b,"error":%b}' % (encode_json(id), encode_json(problem)))
 
     def _ended(self, id: Id) -> None:

@@ -19,7 +19,7 @@ from hanse.gateway.socket_protocol import Ask, Call, Create, Delete, Get, List, 
 from hanse.gateway.sse import checked_cursor
 from hanse.gateway.view import Source
 from hanse.kernel.codec import codec_for, encode_json
-from hanse.kernel.faults import Forbidden, Invalid, NotFound, UnknownOperation
+from hanse.kernel.faults import Fault, Forbidden, Invalid, NotFound, UnknownOperation
 from hanse.node.node import Node
 from hanse.service.rows import Rows, Written
 from hanse.store.query import Query
@@ -39,12 +39,16 @@ class Live:
 
     Attributes:
         streaming: Addresses of the operations that answer with a stream.
+        faults: Those that an operation lists: what they carry is public.
     """
 
     def __init__(self, collections: Mapping[str, Exposed], operations: Mapping[str, Operation], node: Node) -> None:
         self._collections = collections
         self._operations = operations
         self._node = node
+        self.faults: frozenset[type[Fault]] = frozenset(
+            fault for one in operations.values() for fault in one.options.faults
+        )
         self.streaming: frozenset[str] = frozenset(name for name, one in operations.items() if one.stream)
 
     @classmethod

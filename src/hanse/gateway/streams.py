@@ -17,7 +17,7 @@ import msgspec
 from hanse.gateway.asgi import Header, Request
 from hanse.gateway.limits import Limits
 from hanse.gateway.problem import Problem, known, problem_of
-from hanse.kernel.faults import Overloaded, Unavailable
+from hanse.kernel.faults import Fault, Overloaded, Unavailable
 from hanse.kernel.host import Host
 
 SETTLE_SECONDS = 0.1
@@ -56,6 +56,8 @@ class Streams:
     def __init__(self, limits: Limits, host: Host) -> None:
         self.limits: Limits = limits
         self.host: Host = host
+        self.faults: frozenset[type[Fault]] = frozenset()
+        """Those that something exposed lists: what they carry is public."""
         self._ends: dict[object, Callable[[], None]] = {}
         self._draining = False
         self._none = asyncio.Event()
@@ -178,7 +180,9 @@ class HttpStream:
                 if not self.started:
                     raise
                 fault = known(error, self._streams.host)
-                await self._finish(self._form.fault(problem_of(fault, self._request.trace_id)))
+                listed = type(fault) in self._streams.faults
+                problem = problem_of(fault, self._request.trace_id, listed=listed)
+                await self._finish(self._form.fault(problem))
             else:
                 await self._finish(self._form.farewell if end.is_set() else self._form.end)
 

@@ -47,3 +47,14 @@ async def test_a_head_has_no_body(door: Door) -> None:
 async def test_a_stranger_does_not_hear_of_dependencies(door: Door) -> None:
     assert (await door("GET", "/readyz?verbose")).json == {"status": "ready", "checks": {"store:shop": "ok"}}
     assert (await door("GET", "/readyz?verbose", x_forwarded_for="1.2.3.4")).json == {"status": "ready"}
+
+
+async def test_health_is_only_read(door: Door) -> None:
+    refused, asked = await door("POST", "/livez"), await door("OPTIONS", "/metrics")
+
+    assert (refused.status, refused.json["code"], refused.headers["allow"]) == (
+        405,
+        "method_not_allowed",
+        "GET, HEAD, OPTIONS",
+    )
+    assert (asked.status, asked.body, asked.headers["allow"]) == (204, b"", "GET, HEAD, OPTIONS")

@@ -209,3 +209,9 @@ async def test_a_fault_that_the_contract_lists_tells_what_it_carries(door: Door)
 
 async def test_a_fault_that_no_contract_lists_tells_its_text_only(door: Door) -> None:
     assert "fields" not in (await door("GET", "/orders/none")).json
+
+
+async def test_a_fault_amid_a_stream_tells_what_it_carries_too(door: Door) -> None:
+    lines = (await door("GET", "/count/3")).body.splitlines()
+
+    assert msgspec.json.decode(lines[-1])["error"]["fields"] == {"sku": "numbers", "left": 0}
