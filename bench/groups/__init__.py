@@ -2,8 +2,9 @@
 
 from plan import Group
 
-from groups import inprocess, live, rest, sim, startup, store
+from groups import inprocess, live, reload, rest, sim, startup, store
 
 GROUPS: dict[str, Group] = {
-    group.name: group for group in (inprocess.GROUP, startup.GROUP, store.GROUP, rest.GROUP, live.GROUP, *sim.GROUPS)
+    group.name: group
+    for group in (inprocess.GROUP, startup.GROUP, reload.GROUP, store.GROUP, rest.GROUP, live.GROUP, *sim.GROUPS)
 }

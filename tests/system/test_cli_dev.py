@@ -187,6 +187,17 @@ def test_code_that_does_not_start_is_shown_until_it_is_mended(folder: Path) -> N
     assert "11 > asyn def write(self, text: str) -> str:\n" in dev.errors
 
 
+def test_rows_that_the_code_no_longer_fits_are_left_with_what_to_do(folder: Path) -> None:
+    with running(folder) as dev:
+        dev.await_start()
+        assert dev.ask("/rpc/notes/write", {"text": "tea"}) == (200, '"kept"')
+        dev.change(SHOP.replace("text: str\n\n", "text: int\n\n"), starts=False)
+        page = dev.ask("/", **BROWSER)[1]
+    assert "notes.text: stored as string, now integer" in page
+    assert "`hanse dev --fresh` begins without them" in dev.errors
+    assert "uvloop" not in dev.errors
+
+
 def test_an_app_that_fails_from_the_start_waits_to_be_mended(folder: Path) -> None:
     (folder / "shop.py").write_text("1 / 0")
     with running(folder) as dev:

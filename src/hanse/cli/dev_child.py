@@ -11,10 +11,12 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import click
+import msgspec
 
-from hanse.cli.dev import check_address, for_development
+from hanse.cli.dev import STORE, check_address, for_development
 from hanse.cli.dev_asgi import Developing, Failures, ShortLines
 from hanse.cli.dev_parent import REPORT_BYTES_MAX
 from hanse.cli.excerpt import Excerpt, as_text, excerpt_of
@@ -29,6 +31,9 @@ from hanse.kernel.logs import TextLines
 
 AHEAD = ("hanse", "hanse.gateway.gateway", "hanse.gateway.serve", "hanse.store.memory", "hanse.store.sqlite")
 """Modules that are imported before the app is."""
+
+UNREADABLE = "what is stored cannot be read by this version"
+"""How a store begins to say that its rows do not fit."""
 
 TURN_BYTES_MAX = 32
 
@@ -58,10 +63,17 @@ def be_child(pipes: str, target: str | None, chosen: Chosen, output: Output) -> 
     try:
         return _serve(int(told), socket.socket(fileno=listening), target, chosen, output)
     except Exception as error:  # noqa: BLE001 - whatever it is, the one who wrote it wants to see it
-        found = excerpt_of(error)
+        found = with_hint(excerpt_of(error), working_folder())
         click.echo(as_text(found, colour=output.colour), err=True, color=output.colour)
         _ = os.write(report, _report(found))
         return error.exit_code if isinstance(error, Fault) else CouldNotStart.exit_code
+
+
+def with_hint(found: Excerpt, folder: Path) -> Excerpt:
+    """An excerpt, with what to do where rows that `hanse dev` has kept do not fit the code any more."""
+    if not found.text.startswith(UNREADABLE) or not (folder / STORE).is_dir():
+        return found
+    return msgspec.structs.replace(found, text=f"{found.text}\n`hanse dev --fresh` begins without them")
 
 
 def _serve(generation: int, listener: socket.socket, target: str | None, chosen: Chosen, output: Output) -> int:

@@ -60,8 +60,9 @@ def excerpt_of(error: BaseException) -> Excerpt:
 
 
 def _spots(error: BaseException) -> tuple[Spot, ...]:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    own = [frame for frame in frames if is_own(frame.filename)]
+    # What is compiled from C, or typed in, names files that are not there.
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if is_own(frame.filename) and Path(frame.filename).is_file()]
     return tuple(_spot(frame.filename, frame.lineno or 1, frame.name) for frame in own[-PLACES_MAX:])
 
 
