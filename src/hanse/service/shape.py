@@ -118,7 +118,7 @@ class Shape(Generic[R]):
             Invalid: The patch makes no sense, or the result is not valid; lists every error.
             PatchConflict: The patch does not fit the row.
         """
-        return self._read_like(row, _object(json_patch(self.plain(row), patch)))
+        return self._read_like(row, _object(json_patch(self.plain(row), patch), "a row"))
 
     def plain(self, row: R) -> dict[str, object]:
         """The row as JSON has it: what filters look at, and patches apply to."""
@@ -132,9 +132,9 @@ class Shape(Generic[R]):
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
-def _object(patch: object) -> dict[str, object]:
+def _object(patch: object, what: str = "a patch") -> dict[str, object]:
     if not isinstance(patch, dict):
-        raise Invalid("expected an object, as every row and merge patch is", [Flaw("", "type", "expected an object")])
+        raise Invalid(f"{what} is a JSON object", [Flaw("", "type", "expected an object")])
     return cast("dict[str, object]", patch)
 
 
