@@ -70,7 +70,7 @@ def commands(group: click.Group, above: str = "") -> Iterator[tuple[str, click.C
 
 
 def items_of(value: Value) -> list[Value]:
-    return cast("list[Value]", value) if isinstance(value, list) else [value]
+    return [*value] if isinstance(value, list) else [value]
 
 
 def names_in(value: Value) -> Iterator[str]:
