@@ -106,6 +106,8 @@ def _call_families(figures: NodeFigures) -> Iterator[Family]:
 def _store_families(stores: Sequence[StoreFigures]) -> Iterator[Family]:
     up = [one for one in stores if one.up]
     yield Family("hanse_store_up", "gauge", "Whether the store answers.", [(_of(one), one.up) for one in stores])
+    commits = [(_of(one), one.commits) for one in up if one.commits is not None]
+    yield Family("hanse_store_commits", "counter", "Units of work, marks and positions committed.", commits)
     yield Family(
         "hanse_store_entries",
         "counter",

@@ -12,6 +12,7 @@ from hanse.delivery.relay import Relay
 from hanse.kernel.faults import Fault
 from hanse.mesh.breaker import State
 from hanse.node.hosted import Hosted
+from hanse.store.base import CountsCommits
 from hanse.store.query import Query
 
 STORE_SECONDS_MAX = 2.0
@@ -40,6 +41,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
     Attributes:
         service: Its name.
         up: Whether the store answers; where it does not, the rest is nothing.
+        commits: Batches that this process has committed to it; None where the store does not count them.
         entries: Entries that its log has ever had: rows written, and events.
         dead_letters: Messages that wait for somebody to look at them.
         relays: What takes its log to subscribers.
@@ -47,6 +49,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
 
     service: str
     up: bool
+    commits: int | None = None
     entries: int = 0
     dead_letters: int = 0
     relays: Sequence[RelayFigures] = ()
@@ -77,7 +80,8 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
     except (TimeoutError, Fault):
         return StoreFigures(hosted.part.name, up=False)
     relays = [RelayFigures(relay.name, _lag(relay, head), relay.retries, relay.gaps) for relay in hosted.relays]
-    return StoreFigures(hosted.part.name, up=True, entries=head, dead_letters=dead, relays=relays)
+    commits = hosted.store.commits if isinstance(hosted.store, CountsCommits) else None
+    return StoreFigures(hosted.part.name, up=True, commits=commits, entries=head, dead_letters=dead, relays=relays)
 
 
 def _lag(relay: Relay, head: int) -> int:

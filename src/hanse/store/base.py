@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -224,6 +224,17 @@ class Changes(msgspec.Struct, frozen=True):
     upto: int
     trimmed: bool = False
     more: bool = False
+
+
+@runtime_checkable
+class CountsCommits(Protocol):
+    """What a store may say about itself beside what every store can.
+
+    Attributes:
+        commits: Batches that this process has committed.
+    """
+
+    commits: int
 
 
 class Store(Protocol):

@@ -107,6 +107,8 @@ class MemoryStore:
         Args:
             host: Gives the log its id; by default, the host of the context that opens the store.
         """
+        self.commits: int = 0
+        """Batches committed; see `CountsCommits`."""
         self._host = host
         self._log_id = ""
         self._open = False
@@ -174,6 +176,7 @@ class MemoryStore:
         self._positions.update((position.name, position.seq) for position in batch.positions)
         if planned.entries:
             self._listeners.wake(asyncio.get_running_loop(), (batch,))
+        self.commits += 1
         return planned.positions
 
     def row(self, collection: str, id: str, /) -> Row | None:

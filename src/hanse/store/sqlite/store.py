@@ -107,6 +107,8 @@ class SqliteStore:
         Raises:
             Misconfigured: The path is empty, or `:memory:` is to be shared among threads.
         """
+        self.commits: int = 0
+        """Batches committed; see `CountsCommits`."""
         self._path = str(path)
         memory = self._path == _MEMORY
         self._lane: Lane = lane or (InlineLane() if memory else ThreadLane())
@@ -253,7 +255,9 @@ class SqliteStore:
         """Write it all, or nothing, in one transaction with whatever else is waiting."""
         if self._reader is None:
             raise _closed()
-        return await self._lane.write(batch)
+        positions = await self._lane.write(batch)
+        self.commits += 1
+        return positions
 
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
