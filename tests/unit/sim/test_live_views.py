@@ -1,7 +1,7 @@
 """Subscribers at a gateway that is not where the rows are, while machines die and the network between them is cut.
 
-Each keeps a picture of what it follows. A change tells what the row was before: had one been left out, or told twice, it
-would not fit.
+Each keeps a picture of what it follows. A change tells what the row was before: had one been left out, or told twice,
+it would not fit.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Fan:
         self.path = f"/players{query}"
         self.team = team
         self.last_id = ""
+        self.told = asyncio.Event()
         self.players: dict[str, dict[str, Any]] = {}
 
     async def watch(self, http: Http, pause: float) -> None:
@@ -57,6 +58,7 @@ class Fan:
                     async for event in events:
                         self.see(event)
                         self.last_id = event.id
+                        self.told.set()
             except Fault:
                 pass
             await asyncio.sleep(pause)
@@ -115,8 +117,10 @@ async def played(world: World) -> None:
                 games.create_task(play(number))
         await world.heal()
         async with asyncio.timeout(120):
-            while any(fan.differs() for fan in fans):
-                await asyncio.sleep(1.0)
+            for fan in fans:
+                while fan.differs():
+                    fan.told.clear()
+                    await fan.told.wait()
         for task in watching:
             task.cancel()
 
