@@ -319,3 +319,31 @@ def test_colours_follow_the_system_until_one_chooses(tab: Tab, url: str) -> None
 
     assert tab.run("document.documentElement.dataset.theme") == "light"
     assert tab.run("document.getElementById('theme').ariaLabel") == "Colours: light"
+
+
+def test_what_is_asked_for_by_a_document_is_found(tab: Tab, url: str) -> None:
+    create(url, "ink")
+    tab.open(f"{url}/api/docs")
+    tab.operation("query_items")
+    tab.run(f"{found('query_items')}.querySelector('[type=checkbox]').click()")
+    tab.fill("query_items", "body", '{"where": {"name": "ink"}}')
+    tab.send("query_items")
+
+    assert tab.text("query_items", ".status").startswith("200")
+    tab.wait(f"{found('query_items')}.querySelector('.body')")
+    assert [one["name"] for one in json.loads(tab.text("query_items", ".body"))["items"]] == ["ink"]
+
+
+def test_a_row_is_patched_in_the_way_that_is_chosen(tab: Tab, url: str) -> None:
+    id = create(url, "ink")
+    tab.open(f"{url}/api/docs")
+    tab.operation("patch_item")
+    kind = f"{found('patch_item')}.querySelector('select[aria-label]')"
+    tab.run(f"{kind}.value = 'application/json-patch+json'; {kind}.dispatchEvent(new Event('change'))")
+    tab.fill("patch_item", "id", id)
+    tab.fill("patch_item", "body", '[{"op": "replace", "path": "/left", "value": 7}]')
+    tab.send("patch_item")
+
+    assert tab.text("patch_item", ".status").startswith("200")
+    tab.wait(f"{found('patch_item')}.querySelector('.body')")
+    assert json.loads(tab.text("patch_item", ".body"))["left"] == 7
