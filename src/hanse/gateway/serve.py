@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast
 
 from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -52,14 +52,6 @@ class Paced(Protocol):
     backlog: Backlog
     flow: FlowControl
     transport: asyncio.Transport
-
-
-@runtime_checkable
-class Pinged(Protocol):
-    """A WebSocket of ours."""
-
-    def keep_alive(self, now: float, limits: Limits) -> None:
-        """Ping, where nothing has come for long; cut, where nothing comes or goes at all."""
 
 
 async def serve(
@@ -191,8 +183,9 @@ class _Server(Server):
         self.callers.sweep()
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
-            if isinstance(connection, Pinged):
-                connection.keep_alive(now, self._limits)
+            keep_alive = cast("Callable[[float, Limits], None] | None", getattr(connection, "keep_alive", None))
+            if keep_alive is not None:
+                keep_alive(now, self._limits)
             elif hasattr(connection, "backlog") and self._is_too_slow(cast("Paced", connection), now):
                 connection.transport.abort()
 

@@ -306,6 +306,8 @@ class Socket:
 
     async def _close(self, code: int, reason: str) -> None:
         self._closed = True
+        for one in list(self._telling.values()):
+            _stop(one)  # nothing may be told after a close
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self.outlet.settled()
