@@ -225,9 +225,19 @@ def folder_check(title: str, url: str) -> Finding:
     except OSError as error:
         do = "Choose another folder, or give it to who runs the app."
         return Finding(title, FAIL, f"{folder}: {error.strerror or error}", "Rows are kept there.", do)
+    return journal_check(title, file, mode)
+
+
+def journal_check(title: str, file: Path, mode: str) -> Finding:
+    """Whether a file can be shared by readers and a writer, and be written.
+
+    Example:
+        >>> journal_check("store of orders", Path("/net/orders.db"), "delete").says
+        '/net/orders.db has no WAL, only delete'
+    """
     if mode != "wal":
         why = "Readers and writers wait for each other, and other processes may read what is half written."
-        return Finding(title, FAIL, f"{folder} has no WAL, only {mode}", why, "Use a disk of this machine.")
+        return Finding(title, FAIL, f"{file} has no WAL, only {mode}", why, "Use a disk of this machine.")
     if file.exists() and not os.access(file, os.W_OK):
         return Finding(title, FAIL, f"{file} cannot be written", "Rows are kept there.", "See who owns it.")
     return Finding(title, OK, f"{file}, in WAL")

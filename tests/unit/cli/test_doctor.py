@@ -15,7 +15,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hanse.cli.doctor_machine import Requirement, clock_check, package_checks, server_check, sqlite_check
-from hanse.cli.doctor_project import lock_checks, nearest_folder, pinned_in, port_check, safety_checks
+from hanse.cli.doctor_project import (
+    folder_check,
+    journal_check,
+    lock_checks,
+    nearest_folder,
+    pinned_in,
+    port_check,
+    safety_checks,
+)
 from hanse.cli.group import hanse
 from hanse.kernel.settings import GatewaySettings, NodeSettings, Settings
 from hanse.store.sqlite.probe import journal_in
@@ -87,6 +95,32 @@ def test_a_store_whose_rows_cannot_be_read_any_more_fails(folder: Path) -> None:
     (folder / "data/notes.db").write_text("no database")
     told = doctor("new_notes.py", "--store", "sqlite:///data", "--json")
     assert (told.exit_code, found(told)["stores"]["state"]) == (1, "fail")
+
+
+def test_rows_that_this_version_cannot_read_fail_and_are_left_alone(folder: Path) -> None:
+    (folder / "old_notes.py").write_text(APP)
+    (folder / "later_notes.py").write_text(APP.replace("text: str", "text: int"))
+    made = CliRunner().invoke(hanse, ["store", "apply", "old_notes.py", "--store", "sqlite:///data"])
+    assert made.exit_code == 0, made.stderr
+    told = doctor("later_notes.py", "--store", "sqlite:///data", "--json")
+    check = found(told)["store of notes"]
+    assert (told.exit_code, check["state"]) == (1, "fail")
+    assert "notes.text: " in str(check["says"])
+
+
+def test_a_file_that_cannot_be_written_fails(folder: Path) -> None:
+    file = folder / "notes.db"
+    file.mkdir()
+    assert journal_check("store", file, "delete").state == "fail"
+    assert journal_check("store", file, "wal").state == "ok"
+    assert folder_check("store", f"sqlite:///{file}/x/y.db").state == "ok"
+    (folder / "file").write_text("")
+    assert folder_check("store", "somewhere:else").says == "not looked at"
+
+
+def test_an_app_without_a_gateway_is_told_what_that_means(folder: Path) -> None:
+    (folder / "own_notes.py").write_text(APP.replace('gateway=Gateway().rpc(Notes).resources(Note, path="/notes")', ""))
+    assert found(doctor("own_notes.py", "--json"))["exposed"]["state"] == "warn"
 
 
 def test_a_folder_that_cannot_be_one_fails(folder: Path) -> None:
