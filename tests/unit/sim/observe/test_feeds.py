@@ -100,7 +100,7 @@ class Wrong:
         self.tells = tells
 
     async def follow(
-        self, where: Where | None = None, after: str = "", *, snapshot: bool = True
+        self, where: Where | None = None, after: str = "", *, snapshot: bool = True, caught_up: bool = False
     ) -> AsyncIterator[Line]:
         for line in self.tells:
             yield line
