@@ -119,3 +119,28 @@ async def test_the_last_of_two_equal_keys_counts(served: Served) -> None:
 )
 async def test_a_filter_of_more_than_64_bits_is_invalid(served: Served, query: str) -> None:
     assert (await served.ask("GET", f"/things?{query}")).status == 422
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "-Infinity", "inf"])
+async def test_a_decimal_that_is_no_number_is_invalid_wherever_it_comes(served: Served, price: str) -> None:
+    await served.ask("PUT", "/things/1", {"name": "a"})
+    asked = [
+        ("POST", "/things", {"name": "a", "price": price}),
+        ("PUT", "/things/1", {"name": "a", "price": price}),
+        ("PATCH", "/things/1", {"price": price}),
+        ("POST", "/rpc/things/price", {"amount": price}),
+        ("GET", f"/things?price[gt]={price}", None),
+        ("GET", f"/things?share[lt]={price.removeprefix('s')}", None),
+        ("GET", f"/parts/a?weight={price.removeprefix('s')}", None),
+    ]
+    answers = [await served.ask(*one) for one in asked]
+
+    assert [answer.status for answer in answers] == [422] * len(asked)
+    assert [error["pointer"] for error in answers[0].json["errors"]] == ["/price"]
+
+
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "cursor=a&cursor=b"])
+async def test_what_is_asked_for_once_is_not_asked_for_twice(served: Served, query: str) -> None:
+    assert (await served.ask("GET", f"/things?{query}")).status == 422
+    assert (await served.ask("GET", "/parts/a?weight=1&weight=2")).status == 422
+    assert (await served.ask("GET", "/parts/a?tags=1&tags=2")).status == 200

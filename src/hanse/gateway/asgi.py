@@ -119,6 +119,11 @@ class Request:
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
 
     @property
+    def fields(self) -> dict[bytes, bytes]:
+        """All headers as they came, those of one name joined."""
+        return self._headers
+
+    @property
     def query(self) -> str:
         """The query string, still encoded."""
         return cast("bytes", self.scope.get("query_string", b"")).decode("latin-1")

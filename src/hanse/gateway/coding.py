@@ -103,10 +103,11 @@ def inflated(body: bytes, coding: str, limits: Limits) -> bytes:
 
 def uncoded(request: Request) -> None:
     """Take the suffix from the ETags in a request's conditions: whoever compares them knows of no codings."""
+    fields = request.fields
     for name in (b"if-none-match", b"if-match"):
-        value = request.header(name)
-        if _SUFFIX.decode() in value:
-            request.set_header(name, value.replace(_SUFFIX.decode(), '"'))
+        value = fields.get(name)
+        if value is not None and _SUFFIX in value:
+            fields[name] = value.replace(_SUFFIX, b'"')
 
 
 def _came_coded(request: Request) -> bool:

@@ -17,7 +17,8 @@ import msgspec
 from hanse.contract.model import Resource, topic_of
 from hanse.gateway.depth import INTEGER_MAX, INTEGER_MIN
 from hanse.kernel.codec import from_builtin
-from hanse.kernel.faults import Flaw
+from hanse.kernel.faults import Flaw, Invalid
+from hanse.kernel.finite import finite
 from hanse.service.query import scalar
 from hanse.store.query import Path, Scalar
 
@@ -110,8 +111,8 @@ def typed(field: FieldType, value: object, pointer: str, *, text: bool) -> Scala
         return None
     try:
         converted = msgspec.convert(value, cast("type[object]", field.hint), strict=not text, dec_hook=from_builtin)
-        return _in_range(_scalar(converted))
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        return _in_range(_scalar(finite(converted)))
+    except (msgspec.ValidationError, Invalid, TypeError, ValueError) as error:
         raise Wrong(pointer, "type", f"{error}, in {str(value)[:100]!r}") from None
 
 

@@ -20,6 +20,7 @@ from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
 from hanse.kernel.faults import Flaw, Invalid
+from hanse.kernel.finite import checked
 from hanse.kernel.validate import FLAWS_MAX
 from hanse.node.node import Node
 
@@ -88,6 +89,7 @@ class OperationRoute:
 
     async def answer(self, request: Request, arguments: msgspec.Struct) -> Response | None:
         """Call it, and answer with its result or its stream."""
+        arguments = checked(arguments)
         if not self._operation.stream:
             return Response(200, encode_json(await self._node.invoke(self._operation, arguments)))
         await self._items.send(request, self._node.stream(self._operation, arguments))
@@ -101,17 +103,25 @@ class OperationRoute:
                 Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}") for name in unknown[:FLAWS_MAX]
             ]
             raise Invalid(f"unknown parameter {unknown[0][:100]!r}; expected one of {known}", flaws)
+        twice = [name for name, values in pairs.items() if len(values) > 1 and not _is_list(self._texts[name])]
+        if twice:
+            flaws = [Flaw(f"/{name}", "type", "expected one value, got several") for name in twice]
+            raise Invalid(f"expected one value of {twice[0]}, got {len(pairs[twice[0]])}", flaws)
         return {name: self._typed(name, values) for name, values in pairs.items()}
 
     def _typed(self, name: str, texts: list[str]) -> object:
         """What text stands for, as plain data; left as it is where it cannot, so that validation names its pointer."""
         hint = self._texts[name]
-        many = typing.get_origin(plain(hint)) in _LISTS
+        many = _is_list(hint)
         try:
             value = msgspec.convert(texts if many else texts[-1], cast("type[object]", hint), strict=False)
         except msgspec.ValidationError:
             return texts if many else texts[-1]
         return msgspec.to_builtins(value, enc_hook=to_builtin)
+
+
+def _is_list(hint: object) -> bool:
+    return typing.get_origin(plain(hint)) in _LISTS
 
 
 async def _encoded(items: AsyncIterator[object], template: bytes) -> AsyncGenerator[bytes, None]:

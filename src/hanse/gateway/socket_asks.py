@@ -20,6 +20,7 @@ from hanse.gateway.sse import checked_cursor
 from hanse.gateway.view import Source
 from hanse.kernel.codec import codec_for, encode_json
 from hanse.kernel.faults import Fault, Forbidden, Invalid, NotFound, UnknownOperation
+from hanse.kernel.finite import checked
 from hanse.node.node import Node
 from hanse.service.rows import Rows, Written
 from hanse.store.query import Query
@@ -100,7 +101,7 @@ class Live:
         operation = self._operations.get(ask.address)
         if operation is None:
             raise UnknownOperation(f"there is no operation {ask.address[:200]}; openapi.json lists those that are")
-        return operation, codec_for(operation.arguments).decode_json(bytes(ask.arguments))
+        return operation, checked(codec_for(operation.arguments).decode_json(bytes(ask.arguments)))
 
     def _exposed(self, collection: str) -> Exposed:
         exposed = self._collections.get(collection)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import cast
 from urllib.parse import unquote_to_bytes
 
-from hanse.gateway.asgi import Request
+from hanse.gateway.asgi import Header, Request
 from hanse.gateway.limits import HEADER_BYTES_MAX, Limits
 from hanse.gateway.problem import Ambiguous, HeadersTooLarge, UriTooLong
 from hanse.kernel.faults import Malformed
@@ -14,7 +15,7 @@ from hanse.kernel.faults import Malformed
 _VERSIONS = frozenset({"1.0", "1.1", "2", "2.0", "3", "3.0"})
 _ONCE = (b"host", b"content-length", b"content-type", b"idempotency-key", b"origin", b"authorization")
 _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_HOST = re.compile(r"[^\x00-\x20/?#@\\,]*")
+_HOST = re.compile(rb"[^\x00-\x20/?#@\\,]*")
 _FORBIDDEN = frozenset(range(32)) | {127}
 
 
@@ -26,43 +27,54 @@ def check_request(request: Request, limits: Limits) -> None:
         Ambiguous: Its length or its host is said twice, or not at all.
         Malformed: Path or query are not percent-encoded UTF-8, or hold a control character.
     """
-    scope = request.scope
-    headers = cast("list[tuple[bytes, bytes]]", scope.get("headers", []))
-    if len(headers) > limits.headers:
+    scope, fields = request.scope, request.fields
+    count = len(cast("list[Header]", scope.get("headers", ())))
+    if count > limits.headers:
         raise HeadersTooLarge(f"{limits.headers} lines")
-    if sum([len(name) + len(value) for name, value in headers]) > HEADER_BYTES_MAX:
+    if sum(map(len, fields)) + sum(map(len, fields.values())) > HEADER_BYTES_MAX:
         raise HeadersTooLarge(f"{HEADER_BYTES_MAX} bytes")
     query = cast("bytes", scope.get("query_string", b""))
     if len(request.path) + len(query) > limits.url_bytes:
         raise UriTooLong(limits.url_bytes)
+    if count != len(fields):
+        _check_once(cast("list[Header]", scope["headers"]))
     version = scope.get("http_version")
     if version is not None:
-        _check_head(request, headers, cast("str", version))
+        _check_head(fields, cast("str", version))
     if "%" in request.path:
         _check_encoded(request.path.encode("latin-1"), "path")
     if query and (b"%" in query or not query.isascii()):
         _check_encoded(query, "query")
 
 
-def _check_head(request: Request, headers: list[tuple[bytes, bytes]], version: str) -> None:
+def _check_once(headers: list[Header]) -> None:
+    names = [name for name, _ in headers]
+    twice = next((name for name in _ONCE if names.count(name) > 1), None)
+    if twice is not None:
+        raise Ambiguous(f"expected one {twice.decode()} header, got {names.count(twice)}")
+
+
+def _check_head(fields: dict[bytes, bytes], version: str) -> None:
     if version not in _VERSIONS:
         raise Ambiguous(f"expected HTTP/1.1, got HTTP/{version[:10]}")
-    names = [name for name, _ in headers]
-    if len(set(names)) != len(names):
-        twice = next((name for name in _ONCE if names.count(name) > 1), None)
-        if twice is not None:
-            raise Ambiguous(f"expected one {twice.decode()} header, got {names.count(twice)}")
-    if version == "1.1" and b"host" not in names:
-        raise Ambiguous("expected a Host header")
-    if not _HOST.fullmatch(request.header(b"host")):
+    host = fields.get(b"host")
+    if host is None:
+        if version == "1.1":
+            raise Ambiguous("expected a Host header")
+    elif not _is_host(host):
         raise Ambiguous("expected a host name in the Host header")
-    coding = request.header(b"transfer-encoding")
-    if not coding:
+    coding = fields.get(b"transfer-encoding")
+    if coding is None:
         return
-    if b"content-length" in names:
+    if b"content-length" in fields:
         raise Ambiguous("expected Content-Length or Transfer-Encoding, got both")
-    if coding.strip().lower() != "chunked":
+    if coding.strip().lower() != b"chunked":
         raise Ambiguous("expected Transfer-Encoding: chunked, or none")
+
+
+@lru_cache(maxsize=1024)
+def _is_host(host: bytes) -> bool:
+    return _HOST.fullmatch(host) is not None
 
 
 def _check_encoded(text: bytes, what: str) -> None:

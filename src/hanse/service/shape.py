@@ -13,6 +13,7 @@ from hanse.contract.model import Resource, collection_of, topic_of
 from hanse.contract.schema import schemas_of
 from hanse.kernel.codec import Codec, codec_for, encode_json
 from hanse.kernel.faults import Flaw, Invalid
+from hanse.kernel.finite import checked
 from hanse.service.json_patch import json_patch
 from hanse.store.base import CollectionSchema, FieldSchema
 
@@ -61,7 +62,7 @@ class Shape(Generic[R]):
             Malformed: The bytes are not JSON.
             Invalid: The value is not of the resource's type; lists every error.
         """
-        return self._codec.decode_json(value)
+        return checked(self._codec.decode_json(value))
 
     def named(self, row: R, id: str) -> R:
         """The row under another id."""
@@ -73,7 +74,7 @@ class Shape(Generic[R]):
         Raises:
             Invalid: A field is not of its type; lists every error.
         """
-        return self._codec.decode_json(encode_json(value))
+        return checked(self._codec.decode_json(encode_json(value)))
 
     def patched(self, row: R, changes: Mapping[str, object]) -> R:
         """The row with some fields changed.
@@ -126,7 +127,7 @@ class Shape(Generic[R]):
 
     def _read_like(self, row: R, data: dict[str, object]) -> R:
         # By way of JSON, where keys that are numbers are text on both sides of a patch.
-        return self._codec.decode_json(encode_json({**data, "id": row.id, "rev": row.rev}))
+        return checked(self._codec.decode_json(encode_json({**data, "id": row.id, "rev": row.rev})))
 
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode

@@ -1,0 +1,80 @@
+"""Numbers that are none: a Decimal or float from outside has to be finite.
+
+JSON has no NaN, but the text of a Decimal may be one, and so may a parameter. To compare with it fails, or is never
+true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from functools import lru_cache
+from typing import TypeVar, cast
+
+import msgspec
+
+from hanse.kernel.faults import Flaw, Invalid
+from hanse.kernel.validate import FLAWS_MAX, escape
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+_LISTS = (list, tuple, set, frozenset)
+
+
+def finite(value: T) -> T:
+    """The value, if every number in it is finite.
+
+    Raises:
+        Invalid: One is not; lists them with their pointers.
+
+    Example:
+        >>> finite({"price": Decimal("1.5")})
+        {'price': Decimal('1.5')}
+        >>> finite({"price": [Decimal("NaN")]})
+        Traceback (most recent call last):
+        ...
+        hanse.kernel.faults.Invalid: /price/0: Expected a finite number, got NaN
+    """
+    found = [Flaw(at, "type", f"Expected a finite number, got {number}") for at, number in _endless(value, "")]
+    if found:
+        raise Invalid("; ".join(f"{flaw.pointer}: {flaw.detail}" for flaw in found[:3]), found[:FLAWS_MAX])
+    return value
+
+
+def _endless(value: object, at: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, (Decimal, float)):
+        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
+            yield at, value
+        return
+    for name, member in _members(value):
+        yield from _endless(member, f"{at}/{escape(name)}")
+
+
+def _members(value: object) -> Iterable[tuple[str, object]]:
+    if isinstance(value, msgspec.Struct):
+        return zip(value.__struct_encode_fields__, msgspec.structs.astuple(value), strict=True)
+    if isinstance(value, dict):
+        return ((str(key), member) for key, member in cast("dict[object, object]", value).items())
+    if isinstance(value, _LISTS):
+        return ((str(index), member) for index, member in enumerate(cast("list[object]", value)))
+    return ()
+
+
+@lru_cache(maxsize=4096)
+def _may_be_endless(kind: type[object]) -> bool:
+    try:
+        schema = msgspec.json.encode(msgspec.json.schema(kind))
+    except TypeError:
+        return True  # it holds something that only its own library describes
+    return b'"decimal"' in schema or b'"number"' in schema
+
+
+def checked(value: S) -> S:
+    """A struct, if every number in it is finite; one whose type has no Decimal and no float is not looked into.
+
+    Raises:
+        Invalid: One is not; lists them with their pointers.
+    """
+    return finite(value) if _may_be_endless(type(value)) else value
