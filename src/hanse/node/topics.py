@@ -10,7 +10,7 @@ import msgspec
 
 from hanse.contract.model import Event, topic_of
 from hanse.kernel.closing import closing
-from hanse.kernel.faults import Misdeclared
+from hanse.kernel.faults import Misdeclared, Unavailable
 from hanse.node.app import App, Part
 from hanse.service.events import Events, joined, resumed
 from hanse.service.rows import Line
@@ -98,6 +98,10 @@ class TopicFeed:
                     await queue.put((place, line))
         except Exception as error:  # noqa: BLE001 - raised to the reader
             await queue.put(error)
+        else:
+            # A log has no end: to go on without it would leave a gap that nobody is told of.
+            said = f"the events of {self._sources[place].service} have ended; come back and resume"
+            await queue.put(Unavailable(said))
 
     async def _merged(
         self, cursors: list[str], queue: asyncio.Queue[tuple[int, Line] | Exception], *, after: str, lost: bool
