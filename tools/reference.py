@@ -26,7 +26,7 @@ import msgspec
 from reference_cli import cli_page
 
 import hanse
-from hanse.cli.advice import EXIT_CODES, FLAWS
+from hanse.cli.advice import EXIT_CODES, FLAWS, RUNS
 from hanse.cli.explain import explained, known_faults
 from hanse.kernel.fault_point import POINTS
 from hanse.kernel.faults import Fault
@@ -429,7 +429,10 @@ def points_part() -> Iterator[str]:
 
 
 def observers_part() -> Iterator[str]:
-    yield "## Observers\n\nWho looks on in every world, and the violation that each of them tells.\n"
+    yield "## What else a run may break\n\n| violation | meaning | why | what to do |\n|---|---|---|---|"
+    for code, (meaning, advice) in RUNS.items():
+        yield f"| `{code}` | {cell(meaning)} | {cell(advice.why)} | {cell(advice.do)} |"
+    yield "\n## Observers\n\nWho looks on in every world, and the violation that each of them tells.\n"
     yield "| violation | what it looks after |\n|---|---|"
     modules = [
         importlib.import_module(found.name) for found in pkgutil.iter_modules(observe.__path__, f"{observe.__name__}.")

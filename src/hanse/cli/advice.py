@@ -254,6 +254,71 @@ VIOLATIONS = Advice(
     "A violation of ours, without a bug of yours, is a bug of Hanse.",
 )
 
+RUNS: Mapping[str, tuple[str, Advice]] = {
+    "fence": (
+        "Something real was tried in a simulated world: a clock, chance, a thread, a socket, a file.",
+        Advice(
+            "Code or a library reaches past what the world can hand out, so no run could be made again.",
+            "Take it from the Context (`current().host`), or put what needs it behind a contract, with a fake.",
+        ),
+    ),
+    "guard": (
+        "A run did something else when it was made again in another process.",
+        Advice(
+            "Something differs from process to process: the order of a set of strings, an address, an id of an object.",
+            "See the first effect that differs; sort what is sent or written.",
+        ),
+    ),
+    "rest": (
+        "All was healed, and the world did not come to rest.",
+        Advice(
+            "Handlers go on and on: a reaction that writes what it reacts to, a rule whose rows go on matching.",
+            "Let the write end the match; see what is still under way in the report.",
+        ),
+    ),
+    "shared": (
+        "A run left something behind in a module, which the next run would find.",
+        Advice(
+            "Values at the top of a module that change: caches, counters, lists.",
+            "Keep them on the service, made in `started`, or in rows.",
+        ),
+    ),
+    "start": (
+        "A machine of the world did not come up.",
+        Advice(
+            "`started` of a service waits for what is not there yet, or for longer than worlds wait.",
+            "Let `started` do what it must, and rules or schedules the rest.",
+        ),
+    ),
+    "story": (
+        "The story itself failed.",
+        Advice(
+            "An assertion in it does not hold, or a fault came that it does not expect; in hard weather any call may "
+            "fail.",
+            "Expect `Fault` around calls, as real clients have to; assert by `world.always` and `world.eventually`.",
+        ),
+    ),
+    "stuck": (
+        "Something goes round and round while no time passes.",
+        Advice(
+            "A loop that awaits nothing that takes time, or that tries again at once whenever it fails.",
+            "Wait between tries.",
+        ),
+    ),
+    "uncaught": (
+        "A task failed, and nobody looked.",
+        Advice("A task was started and its result never awaited.", "Start it in a TaskGroup, or await it."),
+    ),
+    "worker": (
+        "The process that made the run did not survive it.",
+        Advice(
+            "It was killed, ran out of memory, or an extension crashed.",
+            "Make the run alone, by its token, and watch its memory.",
+        ),
+    ),
+}
+"""What a run of a simulated world may break, whatever the observers and the story look after."""
+
 FLAWS: Mapping[str, tuple[str, str]] = {
     "choice": ("The value is none of those that are allowed.", "Take one that `detail` lists."),
     "conflict": ("A row of this id is there already.", "Take another id, or replace the row."),

@@ -11,7 +11,7 @@ from contextlib import suppress
 import click
 import msgspec
 
-from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, VIOLATIONS
+from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, RUNS, VIOLATIONS
 from hanse.cli.complete import codes
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json, print_table
@@ -182,7 +182,11 @@ def _violations() -> list[Explanation]:
         _ = importlib.import_module(module.name)
     found = sorted(Observer.__subclasses__(), key=lambda cls: cls.name)
     own = [cls for cls in found if cls.__module__.startswith("hanse.")]
-    return [Explanation(cls.name, "violation", _headline(cls.__module__), VIOLATIONS.why, VIOLATIONS.do) for cls in own]
+    looked_after = [
+        Explanation(cls.name, "violation", _headline(cls.__module__), VIOLATIONS.why, VIOLATIONS.do) for cls in own
+    ]
+    runs = [Explanation(code, "violation", meaning, one.why, one.do) for code, (meaning, one) in RUNS.items()]
+    return [*looked_after, *runs]
 
 
 def _headline(module: str) -> str:

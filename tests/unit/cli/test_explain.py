@@ -10,12 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import hanse.kernel.faults
-from hanse.cli.advice import FAULTS, FLAWS
+from hanse.cli.advice import FAULTS, FLAWS, RUNS
 from hanse.cli.explain import explanations, known_faults
 from hanse.cli.group import hanse as command
 from hanse.cli.output import tell_fault
 from hanse.kernel.faults import Fault
 from hanse.kernel.validate import _CODES
+from hanse.sim.enclosure import FENCE, SHARED
+from hanse.sim.failure import DIED, GUARD
 
 KNOWN = sorted(known_faults(), key=lambda cls: cls.code)
 SOURCES = Path(hanse.kernel.faults.__file__).parents[1]
@@ -55,6 +57,13 @@ def test_every_flaw_that_is_told_is_explained() -> None:
     }
     assert told
     assert told | {code for _, code in _CODES} <= FLAWS.keys()
+
+
+def test_every_violation_that_a_run_tells_is_explained() -> None:
+    source = "".join(path.read_text() for path in (SOURCES / "sim").glob("*.py"))
+    told = {*re.findall(r'violate\("(\w+)"', source), FENCE, SHARED, DIED, GUARD}
+    assert told == RUNS.keys()
+    assert told <= {one.code for one in explanations() if one.kind == "violation"}
 
 
 def test_a_code_is_explained_for_people_and_for_programs() -> None:
