@@ -127,17 +127,28 @@ class Server:
         raise RuntimeError(f"{self._process.args!r} was not ready after {waited:.1f} s:\n{said}")
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used, in all of its threads."""
+        """Seconds of CPU that it has used, in all of its threads and worker processes."""
         used = 0
-        for task in Path(f"/proc/{self._process.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # a thread may end while we look
-                used += int((task / "schedstat").read_text().split()[0])
+        for pid in self._pids():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # a thread may end while we look
+                    used += int((task / "schedstat").read_text().split()[0])
         return used / 1e9
 
     def rss(self) -> float:
-        """Megabytes of memory that it holds."""
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+        """Megabytes of memory that it holds, its workers among it."""
+        held = 0
+        for pid in self._pids():
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            held += next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+        return held / 1024
+
+    def _pids(self) -> list[int]:
+        pids = [self._process.pid]
+        for pid in pids:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pids += map(int, (task / "children").read_text().split())
+        return pids
 
     def __enter__(self) -> Self:
         return self

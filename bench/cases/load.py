@@ -1,4 +1,4 @@
-"""Loads an HTTP server over raw connections, in this process: `load.py PORT create|get|route SECONDS`.
+"""Loads an HTTP server over raw connections, in this process: `load.py PORT create|get|route|call SECONDS`.
 
 Each of 64 connections has one request under way. When it has warmed up it prints `begin`, and at the end its figures;
 whoever started it reads the server's CPU at both moments.
@@ -29,6 +29,11 @@ ROUTE = (
     b"POST /sales/%%s/price?quantity=3&express=true HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(SALE)
 ) + SALE
+ORDER = b'{"sale":%s,"quantity":3}' % SALE
+CALL = (
+    b"POST /rpc/desk/price HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ORDER)
+) + ORDER
 
 
 class Connection(asyncio.Protocol):
@@ -80,6 +85,11 @@ class Load:
         """Ask a route of the program's own, from now on."""
         self._go_on(ROUTE)
 
+    def call(self) -> None:
+        """Call an operation, from now on."""
+        self._wanted = b" 200 "
+        self._requests = itertools.cycle((CALL,))
+
     def _go_on(self, request: bytes) -> None:
         self._wanted = b" 200 "
         self._requests = itertools.cycle([request % id for id in self.ids])
@@ -110,6 +120,8 @@ async def main(port: int, what: str, seconds: float) -> None:
         load.read()
     elif what == "route":
         load.route()
+    elif what == "call":
+        load.call()
     await asyncio.sleep(meter.WARM_UP_SECONDS)
     print("begin", flush=True)
     begin, done = time.perf_counter(), load.done

@@ -15,7 +15,9 @@ from process import CASES, ENVIRON, VENV, Server, free_port
 Command = Callable[[int], list[str]]
 
 
-def _loaded(command: Command, what: str) -> Callable[[float], Figures]:
+def loaded(command: Command, what: str) -> Callable[[float], Figures]:
+    """Measures a server under a load of `cases/load.py`."""
+
     def measure(seconds: float) -> Figures:
         port = free_port()
         with tempfile.TemporaryDirectory() as folder, Server(command(port), port, folder=Path(folder)) as server:
@@ -50,12 +52,14 @@ def _hanse(port: int) -> list[str]:
     return [*run, "--port", str(port), "--store", "sqlite:///data"]
 
 
-def _cases(what: str, about: str, ours: str) -> tuple[Case, ...]:
+def _cases(what: str, about: str, ours: str, *, stored: bool = True) -> tuple[Case, ...]:
     base = f"{what}, FastAPI"
+    orm = Case(f"{what}, SQLAlchemy", loaded(_uvicorn("rest_sqlalchemy"), what), "FastAPI, SQLAlchemy async", base)
     return (
-        Case(base, _loaded(_uvicorn("rest_fastapi"), what), about, base),
-        Case(f"{what}, Starlette", _loaded(_uvicorn("rest_starlette"), what), "the same; msgspec by hand", base),
-        Case(f"{what}, Hanse", _loaded(_hanse, what), ours, base),
+        Case(base, loaded(_uvicorn("rest_fastapi"), what), about, base),
+        *((orm,) if stored else ()),
+        Case(f"{what}, Starlette", loaded(_uvicorn("rest_starlette"), what), "the same; msgspec by hand", base),
+        Case(f"{what}, Hanse", loaded(_hanse, what), ours, base),
     )
 
 
@@ -71,7 +75,10 @@ GROUP = Group(
         *_cases("get", "one row by id; 64 connections; plain sqlite3", _KEPT),
         *_cases("create", "one row, committed; 64 connections; plain sqlite3", _KEPT),
         *_cases(
-            "route", "a function with path, query and body; 64 connections", "the same, unknown parameters refused"
+            "route",
+            "a function with path, query and body; 64 connections",
+            "the same, unknown parameters refused",
+            stored=False,
         ),
     ),
 )
