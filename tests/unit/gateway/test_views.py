@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from hanse.contract.model import Resource
+from hanse.gateway.gateway import Gateway
 from hanse.gateway.handover import Budget
 from hanse.gateway.limits import Limits
 from hanse.gateway.outlet import FULL_BYTES, Outlet, SendOutlet
@@ -443,3 +444,32 @@ def test_a_message_is_framed_by_its_size(size: int, head: bytes) -> None:
 
 def test_a_long_message_has_eight_bytes_for_its_size() -> None:
     assert framed(b"x" * 65_536)[:10] == b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"
+
+
+async def test_quiet_clients_cost_no_tasks_but_those_of_their_server(node: Node, tasks: Tasks) -> None:
+    door = cast("Any", Gateway().resources(Item).asgi(node))
+
+    async def client(kind: str, path: str, news: asyncio.Queue[Any]) -> None:
+        said = [
+            {"type": "websocket.connect"},
+            {"type": "websocket.receive", "text": '{"op":"subscribe","id":1,"collection":"items"}'},
+        ]
+        headers = [(b"accept", b"text/event-stream")] if kind == "http" else []
+        scope = {"type": kind, "method": "GET", "path": path, "query_string": b"", "headers": headers}
+
+        async def receive() -> dict[str, Any]:
+            if kind == "websocket" and said:
+                return said.pop(0)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        await door(scope, receive, news.put)
+
+    async def crowd(size: int) -> int:
+        for kind, path in (("http", "/items"), ("websocket", "/live")):
+            for _ in range(size):
+                tasks.start(client(kind, path, asyncio.Queue()))
+        await asyncio.sleep(3)
+        return len(asyncio.all_tasks()) - len(tasks)
+
+    assert await crowd(1) == await crowd(50)
