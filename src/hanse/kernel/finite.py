@@ -7,7 +7,7 @@ true.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar, cast
@@ -63,7 +63,7 @@ def _members(value: object) -> Iterable[tuple[str, object]]:
 
 
 @lru_cache(maxsize=4096)
-def _may_be_endless(kind: type[object]) -> bool:
+def _may_be_endless(kind: Hashable) -> bool:
     try:
         schema = msgspec.json.encode(msgspec.json.schema(kind))
     except TypeError:
@@ -77,4 +77,22 @@ def checked(value: S) -> S:
     Raises:
         Invalid: One is not; lists them with their pointers.
     """
-    return finite(value) if _may_be_endless(type(value)) else value
+    return value if _is_sound(value) else finite(value)
+
+
+@lru_cache(maxsize=4096)
+def _suspects(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    fields = msgspec.structs.fields(kind)
+    return tuple(field.name for field in fields if _may_be_endless(cast("Hashable", field.type)))
+
+
+def _is_sound(value: object) -> bool:
+    """Whether all numbers are finite, told without pointers: every row that is read or written is asked this."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, msgspec.Struct):
+        for name in _suspects(type(value)):  # noqa: SIM110 - a generator would cost more than all the rest
+            if not _is_sound(getattr(value, name)):
+                return False
+        return True
+    return next(_endless(value, ""), None) is None
