@@ -107,7 +107,12 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     inside = Inside(
         routes,
         _checks(declared, node, Metrics(node, requests, streams), routes),
-        Sockets(live_path, Live.of(_over_sockets(declared.resources), declared.operations, node), views, streams),
+        Sockets(
+            live_path,
+            Live.of(_over_sockets(declared.resources), declared.operations, node, declared.topics),
+            views,
+            streams,
+        ),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         _manners(declared, node, streams),
         declared.identify,

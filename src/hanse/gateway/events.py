@@ -7,10 +7,11 @@ is a CloudEvent; a `reset` says that the logs do not reach back to the cursor, s
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from urllib.parse import parse_qsl
 
 from hanse.contract.cloud_events import CONTENT_TYPE, event_type, source_of
-from hanse.contract.model import topic_of
+from hanse.contract.model import Event, topic_of
 from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.asgi import JSON, Request, Response
 from hanse.gateway.body import read_body
@@ -22,7 +23,7 @@ from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault, Flaw, Invalid
 from hanse.mesh.client import policy
 from hanse.node.node import Node
-from hanse.node.topics import TopicLine
+from hanse.node.topics import TopicFeed, TopicLine
 from hanse.service.events import parts_of_cursor
 
 
@@ -30,6 +31,49 @@ class NotAcceptable(Fault, status=406, detail="expected a client that accepts {e
     """What there is cannot be given in the form that the client wants."""
 
     expected: str
+
+
+class ToldTopic:
+    """A topic as the outside hears of it: in CloudEvents.
+
+    Args of the constructor:
+        kind: The event.
+        node: Reaches the services that tell of it.
+
+    Attributes:
+        type: What each event says that it is.
+    """
+
+    def __init__(self, kind: type[Event], node: Node) -> None:
+        self.feed: TopicFeed = node.topic(kind)
+        self.type: str = event_type(node.app.name, kind)
+        self._app = node.app.name
+
+    def event(self, told: TopicLine) -> bytes:
+        """What an event looks like outside."""
+        return cloud_event(told.line, self.type, source_of(self._app, told.service))
+
+    @asynccontextmanager
+    async def messages(self, after: str) -> AsyncGenerator[AsyncGenerator[bytes, None]]:
+        """What is told after a cursor, as messages of a WebSocket without their beginning.
+
+        Raises:
+            Malformed: It is no cursor.
+        """
+        _ = parts_of_cursor(after)
+        async with self.feed.followed(after) as lines, aclosing(self._messages(lines)) as messages:
+            yield messages
+
+    async def _messages(self, lines: AsyncGenerator[TopicLine, None]) -> AsyncGenerator[bytes, None]:
+        async for told in lines:
+            line = told.line
+            if line.event == "reset":
+                yield b'"event":"reset"}'
+            elif line.event == "ready":
+                yield b'"event":"ready","cursor":%b}' % encode_json(line.cursor)
+            else:
+                names = (encode_json(line.cursor), encode_json(line.id), self.event(told))
+                yield b'"event":"emitted","cursor":%b,"key":%b,"value":%b}' % names
 
 
 class EventRoutes:
@@ -43,10 +87,8 @@ class EventRoutes:
 
     def __init__(self, event: TopicPath, node: Node, streams: Streams) -> None:
         self._event = event
-        self._topic = node.topic(event.kind)
+        self._told = ToldTopic(event.kind, node)
         self._streams = streams
-        self._app = node.app.name
-        self._type = event_type(node.app.name, event.kind)
         self._form = sse_form(streams.limits.retry_seconds)
 
     def methods(self) -> dict[str, Handler]:
@@ -69,7 +111,7 @@ class EventRoutes:
             raise NotAcceptable(MEDIA_TYPE)
         after = request.header(b"last-event-id") or _after(request.query)
         _ = parts_of_cursor(after)
-        async with self._topic.followed(after) as lines:
+        async with self._told.feed.followed(after) as lines:
             stream = HttpStream(request, self._streams, self._form, ((b"vary", b"accept"),))
             await stream.run(self._events(lines))
 
@@ -82,12 +124,12 @@ class EventRoutes:
         body = await read_body(request, self._streams.limits, (JSON, CONTENT_TYPE))
         kind, topic = self._event.kind, topic_of(self._event.kind)
         enveloped = request.header(b"content-type").partition(";")[0].strip().lower() == CONTENT_TYPE
-        came = structured(body, kind, self._type) if enveloped else plain(body, kind)
-        first = self._topic.first.events
+        came = structured(body, kind, self._told.type) if enveloped else plain(body, kind)
+        first = self._told.feed.first.events
         # An idempotency key of the request is in its context already.
         asked = policy(first, idempotency_key=f"{topic} {came.key}") if came.key else first
         id = await asked.emit(topic, came.value)
-        return Response(202, encode_json({"id": id, "type": self._type}))
+        return Response(202, encode_json({"id": id, "type": self._told.type}))
 
     async def _events(self, lines: AsyncGenerator[TopicLine, None]) -> AsyncGenerator[bytes, None]:
         try:
@@ -102,8 +144,7 @@ class EventRoutes:
             return b"event: reset\nid\ndata: {}\n\n"
         if line.event == "ready":
             return b'event: ready\nid: %b\ndata: {"cursor":%b}\n\n' % (line.cursor.encode(), encode_json(line.cursor))
-        data = cloud_event(line, self._type, source_of(self._app, told.service))
-        return b"event: emitted\nid: %b\ndata: %b\n\n" % (line.cursor.encode(), data)
+        return b"event: emitted\nid: %b\ndata: %b\n\n" % (line.cursor.encode(), self._told.event(told))
 
 
 def _after(query: str) -> str:

@@ -150,7 +150,7 @@ class Gateway(Verbs):
         Args:
             kind: The event.
             path: Where its feed is; by default `/events/` and its topic.
-            live: Whether the outside may follow it, over SSE.
+            live: Whether the outside may follow it, over SSE and WebSocket.
             emit: Whether the outside may emit it: POST of its JSON, or of a CloudEvent.
 
         Raises:

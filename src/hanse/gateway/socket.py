@@ -19,6 +19,7 @@ from hanse.gateway.socket_protocol import (
     Close,
     Conversation,
     Id,
+    Listen,
     Pong,
     Refuse,
     Run,
@@ -225,8 +226,11 @@ class Socket:
             case _:
                 assert_never(action)
 
-    def _begin(self, ask: Subscribe | Call) -> None:
+    def _begin(self, ask: Subscribe | Listen | Call) -> None:
         try:
+            if isinstance(ask, Listen):
+                self._telling[ask.id] = self._views.tasks.start(self._hear(ask))
+                return
             if isinstance(ask, Call):
                 self._telling[ask.id] = self._views.tasks.start(self._tell(ask))
                 return
@@ -249,15 +253,29 @@ class Socket:
         head = b'{"id":%b,' % encode_json(ask.id)
         try:
             async with aclosing(_items(head, self._live.items(ask))) as messages:
-                async for message in messages:
-                    await self.outlet.room()
-                    self._say(message)
+                await self._pump(messages)
             self._say(head + b'"result":null}')
         except Exception as error:  # noqa: BLE001 - told to whoever called
             self._refuse(ask.id, error)
         finally:
             self._talk.ended(ask.id)
             _ = self._telling.pop(ask.id, None)
+
+    async def _hear(self, ask: Listen) -> None:
+        head = b'{"id":%b,' % encode_json(ask.id)
+        try:
+            async with self._live.heard(ask) as messages:
+                await self._pump(messages, head)
+        except Exception as error:  # noqa: BLE001 - told to whoever listens
+            self._refuse(ask.id, error)
+        finally:
+            self._talk.ended(ask.id)
+            _ = self._telling.pop(ask.id, None)
+
+    async def _pump(self, messages: AsyncGenerator[bytes, None], head: bytes = b"") -> None:
+        async for message in messages:
+            await self.outlet.room()
+            self._say(head + message)
 
     async def _answer(self, ask: Ask) -> None:
         try:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import assert_never
 
 import msgspec
 
 from hanse.contract.derive import Operation
-from hanse.contract.model import Resource, collection_of
+from hanse.contract.model import Resource, collection_of, topic_of
 from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
+from hanse.contract.openapi_topics import TopicPath
+from hanse.gateway.events import ToldTopic
 from hanse.gateway.exposed import page_body
 from hanse.gateway.fields import Wrong
 from hanse.gateway.filters import limit_of, orders, where_in
 from hanse.gateway.projection import projection
-from hanse.gateway.socket_protocol import Ask, Call, Create, Delete, Get, List, Patch, Put, Subscribe
+from hanse.gateway.socket_protocol import Ask, Call, Create, Delete, Get, List, Listen, Patch, Put, Subscribe
 from hanse.gateway.sse import checked_cursor
 from hanse.gateway.view import Source
 from hanse.kernel.codec import codec_for, encode_json
@@ -43,8 +46,15 @@ class Live:
         faults: Those that an operation lists: what they carry is public.
     """
 
-    def __init__(self, collections: Mapping[str, Exposed], operations: Mapping[str, Operation], node: Node) -> None:
+    def __init__(
+        self,
+        collections: Mapping[str, Exposed],
+        operations: Mapping[str, Operation],
+        node: Node,
+        topics: Mapping[str, ToldTopic] = {},
+    ) -> None:
         self._collections = collections
+        self._topics = topics
         self._operations = operations
         self._node = node
         self.faults: frozenset[type[Fault]] = frozenset(
@@ -53,13 +63,31 @@ class Live:
         self.streaming: frozenset[str] = frozenset(name for name, one in operations.items() if one.stream)
 
     @classmethod
-    def of(cls, resources: Iterable[ResourcePath], operations: Iterable[OperationPath], node: Node) -> Live:
+    def of(
+        cls,
+        resources: Iterable[ResourcePath],
+        operations: Iterable[OperationPath],
+        node: Node,
+        topics: Iterable[TopicPath] = (),
+    ) -> Live:
         """What a gateway exposes of a node."""
         return cls(
             {collection_of(one.kind): Exposed(one.kind, node.rows(one.kind), one.live, one.write) for one in resources},
             {one.operation.address: one.operation for one in operations},
             node,
+            {topic_of(one.kind): ToldTopic(one.kind, node) for one in topics if one.live},
         )
+
+    def heard(self, ask: Listen) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
+        """What is told of a topic: objects without their beginning, which is the id that they are told under.
+
+        Raises:
+            NotFound: The topic is not exposed, or not to be followed.
+        """
+        topic = self._topics.get(ask.topic)
+        if topic is None:
+            raise NotFound("topic", ask.topic[:200])
+        return topic.messages(ask.after)
 
     def source(self, ask: Subscribe) -> Source:
         """What is subscribed to.

@@ -33,6 +33,14 @@ class Subscribe(msgspec.Struct, frozen=True, tag_field="op", tag="subscribe"):
     snapshot: bool = True
 
 
+class Listen(msgspec.Struct, frozen=True, tag_field="op", tag="listen"):
+    """Hear of the events of a topic: after a cursor, or from now on."""
+
+    id: Id
+    topic: str
+    after: str = ""
+
+
 class Unsubscribe(msgspec.Struct, frozen=True, tag_field="op", tag="unsubscribe"):
     """Tell no more under this id."""
 
@@ -120,10 +128,10 @@ class Delete(msgspec.Struct, frozen=True, tag_field="op", tag="delete"):
 Ask = Call | Create | Get | List | Put | Patch | Delete
 """What is answered once."""
 
-ASKS: tuple[type[msgspec.Struct], ...] = (Subscribe, Unsubscribe, Ping, *get_args(Ask))
+ASKS: tuple[type[msgspec.Struct], ...] = (Subscribe, Listen, Unsubscribe, Ping, *get_args(Ask))
 """All that a client may say."""
 
-Message = Ask | Subscribe | Unsubscribe | Ping
+Message = Ask | Subscribe | Listen | Unsubscribe | Ping
 
 _asks = codec_for(cast("type[Message]", Message))
 
@@ -140,7 +148,7 @@ _named = msgspec.json.Decoder(Named)
 class Begin(msgspec.Struct, frozen=True):
     """Start telling under this id."""
 
-    ask: Subscribe | Call
+    ask: Subscribe | Listen | Call
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -227,14 +235,14 @@ class Conversation:
             if ask.id not in self._subscribed:
                 raise NotFound("subscription", str(ask.id))
             return Stop(ask.id)
-        if isinstance(ask, Subscribe) or (isinstance(ask, Call) and ask.address in self._streaming):
+        if isinstance(ask, (Subscribe, Listen)) or (isinstance(ask, Call) and ask.address in self._streaming):
             return self._begin(ask)
         if self._running >= self._limits.asks:
             raise Overloaded(f"the limit of {self._limits.asks} messages in work")
         self._running += 1
         return Run(ask)
 
-    def _begin(self, ask: Subscribe | Call) -> Begin:
+    def _begin(self, ask: Subscribe | Listen | Call) -> Begin:
         if ask.id in self._subscribed:
             raise Conflict(f"there is a subscription {ask.id!r} on this socket already; choose another id")
         if len(self._subscribed) >= self._limits.subscriptions:

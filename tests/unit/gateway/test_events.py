@@ -231,3 +231,32 @@ def test_everything_has_the_events_that_somebody_may_tell_of() -> None:
     declared = Gateway.everything([Orders, Watcher]).declared()
     assert [(one.path, one.emit) for one in declared.topics] == [("/events/placed", True), ("/events/unheard", True)]
     assert [one.kind for one in Gateway.everything([Watcher]).declared().topics] == [Unheard]
+
+
+async def test_a_socket_cannot_listen_to_what_is_not_exposed(opened: Callable[[Gateway], Value]) -> None:
+    wire = await opened(Gateway().events(Placed, live=False, emit=True).rpc(Orders)).socket()
+    await wire.say({"op": "listen", "id": 1, "topic": "placed"})
+    assert (await wire.hear())["error"]["code"] == "not_found"
+    wire = await opened(Gateway().events(Placed)).socket()
+    await wire.say({"op": "listen", "id": 1, "topic": "placed", "after": "x"})
+    assert (await wire.hear())["error"]["code"] == "malformed"
+    await wire.say({"op": "unsubscribe", "id": 1})
+    assert (await wire.hear())["error"]["code"] == "not_found"
+
+
+async def test_a_socket_listens_resumes_and_ends(door: Value, node: Node) -> None:
+    wire = await door.socket()
+    await wire.say({"op": "listen", "id": 1, "topic": "placed"})
+    first = await wire.hear()
+    assert (first["id"], first["event"]) == (1, "ready")
+    await node.client(Orders).place("a")
+    event = await wire.hear()
+    assert (event["id"], event["event"], event["value"]["data"]["order_id"]) == (1, "emitted", "a")
+    assert (event["key"], event["value"]["type"]) == (event["value"]["id"], "shop.placed.v1")
+    await wire.say({"op": "unsubscribe", "id": 1})
+    assert (await wire.hear()) == {"id": 1, "result": None}
+    await node.client(Orders).place("b")
+    await wire.say({"op": "listen", "id": 1, "topic": "placed", "after": event["cursor"]})
+    assert (await wire.hear())["value"]["data"]["order_id"] == "b"
+    await wire.say({"op": "listen", "id": 2, "topic": "placed", "after": "gone.1"})
+    assert [(await wire.hear())["event"] for _ in range(2)] == ["reset", "ready"]

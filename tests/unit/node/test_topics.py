@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,7 +16,7 @@ from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.node.topics import Source, TopicFeed, TopicLine
-from hanse.service.events import LOGS_MAX, EventsOf, joined, resumed
+from hanse.service.events import LOGS_MAX, Events, EventsOf, joined, resumed
 from hanse.service.rows import Line
 from hanse.service.service import Service
 from hanse.store.base import Store
@@ -131,7 +132,7 @@ class Ending:
 
 
 async def test_a_log_that_ends_without_a_fault_ends_the_feed_too() -> None:
-    async with TopicFeed(Placed, [Source("orders", Ending())]).followed() as lines:
+    async with TopicFeed(Placed, [Source("orders", cast("Events", Ending()))]).followed() as lines:
         assert names([await anext(lines), await anext(lines)]) == ["ready", "1"]
         with pytest.raises(Unavailable, match="have ended"):
             await anext(lines)
