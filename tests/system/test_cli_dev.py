@@ -164,9 +164,10 @@ def test_a_change_starts_the_app_anew_where_it_was_and_with_its_rows(folder: Pat
         assert dev.end(signal.SIGINT) == 0
     assert "shop.py changed; starting anew" in dev.errors
     assert "200 POST /rpc/notes/write " in dev.errors
-    with running(folder, "--fresh") as dev:
+    with running(folder, "--fresh", "-q") as dev:
         dev.await_start()
         assert dev.ask("/rpc/notes/count", {}) == (200, "0")
+    assert dev.errors == ""
 
 
 def test_code_that_does_not_start_is_shown_until_it_is_mended(folder: Path) -> None:

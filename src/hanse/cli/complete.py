@@ -101,9 +101,9 @@ def _source(file: str) -> str:
 def codes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Codes that can be explained; those of the package that need nothing to be imported."""
     del context, parameter
-    from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS
+    from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, RUNS
 
-    return [CompletionItem(code) for code in [*FAULTS, *FLAWS, *EXIT_CODES] if code.startswith(incomplete)]
+    return [CompletionItem(code) for code in [*FAULTS, *FLAWS, *RUNS, *EXIT_CODES] if code.startswith(incomplete)]
 
 
 def served(part: Part) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:

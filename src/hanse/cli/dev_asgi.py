@@ -24,7 +24,8 @@ PROBLEM = "application/problem+json"
 STREAMS = ("text/event-stream", "application/jsonl")
 INTERNAL = 500
 
-_requests = logging.getLogger("request")
+REQUESTS = logging.getLogger("request")
+"""Gets a line for each request."""
 
 
 @final
@@ -101,7 +102,7 @@ class Developing:
             await answer.send(scope, event)
             if first and answer.known:
                 how = "streams" if answer.streams else f"{(loop.time() - begun) * 1000:.0f} ms"
-                _requests.info("%s %s %s", self._painted(answer.status), _what(scope), how)
+                REQUESTS.info("%s %s %s", self._painted(answer.status), _what(scope), how)
 
         await self._app(scope, receive, watched)
 

@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from hanse.cli.dev import STORE, check_address, for_development
-from hanse.cli.dev_asgi import Developing, Failures, ShortLines
+from hanse.cli.dev_asgi import REQUESTS, Developing, Failures, ShortLines
 from hanse.cli.dev_parent import REPORT_BYTES_MAX
 from hanse.cli.excerpt import Excerpt, as_text, excerpt_of
 from hanse.cli.options import Chosen, working_folder
@@ -81,18 +81,20 @@ def _serve(generation: int, listener: socket.socket, target: str | None, chosen:
     check_address(settings)
     app = load_app(wanted_target(target, settings, "dev"), working_folder())
     failures = Failures()
-    around: Callable[[Application], Application] = partial(_around, generation, failures, output.colour)
+    around: Callable[[Application], Application] = partial(_around, generation, failures, output)
     listener.setblocking(False)  # noqa: FBT003 - its only argument
     return run_app(app, settings, output, listener=listener, around=around)
 
 
-def _around(generation: int, failures: Failures, colour: bool, app: Application) -> Application:  # noqa: FBT001 - private
+def _around(generation: int, failures: Failures, output: Output, app: Application) -> Application:
     root = logging.getLogger()
     for handler in root.handlers:
         if isinstance(handler.formatter, TextLines):
-            handler.setFormatter(ShortLines(colour=colour))
+            handler.setFormatter(ShortLines(colour=output.colour))
     root.addHandler(failures)
-    return Developing(app, generation, failures, colour=colour)
+    if output.quiet:
+        REQUESTS.setLevel(logging.WARNING)
+    return Developing(app, generation, failures, colour=output.colour)
 
 
 def _report(found: Excerpt) -> bytes:
