@@ -72,6 +72,12 @@ def test_what_cannot_be_emitted_is_refused(shop: Shop) -> None:
         assert "Traceback" not in refused.stderr
 
 
+def test_text_that_looks_like_a_number_is_told_how_to_write(shop: Shop) -> None:
+    refused = shop.hanse("emit", "order_placed", "order_id=7")
+    assert """order_id='"..."'""" in refused.stderr
+    assert shop.hanse("emit", "order_placed", 'order_id="7"').returncode == 0
+
+
 def test_with_json_an_error_is_one_object_too(shop: Shop) -> None:
     refused = shop.hanse("emit", "order_placed", "count=1", "--json")
     problem = json.loads(refused.stderr)["error"]

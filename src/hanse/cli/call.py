@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn, cast
 
 import click
@@ -203,8 +203,24 @@ def tell(problem: Problem, output: Output) -> None:
     click.echo(f"hanse: {problem.code}: {said}", err=True)
     for flaw in problem.errors:
         click.echo(f"  {flaw.get('pointer', '')}: {flaw.get('detail', '')}", err=True)
+    if hint := quoting(problem.errors):
+        click.echo(f"  {hint}", err=True)
     if problem.trace_id and output.verbose:
         click.echo(f"  trace {problem.trace_id}", err=True)
+
+
+def quoting(errors: Sequence[Mapping[str, str]]) -> str:
+    r"""What to do where text was meant that can be read as JSON, such as an id of digits; else empty.
+
+    Example:
+        >>> quoting([{"pointer": "/id", "detail": "Expected `str`, got `int`"}])
+        'text that looks like JSON is written in quotes: id=\'"..."\''
+    """
+    for flaw in errors:
+        if flaw.get("detail", "").startswith("Expected `str`, got `"):
+            name = flaw.get("pointer", "").rpartition("/")[2]
+            return f"text that looks like JSON is written in quotes: {name}='\"...\"'"
+    return ""
 
 
 def suggestion(operation: str, known: Sequence[str]) -> str:
