@@ -1,5 +1,7 @@
 """What is no HTTP, or could be read in two ways, is refused with a problem; nothing fails inside."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -144,3 +146,18 @@ async def test_what_is_asked_for_once_is_not_asked_for_twice(served: Served, que
     assert (await served.ask("GET", f"/things?{query}")).status == 422
     assert (await served.ask("GET", "/parts/a?weight=1&weight=2")).status == 422
     assert (await served.ask("GET", "/parts/a?tags=1&tags=2")).status == 200
+
+
+async def test_garbage_behind_a_request_whose_answer_has_begun_is_not_answered_in_its_midst(served: Served) -> None:
+    """httptools reads ahead, and the connection is closed; h11 leaves it until the answer has ended."""
+    line = await served.connect()
+    line.writer.write(GET + b"accept: text/event-stream\r\n\r\n")
+    assert (await line.head()).status == 200
+    line.writer.write(b"\x00\x01 garbage\r\n\r\n")
+
+    rest = b""
+    with suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(0.5):
+            while piece := await line.reader.read(4096):
+                rest += piece
+    assert b"HTTP/1.1" not in rest

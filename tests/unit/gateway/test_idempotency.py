@@ -56,6 +56,8 @@ async def test_one_in_flight_is_409_and_says_when_to_ask_again(door: Door) -> No
     ("method", "path", "value"),
     [
         ("POST", "/orders", {"sku": "tea"}),
+        ("POST", "/orders", [{"sku": "tea"}, {"sku": "ink"}]),
+        ("DELETE", "/orders?id=1", None),
         ("PUT", "/orders/1", {"sku": "tea"}),
         ("PUT", "/orders/new", {"sku": "tea"}),
         ("PATCH", "/orders/1", {"sku": "ink"}),
