@@ -1,6 +1,7 @@
 """WebSocket: subscriptions, calls and writes over one connection."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from hanse.contract.model import Resource
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import Limits
+from hanse.kernel.faults import Unauthenticated
+from hanse.kernel.message import Identity
 from hanse.kernel.tasks import Tasks
 from hanse.service.service import Service
 
@@ -344,3 +347,24 @@ async def test_who_is_too_slow_is_told_to_come_again_and_resumes(opened: Opened,
 
     assert closed == 1013
     assert [(await again.hear())["key"] for _ in range(40)] == [str(number) for number in range(40)]
+
+
+async def test_each_socket_asks_as_who_it_is_whoever_came_first(
+    opened: Opened, order: type[Resource], shop: type[Service]
+) -> None:
+    async def identify(headers: Mapping[str, str]) -> Identity:
+        if "x-name" not in headers:
+            raise Unauthenticated
+        return Identity(subject=headers["x-name"], scopes=frozenset({headers["x-name"]}))
+
+    door = opened(Gateway(identify=identify).resources(order).rpc(shop))
+    assert (await door.open("/live", kind="websocket").next())["status"] == 401
+    assert (await door("GET", "/orders", accept="text/event-stream")).status == 401
+    ada, admin = await door.socket(x_name="ada"), await door.socket(x_name="admin")
+    for wire in (ada, admin):
+        await ask(wire, op="subscribe", id=1, collection="orders")
+    who = [await ask(wire, op="call", id=2, service="shop", operation="who") for wire in (ada, admin)]
+    closed = [await ask(wire, op="call", id=3, service="shop", operation="close") for wire in (ada, admin)]
+
+    assert [answer["result"]["who"] for answer in who] == ["ada", "admin"]
+    assert (closed[0]["error"]["code"], closed[1]) == ("forbidden", {"id": 3, "result": None})
