@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import cast
 
@@ -12,6 +11,7 @@ from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import Limits
 from hanse.gateway.problem import RequestTimeout, UnsupportedMediaType
 from hanse.kernel.faults import Cancelled, TooLarge
+from hanse.kernel.patience import OutOfTime, within
 
 JSON_ONLY: tuple[str, ...] = (JSON,)
 ANYTHING: tuple[str, ...] = ()
@@ -38,9 +38,8 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
     if announced.isdigit() and int(announced) > limits.body_bytes:
         raise _too_large(limits)
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            body = await _whole(request.receive, limits)
-    except TimeoutError:
+        body = await within(limits.body_seconds, _whole(request.receive, limits))
+    except OutOfTime:
         raise RequestTimeout(limits.body_seconds) from None
     coding = request.header(b"content-encoding")
     if coding:

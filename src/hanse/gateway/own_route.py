@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -26,6 +25,7 @@ from hanse.kernel.context import ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import DeadlineExceeded, Fault, Flaw, Forbidden, Invalid, Misconfigured, Unauthenticated
 from hanse.kernel.message import Identity
+from hanse.kernel.patience import OutOfTime, within
 from hanse.kernel.validate import FLAWS_MAX
 from hanse.node.node import Node
 from hanse.service.threads import Threads
@@ -161,14 +161,10 @@ class OwnHandler:
     async def _in_time(self, work: Awaitable[object]) -> object:
         context = ambient.get()
         context.deadline = min(context.deadline, self._host.monotonic() + self._timeout)
-        timer = asyncio.timeout(self._timeout)
         try:
-            async with timer:
-                return await work
-        except TimeoutError:
-            if timer.expired():
-                raise DeadlineExceeded(f"{self._route.about.method} {self._route.about.path}") from None
-            raise
+            return await within(self._timeout, work)
+        except OutOfTime:
+            raise DeadlineExceeded(f"{self._route.about.method} {self._route.about.path}") from None
 
     async def _values(self, request: Request) -> dict[str, object]:
         flaws: list[Flaw] = []
