@@ -167,7 +167,7 @@ def _usual(cls: type[Fault]) -> str:
 
 
 def _faults() -> list[Explanation]:
-    return sorted((explained(cls) for cls in known_faults()), key=lambda one: one.code)
+    return sorted((explained(cls) for cls in known_faults()), key=lambda one: (one.code, one.fault))
 
 
 def _flaws() -> list[Explanation]:
