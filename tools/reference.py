@@ -249,7 +249,7 @@ def faults_page() -> str:
     rows = [
         f"| `{cls.code}` | `{cls.__name__}({', '.join(cls.fields)})` | {first_line(cls)} "
         f"| {cls.status} | {cls.close_code} | {cls.exit_code} | {'yes' if cls.retryable else 'no'} |"
-        for cls in sorted(known_faults(), key=lambda cls: (cls.status, cls.code, cls.__module__))
+        for cls in sorted(known_faults(), key=lambda cls: (cls.status, cls.code, cls.__qualname__))
     ]
     doc = "\n".join(prose(Fault.__doc__ or ""))
     told = [*advice_part(), *exit_codes_part(), f"## Fault\n\n{doc}"]
@@ -259,7 +259,7 @@ def faults_page() -> str:
 def advice_part() -> Iterator[str]:
     """What `hanse explain` says of faults and flaws."""
     yield "## Why, and what to do\n\n`hanse explain CODE` tells the same.\n\n| code | why | what to do |\n|---|---|---|"
-    for cls in sorted(known_faults(), key=lambda cls: (cls.code, cls.__module__)):
+    for cls in sorted(known_faults(), key=lambda cls: (cls.code, cls.__qualname__)):
         one = explained(cls)
         yield f"| `{one.code}` | {cell(one.why)} | {cell(one.do)} |"
     yield "\n`invalid` lists every flaw of an input, each with a code:\n"

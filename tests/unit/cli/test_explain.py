@@ -19,7 +19,7 @@ from hanse.kernel.validate import _CODES
 from hanse.sim.enclosure import FENCE, SHARED
 from hanse.sim.failure import DIED, GUARD
 
-KNOWN = sorted(known_faults(), key=lambda cls: (cls.code, cls.__module__))
+KNOWN = sorted(known_faults(), key=lambda cls: (cls.code, cls.__qualname__))
 SOURCES = Path(hanse.kernel.faults.__file__).parents[1]
 
 
