@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from hanse.service.collection import Collection as Collection, Page as Page
     from hanse.service.cpu import cpu as cpu
     from hanse.service.expose import expose as expose
-    from hanse.service.feed import CursorLost as CursorLost
+    from hanse.service.log_reader import CursorLost as CursorLost
     from hanse.service.held import Held as Held
     from hanse.service.query import (
         contains as contains,
@@ -103,7 +103,7 @@ _HOMES = {
     "Contract": "hanse.contract.declare",
     "CouldNotStart": "hanse.kernel.faults",
     "Created": "hanse.service.change",
-    "CursorLost": "hanse.service.feed",
+    "CursorLost": "hanse.service.log_reader",
     "DeadlineExceeded": "hanse.kernel.faults",
     "Deleted": "hanse.service.change",
     "Event": "hanse.contract.model",

@@ -7,20 +7,19 @@ Each service's events are served under the contract name `events/<service>`, rea
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from typing import Protocol, cast
 
 from hanse.contract.declare import Contract, Promise, rpc
 from hanse.contract.derive import Description, describe_methods
-from hanse.kernel.fault_point import fault_point
+from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed
 from hanse.service.change import cursor_of, position_of
-from hanse.service.feed import FEED_PIECE
+from hanse.service.log_reader import CursorLost, LogReader
 from hanse.service.rows import Line
 from hanse.service.unit import Unit, unit_for
-from hanse.store.base import Op, Store
+from hanse.store.base import Entry, Op, Store
 
 LOGS_MAX = 100
 """Logs that one cursor of a topic names at most."""
@@ -70,36 +69,23 @@ class EventsOf:
 
     async def follow(self, topic: str, after: str) -> AsyncIterator[Line]:
         """See `Events.follow`."""
-        seq = await self._position(after)
-        wake = asyncio.Event()
-        stop = self._store.listen(wake.set, names=[topic])
-        try:
-            while True:
-                if seq is None:
-                    seq = await self._store.head()
-                    yield Line("reset")
-                    yield Line("ready", cursor_of(self._store.log_id, seq))
-                wake.clear()
-                piece = await self._store.changes(seq, limit=FEED_PIECE, names=[topic])
-                if piece.trimmed:
-                    seq = None
-                    continue
-                for entry in piece.entries:
-                    if entry.op is Op.EMITTED:
-                        fault_point("feed.before_item")
-                        cursor = cursor_of(self._store.log_id, entry.seq)
-                        value, at = entry.after or b"null", entry.at
-                        yield Line("emitted", cursor, entry.message_id, entry.seq, value, at=at, headers=entry.headers)
-                        fault_point("feed.after_item")
-                if not piece.more:
-                    await wake.wait()
-                seq = piece.upto
-        finally:
-            stop()
+        log = LogReader(self._store, [topic])
 
-    async def _position(self, cursor: str) -> int | None:
-        seq = position_of(self._store.log_id, cursor)
-        return None if seq is None or seq > await self._store.head() else seq
+        def line(entry: Entry) -> Line | None:
+            if entry.op is not Op.EMITTED:
+                return None
+            value, cursor = entry.after or b"null", log.cursor(entry.seq)
+            return Line("emitted", cursor, entry.message_id, entry.seq, value, at=entry.at, headers=entry.headers)
+
+        while True:
+            try:
+                async with closing(log.told(line, after)) as lines:
+                    async for told in lines:
+                        yield told
+            except CursorLost:
+                after = log.cursor(await log.head())
+                yield Line("reset")
+                yield Line("ready", after)
 
 
 def joined(cursors: Sequence[str]) -> str:

@@ -7,14 +7,11 @@ reader gets every row's latest state once and then each change once.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
-from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Fault
 from hanse.service.change import (
     Change,
     Created,
@@ -25,24 +22,14 @@ from hanse.service.change import (
     Reset,
     Updated,
     change_of,
-    cursor_of,
-    position_of,
     seen_through,
 )
+from hanse.service.log_reader import CursorLost, LogReader
 from hanse.service.shape import Shape
-from hanse.store.base import Changes, Entry, Store
+from hanse.store.base import Entry, Store
 from hanse.store.query import PAGE_MAX, Query, Where
 
 R = TypeVar("R", bound=Resource)
-
-FEED_PIECE = 256
-"""Log entries read at once by one feed."""
-
-
-class CursorLost(Fault, status=410, close_code=1008, detail="the log does not reach back to {cursor}; start anew"):
-    """The log has been trimmed, or belongs to another store: read what is there now, then follow from that."""
-
-    cursor: str
 
 
 class Feed(Generic[R]):
@@ -60,20 +47,15 @@ class Feed(Generic[R]):
         self._shape = shape
         self._where = where
         self._matches = matches
+        self._log = LogReader(store, [shape.collection])
 
-    async def changes(self, after: str | None) -> AsyncIterator[Change[R]]:
+    def changes(self, after: str | None) -> AsyncIterator[Change[R]]:
         """Changes after a cursor, or from now on; never ends.
 
         Raises:
             CursorLost: The log does not reach back to the cursor.
         """
-        seq = await self._store.head() if after is None else await self._position(after)
-        async with closing(self._entries(seq)) as entries:
-            async for entry in entries:
-                if (change := self._view(entry)) is not None:
-                    fault_point("feed.before_item")
-                    yield change
-                    fault_point("feed.after_item")
+        return self._log.told(self._view, after)
 
     async def follow(self, after: str | None, *, caught_up: bool = False) -> AsyncIterator[Followed[R]]:
         """What is there, `Ready`, and what changes; or only the changes after a cursor that still holds.
@@ -98,15 +80,8 @@ class Feed(Generic[R]):
                 after = None
                 yield Reset()
 
-    async def _position(self, cursor: str) -> int:
-        """Where a cursor stands in the log: not in another one, nor past the end of one that a power cut shortened."""
-        seq = position_of(self._store.log_id, cursor)
-        if seq is None or seq > await self._store.head():
-            raise CursorLost(cursor)
-        return seq
-
     async def _snapshot(self) -> AsyncIterator[Existing[R] | Ready | Change[R]]:
-        start = await self._store.head()
+        start = await self._log.head()
         revisions: dict[str, int] = {}
         cursor: str | None = None
         while True:
@@ -117,28 +92,21 @@ class Feed(Generic[R]):
             cursor = found.next
             if cursor is None:
                 break
-        end = await self._store.head()
-        seq = start
-        while seq < end:
-            piece = await self._piece(seq)
-            for entry in piece.entries:
-                if entry.seq <= end and (change := self._since(entry, revisions)) is not None:
+        end = await self._log.head()
+        async with closing(self._log.entries(start, end)) as entries:
+            async for entry in entries:
+                if (change := self._since(entry, revisions)) is not None:
                     yield change
-            seq = piece.upto
-        yield Ready(cursor_of(self._store.log_id, end))
+        yield Ready(self._log.cursor(end))
 
     async def _missed(self, after: str) -> AsyncIterator[Ready | Change[R]]:
         """The changes after a cursor that have been by now, and `Ready`."""
-        seq, end = await self._position(after), await self._store.head()
-        while seq < end:
-            piece = await self._piece(seq)
-            for entry in piece.entries:
+        start, end = await self._log.position(after), await self._log.head()
+        async with closing(self._log.entries(start, end)) as entries:
+            async for entry in entries:
                 if (change := self._view(entry)) is not None:
-                    fault_point("feed.before_item")
                     yield change
-                    fault_point("feed.after_item")
-            seq = piece.upto
-        yield Ready(cursor_of(self._store.log_id, seq))
+        yield Ready(self._log.cursor(end))
 
     def _since(self, entry: Entry, revisions: dict[str, int]) -> Change[R] | None:
         """A change that came while the snapshot was read, unless the row was read after it."""
@@ -154,27 +122,4 @@ class Feed(Generic[R]):
         return change
 
     def _view(self, entry: Entry) -> Change[R] | None:
-        cursor = cursor_of(self._store.log_id, entry.seq)
-        return seen_through(change_of(entry, self._shape.read, cursor), self._matches)
-
-    async def _piece(self, seq: int) -> Changes:
-        piece = await self._store.changes(seq, limit=FEED_PIECE, names=[self._shape.collection])
-        fault_point("feed.piece_read")
-        if piece.trimmed:
-            raise CursorLost(cursor_of(self._store.log_id, seq))
-        return piece
-
-    async def _entries(self, seq: int) -> AsyncIterator[Entry]:
-        wake = asyncio.Event()
-        stop = self._store.listen(wake.set, names=[self._shape.collection])
-        try:
-            while True:
-                wake.clear()
-                piece = await self._piece(seq)
-                for entry in piece.entries:
-                    yield entry
-                if not piece.more:
-                    await wake.wait()
-                seq = piece.upto
-        finally:
-            stop()
+        return seen_through(change_of(entry, self._shape.read, self._log.cursor(entry.seq)), self._matches)

@@ -14,7 +14,7 @@ from hanse.kernel.closing import closing
 from hanse.kernel.codec import encode_json
 from hanse.service.change import Change, Created, Deleted, Followed, Reset, Updated
 from hanse.service.collection import Page
-from hanse.service.feed import CursorLost
+from hanse.service.log_reader import CursorLost
 from hanse.service.query import filter_of, sorting_of
 from hanse.service.rows import Rows, told_by
 from hanse.service.shape import Shape, shape_of

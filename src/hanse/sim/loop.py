@@ -440,7 +440,7 @@ class Loop(Walls):
         """See `asyncio.loop.is_closed`."""
         return self._closed
 
-    get_debug: Callable[[], bool] = bool
+    get_debug: Callable[[], bool] = bool  # pyright: ignore[reportIncompatibleMethodOverride] - callers cannot tell
     """Never: what debugging costs and says has no place here. `bool()` says so without a frame of its own, as each
     future asks for it."""
 

@@ -2,12 +2,12 @@
 After a power cut, a reader goes on in a log that has lost what the reader knows."""
 
 from hanse import World, simulation
-from hanse.service import feed
+from hanse.service import log_reader
 
 from . import follower, instead
 
 
-@instead(feed)
+@instead(log_reader)
 def position_of(log_id: str, cursor: str) -> int:
     return int(cursor.rpartition(".")[2])
 

@@ -1,19 +1,17 @@
 """A feed goes on one position before the cursor that it is given.
 A reader that comes back sees a change again."""
 
-from typing import Any
-
 from hanse import World, simulation
-from hanse.service.feed import Feed
+from hanse.service.log_reader import LogReader
 
 from . import follower, instead
 
-position = Feed._position
+honest = LogReader.position
 
 
-@instead(Feed)
-async def _position(self: Feed[Any], cursor: str) -> int:
-    return max(0, await position(self, cursor) - 1)
+@instead(LogReader)
+async def position(self: LogReader, cursor: str) -> int:
+    return max(0, await honest(self, cursor) - 1)
 
 
 @simulation(follower.setup, seconds=follower.SECONDS)

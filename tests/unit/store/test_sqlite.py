@@ -375,7 +375,7 @@ class TestThreads:
 
     async def test_a_lane_that_stops_takes_nothing_more(self) -> None:
         lane = ThreadLane()
-        lane.start(lambda batches: [() for _ in batches], lambda: None)
+        lane.start(lambda batches: [() for _ in batches], lambda _: None)
         stopping = asyncio.gather(lane.stop())
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="closing"):
