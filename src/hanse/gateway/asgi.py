@@ -76,12 +76,15 @@ class Request:
         status: What was answered, where somebody sent the answer by themselves and it was noted; 0 elsewhere.
         template: The path as it was declared, with its placeholders; empty where nothing was found.
         parameters: What the path's placeholders stand for, decoded.
+        charge: Counts what is asked over its WebSocket, as a method and a path, against the rates of whoever asks; None
+            where there are none.
         prefix: Encoded path that a trusted proxy took away in front of all others.
         trace_id, id: Of the story and of this request, as answers name them.
     """
 
     __slots__ = (
         "_headers",
+        "charge",
         "id",
         "method",
         "parameters",
@@ -104,6 +107,7 @@ class Request:
         self.template: str = ""
         self.parameters: dict[str, str] = {}
         self.prefix: str = ""
+        self.charge: Callable[[str, str], None] | None = None
         self.trace_id: str = ""
         self.id: str = ""
         self.path: str = _path(scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 from urllib.parse import quote
 
@@ -74,6 +75,19 @@ class Manners:
             tell(request, refused.headers)
             raise refused.fault from None
         tell(request, headers)
+        if request.scope["type"] == "websocket":
+            request.charge = partial(self._charge_ask, self._meters, caller, request.address)
+
+    def _charge_ask(self, meters: Meters, caller: str, address: str, method: str, path: str) -> None:
+        """Count what is asked over a WebSocket, where nothing but a refusal can be told.
+
+        Raises:
+            RateExceeded: There are too many of this caller.
+        """
+        try:
+            _ = meters.charge(method, path, caller, address, self._now())
+        except Refused as refused:
+            raise refused.fault from None
 
 
 def _see_through(request: Request, proxies: Proxies) -> None:

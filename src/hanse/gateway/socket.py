@@ -10,6 +10,7 @@ from typing import assert_never, cast, final
 from hanse.gateway.asgi import Request
 from hanse.gateway.outlet import Outlet, SendOutlet, WireOutlet
 from hanse.gateway.problem import NoRoute, known, problem_of
+from hanse.gateway.rates import RateExceeded
 from hanse.gateway.socket_asks import Live
 from hanse.gateway.socket_protocol import (
     Action,
@@ -207,6 +208,7 @@ class Socket:
     async def _perform(self, action: Action) -> None:
         if self._leaving and isinstance(action, (Begin, Run)):
             action = Refuse(action.ask.id, Unavailable("the server is stopping; come back and ask again"))
+        action = self._charged(action)
         match action:
             case Begin(ask):
                 self._begin(ask)
@@ -225,6 +227,21 @@ class Socket:
                 await self._close(code, reason)
             case _:
                 assert_never(action)
+
+    def _charged(self, action: Action) -> Action:
+        """The action, or what refuses it to a caller that asks too often."""
+        charge = self._request.charge
+        if charge is None or not isinstance(action, (Begin, Run)):
+            return action
+        try:
+            charge(*self._live.place(action.ask))
+        except RateExceeded as fault:
+            if isinstance(action, Run):
+                self._talk.answered()
+            else:
+                self._talk.ended(action.ask.id)
+            return Refuse(action.ask.id, fault)
+        return action
 
     def _begin(self, ask: Subscribe | Listen | Call) -> None:
         try:

@@ -38,6 +38,9 @@ class Exposed(msgspec.Struct, frozen=True):
     write: bool
 
 
+_METHODS: Mapping[type, str] = {Call: "POST", Create: "POST", Put: "PUT", Patch: "PATCH", Delete: "DELETE"}
+
+
 class Live:
     """Does what sockets ask for.
 
@@ -52,11 +55,13 @@ class Live:
         operations: Mapping[str, Operation],
         node: Node,
         topics: Mapping[str, ToldTopic] = {},
+        paths: Mapping[str, str] = {},
     ) -> None:
         self._collections = collections
         self._topics = topics
         self._operations = operations
         self._node = node
+        self._paths = paths
         self.faults: frozenset[type[Fault]] = frozenset(
             fault for one in operations.values() for fault in one.options.faults
         )
@@ -76,7 +81,17 @@ class Live:
             {one.operation.address: one.operation for one in operations},
             node,
             {topic_of(one.kind): ToldTopic(one.kind, node) for one in topics if one.live},
+            {one.operation.address: one.path for one in operations if not one.own}
+            | {collection_of(one.kind): one.path for one in resources},
         )
+
+    def place(self, ask: Ask | Subscribe | Listen) -> tuple[str, str]:
+        """The method and path by which HTTP would ask for the same, as rates know it."""
+        name = ask.address if isinstance(ask, Call) else "" if isinstance(ask, Listen) else ask.collection
+        path = self._paths.get(name, "/live")
+        return _METHODS.get(type(ask), "GET"), f"{path}/{ask.key}" if isinstance(
+            ask, (Get, Put, Patch, Delete)
+        ) else path
 
     def heard(self, ask: Listen) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
         """What is told of a topic: objects without their beginning, which is the id that they are told under.

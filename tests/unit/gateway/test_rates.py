@@ -170,3 +170,23 @@ async def test_a_rate_counts_for_its_paths_and_methods(opened: Opened, order: ty
 async def test_health_is_not_counted(opened: Opened, order: type[Any]) -> None:
     door = opened(Gateway(rates=Rate("1/d"), limits=Limits(callers=1)).resources(order))
     assert [(await door("GET", "/readyz")).status for _ in range(3)] == [200] * 3
+
+
+@pages
+async def test_what_a_socket_asks_counts_too(opened: Opened, order: type[Any], shop: type[Any]) -> None:
+    rates = (Rate("2/m", name="calls", paths=["/rpc/"]), Rate("1/m", name="writes", methods=["PUT"]))
+    door = opened(Gateway(rates=rates, limits=Limits(asks=1)).resources(order).rpc(shop))
+    wire = await door.socket()
+    call = {"op": "call", "service": "shop", "operation": "who", "arguments": {}}
+    put = {"op": "put", "collection": "orders", "key": "1", "value": {"sku": "tea"}}
+    follow = {"op": "call", "service": "shop", "operation": "counting", "arguments": {"upto": 0}}
+    told: list[int] = []
+    for number, ask in enumerate(
+        [call, call, call, put, put, follow, {"op": "get", "collection": "orders", "key": "1"}]
+    ):
+        await wire.say({**ask, "id": number})
+        told.append((await wire.hear()).get("error", {}).get("status", 200))
+
+    wire.leave("websocket")
+    assert told == [200, 200, 429, 200, 429, 429, 200]
+    assert (await door("POST", "/rpc/shop/who", {})).status == 429
