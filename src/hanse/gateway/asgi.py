@@ -65,6 +65,15 @@ def _line(text: str) -> bytes:
     return text.encode("latin-1")
 
 
+SPECIAL = frozenset(
+    {
+        *(b"traceparent", b"tracestate", b"baggage", b"x-request-id", b"idempotency-key"),
+        *(b"if-match", b"if-none-match", b"prefer", b"origin", b"sec-fetch-site"),
+    }
+)
+"""Headers that most requests of programs do without: whoever looks for several of them asks `Request.plain` first."""
+
+
 class Request:
     """One HTTP request (or WebSocket handshake) as its handler sees it.
 
@@ -80,6 +89,7 @@ class Request:
             where there are none.
         prefix: Encoded path that a trusted proxy took away in front of all others.
         trace_id, id: Of the story and of this request, as answers name them.
+        plain: Whether it has none of the `SPECIAL` headers, so that nobody need look for each of them.
     """
 
     __slots__ = (
@@ -89,6 +99,7 @@ class Request:
         "method",
         "parameters",
         "path",
+        "plain",
         "prefix",
         "receive",
         "scope",
@@ -112,6 +123,7 @@ class Request:
         self.id: str = ""
         self.path: str = _path(scope)
         self._headers: dict[bytes, bytes] = headers_in(cast("list[Header]", scope.get("headers", [])))
+        self.plain: bool = SPECIAL.isdisjoint(self._headers)
 
     def header(self, name: bytes) -> str:
         """The value of a header, by its name in lower case; empty where it did not come."""
@@ -135,6 +147,7 @@ class Request:
     def set_header(self, name: bytes, value: str) -> None:
         """Replace what a header says, for whoever asks this request."""
         self._headers[name] = value.encode("latin-1")
+        self.plain = self.plain and name not in SPECIAL
 
     @property
     def address(self) -> str:

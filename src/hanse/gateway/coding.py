@@ -51,6 +51,12 @@ def takes_gzip(accept_encoding: str) -> bool:
     return gzip > 0.0 and gzip >= weights.get("identity", 0.0)
 
 
+def may_be_coded(response: Response, limits: Limits) -> bool:
+    """Whether `coded` could make another answer of it; most are small, and need not be looked at further."""
+    small = not limits.compress_bytes or len(response.body) < limits.compress_bytes
+    return not small or response.status == 304  # noqa: PLR2004 - Not Modified
+
+
 async def coded(request: Request, response: Response, limits: Limits) -> Response:
     """The answer, compressed where the client takes that and it pays; the same for HEAD as for GET."""
     if response.status == 304 and _came_coded(request):  # noqa: PLR2004 - Not Modified
@@ -104,6 +110,8 @@ def inflated(body: bytes, coding: str, limits: Limits) -> bytes:
 def uncoded(request: Request) -> None:
     """Take the suffix from the ETags in a request's conditions: whoever compares them knows of no codings."""
     fields = request.fields
+    if request.plain:
+        return
     for name in (b"if-none-match", b"if-match"):
         value = fields.get(name)
         if value is not None and _SUFFIX in value:

@@ -27,6 +27,10 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
     Raises:
         Malformed: The idempotency key is too long to be kept.
     """
+    if request.plain:
+        traceparent = new_trace(host)
+        request.id = request.trace_id = traceparent[3:35]
+        return Headers(traceparent=traceparent, identity=identity, correlation_id=request.id)
     came = request.header(b"traceparent")
     trace = parse_traceparent(came) if came else None
     traceparent = came if trace else new_trace(host)

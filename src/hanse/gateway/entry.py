@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from hanse.gateway.asgi import Header, Receive, Request, Response, Scope, Send, answer, segments_of
-from hanse.gateway.coding import coded
+from hanse.gateway.asgi import Header, Receive, Request, Response, Scope, Send, answer
+from hanse.gateway.coding import coded, may_be_coded
 from hanse.gateway.context import READING, headers_of
 from hanse.gateway.figures import Requests, noting_status
 from hanse.gateway.lifespan import answer_lifespan
@@ -17,6 +17,7 @@ from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_resp
 from hanse.gateway.routes import Handler, Route, Routes
 from hanse.gateway.streams import Streams
 from hanse.gateway.strict import check_request
+from hanse.kernel.context import Context, ambient
 from hanse.kernel.faults import Cancelled, Overloaded, Unavailable
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.telemetry import Side, Tracer
@@ -66,6 +67,8 @@ class Entry:
         self._inside = inside
         self._requests = inside.requests
         self._now = node.host.monotonic
+        # Nobody is asked who they are, nor charged for it: most gateways at first, and those behind another door.
+        self._anybody: bool = inside.identify is None and not inside.manners.charges
         self.tracer: Tracer = Tracer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +94,8 @@ class Entry:
         finally:
             self._requests.active -= 1
         if response is not None:
-            response = await coded(request, response, self._streams.limits)
+            if may_be_coded(response, self._streams.limits):
+                response = await coded(request, response, self._streams.limits)
             await answer(request, response, self._more_headers(request))
             self._requests.add(request.method, request.template, response.status, self._now() - begun)
         elif request.status:
@@ -101,9 +105,10 @@ class Entry:
         headers = headers_of(request, self._node.host)
         check_request(request, self._streams.limits)
         manners = self._inside.manners
-        asked = manners.preflight(request, lambda: self._allowed(request))
-        if asked is not None:
-            return asked
+        if request.method == "OPTIONS":
+            asked = manners.preflight(request, lambda: self._allowed(request))
+            if asked is not None:
+                return asked
         if self._node.state not in SERVING:
             raise Unavailable(f"this node is {self._node.state}; come again in a moment")
         # Streams stay for long and have a limit of their own.
@@ -117,9 +122,10 @@ class Entry:
         socket = request.scope["type"] == "websocket"
         if socket or request.method not in READING:
             manners.check_origin(request)
-        identity = await self._identified(request)
-        if identity is not ANONYMOUS:
-            headers = msgspec.structs.replace(headers, identity=identity)
+        if not self._anybody:
+            identity = await self._identified(request)
+            if identity is not ANONYMOUS:
+                headers = msgspec.structs.replace(headers, identity=identity)
         if not socket:
             return await self._routed(request, headers)
         with self._node.context(headers):
@@ -139,19 +145,19 @@ class Entry:
         return identity
 
     def _allowed(self, request: Request) -> str:
-        found = self._inside.routes.find(segments_of(request.path))
+        found = self._inside.routes.at(request.path)
         return "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" if found is None else found[0].allowed
 
     def _mounted(self, request: Request) -> Mounted | None:
         """The application that answers, where no route does: who may do what in it is its own affair."""
         found = self._inside.mounts.find(request)
-        if found is None or self._inside.routes.find(segments_of(request.path)) is not None:
+        if found is None or self._inside.routes.at(request.path) is not None:
             return None
         request.template = found.template
         return found
 
     async def _routed(self, request: Request, headers: Headers) -> Response | None:
-        found = self._inside.routes.find(segments_of(request.path))
+        found = self._inside.routes.at(request.path)
         if found is None:
             return await self._fall_back(request)
         route, request.parameters = found
@@ -164,8 +170,12 @@ class Entry:
     async def _run(self, handler: Handler, request: Request, headers: Headers) -> Response | None:
         """Have a request handled in its context, and in a span where somebody records."""
         if not self.tracer.active():
-            with self._node.context(headers):
+            # Written out, not `node.context`: this is on the way of every request.
+            token = ambient.set(Context(self._node.host, headers))
+            try:
                 return await handler(request)
+            finally:
+                ambient.reset(token)
         name = f"{request.method} {request.template}"
         attributes = {"http.request.method": request.method, "http.route": request.template, "url.path": request.path}
         with self.tracer.span(name, Side.SERVER, headers, attributes) as span, self._node.context(span.headers):

@@ -34,6 +34,11 @@ class Manners:
         self._meters = meters
         self._now = now
 
+    @property
+    def charges(self) -> bool:
+        """Whether `charge` counts anything."""
+        return self._meters is not None
+
     def greet(self, request: Request) -> None:
         """See who asks, and make sure that whatever is answered says what it has to."""
         uncoded(request)

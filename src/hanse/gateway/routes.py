@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from hanse.gateway.asgi import Header, Request, Response
+from hanse.gateway.asgi import Header, Request, Response, segments_of
 from hanse.kernel.faults import Misdeclared
 
 Handler = Callable[[Request], Awaitable[Response | None]]
@@ -60,6 +60,7 @@ class Routes:
 
     def __init__(self) -> None:
         self._root = _Branch()
+        self._plain: dict[str, Route] = {}
 
     def add(self, template: str, methods: Mapping[str, Handler], offers: tuple[Header, ...] = ()) -> None:
         """Answer a path.
@@ -89,13 +90,25 @@ class Routes:
             )
         branch.route.methods.update(methods)
         branch.route.offers += offers
+        if not names and "%" not in template:
+            self._plain[template] = branch.route
 
     def __iter__(self) -> Iterator[Route]:
         """All that is answered, in order of the paths' parts."""
         yield from _below(self._root)
 
+    def at(self, path: str) -> tuple[Route, dict[str, str]] | None:
+        """What stands at an encoded path, and what its placeholders stand for.
+
+        Raises:
+            Malformed: A part does not decode to UTF-8.
+        """
+        # A path without placeholders wins over all others, and needs no tree.
+        route = self._plain.get(path)
+        return self.find(segments_of(path)) if route is None else (route, {})
+
     def find(self, parts: tuple[str, ...]) -> tuple[Route, dict[str, str]] | None:
-        """What stands at a path, and what its placeholders stand for."""
+        """What stands at the decoded parts of a path, and what its placeholders stand for."""
         values: list[str] = []
         route = _find(self._root, parts, 0, values)
         return None if route is None else (route, dict(zip(route.names, values, strict=True)))

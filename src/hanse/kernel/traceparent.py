@@ -56,4 +56,4 @@ def new_trace(host: Host) -> str:
         '00-cd613e30d8f16adf91b7584a2265b1f5-1027c4d1c386bbc5-01'
     """
     # An id of zeros is invalid, so the lowest bit is always set.
-    return str(Trace(f"{host.chance.getrandbits(128) | 1:032x}", f"{host.chance.getrandbits(64) | 1:016x}"))
+    return f"00-{host.chance.getrandbits(128) | 1:032x}-{host.chance.getrandbits(64) | 1:016x}-{SAMPLED:02x}"
