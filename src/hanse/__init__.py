@@ -73,8 +73,8 @@ if TYPE_CHECKING:
     from hanse.service.collection import Collection as Collection, Page as Page
     from hanse.service.cpu import cpu as cpu
     from hanse.service.expose import expose as expose
-    from hanse.service.log_reader import CursorLost as CursorLost
     from hanse.service.held import Held as Held
+    from hanse.service.log_reader import CursorLost as CursorLost
     from hanse.service.query import (
         contains as contains,
         desc as desc,

@@ -180,10 +180,10 @@ async def test_what_a_socket_asks_counts_too(opened: Opened, order: type[Any], s
     call = {"op": "call", "service": "shop", "operation": "who", "arguments": {}}
     put = {"op": "put", "collection": "orders", "key": "1", "value": {"sku": "tea"}}
     follow = {"op": "call", "service": "shop", "operation": "counting", "arguments": {"upto": 0}}
+    read = {"op": "get", "collection": "orders", "key": "1"}
+    asks: list[dict[str, Any]] = [call, call, call, put, put, follow, read]
     told: list[int] = []
-    for number, ask in enumerate(
-        [call, call, call, put, put, follow, {"op": "get", "collection": "orders", "key": "1"}]
-    ):
+    for number, ask in enumerate(asks):
         await wire.say({**ask, "id": number})
         told.append((await wire.hear()).get("error", {}).get("status", 200))
 

@@ -18,8 +18,8 @@ from hanse.node.node import Node
 from hanse.service.change import Created, Deleted, Existing, Followed, Ready, Reset, Updated
 from hanse.service.collection import Collection
 from hanse.service.feed import Feed
-from hanse.service.log_reader import CursorLost
 from hanse.service.local import LocalCollection
+from hanse.service.log_reader import CursorLost
 from hanse.store.base import Batch, Delete, Put, Store
 from hanse.store.memory import MemoryStore
 from hanse.store.query import Compare, Query
