@@ -201,6 +201,13 @@ def segments_of(path: str) -> tuple[str, ...]:
         raise Malformed("expected a path in UTF-8, percent-encoded") from None
 
 
+WHOLE = "hanse.whole"
+"""Name of the ASGI extension by which our server lends a `WriteWhole`."""
+
+WriteWhole = Callable[[Send, int, "list[Header]", bytes], bool]
+"""Writes an answer with its body at once, from its status and all headers but the length; whether it could."""
+
+
 async def answer(request: Request, response: Response, extra: tuple[Header, ...] = ()) -> None:
     """Send a whole answer; the body is left out for HEAD. A handshake is refused with it."""
     kind = "http.response"
@@ -212,6 +219,9 @@ async def answer(request: Request, response: Response, extra: tuple[Header, ...]
     headers = [*response.headers, *extra]
     if response.type:
         headers.append((b"content-type", response.type.encode()))
+    write = cast("WriteWhole | None", cast("dict[str, object]", request.scope.get("extensions") or {}).get(WHOLE))
+    if write is not None and write(request.send, response.status, headers, response.body):
+        return
     if response.status not in {204, 304}:
         headers.append((b"content-length", str(len(response.body)).encode()))
     await request.send({"type": f"{kind}.start", "status": response.status, "headers": headers})

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from typing import Literal, Protocol, cast
@@ -19,7 +19,7 @@ from typing import Literal, Protocol, cast
 from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from hanse.gateway.asgi import Application, Receive, Scope, Send
+from hanse.gateway.asgi import WHOLE, Application, Receive, Scope, Send, WriteWhole
 from hanse.gateway.callers import Callers
 from hanse.gateway.forwarded import Proxies
 from hanse.gateway.gateway import Gateway
@@ -166,11 +166,14 @@ class _Server(Server):
         await super().shutdown(sockets)
 
     def _lending(self, app: Application) -> Application:
-        async def lent(scope: Scope, receive: Receive, send: Send) -> None:
+        whole = whole_writer()
+
+        def lent(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             extensions = cast("dict[str, object]", scope.setdefault("extensions", {}))
             extensions[ABORT] = lambda: self._cut(scope.get("client"))
             extensions[WIRE] = lambda: lend(send)
-            await app(scope, receive, send)
+            extensions[WHOLE] = whole
+            return app(scope, receive, send)
 
         return lent
 
@@ -227,6 +230,7 @@ def _config(app: Application, limits: Limits, grace: float) -> _Config:
     return _Config(
         cast("Callable[..., object]", app),
         http=connection_class(),
+        interface="asgi3",
         lifespan="off",
         log_config=None,
         log_level="error",
@@ -245,6 +249,15 @@ def _config(app: Application, limits: Limits, grace: float) -> _Config:
         ws_ping_interval=None,
         ws_per_message_deflate=False,
     )
+
+
+def whole_writer() -> WriteWhole | None:
+    """What writes whole answers at once, where connections speak HTTP with httptools."""
+    try:
+        from hanse.gateway.whole import write_whole
+    except ImportError:
+        return None
+    return write_whole
 
 
 def web_socket_class() -> type[asyncio.Protocol] | Literal["auto"]:

@@ -1,0 +1,69 @@
+"""Whole answers in one write: what our server lends an application that has its answer ready.
+
+ASGI tells the head and the body of an answer one after the other, and uvicorn writes them so: two system calls, each
+dearer than most handlers. `answer` asks for this first, and goes ASGI's way where it is not lent, or not taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, RequestResponseCycle
+
+from hanse.gateway.asgi import Header, Send
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_WITH_CARE = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+_WITHOUT_LENGTH = frozenset({204, 304})
+
+
+def write_whole(send: Send, status: int, headers: Sequence[Header], body: bytes) -> bool:
+    """Write an answer at once; whether that was possible, else nothing has been written.
+
+    Args:
+        send: As the server gave it: one that somebody has wrapped has to see what is sent.
+        status: HTTP status.
+        headers: All but the content's length.
+        body: The whole body; of an answer to HEAD, that to GET.
+    """
+    cycle = getattr(send, "__self__", None)
+    if type(cycle) is not RequestResponseCycle or not _is_free(cycle) or (body and status in _WITHOUT_LENGTH):
+        return False
+    lines = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        label = _label(name)
+        if not label:
+            return False
+        lines += (label, value, b"\r\n")
+    if status not in _WITHOUT_LENGTH:
+        lines.append(b"content-length: %d\r\n" % len(body))
+    if not cycle.keep_alive:
+        lines.append(b"connection: close\r\n")
+    lines.append(b"\r\n")
+    head = b"".join(lines)
+    ends = len(cycle.default_headers) + len(headers) + 2 + (status not in _WITHOUT_LENGTH) + (not cycle.keep_alive)
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or _CONTROL.search(head):
+        return False  # a value has more than a line: uvicorn says so
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
+
+
+def _is_free(cycle: RequestResponseCycle) -> bool:
+    """Whether a client is there that takes what is written, and nothing has been."""
+    taken = cycle.response_started or cycle.disconnected or cycle.flow.write_paused
+    return not taken and not cycle.access_log
+
+
+@lru_cache(maxsize=512)
+def _label(name: bytes) -> bytes:
+    """How a header's line begins; empty for names that mean more to the server, or are none."""
+    lower = name.lower()
+    return b"" if lower in _WITH_CARE or HEADER_RE.search(lower) else lower + b": "
