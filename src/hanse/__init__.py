@@ -88,8 +88,9 @@ if TYPE_CHECKING:
         rule as rule,
     )
     from hanse.service.service import Service as Service
+    from hanse.sim.declare import simulation as simulation
     from hanse.sim.setup import Setup as Setup
-    from hanse.sim.simulation import simulate as simulate, simulation as simulation
+    from hanse.sim.simulation import simulate as simulate
     from hanse.sim.world import World as World
 
 _HOMES = {
@@ -168,7 +169,7 @@ _HOMES = {
     "scope": "hanse.contract.guard",
     "send": "hanse.mesh.client",
     "simulate": "hanse.sim.simulation",
-    "simulation": "hanse.sim.simulation",
+    "simulation": "hanse.sim.declare",
 }
 
 __all__ = [

@@ -6,6 +6,7 @@ A docstring is not counted as part of its function: nobody is to save on words.
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,21 @@ def _parameters(function: Function) -> int:
     return len([name for name in names if name not in {"self", "cls", "mcls"}])
 
 
+def imports() -> dict[str, set[str]]:
+    """Which modules each module imports, wherever in it; those that a package imports for others do not count."""
+    trees = {module_of(path): ast.parse(path.read_text()) for path in sources() if path.parent != PACKAGE}
+    return {module: set(_imported(tree)) & trees.keys() for module, tree in trees.items()}
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def test_no_function_is_longer_than_a_screen() -> None:
     long = {f.name: f.lines for f in functions() if f.lines > FUNCTION_LINES_MAX}
     assert long.keys() == LONG_FUNCTIONS.keys()
@@ -94,6 +110,15 @@ def test_no_file_is_too_long() -> None:
 def test_half_of_the_files_are_short() -> None:
     sizes = [len(path.read_text().splitlines()) for path in sources()]
     assert len([n for n in sizes if n < FILE_LINES_USUAL]) >= 0.5 * len(sizes)
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    circle: list[str] = []
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert circle == []
 
 
 def test_imports_for_type_checkers_only_are_rare() -> None:

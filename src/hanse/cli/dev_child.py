@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from hanse.cli.dev import STORE, check_address, for_development
 from hanse.cli.dev_asgi import REQUESTS, Developing, Failures, ShortLines
 from hanse.cli.dev_parent import REPORT_BYTES_MAX
+from hanse.cli.dev_settings import STORE, check_address, for_development
 from hanse.cli.excerpt import Excerpt, as_text, excerpt_of
 from hanse.cli.options import Chosen, working_folder
 from hanse.cli.output import Output

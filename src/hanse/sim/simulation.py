@@ -21,9 +21,6 @@ from hanse.sim.world import World
 Story = Callable[[World], Awaitable[None]]
 """What customers do in a world, and what has to hold there."""
 
-SEEDS = 20
-"""Seeds that a test runs, unless it says otherwise."""
-
 SECONDS = 60.0
 """How long things go wrong, unless the simulation says otherwise."""
 
@@ -63,56 +60,6 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     def weather(self, token: Token) -> Weather:
         """What the machines and the network are like in that run."""
         return CALM_WEATHER if token.calm else draw_weather(profile_named(token.profile), token.seed)
-
-
-def simulation(
-    app: App | Setup,
-    *,
-    seeds: int = SEEDS,
-    profile: str = "hostile",
-    seconds: float = SECONDS,
-    sometimes: tuple[str, ...] = (),
-) -> Callable[[Story], Callable[[], None]]:
-    """Make a story a test that runs under many seeds, and a world for `hanse sim`.
-
-    Args:
-        app: The app; a `Setup` where it takes more to say what the world consists of.
-        seeds: How many seeds a test runs: 0, 1, 2, ...
-        profile: How hard the world is: `calm`, `flaky`, `hostile`, `deploy`, `power`.
-        seconds: How long things go wrong; `world.seconds` in the story.
-        sometimes: Names of what has to be reached in at least one of the seeds, with `world.sometimes`.
-
-    Raises:
-        Misconfigured: There is no such profile.
-    """
-    _ = profile_named(profile)
-    if seeds < 1:
-        raise Misdeclared(f"a simulation runs one seed at least, not {seeds}")
-
-    def decorate(story: Story) -> Callable[[], None]:
-        name: str = getattr(story, "__name__", "story")
-        made = Simulation(
-            name=name,
-            story=story,
-            setup=app if isinstance(app, Setup) else Setup(app=app),
-            profile=profile,
-            seeds=seeds,
-            seconds=seconds,
-            sometimes=sometimes,
-        )
-
-        def test() -> None:
-            __tracebackhide__ = True
-            from hanse.sim.as_test import run_as_test
-
-            run_as_test(made)
-
-        # As the story, but without its parameter: pytest would look for a fixture of that name.
-        test.__name__, test.__qualname__, test.__doc__, test.__module__ = name, name, story.__doc__, story.__module__
-        setattr(test, ATTRIBUTE, made)
-        return test
-
-    return decorate
 
 
 def simulation_of(found: object) -> Simulation:
