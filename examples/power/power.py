@@ -1,6 +1,8 @@
 """Devices that are asked to switch on and off, a worker that switches them, and somebody who keeps asking.
 
-hanse run examples/power/power.py
+hanse run examples/power/power.py --store sqlite:///data
+
+Open the page that it names, kill the server, start it again, and watch: the page goes on where it was. Or in a shell:
 
 curl http://127.0.0.1:8000/devices
 curl -N -H "Accept: text/event-stream" http://127.0.0.1:8000/devices      # every change, as it happens
@@ -15,6 +17,7 @@ Whoever dies on the way, whatever gets lost, comes late or comes twice:
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal, Protocol
 
 from hanse import (
@@ -96,5 +99,6 @@ class Randomizer(Service):
 gateway = Gateway()
 gateway.resources(Device, path="/devices", write=False)
 gateway.rpc(Devices)
+gateway.static("/", Path(__file__).parent / "page")
 
 app = App("power", DeviceService, Worker, Randomizer, gateway=gateway)
