@@ -238,7 +238,11 @@ class CountsCommits(Protocol):
 
 
 class Store(Protocol):
-    """A place for the rows of one service. All verbs raise `Unavailable` when the store cannot be reached."""
+    """A place for the rows of one service.
+
+    All verbs raise `Unavailable` when the store cannot be reached, and `Malformed` for a value that it cannot take:
+    the first opens breakers and is tried again, the second says nothing about the store.
+    """
 
     @property
     def features(self) -> Features:

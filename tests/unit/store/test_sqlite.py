@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Literal, cast
@@ -12,7 +12,7 @@ import pytest
 
 from hanse.kernel.faults import CouldNotStart, Malformed, Misconfigured, Overloaded, TooLarge, Unavailable
 from hanse.kernel.message import Headers, Identity
-from hanse.store.base import Batch, CollectionSchema, FieldSchema, Position, Put
+from hanse.store.base import Batch, CollectionSchema, FieldSchema, Mark, Position, Put
 from hanse.store.query import Compare, Not, OneOf, Order, Query, Text, Where
 from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
 from hanse.store.sqlite.boots import LOST_MAX, NOTES_MAX, note, this_boot
@@ -48,6 +48,20 @@ def made(path: Path, *statements: str) -> Path:
 async def refused(path: Path | str, why: str) -> None:
     with pytest.raises(CouldNotStart, match=why):
         await SqliteStore(path).open([ORDERS])
+
+
+UNFORESEEN: dict[str, Callable[[SqliteStore], Awaitable[object]]] = {
+    "load": lambda store: store.load("orders", "\ud800"),
+    "find": lambda store: store.find("orders", Query(Compare("eq", ("sku",), "\ud800"))),
+    "count": lambda store: store.count("orders", Query(Compare("eq", ("id",), "\ud800"))),
+    "marked": lambda store: store.marked("a", "\ud800"),
+    "position": lambda store: store.position("\ud800"),
+    "changes": lambda store: store.changes(-(2**70), limit=1),
+    "put": lambda store: store.commit(batch(put("\ud800"))),
+    "mark": lambda store: store.commit(Batch(1.0, marks=(Mark("a", "\ud800"),))),
+    "time": lambda store: store.commit(Batch(float("nan"), writes=(emit("1"),))),
+    "large": lambda store: store.commit(Batch(1.0, positions=(Position("relay", 2**70),))),
+}
 
 
 class TestTheFile:
@@ -313,7 +327,7 @@ class TestGroupCommit:
             ]
             fine = [batch(put(str(n))) for n in range(5)]
             outcomes = await asyncio.gather(*map(store.commit, [*wrong, *fine]), return_exceptions=True)
-            assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3 + [tuple] * 5
+            assert [type(outcome) for outcome in outcomes] == [Malformed] * 3 + [tuple] * 5
             assert await store.count("orders", Query()) == await store.head() == 5
 
     @pytest.mark.parametrize("lane", [ThreadLane, InlineLane])
@@ -393,10 +407,25 @@ class TestThreads:
         for connection in store._connections:
             connection.close()
 
-    async def test_a_failing_query_says_so(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("verb", UNFORESEEN)
+    async def test_a_value_that_it_cannot_take_is_no_outage(self, tmp_path: Path, verb: str) -> None:
         async with opened(tmp_path / "orders.db") as store:
-            with pytest.raises(Unavailable, match="surrogates"):
-                await store.load("orders", "\ud800")
+            with pytest.raises(Malformed, match="cannot be stored or compared"):
+                await UNFORESEEN[verb](store)
+            assert await store.count("orders", Query()) == 0
+
+    async def test_a_statement_that_makes_no_sense_is_no_outage(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
+            writing(store).execute("DROP TABLE marks")
+            for ask in (store.marked("a", "b"), store.commit(Batch(1.0, marks=(Mark("a", "b"),)))):
+                with pytest.raises(sqlite3.OperationalError, match="no such table"):
+                    await ask
+            with pytest.raises(sqlite3.OperationalError, match="no such table"):
+                await store.trim(1.0, keep_after=0)
+            assert await store.commit(batch(put("1"))) == (1,)
+
+    async def test_a_cursor_that_is_none_is_malformed(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "orders.db") as store:
             with pytest.raises(Malformed):
                 await store.find("orders", Query(cursor="\ud800"))
 

@@ -39,11 +39,12 @@ from hanse.store.listeners import Listeners
 from hanse.store.query import Query
 from hanse.store.sqlite.boots import HEAD, unnote
 from hanse.store.sqlite.disk import Disk, LocalDisk
+from hanse.store.sqlite.failures import raise_meaning
 from hanse.store.sqlite.lane import InlineLane, Lane, Stopped, ThreadLane
 from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
 from hanse.store.sqlite.tables import BUSY_MS_MAX, Opening, cannot_open, patiently, prepare, require_version
 from hanse.store.sqlite.url import parse_url
-from hanse.store.sqlite.writer import TRIM_MAX, Writer, unavailable
+from hanse.store.sqlite.writer import TRIM_MAX, Writer
 
 POLL_SECONDS = 0.2
 """How often a store that somebody listens to looks for commits of other processes."""
@@ -369,8 +370,8 @@ def _closed() -> Unavailable:
 def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> list[tuple[object, ...]]:
     try:
         return connection.execute(statement, values).fetchall()
-    except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
-        raise unavailable(error) from error
+    except (sqlite3.Error, UnicodeError, OverflowError) as error:
+        raise_meaning(error)
 
 
 _Line = tuple[int, float, str, str, str, str, bytes | None, bytes | None, int, bytes]

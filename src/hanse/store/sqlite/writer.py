@@ -16,6 +16,7 @@ from hanse.kernel.message import Headers
 from hanse.store.base import Batch, Entry, Row
 from hanse.store.plan import Address, Plan, plan
 from hanse.store.sqlite.boots import HEAD
+from hanse.store.sqlite.failures import meaning, raise_meaning
 from hanse.store.sqlite.lane import Outcome
 from hanse.store.sqlite.query import table_name
 from hanse.store.sqlite.tables import transaction
@@ -26,11 +27,6 @@ TRIM_MAX = 10_000
 _LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
 _POSITION = "INSERT INTO positions VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"
-
-
-def unavailable(error: BaseException) -> Unavailable:
-    """What to tell whoever waits, when SQLite failed unexpectedly."""
-    return Unavailable(f"the store failed and did nothing: {error}; see to its disk, then try again")
 
 
 class _Group:
@@ -82,11 +78,10 @@ class Writer:
                 outcomes = self._write(batches)
                 fault_point("store.before_commit")
                 return outcomes
-        except sqlite3.OperationalError as error:
-            return [unavailable(error) for _ in batches]
         except Exception as error:  # noqa: BLE001 - each waiter is told, and the writer goes on
-            if len(batches) == 1:
-                return [error if isinstance(error, Fault) else unavailable(error)]
+            meant = meaning(error)
+            if len(batches) == 1 or isinstance(meant, Unavailable):
+                return [meant for _ in batches]
             # One of them holds what cannot be stored. It must not take its neighbours along.
             return [outcome for batch in batches for outcome in self._in_transaction((batch,))]
 
@@ -149,7 +144,7 @@ class Writer:
             with transaction(self.connection):
                 return self._trim(before, keep_after)
         except sqlite3.Error as error:
-            raise unavailable(error) from error
+            raise_meaning(error)
 
     def _trim(self, before: float, keep_after: int) -> tuple[int, int]:
         connection = self.connection
