@@ -19,6 +19,7 @@ from hanse.contract.declare import Contract, Options, Promise, is_contract, opti
 from hanse.contract.model import Event, Resource, collection_of, topic_of, version_of
 from hanse.contract.schema import canonical, schemas_of
 from hanse.kernel.faults import Fault, Misdeclared
+from hanse.kernel.hints import hints_of
 
 Json = dict[str, object]
 
@@ -157,13 +158,7 @@ def contracts_in(cls: type) -> list[type]:
 
 
 def _operation(cls: type, contract: str, method: collections.abc.Callable[..., object], options: Options) -> Operation:
-    try:
-        hints = typing.get_type_hints(method, include_extras=True)
-    except NameError as error:
-        raise Misdeclared(
-            f"a type hint of {method.__qualname__} names {error.name!r}, which does not exist in {method.__module__}; "
-            f"import it there at run time, not under `if TYPE_CHECKING`"
-        ) from None
+    hints = hints_of(method, f"a type hint of {method.__qualname__}")
     result, stream = _result(hints["return"])
     fields = [
         (parameter.name, hints[parameter.name])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from functools import lru_cache
-from typing import Annotated, Union
 
 import msgspec
 
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.faults import Misdeclared
+from hanse.kernel.hints import unwrapped
 
 _LISTS = (list, tuple, set, frozenset)
 
@@ -23,8 +22,8 @@ class Link:
 
     Example:
         >>> class Order(Resource):
-        ...     customer: Annotated[str, Link("customers")]
-        ...     stores: list[Annotated[str, Link("stores")]] = []
+        ...     customer: typing.Annotated[str, Link("customers")]
+        ...     stores: list[typing.Annotated[str, Link("stores")]] = []
         >>> [(link.name, link.collection, link.many) for link in links_of(Order)]
         [('customer', 'customers', False), ('stores', 'stores', True)]
     """
@@ -66,12 +65,12 @@ def links_of(kind: type[Resource]) -> tuple[Linked, ...]:
     """
     found: list[Linked] = []
     for field in msgspec.structs.fields(kind):
-        link, hint = _link_in(field.type)
+        hint, notes = unwrapped(field.type)
         many = typing.get_origin(hint) in _LISTS
-        if many and link is None:
-            link, hint = _link_in(typing.get_args(hint)[0])
-        elif many:
-            _, hint = _link_in(typing.get_args(hint)[0])
+        if many:
+            hint, inner = unwrapped(typing.get_args(hint)[0])
+            notes = (*notes, *inner)
+        link = next((note for note in notes if isinstance(note, Link)), None)
         if link is None:
             continue
         if hint is not str:
@@ -87,19 +86,3 @@ def _collection(target: object) -> str:
     if isinstance(target, str) and target:
         return target
     raise Misdeclared(f"expected Link(Customer) or Link('customers'), got Link({target!r})")
-
-
-def _link_in(hint: object) -> tuple[Link | None, object]:
-    """The link that a hint is annotated with, and the hint without annotations and null."""
-    link: Link | None = None
-    while True:
-        if typing.get_origin(hint) is Annotated:
-            hint, *notes = typing.get_args(hint)
-            link = next((note for note in notes if isinstance(note, Link)), link)
-        elif typing.get_origin(hint) in (Union, types.UnionType):
-            members = [member for member in typing.get_args(hint) if member is not type(None)]
-            if len(members) != 1:
-                return link, hint
-            hint = members[0]
-        else:
-            return link, hint

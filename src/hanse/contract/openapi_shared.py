@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Iterable
-from typing import Annotated, Union, cast
+from typing import cast
 
 import msgspec
 
 from hanse.contract.model import Resource
 from hanse.contract.openapi_parts import parameter_of
 from hanse.contract.schema import Json
+from hanse.kernel.hints import bare
 
 PAGE_MAX = 1_000
 """Rows of a page, of a batch, and operations of a JSON patch, as the layers above have them."""
@@ -90,17 +89,7 @@ def listed_of(names: Iterable[str], *, before: str = "", after: str = "") -> str
 
 def texts_of(kind: type[Resource]) -> frozenset[str]:
     """The fields that are any text, of which pieces may be asked for; dates are text in JSON too, but not any."""
-    return frozenset(field.encode_name for field in msgspec.structs.fields(kind) if _bare(field.type) is str)
-
-
-def _bare(hint: object) -> object:
-    """A hint without annotations and null."""
-    while typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if member is not type(None)]
-        return _bare(members[0]) if len(members) == 1 else hint
-    return hint
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind) if bare(field.type) is str)
 
 
 def operators_of(schema: Json, *, text: bool) -> dict[str, Json]:

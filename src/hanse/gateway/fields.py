@@ -5,12 +5,11 @@ Pure. The types come from the class's own hints, so that a filter takes what the
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal, Union, cast
+from typing import Literal, cast
 
 import msgspec
 
@@ -19,6 +18,7 @@ from hanse.gateway.depth import INTEGER_MAX, INTEGER_MIN
 from hanse.kernel.codec import from_builtin
 from hanse.kernel.faults import Flaw, Invalid
 from hanse.kernel.finite import finite
+from hanse.kernel.hints import UNIONS, bare
 from hanse.service.query import scalar
 from hanse.store.query import Path, Scalar
 
@@ -57,7 +57,7 @@ class FieldType(msgspec.Struct, frozen=True):
         hint = self.hint
         if self.many or hint is bool:
             return False
-        return hint is object or typing.get_origin(hint) in (Literal, Union) or _is_one_of(hint, _ORDERED)
+        return hint is object or typing.get_origin(hint) is Literal or _is_one_of(hint, _ORDERED)
 
     @property
     def single(self) -> bool:
@@ -124,13 +124,9 @@ def names_in(hint: object) -> dict[str, object]:
 
 
 def plain(hint: object) -> object:
-    """A hint without annotations and null; what could be several types is any."""
-    while typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if member is not type(None)]
-        return plain(members[0]) if len(members) == 1 else object
-    return hint
+    """A bare hint; what could be several types is any."""
+    found = bare(hint)
+    return object if typing.get_origin(found) in UNIONS else found
 
 
 def _unknown(kind: type[Resource], parents: Path, part: str, known: Mapping[str, object]) -> str:

@@ -17,13 +17,14 @@ from hanse.gateway.asgi import Application, Request, Response
 from hanse.gateway.body import ANYTHING, JSON_ONLY, read_body
 from hanse.gateway.exchange import Exchange
 from hanse.gateway.limits import Limits
-from hanse.gateway.parameters import Plan, bare, has_float, read, resource_of
+from hanse.gateway.parameters import Plan, has_float, read, resource_of
 from hanse.gateway.rpc import Items
 from hanse.gateway.streams import Streams
 from hanse.kernel.codec import SUMMARY_FLAWS, Codec, codec_for, encode_json
 from hanse.kernel.context import ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import DeadlineExceeded, Fault, Flaw, Forbidden, Invalid, Misconfigured, Unauthenticated
+from hanse.kernel.hints import bare
 from hanse.kernel.message import Identity
 from hanse.kernel.patience import OutOfTime, within
 from hanse.kernel.validate import FLAWS_MAX

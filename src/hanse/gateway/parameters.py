@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import inspect
-import types
 import typing
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Literal, NewType, Union, cast
+from typing import Annotated, Literal, cast
 from uuid import UUID  # noqa: TID251 - the type, of values that come
 
 import msgspec
@@ -25,6 +24,7 @@ from hanse.gateway.routes import parts_of
 from hanse.kernel.codec import codec_for
 from hanse.kernel.context import Context
 from hanse.kernel.faults import Misdeclared
+from hanse.kernel.hints import UNIONS, bare, hints_of
 from hanse.service.collection import Collection
 from hanse.service.service import Service
 
@@ -129,16 +129,6 @@ def read(function: Callable[..., object], method: str, path: str) -> Plan:
     return plan
 
 
-def bare(hint: object) -> object:
-    """A hint without annotations and null; a union of several stays one."""
-    while typing.get_origin(hint) is Annotated or isinstance(hint, NewType):
-        hint = hint.__supertype__ if isinstance(hint, NewType) else typing.get_args(hint)[0]
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if member is not type(None)]
-        return bare(members[0]) if len(members) == 1 else hint
-    return hint
-
-
 def resource_of(hint: object) -> type[Resource]:
     """The resource of a `Collection[...]`."""
     return cast("type[Resource]", typing.get_args(bare(hint))[0])
@@ -155,7 +145,7 @@ def is_text(hint: object) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return True
-    if origin in (Union, types.UnionType):
+    if origin in UNIONS:
         return all(is_text(member) for member in args)
     if origin in _LISTS:
         return bool(args) and all(arg is Ellipsis or (is_text(arg) and not _is_list(arg)) for arg in args)
@@ -180,13 +170,7 @@ def _is_list(hint: object) -> bool:
 
 
 def _hints(function: Callable[..., object], where: str) -> dict[str, object]:
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise Misdeclared(
-            f"{where} has a type hint that names {error.name!r}, which does not exist in {function.__module__}; "
-            f"import it there at run time, not under `if TYPE_CHECKING`"
-        ) from None
+    hints = hints_of(function, f"a type hint of {where}")
     for name in inspect.signature(function).parameters:
         if name not in hints:
             raise Misdeclared(f"{where} has the parameter {name!r} without a type; write `{name}: str`")

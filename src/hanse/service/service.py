@@ -16,6 +16,7 @@ from hanse.contract.model import Event, Resource, topic_of
 from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
 from hanse.kernel.faults import Misdeclared, snake_case
+from hanse.kernel.hints import hints_of
 from hanse.service.collection import Collection
 from hanse.service.reaction import On, Reaction, reaction_of
 from hanse.service.unit import Unit, unit_for
@@ -223,13 +224,7 @@ def fields_of(cls: type[Service]) -> list[Field]:
     Raises:
         Misdeclared: A hint names something that does not exist.
     """
-    try:
-        hints = typing.get_type_hints(cls, include_extras=True)
-    except NameError as error:
-        raise Misdeclared(
-            f"a field of {cls.__name__} has the type {error.name!r}, which does not exist in {cls.__module__}; "
-            f"import it there at run time, not under `if TYPE_CHECKING`"
-        ) from None
+    hints = hints_of(cls, f"a field of {cls.__name__}")
     return [Field(name, hints[name], not hasattr(cls, name)) for name in field_names(cls)]
 
 

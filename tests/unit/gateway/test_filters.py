@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NewType
 
 import msgspec
 import pytest
@@ -15,6 +15,8 @@ from hanse.gateway.filters import DEPTH_MAX, asked, where_in
 from hanse.gateway.limits import FILTERS_MAX, VALUES_MAX
 from hanse.kernel.faults import Invalid, TooLarge
 from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Text, Where
+
+Sku = NewType("Sku", str)
 
 
 class Place(Model):
@@ -35,6 +37,7 @@ class Thing(Resource):
     limit: int = 0
     rank: int = 0
     anything: tuple[()] = ()
+    sku: Sku = Sku("")
 
 
 def where(query: str) -> Where | None:
@@ -103,6 +106,9 @@ def test_more_filters_than_anybody_needs_are_refused() -> None:
         ("name[contains]=land", Text("contains", ("name",), "land")),
         ("name[starts]=a%26b", Text("starts", ("name",), "a&b")),
         ("name[ends]=c", Text("ends", ("name",), "c")),
+        ("sku=null", Compare("eq", ("sku",), "null")),
+        ("sku[gt]=a", Compare("gt", ("sku",), "a")),
+        ("sku[starts]=a", Text("starts", ("sku",), "a")),
         ("tags=red", Holds(("tags",), "red")),
         ("tags[ne]=red", Not(Holds(("tags",), "red"))),
         ("place.city=Bremen", Compare("eq", ("place", "city"), "Bremen")),

@@ -1,7 +1,7 @@
 """Links between rows, followed on the way out."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, NewType
 
 import msgspec
 import pytest
@@ -205,16 +205,20 @@ def test_a_link_that_cannot_be_is_misdeclared() -> None:
 
 
 def test_links_are_found_however_they_are_written() -> None:
+    Id = NewType("Id", str)
+
     class Post(Resource):
         plain: str
+        named: Annotated[Id, Link("a")]
         one: Annotated[str, Link("a")]
         maybe: Annotated[str, Link("a")] | None = None
         also: Annotated[str | None, Link("a")] = None
         items: list[Annotated[str, Link("b")]]
-        pair: Annotated[tuple[str, ...], Link("b")] = ()
+        pair: Annotated[tuple[Id, ...], Link("b")] = ()
         renamed: Annotated[str, Link("c")] = msgspec.field(default="", name="newName")
 
     assert [(link.name, link.collection, link.many) for link in links_of(Post)] == [
+        ("named", "a", False),
         ("one", "a", False),
         ("maybe", "a", False),
         ("also", "a", False),

@@ -180,7 +180,7 @@ def test_a_field_of_a_type_that_does_not_exist_is_named() -> None:
     class Lost(Service):
         thing: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(Misdeclared, match="a field of Lost has the type 'Nowhere', which does not exist in"):
+    with pytest.raises(Misdeclared, match="a field of Lost names 'Nowhere', which does not exist in"):
         fields_of(Lost)
 
 
