@@ -62,6 +62,15 @@ async def test_a_chunk_larger_than_any_body_is_given_up(serve: Serve) -> None:
         assert (await served.raw(head + b"ffffffffffffffff\r\n{}\r\n0\r\n\r\n")).status in {400, 408}
 
 
+async def test_a_connection_that_asks_nothing_more_is_closed(serve: Serve) -> None:
+    async with serve() as served:
+        served.server.config.timeout_keep_alive = 1
+        line = await served.connect()
+        assert [(await line.ask("GET", "/things")).status for _ in range(2)] == [200, 200]
+        async with asyncio.timeout(10):
+            assert await line.closed()
+
+
 async def test_a_head_that_does_not_end_is_cut(serve: Serve) -> None:
     async with serve(limits=Limits(head_seconds=0.2)) as served:
         assert (await served.raw(b"GET /things HTTP/1.1\r\nhost: t\r\nx: ")).status == 0

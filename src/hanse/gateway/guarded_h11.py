@@ -18,6 +18,7 @@ class GuardedH11(Wired, H11Protocol):
 
     head: Head
     backlog: Backlog
+    idle_since: float = 0.0  # never idle for us: uvicorn's own timer ends it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""

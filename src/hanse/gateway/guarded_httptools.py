@@ -13,12 +13,17 @@ from hanse.gateway.wire import Wired
 
 
 class GuardedHttpTools(Wired, HttpToolsProtocol):
-    """A connection that knows how long its next request has been coming, and its answer not been taken."""
+    """A connection that knows how long its next request has been coming, and its answer not been taken.
+
+    Attributes:
+        idle_since: When its last answer was complete, on the loop's clock; 0 while anything is asked or answered.
+    """
 
     head: Head
     backlog: Backlog
     in_body: bool = False
     answering: RequestResponseCycle | None = None
+    idle_since: float = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
@@ -41,11 +46,17 @@ class GuardedHttpTools(Wired, HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools; what comes behind a body is nobody's, and would be kept without a limit."""
-        if not self.in_body:
-            super().on_header(name, value)
+        if self.in_body:
+            return
+        # As uvicorn does it; written out, as a request has many.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        self.idle_since = 0.0
         super().data_received(data)
         cycle = cast("RequestResponseCycle | None", self.cycle)
         answered = cycle is None or cycle.response_complete
@@ -71,7 +82,13 @@ class GuardedHttpTools(Wired, HttpToolsProtocol):
         """See uvicorn."""
         if self.pipeline:
             self.answering = self.pipeline[-1][0]
-        super().on_response_complete()
+            super().on_response_complete()
+            return
+        # As uvicorn does it, but for the timer: one for each answer costs more than a look at all now and then.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.idle_since = self.loop.time()
 
     def on_message_complete(self) -> None:
         """See httptools."""

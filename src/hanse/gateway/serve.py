@@ -50,6 +50,7 @@ class Paced(Protocol):
 
     head: Head
     backlog: Backlog
+    idle_since: float
     flow: FlowControl
     transport: asyncio.Transport
 
@@ -189,8 +190,12 @@ class _Server(Server):
             keep_alive = cast("Callable[[float, Limits], None] | None", getattr(connection, "keep_alive", None))
             if keep_alive is not None:
                 keep_alive(now, self._limits)
-            elif hasattr(connection, "backlog") and self._is_too_slow(cast("Paced", connection), now):
-                connection.transport.abort()
+            elif hasattr(connection, "backlog"):
+                paced = cast("Paced", connection)
+                if self._is_too_slow(paced, now):
+                    paced.transport.abort()
+                elif paced.idle_since and now - paced.idle_since >= self.config.timeout_keep_alive:
+                    paced.transport.close()
 
     def _is_too_slow(self, connection: Paced, now: float) -> bool:
         left = connection.transport.get_write_buffer_size() if connection.flow.write_paused else 0
