@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -79,9 +79,10 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     deferrals = Deferrals(_deferred_path(declared), streams)
     expansion = Expansion(targets_of((one.kind, node.rows(one.kind)) for one in declared.resources))
     views = Views(node, streams.limits)
-    for resource in declared.resources:
+    exposed = [ExposedRows(one, node.rows(one.kind), expansion) for one in declared.resources]
+    for rows in exposed:
+        resource = rows.resource
         follow = FeedStream(resource.kind, views, streams) if resource.live else None
-        rows = ExposedRows(resource, node.rows(resource.kind), expansion)
         _add_resource(routes, resource.path, ResourceRoutes(rows, streams, deferrals, follow=follow))
     if _written(declared):
         routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
@@ -109,7 +110,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         _checks(declared, node, Metrics(node, requests, streams), routes),
         Sockets(
             live_path,
-            Live.of(_over_sockets(declared.resources), declared.operations, node, declared.topics),
+            Live(exposed, declared.operations, node, declared.topics),
             views,
             streams,
         ),
@@ -149,11 +150,6 @@ def _deferred_path(declared: Declared) -> str:
 def _written(declared: Declared) -> bool:
     """Whether anything may be written, so that it may be answered later."""
     return any(resource.write for resource in declared.resources)
-
-
-def _over_sockets(resources: Iterable[ResourcePath]) -> list[ResourcePath]:
-    """What sockets may do: nothing that needs a condition which they do not check."""
-    return [msgspec.structs.replace(one, write=one.write and not one.require_match) for one in resources]
 
 
 def _add_resource(routes: Routes, path: str, handlers: ResourceRoutes) -> None:

@@ -62,13 +62,27 @@ def _key(request: Request) -> str:
     if not came:
         return ""
     match = _KEY.fullmatch(came.strip())
-    key = (match[1] or match[2]) if match else ""
-    if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
-        limit = f"1 to {KEY_CHARACTERS_MAX} visible characters of ASCII"
-        raise Malformed(f"expected an Idempotency-Key of {limit}, got {len(came)}: {came[:40]!r}")
+    key = _checked((match[1] or match[2]) if match else "", came)
     condition = request.header(b"if-match").strip()
     if condition == "*" or "," in condition:
         raise Malformed("expected one ETag in If-Match beside an Idempotency-Key, got several or *")
+    return key
+
+
+def checked_key(came: str) -> str:
+    """An idempotency key that came as a text of its own.
+
+    Raises:
+        Malformed: It is empty, too long to be kept, or has other characters than a key may.
+    """
+    match = _KEY.fullmatch(f'"{came}"')
+    return _checked(match[1] if match else "", came)
+
+
+def _checked(key: str, came: str) -> str:
+    if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
+        limit = f"1 to {KEY_CHARACTERS_MAX} visible characters of ASCII"
+        raise Malformed(f"expected an Idempotency-Key of {limit}, got {len(came)}: {came[:40]!r}")
     return key
 
 

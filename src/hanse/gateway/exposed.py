@@ -92,7 +92,9 @@ class ExposedRows:
             Invalid: A link that should be followed is none, or a total is asked for.
         """
         if asked.total:
-            flaw = Flaw("/total", "choice", "JSON Lines have no place for a total; count them, or ask for a page")
+            flaw = Flaw(
+                "/total", "choice", "rows that come one by one have no place for a total; count them, or ask for a page"
+            )
             raise Invalid(flaw.detail, [flaw])
         return self._lines(asked, self.shown(asked.project, asked.expand))
 
@@ -131,12 +133,12 @@ class ExposedRows:
         self._check_revision(id, rev)
         await self.rows.delete(id, rev)
 
-    async def delete_many(self, ids: Sequence[str]) -> None:
-        """None of these rows any more, or all of them still. Raises SomeMissing."""
+    async def delete_many(self, ids: Sequence[str], *, at: str = "/id") -> None:
+        """None of these rows any more, or all of them still; `at` is where the ids came from. Raises SomeMissing."""
         self._check_write(b"")
         if self.resource.require_match:
             raise PreconditionRequired(f"expected one DELETE for each {topic_of(self.kind)}, with its revision")
-        _check_several(len(ids), "/id")
+        _check_several(len(ids), at)
         await self.rows.delete_many(list(ids))
 
     async def _values(self, rows: Sequence[Row], shown: Shown) -> list[bytes]:

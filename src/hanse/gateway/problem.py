@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -20,7 +21,11 @@ MEDIA_TYPE = "application/problem+json"
 
 _log = logging.getLogger("hanse.gateway")
 
-_LISTING = (Invalid, PatchConflict, SomeExist, SomeMissing)
+Listing = Invalid | PatchConflict | SomeExist | SomeMissing
+
+LISTING = (Invalid, PatchConflict, SomeExist, SomeMissing)
+"""Faults that list what is wrong with an input, each flaw with its pointer."""
+
 _RETRY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _RETRY_SECONDS = 1.0
 
@@ -130,9 +135,21 @@ def problem_of(fault: Fault, trace_id: str = "", *, listed: bool = False) -> Pro
         "there is no order '7'"
     """
     code = fault.remote_code if isinstance(fault, RemoteFault) else fault.code
-    errors = fault.errors if isinstance(fault, _LISTING) else []
+    errors = fault.errors if isinstance(fault, LISTING) else []
     fields = _fields(fault) if listed else {}
     return Problem(fault.status, code, _title(fault.status), fault.detail, trace_id, errors, fields)
+
+
+def moved(fault: Listing, at: str) -> Fault:
+    """A fault about a part of an input, told of the whole: its pointers begin where that part is.
+
+    Example:
+        >>> moved(Invalid("/sku: it is missing", [Flaw("/sku", "missing", "it is missing")]), "/value").detail
+        '/value/sku: it is missing'
+    """
+    told = [f"{flaw.pointer}: {flaw.detail}" for flaw in fault.errors if flaw.pointer]
+    text = re.sub("|".join(map(re.escape, told)), lambda match: at + match[0], fault.detail) if told else fault.detail
+    return type(fault)(text, [msgspec.structs.replace(flaw, pointer=at + flaw.pointer) for flaw in fault.errors])
 
 
 def problem_response(fault: Fault, trace_id: str = "", *, listed: bool = False) -> Response:

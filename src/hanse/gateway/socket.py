@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from typing import assert_never, cast, final
 
@@ -20,6 +19,7 @@ from hanse.gateway.socket_protocol import (
     Close,
     Conversation,
     Id,
+    List,
     Listen,
     Pong,
     Refuse,
@@ -243,12 +243,12 @@ class Socket:
             return Refuse(action.ask.id, fault)
         return action
 
-    def _begin(self, ask: Subscribe | Listen | Call) -> None:
+    def _begin(self, ask: Subscribe | Listen | Call | List) -> None:
         try:
             if isinstance(ask, Listen):
                 self._telling[ask.id] = self._views.tasks.start(self._hear(ask))
                 return
-            if isinstance(ask, Call):
+            if isinstance(ask, (Call, List)):
                 self._telling[ask.id] = self._views.tasks.start(self._tell(ask))
                 return
             one = Subscription(self, ask.id, self._views.view(self._live.source(ask)))
@@ -266,11 +266,14 @@ class Socket:
         else:
             one.task = None
 
-    async def _tell(self, ask: Call) -> None:
+    async def _tell(self, ask: Call | List) -> None:
         head = b'{"id":%b,' % encode_json(ask.id)
         try:
-            async with aclosing(_items(head, self._live.items(ask))) as messages:
-                await self._pump(messages)
+            with self._live.keyed(ask):
+                async with aclosing(self._live.items(ask)) as items:
+                    async for item in items:
+                        await self.outlet.room()
+                        self._say(b'%b"item":%b}' % (head, item))
             self._say(head + b'"result":null}')
         except Exception as error:  # noqa: BLE001 - told to whoever called
             self._refuse(ask.id, error)
@@ -282,21 +285,19 @@ class Socket:
         head = b'{"id":%b,' % encode_json(ask.id)
         try:
             async with self._live.heard(ask) as messages:
-                await self._pump(messages, head)
+                async for message in messages:
+                    await self.outlet.room()
+                    self._say(head + message)
         except Exception as error:  # noqa: BLE001 - told to whoever listens
             self._refuse(ask.id, error)
         finally:
             self._talk.ended(ask.id)
             _ = self._telling.pop(ask.id, None)
 
-    async def _pump(self, messages: AsyncGenerator[bytes, None], head: bytes = b"") -> None:
-        async for message in messages:
-            await self.outlet.room()
-            self._say(head + message)
-
     async def _answer(self, ask: Ask) -> None:
         try:
-            result = await self._live.answer(ask)
+            with self._live.keyed(ask):
+                result = await self._live.answer(ask)
             self._say(b'{"id":%b,"result":%b}' % (encode_json(ask.id), result))
         except Exception as error:  # noqa: BLE001 - told to whoever asked
             self._refuse(ask.id, error)
@@ -363,12 +364,3 @@ def _stop(one: Subscription | asyncio.Task[None]) -> None:
         one.stop()
     else:
         _ = one.cancel()
-
-
-async def _items(head: bytes, items: AsyncIterator[object]) -> AsyncGenerator[bytes, None]:
-    items = cast("AsyncGenerator[object, None]", items)
-    try:
-        async for item in items:
-            yield b'%b"item":%b}' % (head, encode_json(item))
-    finally:
-        await items.aclose()

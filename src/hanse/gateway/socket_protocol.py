@@ -9,7 +9,7 @@ too; who keeps sending them is closed.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import cast, get_args
+from typing import Literal, TypeGuard, cast, get_args
 
 import msgspec
 
@@ -19,47 +19,49 @@ from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Conflict, Fault, Invalid, Malformed, NotFound, Overloaded, TooLarge
 
 Id = int | str
-NOTHING = msgspec.Raw(b"{}")
+
+Names = str | list[str]
+"""Names of fields or links: in one text with commas between them, or as a list."""
 
 
-class Subscribe(msgspec.Struct, frozen=True, tag_field="op", tag="subscribe"):
-    """Follow the rows of a collection that match; after a cursor, or from a snapshot on, or from now on."""
+class Asking(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True):
+    """What a client says. A member that does not exist is refused: it might be a condition, written wrongly."""
 
     id: Id
+
+
+class Subscribe(Asking, frozen=True, tag="subscribe"):
+    """Follow the rows of a collection that match; after a cursor, or from a snapshot on, or from now on."""
+
     collection: str
     where: dict[str, object] | None = None
-    fields: tuple[str, ...] = ()
+    fields: Names = ""
     after: str = ""
     snapshot: bool = True
 
 
-class Listen(msgspec.Struct, frozen=True, tag_field="op", tag="listen"):
+class Listen(Asking, frozen=True, tag="listen"):
     """Hear of the events of a topic: after a cursor, or from now on."""
 
-    id: Id
     topic: str
     after: str = ""
 
 
-class Unsubscribe(msgspec.Struct, frozen=True, tag_field="op", tag="unsubscribe"):
+class Unsubscribe(Asking, frozen=True, tag="unsubscribe"):
     """Tell no more under this id."""
 
-    id: Id
 
-
-class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping"):
+class Ping(Asking, frozen=True, tag="ping"):
     """Show that you are there: pages of browsers see nothing of the pings of the protocol itself."""
 
-    id: Id
 
-
-class Call(msgspec.Struct, frozen=True, tag_field="op", tag="call"):
+class Call(Asking, frozen=True, tag="call"):
     """Call an operation; one that streams is told item by item."""
 
-    id: Id
     service: str
     operation: str
-    arguments: msgspec.Raw = NOTHING
+    arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    idempotency_key: str = ""
 
     @property
     def address(self) -> str:
@@ -67,61 +69,78 @@ class Call(msgspec.Struct, frozen=True, tag_field="op", tag="call"):
         return f"{self.service}.{self.operation}"
 
 
-class Create(msgspec.Struct, frozen=True, tag_field="op", tag="create"):
-    """A new row, under the key given, the value's own id, or a new one."""
+class Get(Asking, frozen=True, tag="get"):
+    """One row; with `rev`, only at that revision."""
 
-    id: Id
-    collection: str
-    value: msgspec.Raw
-    key: str = ""
-
-
-class Get(msgspec.Struct, frozen=True, tag_field="op", tag="get"):
-    """One row."""
-
-    id: Id
     collection: str
     key: str
+    fields: Names = ""
+    expand: Names = ""
+    rev: int | None = None
 
 
-class List(msgspec.Struct, frozen=True, tag_field="op", tag="list"):
-    """A page of rows."""
+class List(Asking, frozen=True, tag="list"):
+    """A page of rows that match; with `all`, every one, told row by row."""
 
-    id: Id
     collection: str
     where: dict[str, object] | None = None
-    sort: str = ""
-    limit: int = 50
+    sort: Names = ""
+    limit: int | None = None
     cursor: str | None = None
+    fields: Names = ""
+    expand: Names = ""
     total: bool = False
+    all: bool = False
 
 
-class Put(msgspec.Struct, frozen=True, tag_field="op", tag="put"):
+class Writing(Asking, frozen=True):
+    """What all that writes rows has in common.
+
+    Attributes:
+        collection: Whose rows.
+        idempotency_key: Under it a repeat gets the first answer, and nothing is done twice.
+    """
+
+    collection: str
+    idempotency_key: str = ""
+
+
+class Create(Writing, frozen=True, tag="create", kw_only=True):
+    """A new row, under the key given, the value's own id, or a new one; or one for each of the values, all or none."""
+
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    values: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    key: str = ""
+    strict: bool | None = None
+    minimal: bool = False
+
+
+class Put(Writing, frozen=True, tag="put", kw_only=True):
     """A row, whole; with `rev`, only over that revision (0: only a new one)."""
 
-    id: Id
-    collection: str
     key: str
     value: msgspec.Raw
     rev: int | None = None
+    strict: bool | None = None
+    minimal: bool = False
 
 
-class Patch(msgspec.Struct, frozen=True, tag_field="op", tag="patch"):
-    """Some fields of a row, as a merge patch; with `rev`, only at that revision."""
+class Patch(Writing, frozen=True, tag="patch", kw_only=True):
+    """Some fields of a row, as a merge patch or a JSON patch; with `rev`, only at that revision."""
 
-    id: Id
-    collection: str
     key: str
     value: msgspec.Raw
+    form: Literal["merge", "json"] = "merge"
     rev: int | None = None
+    strict: bool | None = None
+    minimal: bool = False
 
 
-class Delete(msgspec.Struct, frozen=True, tag_field="op", tag="delete"):
-    """No row any more; with `rev`, only at that revision."""
+class Delete(Writing, frozen=True, tag="delete", kw_only=True):
+    """No row any more; with `rev`, only at that revision. With `keys` none of these rows, or all of them still."""
 
-    id: Id
-    collection: str
-    key: str
+    key: str | msgspec.UnsetType = msgspec.UNSET
+    keys: list[str] | msgspec.UnsetType = msgspec.UNSET
     rev: int | None = None
 
 
@@ -148,7 +167,7 @@ _named = msgspec.json.Decoder(Named)
 class Begin(msgspec.Struct, frozen=True):
     """Start telling under this id."""
 
-    ask: Subscribe | Listen | Call
+    ask: Subscribe | Listen | Call | List
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -235,14 +254,17 @@ class Conversation:
             if ask.id not in self._subscribed:
                 raise NotFound("subscription", str(ask.id))
             return Stop(ask.id)
-        if isinstance(ask, (Subscribe, Listen)) or (isinstance(ask, Call) and ask.address in self._streaming):
+        if isinstance(ask, (Subscribe, Listen)) or self._streams(ask):
             return self._begin(ask)
         if self._running >= self._limits.asks:
             raise Overloaded(f"the limit of {self._limits.asks} messages in work")
         self._running += 1
         return Run(ask)
 
-    def _begin(self, ask: Subscribe | Listen | Call) -> Begin:
+    def _streams(self, ask: Ask) -> TypeGuard[Call | List]:
+        return ask.address in self._streaming if isinstance(ask, Call) else isinstance(ask, List) and ask.all
+
+    def _begin(self, ask: Subscribe | Listen | Call | List) -> Begin:
         if ask.id in self._subscribed:
             raise Conflict(f"there is a subscription {ask.id!r} on this socket already; choose another id")
         if len(self._subscribed) >= self._limits.subscriptions:

@@ -122,6 +122,7 @@ class _Walk:
         self._convert = convert
 
     def check(self, kind: object, value: object, at: str) -> Iterator[Flaw]:
+        kind = _read(kind)
         try:
             msgspec.convert(value, kind, strict=self._strict, dec_hook=self._convert, str_keys=True)
         except (msgspec.ValidationError, RecursionError) as error:
@@ -139,6 +140,23 @@ class _Walk:
                 yield Flaw(where, "missing", "this field is required")
             else:
                 yield from self.check(part, item, where)
+        plain = _plain(kind, value)
+        if _is_closed(plain) and isinstance(value, Mapping):
+            known = names_in(plain) or ()
+            for name in cast("Mapping[str, object]", value):
+                if name not in known:
+                    yield Flaw(f"{at}/{escape(name)}", "unknown_field", f"expected one of {', '.join(known)}")
+
+
+def _read(kind: object) -> object:
+    """The hint with anything in place of JSON that is kept unread: only bytes convert to that."""
+    args = typing.get_args(kind)
+    if kind is not msgspec.Raw and msgspec.Raw not in args:
+        return kind
+    origin = typing.get_origin(kind)
+    if not isinstance(origin, type) or origin is types.UnionType:
+        return object
+    return types.GenericAlias(origin, tuple(object if arg is msgspec.Raw else arg for arg in args))
 
 
 def _own_flaws(error: Exception, at: str) -> Iterator[Flaw]:
@@ -165,6 +183,12 @@ def _plain(kind: object, value: object) -> object:
     tagged = [member for member in candidates if _has_tag_of(member, value)]
     chosen = tagged or candidates
     return chosen[0] if len(chosen) == 1 else None
+
+
+def _is_closed(kind: object) -> bool:
+    """Whether a struct refuses names that it does not have."""
+    config = cast("msgspec.structs.StructConfig | None", getattr(kind, "__struct_config__", None))
+    return config is not None and config.forbid_unknown_fields
 
 
 def _has_tag_of(kind: object, value: object) -> bool:
