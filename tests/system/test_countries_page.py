@@ -1,16 +1,14 @@
 """The live page in a real browser: it lists, follows, renames, and comes back by itself when the server was killed."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
+from . import served
+from .browser import Tab
+
 APP = Path(__file__).parents[2] / "examples/countries/app.py"
-Tab = Any
 
 
 def open_page(tab: Tab, url: str) -> None:
@@ -18,15 +16,8 @@ def open_page(tab: Tab, url: str) -> None:
     tab.wait("document.querySelectorAll('#rows li').length > 100")
 
 
-@contextmanager
-def serving(folder: Path, port: str = "0") -> Generator[str]:
-    command = [sys.executable, "-m", "hanse", "run", str(APP), "--port", port, "--store", "sqlite:///data"]
-    with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
+def serving(folder: Path, port: str = "0") -> AbstractContextManager[str]:
+    return served.serving(folder, APP, "--store", "sqlite:///data", port=port)
 
 
 def rename(url: str, id: str, name: str) -> None:

@@ -9,6 +9,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from .served import serving
+
 APP = """
 from hanse import App, Collection, Fault, Gateway, Resource, Service, rpc
 
@@ -40,13 +42,8 @@ app = App("shop", Shop, gateway=Gateway("/api").resources(Item).rpc(Shop))
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "app.py").write_text(APP)
-    command = [sys.executable, "-m", "hanse", "run", "app.py", "--port", "0"]
-    with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
+    with serving(tmp_path, "app.py") as url:
+        yield url
 
 
 def generated(url: str, folder: Path) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 
+from . import served
+from .browser import Tab
+
 EXAMPLE = Path(__file__).parents[2] / "examples/power/power.py"
 KILLS = 4
-Tab = Any
 
 STUCK = f"""
 import sys
@@ -35,17 +33,9 @@ app = App("power", Stuck, Worker, gateway=gateway)
 SHOWN = "[...document.querySelectorAll('#log li')].reverse().map(one => ({...one.dataset}))"
 
 
-@contextmanager
-def serving(folder: Path, port: str = "0", file: str = str(EXAMPLE)) -> Generator[str]:
-    """The house, on SQLite, killed at the end as a power cut would."""
-    options = ["--port", port, "--store", "sqlite:///data", "--set", "services.worker.settings.seconds=0.1"]
-    command = [sys.executable, "-m", "hanse", "run", file, *options]
-    with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
+def serving(folder: Path, port: str = "0", target: str | Path = EXAMPLE) -> AbstractContextManager[str]:
+    options = ("--store", "sqlite:///data", "--set", "services.worker.settings.seconds=0.1")
+    return served.serving(folder, target, *options, port=port)
 
 
 def open_page(tab: Tab, url: str) -> None:
@@ -129,7 +119,7 @@ def test_a_click_shows_at_once_and_an_error_says_what_came_of_it(tab: Tab, tmp_p
 @pytest.mark.parametrize("via", ["sse", "websocket"])
 def test_what_the_house_refuses_is_said_in_its_words(tab: Tab, tmp_path: Path, via: str) -> None:
     (tmp_path / "stuck.py").write_text(STUCK)
-    with serving(tmp_path, file="stuck.py") as url:
+    with serving(tmp_path, target="stuck.py") as url:
         open_page(tab, f"{url}/?via={via}")
         click(tab, "gate")
         tab.wait(shows("wrong", "gate: it is stuck"))
