@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from hanse.gateway.callers import NO_HTTP, TOO_MANY, Callers
-from hanse.gateway.pace import REFUSAL, Backlog, Head
-from hanse.gateway.wire import Wired
+from hanse.gateway.guarded import Guarded, refuse
+from hanse.gateway.pace import REFUSAL
 
 
-class GuardedHttpTools(Wired, HttpToolsProtocol):
-    """A connection that knows how long its next request has been coming, and its answer not been taken.
+class GuardedHttpTools(Guarded, HttpToolsProtocol):
+    """A guarded connection, which knows of pipelined requests the one that is in work."""
 
-    Attributes:
-        idle_since: When its last answer was complete, on the loop's clock; 0 while anything is asked or answered.
-    """
-
-    head: Head
-    backlog: Backlog
     in_body: bool = False
     answering: RequestResponseCycle | None = None
-    idle_since: float = 0.0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See asyncio.Protocol."""
-        super().connection_made(transport)
-        self.head = Head(self.loop.time())
-        self.backlog = Backlog()
-        callers = cast("Callers | None", getattr(self.config, "callers", None))
-        address = self.client[0] if self.client else ""
-        if callers is not None and not callers.admits(address, lambda: not transport.is_closing()):
-            transport.write(TOO_MANY)
-            transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """See uvicorn: what cannot be read is told as a problem, unless an answer is on its way."""
         del msg
-        cycle = self.answering
-        if cycle is None or cycle.response_complete or not cycle.response_started:
-            self.transport.write(NO_HTTP)
-        self.transport.close()
+        refuse(self.transport, self.answering)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools; what comes behind a body is nobody's, and would be kept without a limit."""

@@ -14,10 +14,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 from uvicorn import Config, Server
-from uvicorn.protocols.http.flow_control import FlowControl
 
 from hanse.gateway.asgi import WHOLE, Application, Receive, Scope, Send, WriteWhole
 from hanse.gateway.callers import Callers
@@ -26,7 +25,6 @@ from hanse.gateway.gateway import Gateway
 from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
 from hanse.gateway.listen import bound, url_of
-from hanse.gateway.pace import Backlog, Head
 from hanse.gateway.stops import Stops
 from hanse.gateway.streams import ABORT
 from hanse.gateway.wire import WIRE, Wire, Wired
@@ -43,16 +41,6 @@ SWEEP_SECONDS = 1
 
 FIRST_WORD_SECONDS = 0.02
 """How long a connection that was accepted just before a stop has to say what it wants."""
-
-
-class Paced(Protocol):
-    """A connection of one of `connection_class`."""
-
-    head: Head
-    backlog: Backlog
-    idle_since: float
-    flow: FlowControl
-    transport: asyncio.Transport
 
 
 async def serve(
@@ -190,17 +178,6 @@ class _Server(Server):
             keep_alive = cast("Callable[[float, Limits], None] | None", getattr(connection, "keep_alive", None))
             if keep_alive is not None:
                 keep_alive(now, self._limits)
-            elif hasattr(connection, "backlog"):
-                paced = cast("Paced", connection)
-                if self._is_too_slow(paced, now):
-                    paced.transport.abort()
-                elif paced.idle_since and now - paced.idle_since >= self.config.timeout_keep_alive:
-                    paced.transport.close()
-
-    def _is_too_slow(self, connection: Paced, now: float) -> bool:
-        left = connection.transport.get_write_buffer_size() if connection.flow.write_paused else 0
-        stuck = connection.backlog.is_stuck(left, now, seconds=self._limits.stalled_seconds)
-        return stuck or connection.head.is_late(now, self._limits.head_seconds)
 
 
 def lend(send: object) -> Wire | None:
