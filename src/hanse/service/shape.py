@@ -10,24 +10,16 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from hanse.contract.model import Resource, collection_of, topic_of
-from hanse.contract.schema import schemas_of
 from hanse.kernel.codec import Codec, codec_for, encode_json
 from hanse.kernel.faults import Flaw, Invalid
 from hanse.kernel.finite import checked
+from hanse.service.field_types import fields_of, inside_of, type_name
 from hanse.service.json_patch import json_patch
 from hanse.store.base import CollectionSchema, FieldSchema
 
 R = TypeVar("R", bound=Resource)
 
 _OWN = frozenset({"id", "rev"})
-_FORMATS = {
-    "date-time": "datetime",
-    "date": "date",
-    "time": "time",
-    "duration": "duration",
-    "uuid": "uuid",
-    "decimal": "decimal",
-}
 
 
 class Shape(Generic[R]):
@@ -174,13 +166,13 @@ def schema_of(kind: type[Resource]) -> CollectionSchema:
 
 @lru_cache(maxsize=4096)
 def _schema(kind: type[Resource]) -> CollectionSchema:
-    [schema], definitions = schemas_of([kind])
-    # The reference, not the class's name: a nested model may be called the same.
-    body = cast("dict[str, object]", definitions[str(schema["$ref"]).rpartition("/")[2]])
-    properties = cast("dict[str, dict[str, object]]", body["properties"])
+    types = fields_of(kind)
     fields = {
         field.encode_name: FieldSchema(
-            _type_name(properties[field.encode_name]), required=field.required, default=_default(field)
+            type_name(types[field.encode_name]),
+            required=field.required,
+            default=_default(field),
+            inside=inside_of(types[field.encode_name]),
         )
         for field in msgspec.structs.fields(kind)
         if field.name not in _OWN
@@ -192,18 +184,3 @@ def _default(field: msgspec.structs.FieldInfo) -> bytes:
     if field.default_factory is not msgspec.NODEFAULT:
         return encode_json(cast("typing.Callable[[], object]", field.default_factory)())
     return b"null" if field.default is msgspec.NODEFAULT else encode_json(field.default)
-
-
-def _type_name(schema: Mapping[str, object]) -> str:
-    options = [part for part in cast("list[dict[str, object]]", schema.get("anyOf", [])) if part.get("type") != "null"]
-    if options:
-        names = {_type_name(option) for option in options}
-        return names.pop() if len(names) == 1 else "any"
-    if "$ref" in schema:
-        return "object"
-    if "contentEncoding" in schema:
-        return "bytes"
-    kind = schema.get("type", "any")
-    if kind == "string":
-        return _FORMATS.get(str(schema.get("format")), "string")
-    return str(kind) if isinstance(kind, str) else "any"

@@ -177,6 +177,18 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
 
 
+class Inside(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What lies inside a field and does not compare as JSON has it.
+
+    Attributes:
+        type: One of the names that `CollectionSchema` lists.
+        inside: What lies inside it in turn: by name, and by "" for any item of a list or a mapping.
+    """
+
+    type: str = "any"
+    inside: dict[str, Inside] = {}
+
+
 class FieldSchema(msgspec.Struct, frozen=True):
     """A field as the store has to know it.
 
@@ -184,11 +196,13 @@ class FieldSchema(msgspec.Struct, frozen=True):
         type: One of the names that `CollectionSchema` lists.
         required: Every row must have it. A field that is not required has a `default`.
         default: Its default as JSON, seen by queries in rows that were written before the field existed.
+        inside: What lies inside it and does not compare as JSON has it, such as the Decimal of a nested model.
     """
 
     type: str
     required: bool
     default: bytes = b"null"
+    inside: dict[str, Inside] = {}
 
 
 class CollectionSchema(msgspec.Struct, frozen=True):

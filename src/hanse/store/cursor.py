@@ -65,7 +65,13 @@ def decode_cursor(cursor: str, query: Query, schema: CollectionSchema) -> After:
 
 
 def _hash(query: Query, schema: CollectionSchema) -> bytes:
-    types = [field.type if (field := schema.fields.get(one.path[0])) else "" for one in query.order if one.path]
+    # As text, where what lies inside fields is told too.
+    types = [str(_type(schema, one.path[0])) for one in query.order if one.path]
     # Not packed: MessagePack has no integers beyond 64 bits, which JSON has.
     text = repr((schema.name, query.where, query.order, types))
     return blake2b(text.encode(errors="surrogatepass"), digest_size=_HASH_BYTES).digest()
+
+
+def _type(schema: CollectionSchema, name: str) -> object:
+    field = schema.fields.get(name)
+    return (field.type, field.inside) if field else ""

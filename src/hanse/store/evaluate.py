@@ -13,7 +13,7 @@ from typing import assert_never, cast
 import msgspec
 
 from hanse.kernel.faults import Malformed
-from hanse.store.base import CollectionSchema, Found, Row
+from hanse.store.base import CollectionSchema, FieldSchema, Found, Inside, Row
 from hanse.store.cursor import decode_cursor, encode_cursor
 from hanse.store.keys import KEYS, OTHER, Key, plain_key, rank
 from hanse.store.query import (
@@ -92,9 +92,10 @@ def _leaf(where: Compare | OneOf | Text | Holds, schema: CollectionSchema) -> Te
             return _one_of(keyed(path, schema), set(map(KEYS[type_of(path, schema)], values)))
         case Text(op, _, needle, fold):
             return lambda value: text_test(op, field(value), needle, fold=fold)
-        case Holds(_, item):
-            wanted = plain_key(item)
-            return lambda value: holds_key(field(value), wanted)
+        case Holds(path, item):
+            key = KEYS[item_type(path, schema)]
+            wanted = key(item)
+            return lambda value: holds_key(field(value), wanted, key)
         case _:
             assert_never(where)
 
@@ -144,19 +145,26 @@ def text_test(op: str, value: object, needle: str, *, fold: bool) -> bool:
     return value.startswith(needle) if op == "starts" else value.endswith(needle)
 
 
-def holds_key(value: object, wanted: Key) -> bool:
+def holds_key(value: object, wanted: Key, key: Callable[[object], Key] = plain_key) -> bool:
     """Whether a list holds an item of this key; anything but a list does not."""
-    return isinstance(value, list) and any(same(plain_key(one), wanted) for one in cast("list[object]", value))
+    return isinstance(value, list) and any(same(key(one), wanted) for one in cast("list[object]", value))
 
 
 def type_of(path: Path, schema: CollectionSchema) -> str:
-    """The type that a path is compared as: its field's, or any for what lies inside a field."""
+    """The type that a path is compared as: that of its field, or of what lies inside it."""
     if path == ("id",):
         return "string"
     if path == ("rev",):
         return "integer"
-    field = schema.fields.get(path[0]) if len(path) == 1 else None
-    return field.type if field else "any"
+    found: FieldSchema | Inside | None = schema.fields.get(path[0]) if path else None
+    for name in path[1:]:
+        found = found and (found.inside.get(name) or found.inside.get(""))
+    return found.type if found else "any"
+
+
+def item_type(path: Path, schema: CollectionSchema) -> str:
+    """The type that an item of a list at a path is compared as."""
+    return type_of((*path, ""), schema)
 
 
 def default_of(path: Path, schema: CollectionSchema) -> object:

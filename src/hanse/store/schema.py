@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from hanse.kernel.faults import CouldNotStart, Misdeclared
-from hanse.store.base import CollectionSchema, FieldSchema
+from hanse.store.base import CollectionSchema, FieldSchema, Inside
 from hanse.store.keys import KEYS
 
 _WIDER: Mapping[str, frozenset[str]] = {
@@ -141,8 +141,8 @@ def require_sound(stored: Mapping[str, CollectionSchema], wanted: Sequence[Colle
 
 def _flaws(schema: CollectionSchema) -> Iterable[str]:
     for name, field in schema.fields.items():
-        if field.type not in KEYS:
-            yield f"{schema.name}.{name}: expected one of the types {', '.join(KEYS)}, got {field.type!r}"
+        for kind in sorted(_types(field) - KEYS.keys()):
+            yield f"{schema.name}.{name}: expected one of the types {', '.join(KEYS)}, got {kind!r}"
         try:
             msgspec.json.decode(field.default)
         except msgspec.DecodeError:
@@ -150,3 +150,7 @@ def _flaws(schema: CollectionSchema) -> Iterable[str]:
     for name in schema.indexed:
         if name not in schema.fields:
             yield f"{schema.name}: expected indexed fields to be declared, got {name!r}"
+
+
+def _types(field: FieldSchema | Inside) -> set[str]:
+    return {field.type}.union(*map(_types, field.inside.values()))

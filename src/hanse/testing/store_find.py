@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hanse.kernel.faults import Malformed
 from hanse.store.base import Found, Put, Row, Store
 from hanse.store.evaluate import Value, page, predicate
-from hanse.store.query import Compare, Order, Query, Text
+from hanse.store.query import Compare, Holds, Order, Query, Text
 from hanse.testing.store_hooks import StoreHooks, batch, delete, put
 from hanse.testing.store_queries import THINGS, queries, stored_rows
 
@@ -63,6 +63,20 @@ class FindTests(StoreHooks):
             latest = await store.find("orders", Query(order=(Order(("at",), descending=True),)))
             assert [row.id for row in latest.rows] == ["2", "1", "3"]
             assert await store.count("orders", Query(where=Compare("eq", ("total",), "0.00"))) == 1
+
+    async def test_what_lies_inside_a_field_is_compared_by_what_it_means(self) -> None:
+        async with self.opened(THINGS) as store:
+            rows = {
+                "1": b'{"nested":{"price":"9.50","at":"2026-01-01T12:00:00+02:00"},"prices":["1.50"]}',
+                "2": b'{"nested":{"price":"10","at":"2026-01-01T11:00:00Z"},"prices":["10"]}',
+                "3": b'{"nested":{}}',
+            }
+            await store.commit(batch(*(Put("things", id, value, "m") for id, value in rows.items())))
+            above = await store.find("things", Query(where=Compare("ge", ("nested", "price"), "9.5")))
+            assert [row.id for row in above.rows] == ["1", "2"]
+            latest = await store.find("things", Query(order=(Order(("nested", "at"), descending=True),)))
+            assert [row.id for row in latest.rows] == ["2", "1", "3"]
+            assert await store.count("things", Query(where=Holds(("prices",), "1.5"))) == 1
 
     async def test_counting_takes_no_notice_of_limits(self) -> None:
         async with self.opened() as store:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import msgspec
 from hypothesis import strategies as st
 
-from hanse.store.base import CollectionSchema, FieldSchema
+from hanse.store.base import CollectionSchema, FieldSchema, Inside
+from hanse.store.evaluate import item_type, type_of
 from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Path, Query, Scalar, Text, Where
 
 _DEFAULTS = {"text": b'"none"', "whole": b"5", "price": b'"1.50"', "nested": b'{"city":"Bonn","zip":7}', "many": b"[1]"}
@@ -29,15 +30,29 @@ _TYPES = {
     "blob": "bytes",
     "nested": "object",
     "many": "array",
+    "prices": "array",
+    "seen": "object",
     "loose": "any",
+}
+_INSIDES = {
+    "nested": {
+        "price": Inside("decimal"),
+        "at": Inside("datetime"),
+        "deep": Inside("object", {"span": Inside("duration")}),
+    },
+    "prices": {"": Inside("decimal")},
+    "seen": {"": Inside("datetime")},
 }
 
 THINGS = CollectionSchema(
     "things",
-    {name: FieldSchema(kind, required=False, default=_DEFAULTS.get(name, b"null")) for name, kind in _TYPES.items()},
+    {
+        name: FieldSchema(kind, required=False, default=_DEFAULTS.get(name, b"null"), inside=_INSIDES.get(name, {}))
+        for name, kind in _TYPES.items()
+    },
     indexed=("text", "whole", "real", "price", "at"),
 )
-"""A collection with a field of every type; some have indexes, some have defaults."""
+"""A collection with a field of every type, and types inside some; some have indexes, some have defaults."""
 
 _REF = "0190a0a0-0000-7000-8000-00000000000a"
 _POOLS: dict[str, Sequence[Scalar]] = {
@@ -85,6 +100,11 @@ _INSIDE: list[Path] = [
     ("nested", "zip"),
     ("nested", "it's"),
     ("nested", "a b", "ü.x"),
+    ("nested", "price"),
+    ("nested", "at"),
+    ("nested", "deep", "span"),
+    ("seen", "Bonn"),
+    ("prices", "x"),
     ("text", "x"),
     ("nowhere",),
 ]
@@ -94,6 +114,7 @@ _loose = st.one_of(
     st.sampled_from(_ALL), st.text(max_size=3), st.integers(), st.floats(allow_nan=False, allow_infinity=False)
 )
 _lists = st.lists(_loose, max_size=3)
+_prices, _times, _spans = (st.sampled_from(_POOLS[kind]) for kind in ("decimal", "datetime", "duration"))
 _objects = st.fixed_dictionaries(
     {},
     optional={
@@ -101,6 +122,9 @@ _objects = st.fixed_dictionaries(
         "zip": _loose,
         "it's": _loose,
         "a b": st.one_of(_loose, st.fixed_dictionaries({"ü.x": _loose})),
+        "price": _prices,
+        "at": _times,
+        "deep": st.one_of(_loose, st.fixed_dictionaries({"span": _spans})),
     },
 )
 
@@ -111,7 +135,14 @@ def _of_type(kind: str) -> st.SearchStrategy[object]:
     return st.one_of(pool, pool, pool, st.none(), _loose, _lists, _objects)
 
 
-_values = st.fixed_dictionaries({}, optional={name: _of_type(kind) for name, kind in _TYPES.items()})
+_values = st.fixed_dictionaries(
+    {},
+    optional={
+        **{name: _of_type(kind) for name, kind in _TYPES.items()},
+        "prices": st.one_of(st.lists(_prices, max_size=3), _of_type("array")),
+        "seen": st.one_of(st.fixed_dictionaries({"Bonn": _times}), _of_type("object")),
+    },
+)
 
 
 def stored_rows() -> st.SearchStrategy[dict[str, bytes]]:
@@ -125,7 +156,7 @@ def stored_rows() -> st.SearchStrategy[dict[str, bytes]]:
 @st.composite
 def _leaves(draw: st.DrawFn) -> Where:
     path = draw(st.sampled_from(_PATHS))
-    kind = THINGS.fields[path[0]].type if path in {(name,) for name in _TYPES} else "any"
+    kind = item_type(path, THINGS) if path == ("prices",) else type_of(path, THINGS)
     values = st.one_of(st.sampled_from(_POOLS.get(kind, _ALL)), st.none(), _loose)
     match draw(st.sampled_from(["compare", "compare", "one_of", "text", "holds"])):
         case "compare":
@@ -138,7 +169,7 @@ def _leaves(draw: st.DrawFn) -> Where:
             )
             return Text(draw(st.sampled_from(["starts", "ends", "contains"])), path, needle, draw(st.booleans()))
         case _:
-            return Holds(draw(st.sampled_from([("many",), ("loose",), path])), draw(values))
+            return Holds(draw(st.sampled_from([("many",), ("prices",), ("loose",), path])), draw(values))
 
 
 def _branches(inner: st.SearchStrategy[Where]) -> st.SearchStrategy[Where]:

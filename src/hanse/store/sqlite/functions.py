@@ -28,7 +28,7 @@ def register(connection: sqlite3.Connection) -> None:
         connection.create_function(key_function(kind), 1, _of_json(key), deterministic=True)
     connection.create_function("hanse_text", 4, _text, deterministic=True)
     connection.create_function("hanse_like", 4, _like, deterministic=True)
-    connection.create_function("hanse_holds", 2, _holds, deterministic=True)
+    connection.create_function("hanse_holds", 3, _holds, deterministic=True)
 
 
 def _of_json(key: Callable[[object], Key]) -> Callable[[str | None], Key]:
@@ -46,5 +46,5 @@ def _like(text: str, op: str, needle: str, fold: int) -> bool:
     return text_test(op, text, needle, fold=bool(fold))
 
 
-def _holds(json: str | None, key: Key) -> bool:
-    return json is not None and holds_key(_decode(json), key)
+def _holds(json: str | None, key: Key, kind: str) -> bool:
+    return json is not None and holds_key(_decode(json), key, KEYS[kind])

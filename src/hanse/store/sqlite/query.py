@@ -16,7 +16,7 @@ import msgspec
 from hanse.kernel.faults import TooLarge
 from hanse.store.base import CollectionSchema
 from hanse.store.cursor import After
-from hanse.store.evaluate import check_path, default_of, type_of
+from hanse.store.evaluate import check_path, default_of, item_type, type_of
 from hanse.store.keys import FALSE, KEYS, OTHER, TRUE, Key, plain_key, rank
 from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Path, Query, Text, Where
 from hanse.store.sqlite.functions import key_function
@@ -118,7 +118,9 @@ class Condition:
             case Text():
                 return self._text(key, where)
             case Holds(path, value):
-                return "0" if path in _OWN_RANK else self._bind(f"hanse_holds({self._json(path)}, ?)", plain_key(value))
+                kind = item_type(path, self._schema)
+                holds = f"hanse_holds({self._json(path)}, ?, ?)"
+                return "0" if path in _OWN_RANK else self._bind(holds, KEYS[kind](value), kind)
             case _:
                 assert_never(where)
 
