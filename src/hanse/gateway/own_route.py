@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypedDict, cast
@@ -17,13 +16,14 @@ from hanse.gateway.asgi import Application, Request, Response
 from hanse.gateway.body import ANYTHING, JSON_ONLY, read_body
 from hanse.gateway.exchange import Exchange
 from hanse.gateway.limits import Limits
-from hanse.gateway.parameters import Plan, has_float, read, resource_of
+from hanse.gateway.parameters import Plan, read, resource_of
 from hanse.gateway.rpc import Items
 from hanse.gateway.streams import Streams
 from hanse.kernel.codec import SUMMARY_FLAWS, Codec, codec_for, encode_json
 from hanse.kernel.context import ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import DeadlineExceeded, Fault, Flaw, Forbidden, Invalid, Misconfigured, Unauthenticated
+from hanse.kernel.finite import checked, checked_arguments, may_be_endless
 from hanse.kernel.hints import bare
 from hanse.kernel.message import Identity
 from hanse.kernel.patience import OutOfTime, within
@@ -129,11 +129,11 @@ class OwnHandler:
         self._arguments: Codec[msgspec.Struct] = codec_for(route.plan.arguments)
         self._texts = frozenset(route.plan.arguments.__struct_fields__)
         self._asks = frozenset(route.plan.named("query"))
-        self._floats = tuple(name for name in self._texts if has_float(route.plan.hints[name]))
         self._open = bool(route.plan.named("request"))
         self._headers = tuple((name, header.encode()) for name, header in route.plan.headers.items())
         body = route.about.body
         self._body: Codec[object] | None = None if body in (None, bytes) else codec_for(cast("type[object]", body))
+        self._endless = self._body is not None and may_be_endless(body)
         self._types: Iterable[str] = ANYTHING if body is bytes else JSON_ONLY
         self._given: dict[str, object] = _from_node(route, node)
         self._ambient = {"request": route.plan.named("request"), "context": route.plan.named("context")}
@@ -191,7 +191,10 @@ class OwnHandler:
     def _decoded(self, body: bytes) -> object:
         if not body and self._plan.body_default is not _EMPTY:
             return self._plan.body_default
-        return body if self._body is None else self._body.decode_json(body)
+        if self._body is None:
+            return body
+        value = self._body.decode_json(body)
+        return checked(value) if self._endless else value
 
     def _from_text(self, request: Request, flaws: list[Flaw]) -> dict[str, object]:
         if not self._texts and not request.query:
@@ -203,14 +206,10 @@ class OwnHandler:
             if value := request.header(header):
                 given[name] = value
         try:
-            values = msgspec.structs.asdict(self._arguments.convert(given, strict=False))
+            return msgspec.structs.asdict(checked_arguments(self._arguments.convert(given, strict=False)))
         except Invalid as fault:
             flaws += fault.errors
             return {}
-        # JSON could not say it, and nothing that is computed with it would be right.
-        infinite = [name for name in self._floats if not _is_finite(values[name])]
-        flaws += [Flaw(f"/{name}", "range", "expected a finite number") for name in infinite]
-        return values
 
     def _from_query(self, query: str, flaws: list[Flaw]) -> dict[str, object]:
         pairs = parse_qs(query, keep_blank_values=True)
@@ -235,12 +234,6 @@ class OwnHandler:
         if isinstance(result, bytes):
             return Response(self._status, result, (), BYTES)
         return Response(self._status, encode_json(result))
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return not isinstance(value, (list, tuple, set, frozenset)) or all(map(_is_finite, cast("list[object]", value)))
 
 
 def _summary(flaws: Sequence[Flaw]) -> str:

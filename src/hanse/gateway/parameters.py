@@ -152,19 +152,6 @@ def is_text(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, _TEXTS)
 
 
-def has_float(hint: object) -> bool:
-    """Whether a value of this type may be a float, or hold one.
-
-    Example:
-        >>> [has_float(hint) for hint in (float, list[float] | None, int)]
-        [True, True, False]
-    """
-    hint = bare(hint)
-    return hint is float or any(
-        has_float(arg) for arg in typing.get_args(hint) if typing.get_origin(hint) is not Literal
-    )
-
-
 def _is_list(hint: object) -> bool:
     return typing.get_origin(bare(hint)) in _LISTS
 

@@ -20,7 +20,7 @@ from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
 from hanse.kernel.faults import Flaw, Invalid
-from hanse.kernel.finite import checked
+from hanse.kernel.finite import checked_arguments
 from hanse.kernel.validate import FLAWS_MAX
 from hanse.node.node import Node
 
@@ -89,7 +89,7 @@ class OperationRoute:
 
     async def answer(self, request: Request, arguments: msgspec.Struct) -> Response | None:
         """Call it, and answer with its result or its stream."""
-        arguments = checked(arguments)
+        arguments = checked_arguments(arguments)
         if not self._operation.stream:
             return Response(200, encode_json(await self._node.invoke(self._operation, arguments)))
         await self._items.send(request, self._node.stream(self._operation, arguments))

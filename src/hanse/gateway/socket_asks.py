@@ -48,7 +48,7 @@ from hanse.kernel.faults import (
     PreconditionFailed,
     UnknownOperation,
 )
-from hanse.kernel.finite import checked
+from hanse.kernel.finite import checked_arguments
 from hanse.node.node import Node
 from hanse.service.rows import Written
 
@@ -171,7 +171,7 @@ class Live:
             raise UnknownOperation(f"there is no operation {ask.address[:200]}; openapi.json lists those that are")
         arguments = b"{}" if ask.arguments is msgspec.UNSET else bytes(ask.arguments)
         with _pointing("/arguments"):
-            return operation, checked(codec_for(operation.arguments).decode_json(arguments))
+            return operation, checked_arguments(codec_for(operation.arguments).decode_json(arguments))
 
     def _exposed(self, collection: str) -> ExposedRows:
         exposed = self._collections.get(collection)

@@ -59,11 +59,21 @@ def _members(value: object) -> Iterable[tuple[str, object]]:
         return ((str(key), member) for key, member in cast("dict[object, object]", value).items())
     if isinstance(value, _LISTS):
         return ((str(index), member) for index, member in enumerate(cast("list[object]", value)))
-    return ()
+    # Dataclasses, and models of pydantic.
+    names = getattr(type(value), "__dataclass_fields__", None) or getattr(type(value), "model_fields", None)
+    if not isinstance(names, dict):
+        return ()
+    return ((name, getattr(value, name)) for name in cast("dict[str, object]", names))
 
 
 @lru_cache(maxsize=4096)
-def _may_be_endless(kind: Hashable) -> bool:
+def may_be_endless(kind: Hashable) -> bool:
+    """Whether a value of a type may hold a number that is not finite.
+
+    Example:
+        >>> [may_be_endless(kind) for kind in (dict[str, float], Decimal | None, list[int])]
+        [True, True, False]
+    """
     try:
         schema = msgspec.json.encode(msgspec.json.schema(kind))
     except TypeError:
@@ -71,8 +81,8 @@ def _may_be_endless(kind: Hashable) -> bool:
     return b'"decimal"' in schema or b'"number"' in schema
 
 
-def checked(value: S) -> S:
-    """A struct, if every number in it is finite; one whose type has no Decimal and no float is not looked into.
+def checked(value: T) -> T:
+    """The value, if every number in it is finite; a struct whose type has no Decimal and no float is not looked into.
 
     Raises:
         Invalid: One is not; lists them with their pointers.
@@ -80,10 +90,22 @@ def checked(value: S) -> S:
     return value if _is_sound(value) else finite(value)
 
 
+def checked_arguments(value: S) -> S:
+    """Arguments, if every number that came is finite; a default is the developer's own affair.
+
+    Raises:
+        Invalid: One is not; lists them with their pointers.
+    """
+    if not _is_sound(value):
+        came = [(field, cast("object", getattr(value, field.name))) for field in msgspec.structs.fields(value)]
+        _ = finite({field.encode_name: one for field, one in came if one is not field.default})
+    return value
+
+
 @lru_cache(maxsize=4096)
 def _suspects(kind: type[msgspec.Struct]) -> tuple[str, ...]:
     fields = msgspec.structs.fields(kind)
-    return tuple(field.name for field in fields if _may_be_endless(cast("Hashable", field.type)))
+    return tuple(field.name for field in fields if may_be_endless(cast("Hashable", field.type)))
 
 
 def _is_sound(value: object) -> bool:

@@ -1,7 +1,10 @@
 """Numbers that are none are found wherever they are, and nothing else is."""
 
+import math
+from dataclasses import dataclass
 from decimal import Decimal
 
+import pydantic
 import pytest
 
 from hanse import Model
@@ -40,6 +43,22 @@ def test_a_number_that_is_none_is_named_where_it_is(bill: Bill, pointer: str) ->
     assert [flaw.pointer for flaw in caught.value.errors] == [pointer]
 
 
+@dataclass
+class Parcel:
+    kilos: float
+
+
+class Ticket(pydantic.BaseModel):
+    price: float
+
+
+@pytest.mark.parametrize("value", [Parcel(math.nan), Ticket(price=math.inf), [{"a": Ticket(price=math.nan)}]])
+def test_a_number_that_is_none_is_found_in_values_of_other_libraries(value: object) -> None:
+    with pytest.raises(Invalid, match="finite"):
+        checked(value)
+
+
 def test_what_is_finite_is_given_back_as_it_is() -> None:
     bill = Bill(name="NaN", total=1.5, lines=(Money(amount=Decimal(2)),), rates={"x": 1.0})
     assert checked(bill) is bill
+    assert checked(Parcel(1.0)) == Parcel(1.0)
