@@ -1,6 +1,6 @@
 """Why things go wrong, and what to do: the words that `hanse explain` and the reference add to a fault's docstring.
 
-A fault that is not here is explained by its docstring and its columns; one that is says more.
+Every fault of Hanse's has its words here; what it means and answers with is said by its docstring and its columns.
 """
 
 from __future__ import annotations

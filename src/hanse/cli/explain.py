@@ -18,9 +18,6 @@ from hanse.cli.output import Output, print_json, print_table
 from hanse.kernel.faults import Fault
 from hanse.kernel.settings_schema import nearest
 
-OVERLOADING = 503
-SERVERS = 500
-
 
 class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is to be said about a code.
@@ -130,20 +127,20 @@ def _subclasses(cls: type[Fault]) -> Iterator[type[Fault]]:
 
 
 def explained(cls: type[Fault]) -> Explanation:
-    """The explanation of a fault: its docstring, its columns, and what the table of advice adds.
+    """The explanation of a fault: its docstring, its columns, and our advice.
 
     Example:
         >>> from hanse.kernel.faults import TooLarge
         >>> explained(TooLarge).meaning
         'Something is larger than its limit.'
     """
-    advice = FAULTS.get(cls.code)
+    advice = FAULTS[cls.code]
     return Explanation(
         code=cls.code,
         kind="fault",
         meaning=meaning_of(cls),
-        why=advice.why if advice else "",
-        do=advice.do if advice else _usual(cls),
+        why=advice.why,
+        do=advice.do,
         fault=f"{cls.__module__}.{cls.__qualname__}",
         status=cls.status,
         close_code=cls.close_code,
@@ -155,15 +152,6 @@ def explained(cls: type[Fault]) -> Explanation:
 def meaning_of(cls: type) -> str:
     """The first paragraph of a docstring, in one line."""
     return " ".join(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
-
-
-def _usual(cls: type[Fault]) -> str:
-    """What to do about a fault of which no more is known than its columns."""
-    if cls.retryable:
-        return "Try again in a moment."
-    if cls.status < SERVERS:
-        return "Change what is asked; the text says what was expected."
-    return "See the log of whoever answered; it is no mistake of the caller's."
 
 
 def _faults() -> list[Explanation]:

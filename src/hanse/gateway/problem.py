@@ -74,10 +74,6 @@ class UnsupportedMediaType(Fault, status=415, detail="expected a body of type {e
     actual: str
 
 
-class UnsupportedPatch(UnsupportedMediaType, code="unsupported_media_type"):
-    """A patch is written in a way that is not understood here."""
-
-
 class UriTooLong(Fault, status=414, detail="the URL is over its limit of {limit} bytes"):
     """Path and query are longer than anybody needs."""
 
@@ -190,7 +186,7 @@ def _headers(fault: Fault) -> list[Header]:
     if isinstance(fault, MethodNotAllowed):
         headers.append((b"allow", fault.allowed.encode()))
     if isinstance(fault, UnsupportedMediaType):
-        name = b"accept-patch" if isinstance(fault, UnsupportedPatch) else b"accept"
+        name = b"accept-patch" if "patch+json" in fault.expected else b"accept"
         headers.append((name, fault.expected.replace(" or ", ", ").encode()))
     if isinstance(fault, UnsupportedCoding):
         headers.append((b"accept-encoding", b"gzip"))

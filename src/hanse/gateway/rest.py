@@ -20,7 +20,6 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.lines import JSON_LINES, LINES
 from hanse.gateway.preconditions import ANY, digest, etag, is_known, is_same, revisions_in
 from hanse.gateway.prefer import NONE, Preferences, preferences_in
-from hanse.gateway.problem import UnsupportedMediaType, UnsupportedPatch
 from hanse.gateway.routes import Handler
 from hanse.gateway.sse import MEDIA_TYPE
 from hanse.gateway.streams import HttpStream, Streams
@@ -164,10 +163,7 @@ class ResourceRoutes:
     async def patch(self, request: Request) -> Response:
         """Some fields of a row."""
         id = request.parameters["id"]
-        try:
-            body = await read_body(request, self._limits, FORMS)
-        except UnsupportedMediaType as fault:
-            raise UnsupportedPatch(fault.expected, fault.actual) from None
+        body = await read_body(request, self._limits, FORMS)
         form = FORMS.get(request.header(b"content-type").partition(";")[0].strip().lower(), "merge")
         preferences = preferences_in(request.header(b"prefer"))
 
