@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import JSON, event, select
+from sqlalchemy import JSON, Index, event, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -39,9 +39,11 @@ class SaleRow(Base):
 
 class PlaceRow(Base):
     __tablename__ = "places"
+    # With the id, or SQLite would sort all that match for each page.
+    __table_args__ = (Index("ix_places_region", "region", "id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    region: Mapped[str] = mapped_column(index=True)
+    region: Mapped[str]
     country: Mapped[str]
     name: Mapped[str]
     people: Mapped[int]

@@ -2,8 +2,12 @@
 
 from plan import Group
 
-from groups import inprocess, live, post, reload, rest, sim, startup, store
+from groups import inprocess, listing, live, post, reload, rest, sim, startup, store
 
-_ALL = (inprocess.GROUP, startup.GROUP, reload.GROUP, store.GROUP, rest.GROUP, post.GROUP, live.GROUP, *sim.GROUPS)
+_ALL = (
+    *(inprocess.GROUP, startup.GROUP, reload.GROUP, store.GROUP),
+    *(rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
+    *sim.GROUPS,
+)
 
 GROUPS: dict[str, Group] = {group.name: group for group in _ALL}

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plan import Case, Column, Figures, Group
@@ -22,17 +22,18 @@ def loaded(command: Command, what: str) -> Callable[[float], Figures]:
         port = free_port()
         with tempfile.TemporaryDirectory() as folder, Server(command(port), port, folder=Path(folder)) as server:
             server.wait_ready("/livez")
-            return _load(server, what, seconds)
+            return load_on(server, "load.py", [what, str(seconds)])
 
     return measure
 
 
-def _load(server: Server, what: str, seconds: float) -> Figures:
-    command = [sys.executable, str(CASES / "load.py"), str(server.port), what, str(seconds)]
+def load_on(server: Server, script: str, arguments: Sequence[str]) -> Figures:
+    """What a server spends while a script of `cases` loads it, from when it prints `begin` to its figures."""
+    command = [sys.executable, str(CASES / script), str(server.port), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRON) as client:
         assert client.stdout is not None
         if client.stdout.readline() != "begin\n":
-            raise RuntimeError(f"the load on {what} ended with {client.wait()}")
+            raise RuntimeError(f"the load {' '.join(arguments)} ended with {client.wait()}")
         before = server.cpu()
         line = client.stdout.readline()
         used = server.cpu() - before

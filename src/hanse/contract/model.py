@@ -78,11 +78,29 @@ class NamedMeta(ModelMeta):
             topic: Name on the wire; the class name in snake case by default.
             version: Raised by whoever breaks the shape.
             collection: Name of the collection (for resources); the plural of the topic by default.
-            options: Those of `msgspec.Struct`.
+            options: Those of `msgspec.Struct`, and `indexed`: fields that rows are often found or sorted by.
+
+        Raises:
+            Misdeclared: An indexed field does not exist.
         """
         topic = topic or snake_case(name)
         namespace["__hanse_names__"] = (topic, version, collection or plural(topic))
-        return cast("NamedMeta", super().__new__(mcls, name, bases, namespace, **options))
+        indexed = cast("tuple[str, ...]", options.pop("indexed", ()))
+        namespace["__hanse_indexed__"] = tuple(indexed)
+        made = cast("NamedMeta", super().__new__(mcls, name, bases, namespace, **options))
+        _check_indexed(made, indexed)
+        return made
+
+
+def _check_indexed(kind: NamedMeta, indexed: object) -> None:
+    own = [name for name in kind.__struct_fields__ if name not in {"id", "rev"}]
+    known = f"the fields of {kind.__name__}: {', '.join(own) or 'none'}"
+    if isinstance(indexed, str):
+        raise Misdeclared(f"expected a tuple such as indexed=({indexed!r},), got the text {indexed!r}")
+    for name in cast("tuple[str, ...]", indexed):
+        if name not in own:
+            hint = "; an id is found without an index" if name == "id" else ""
+            raise Misdeclared(f"expected indexed= to name {known}; got {name!r}{hint}")
 
 
 class Event(Model, metaclass=NamedMeta):
@@ -104,7 +122,9 @@ class Resource(Model, metaclass=NamedMeta):
     """A typed row of a collection, with its id and revision.
 
     A new one has neither: the collection gives it an id (unless you chose one) and the revision of its write. Class
-    keywords: `collection` (by default the plural of the class name), `topic` and `version`.
+    keywords: `collection` (by default the plural of the class name), `topic`, `version`, and `indexed`: the fields that
+    rows are often found or sorted by. A store that has indexes makes one for each, and drops those that are no longer
+    declared; every write then costs a little more.
 
     Attributes:
         id: Unique in its collection.
@@ -121,6 +141,7 @@ class Resource(Model, metaclass=NamedMeta):
     """
 
     __hanse_names__: ClassVar[tuple[str, int, str]]
+    __hanse_indexed__: ClassVar[tuple[str, ...]]
 
     id: str = ""
     rev: int = 0
@@ -134,6 +155,19 @@ def topic_of(kind: type[Event | Resource]) -> str:
 def version_of(kind: type[Event | Resource]) -> int:
     """The version of an event's or resource's shape."""
     return kind.__hanse_names__[1]
+
+
+def indexed_of(kind: type[Resource]) -> tuple[str, ...]:
+    """The fields of a resource that are indexed, as JSON has them.
+
+    Example:
+        >>> class Order(Resource, indexed=("status",)):
+        ...     status: str
+        >>> indexed_of(Order)
+        ('status',)
+    """
+    names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    return tuple(names[name] for name in kind.__hanse_indexed__)
 
 
 def collection_of(kind: type[Resource]) -> str:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from hanse.contract.model import Resource, collection_of, topic_of
+from hanse.contract.model import Resource, collection_of, indexed_of, topic_of
 from hanse.kernel.codec import Codec, codec_for, encode_json
 from hanse.kernel.faults import Flaw, Invalid
 from hanse.kernel.finite import checked
@@ -177,7 +177,7 @@ def _schema(kind: type[Resource]) -> CollectionSchema:
         for field in msgspec.structs.fields(kind)
         if field.name not in _OWN
     }
-    return CollectionSchema(collection_of(kind), fields)
+    return CollectionSchema(collection_of(kind), fields, indexed_of(kind))
 
 
 def _default(field: msgspec.structs.FieldInfo) -> bytes:
