@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from hanse.contract.cloud_events import CONTENT_TYPE, event_type, source_of
 from hanse.contract.model import Event, topic_of
@@ -16,6 +16,7 @@ from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.asgi import JSON, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.cloud_events import cloud_event, plain, structured
+from hanse.gateway.once import twice_in
 from hanse.gateway.routes import Handler
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import HttpStream, Streams
@@ -153,8 +154,10 @@ def _after(query: str) -> str:
     Raises:
         Invalid: Something else is asked for.
     """
-    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    pairs = parse_qs(query, keep_blank_values=True)
     if unknown := sorted(pairs.keys() - {"after"}):
         flaw = Flaw(f"/{unknown[0][:100]}", "unknown_field", "expected after, a cursor")
         raise Invalid(f"unknown parameter {unknown[0][:100]!r}; expected after", [flaw])
-    return pairs.get("after", "")
+    if flaws := twice_in(pairs):
+        raise Invalid(flaws[0].detail, flaws)
+    return pairs.get("after", [""])[0]

@@ -17,6 +17,7 @@ import msgspec
 from hanse.contract.model import Resource
 from hanse.gateway.fields import FieldType, Wrong, field_at, typed
 from hanse.gateway.limits import FILTERS_MAX, VALUES_MAX
+from hanse.gateway.once import came_twice
 from hanse.gateway.projection import Project, names_of, projection
 from hanse.kernel.faults import Flaw, Invalid, TooLarge
 from hanse.kernel.validate import FLAWS_MAX, escape
@@ -241,7 +242,7 @@ class _Reader:
             if name in _LISTS and name in page:
                 page[name] += f",{value}"
             elif name in page:
-                self.wrong(f"/{name}", "choice", f"expected one {name}, got several")
+                self._wrongs.append(came_twice(name))
             elif name in _PAGE:
                 page[name] = value
         return page

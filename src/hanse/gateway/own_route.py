@@ -16,6 +16,7 @@ from hanse.gateway.asgi import Application, Request, Response
 from hanse.gateway.body import ANYTHING, JSON_ONLY, read_body
 from hanse.gateway.exchange import Exchange
 from hanse.gateway.limits import Limits
+from hanse.gateway.once import twice_in
 from hanse.gateway.parameters import Plan, read, resource_of
 from hanse.gateway.rpc import Items
 from hanse.gateway.streams import Streams
@@ -221,6 +222,7 @@ class OwnHandler:
                 for name in sorted(unknown)[:FLAWS_MAX]
             ]
         lists = self._plan.lists
+        flaws += twice_in({name: texts for name, texts in pairs.items() if name in self._asks}, lists.__contains__)
         return {name: texts if name in lists else texts[-1] for name, texts in pairs.items() if name in self._asks}
 
     async def _answer(self, request: Request, result: object) -> Response | None:

@@ -15,6 +15,7 @@ from hanse.gateway.body import read_body
 from hanse.gateway.fields import plain
 from hanse.gateway.limits import Limits
 from hanse.gateway.lines import LINES, STOPPING
+from hanse.gateway.once import twice_in
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.closing import closing
@@ -103,10 +104,8 @@ class OperationRoute:
                 Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}") for name in unknown[:FLAWS_MAX]
             ]
             raise Invalid(f"unknown parameter {unknown[0][:100]!r}; expected one of {known}", flaws)
-        twice = [name for name, values in pairs.items() if len(values) > 1 and not _is_list(self._texts[name])]
-        if twice:
-            flaws = [Flaw(f"/{name}", "type", "expected one value, got several") for name in twice]
-            raise Invalid(f"expected one value of {twice[0]}, got {len(pairs[twice[0]])}", flaws)
+        if flaws := twice_in(pairs, lambda name: _is_list(self._texts[name])):
+            raise Invalid(flaws[0].detail, flaws)
         return {name: self._typed(name, values) for name, values in pairs.items()}
 
     def _typed(self, name: str, texts: list[str]) -> object:

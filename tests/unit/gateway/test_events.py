@@ -114,7 +114,9 @@ async def test_a_client_that_wants_no_stream_is_told_what_there_is(door: Value) 
     assert (refused.status, refused.json["code"]) == (406, "not_acceptable")
 
 
-@pytest.mark.parametrize("query", ["after=x", "after=a.1,b", "after=" + "a.1," * 100 + "a.1", "limit=3"])
+@pytest.mark.parametrize(
+    "query", ["after=x", "after=a.1,b", "after=" + "a.1," * 100 + "a.1", "limit=3", "after=&after="]
+)
 async def test_what_is_no_cursor_is_refused(door: Value, query: str) -> None:
     refused = await door("GET", f"/events/placed?{query}", accept="text/event-stream")
     assert refused.status in {400, 422}

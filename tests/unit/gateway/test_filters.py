@@ -63,6 +63,10 @@ def where(query: str) -> Where | None:
         ("limit=1e3", "/limit", "expected a limit from 1 to 1000"),
         ("rank=1&rank=x", "/rank", "Expected `int`"),
         ("snapshot=maybe", "/snapshot", "expected snapshot=true or snapshot=false"),
+        ("limit=1&limit=2", "/limit", "expected one limit, got several"),
+        ("cursor=a&sort=rank&cursor=a", "/cursor", "expected one cursor, got several"),
+        ("total=true&total=true", "/total", "expected one total, got several"),
+        ("after=a&after=b", "/after", "expected one after, got several"),
     ],
 )
 def test_what_cannot_be_is_named_with_what_can(query: str, pointer: str, told: str) -> None:
@@ -71,6 +75,11 @@ def test_what_cannot_be_is_named_with_what_can(query: str, pointer: str, told: s
 
     assert caught.value.errors[0].pointer == pointer
     assert told in caught.value.errors[0].detail
+
+
+def test_names_in_pieces_are_one_list() -> None:
+    assert asked(Thing, "sort=rank&sort=-name").query == asked(Thing, "sort=rank,-name").query
+    assert asked(Thing, "expand=a&expand=b").expand == ("a", "b")
 
 
 def test_everything_that_is_wrong_is_listed() -> None:

@@ -190,6 +190,20 @@ async def test_what_nobody_asked_for_is_refused(opened: Opened) -> None:
     assert (await door("GET", "/open?two=3")).json == "two=3"
 
 
+async def test_one_value_does_not_come_twice(opened: Opened) -> None:
+    gateway = Gateway()
+
+    @gateway.get("/several")
+    async def several(size: int = 0, *, tags: list[str] | None = None) -> list[str]:
+        return [*(tags or []), str(size)]
+
+    door = opened(gateway)
+    refused = await door("GET", "/several?size=1&size=2")
+
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/size")
+    assert (await door("GET", "/several?size=1&tags=a&tags=b")).json == ["a", "b", "1"]
+
+
 async def test_a_body_has_to_be_json_of_a_kind(opened: Opened) -> None:
     gateway = Gateway()
 

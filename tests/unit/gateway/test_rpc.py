@@ -162,6 +162,8 @@ async def test_a_route_takes_arguments_from_path_and_query(door: Door) -> None:
 async def test_a_wrong_parameter_is_named(door: Door) -> None:
     assert (await door("GET", "/stock/tea?at_least=some")).json["errors"][0]["pointer"] == "/at_least"
     assert "at_least" in (await door("GET", "/stock/tea?size=3")).json["errors"][0]["detail"]
+    [twice] = (await door("GET", "/stock/tea?at_least=3&at_least=3")).json["errors"]
+    assert twice == {"pointer": "/at_least", "code": "choice", "detail": "expected one at_least, got several"}
 
 
 async def test_a_route_takes_the_rest_from_the_body(door: Door) -> None:
