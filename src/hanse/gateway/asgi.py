@@ -158,7 +158,8 @@ class Request:
     @property
     def root(self) -> str:
         """The encoded path that this application is reached at; empty where it is the whole server."""
-        return self.prefix + quote(cast("str", self.scope.get("root_path", "")))
+        path = cast("str", self.scope.get("root_path", ""))
+        return self.prefix + quote(path) if path else self.prefix
 
     def accepts(self, media_type: str) -> bool:
         """Whether the client names a media type in `Accept`; a mere `*/*` does not count."""

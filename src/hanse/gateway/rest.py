@@ -134,7 +134,7 @@ class ResourceRoutes:
                 several = await self._exposed.create_many(body, strict=preferences.strict)
                 return _written_many(several, preferences)
             written = await self._exposed.create(body, strict=preferences.strict)
-            return _written(request, written, f"{request.path}/{quote(written.id, safe='')}", preferences)
+            return _written(request, written, f"{request.path}/{_part(written.id)}", preferences)
 
         return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
 
@@ -274,6 +274,11 @@ def links_of_page(request: Request, cursor: str | None) -> bytes:
     if later:
         links.append(f'<{base}{"?" if pairs else ""}{urlencode(pairs)}>; rel="first"')
     return ", ".join(links).encode()
+
+
+def _part(id: str) -> str:
+    """An id as a part of a path; most are made of letters, digits and dashes, and go as they are."""
+    return id if id.isascii() and id.replace("-", "").isalnum() else quote(id, safe="")
 
 
 def _written(request: Request, written: Written, path: str, preferences: Preferences) -> Response:

@@ -138,13 +138,18 @@ class LocalCollection(Generic[R]):
 
     async def create(self, value: R, /) -> R:
         """See `Collection.create`."""
-        row = self.shape.accept(value)
-        msgspec.structs.force_setattr(row, "id", value.id or current().host.new_id())
+        return await self.add(self.shape.accept(value))
+
+    async def add(self, row: R) -> R:
+        """As `create`, of a row that is valid and nobody else's: it is not copied, and gets its id and revision."""
+        chosen = bool(row.id)
+        if not chosen:
+            msgspec.structs.force_setattr(row, "id", current().host.new_id())
         msgspec.structs.force_setattr(row, "rev", 0)
 
         async def write(unit: Unit) -> R:
             # An id of our own making is nobody else's; outside a handler the commit, which follows at once, tells.
-            if value.id and unit is unit_for(self._store) and await self.peek(row.id) is not None:
+            if chosen and unit is unit_for(self._store) and await self.peek(row.id) is not None:
                 raise Conflict(f"there is a {self.shape.topic} {row.id!r} already; patch it, or choose another id")
             unit.put(self.shape.collection, row, 0, insisted=True)
             return row

@@ -207,7 +207,7 @@ class RowsOf(Generic[R]):
         """See `Rows.create`."""
         row = self._shape.decode(value)
         named = self._shape.named(row, id or row.id)
-        return await self._commit(lambda: self._rows.create(named), lambda row: _written(row, created=True))
+        return await self._commit(lambda: self._rows.add(named), lambda row: _written(row, created=True))
 
     async def put(self, id: str, value: bytes, if_match: int | None = None) -> Written:
         """See `Rows.put`."""
@@ -281,7 +281,7 @@ class RowsOf(Generic[R]):
         taken: list[Flaw] = []
         for index, row in enumerate(rows):
             try:
-                created.append(await self._rows.create(row))
+                created.append(await self._rows.add(row))
             except Conflict as fault:
                 taken.append(Flaw(f"/{index}/id", "conflict", fault.detail))
         if taken:

@@ -38,16 +38,13 @@ class Plan(msgspec.Struct, frozen=True):
         entries: Of the log, in order.
         rows: Each row touched as it will be; None for one that goes.
         marks: Marks by scope and key.
+        positions: Of the batch's writes, in order.
     """
 
     entries: tuple[Entry, ...]
     rows: dict[Address, Row | None]
     marks: dict[Address, Mark]
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Positions of the batch's writes, in order."""
-        return tuple(entry.seq for entry in self.entries)
+    positions: tuple[int, ...]
 
 
 def plan(batch: Batch, head: int, stored: Stored) -> Plan:
@@ -79,8 +76,9 @@ def plan(batch: Batch, head: int, stored: Stored) -> Plan:
         after = _after(write, seq)
         rows[address] = after
         entries.append(_entry(batch, write, before, after, seq))
-    positions = tuple(entry.seq for entry in entries)
-    return Plan(tuple(entries), rows, {address: mark.told(positions) for address, mark in marks.items()})
+    positions = tuple(range(head + 1, head + 1 + len(entries)))
+    told = {address: mark.told(positions) for address, mark in marks.items()} if marks else marks
+    return Plan(tuple(entries), rows, told, positions)
 
 
 def _expect(write: Put | Delete, before: Row | None) -> None:
