@@ -99,6 +99,10 @@ def safety_checks(settings: Settings, sources: Sources) -> Iterator[Finding]:
     if everybody and gateway.metrics == "open":
         why = "Figures tell strangers what the app does and how it is built."
         yield Finding("gateway.metrics", WARN, "open to everybody", why, "Set it to `local`, or close it at the proxy.")
+    if gateway.metrics == "local" and any(map(_is_of_this_machine, gateway.trusted_proxies)):
+        why = "A proxy of this machine that adds no forwarding header makes strangers look local."
+        do = "See that it adds the header or keeps `/metrics` to itself, or set `off`."
+        yield Finding("gateway.metrics", WARN, "local, behind a proxy of this machine", why, do)
     for one in gateway.trusted_proxies:
         if believes_everybody(one):
             why = "Anybody can say that they are somebody else."
@@ -112,6 +116,13 @@ def safety_checks(settings: Settings, sources: Sources) -> Iterator[Finding]:
     if settings.node.grace == 0:
         why = "Whatever is under way at a stop is cut off."
         yield Finding("node.grace", WARN, "0 s", why, "Give requests some seconds to end.")
+
+
+def _is_of_this_machine(network: str) -> bool:
+    try:
+        return ip_network(network, strict=False).is_loopback
+    except ValueError:
+        return False
 
 
 def believes_everybody(network: str) -> bool:

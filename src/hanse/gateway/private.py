@@ -8,7 +8,10 @@ from typing import cast
 
 from hanse.gateway.asgi import Request
 
-_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via", b"x-forwarded-host", b"x-forwarded-proto")
+_PROXIES_SPEAK = "1.0"
+"""Version of HTTP that nginx asks with unless told otherwise, while it names neither itself nor its client."""
+
 _NAMES = frozenset({"", "localhost"})
 
 
@@ -25,11 +28,14 @@ def may_see(request: Request, setting: str) -> bool:
 def is_local(request: Request) -> bool:
     """Whether a request was made on this machine, for it.
 
-    A proxy of this machine asks for others, and says so; a page that a name was pointed here for (DNS rebinding) names
-    itself in `Host`. Both are strangers.
+    A proxy of this machine asks for others, and says so, or is known by its old HTTP; a page that a name was pointed
+    here for (DNS rebinding) names itself in `Host`. All of them are strangers. A proxy that hides better than that
+    cannot be told from a tool of this machine: see `docs/learn/watching.md`.
     """
     client = cast("Sequence[object] | None", request.scope.get("client"))
     if not client or not _is_loopback(str(client[0])) or any(request.header(name) for name in _FORWARDED):
+        return False
+    if request.scope.get("http_version") == _PROXIES_SPEAK:
         return False
     host = host_in(request.header(b"host"))
     return host in _NAMES or _is_address(host)

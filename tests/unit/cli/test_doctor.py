@@ -169,6 +169,8 @@ def test_no_app_is_no_failure() -> None:
     [
         (Settings(gateway=GatewaySettings(host="10.0.0.1", metrics="open")), {}, "gateway.metrics"),
         (Settings(gateway=GatewaySettings(trusted_proxies=("::/0",))), {}, "gateway.trusted_proxies"),
+        (Settings(gateway=GatewaySettings(trusted_proxies=("10.0.0.7", "127.0.0.0/8"))), {}, "gateway.metrics"),
+        (Settings(gateway=GatewaySettings(trusted_proxies=("::1",))), {}, "gateway.metrics"),
         (Settings(node=NodeSettings(grace=0)), {}, "node.grace"),
         (Settings(), {"services.mail.settings.api_key": "hanse.toml"}, "services.mail.settings.api_key"),
     ],
@@ -178,6 +180,8 @@ def test_dangerous_settings_are_named(settings: Settings, sources: dict[str, str
 
 
 def test_usual_settings_are_not() -> None:
+    behind = Settings(gateway=GatewaySettings(trusted_proxies=("127.0.0.1",), metrics="off"))
+    assert list(safety_checks(behind, {})) == []
     assert list(safety_checks(Settings(), {"services.mail.settings.api_key": "HANSE_SERVICES__MAIL"})) == []
 
 

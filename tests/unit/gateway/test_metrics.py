@@ -103,6 +103,26 @@ def test_local_is_who_asks_from_this_machine_for_this_machine(
     assert is_local(Request(scope, receive=nothing, send=nowhere)) is local
 
 
+@pytest.mark.parametrize(
+    "proxied",
+    [
+        {"http_version": "1.0"},
+        *({"headers": [(name, b"x")]} for name in (b"via", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto")),
+    ],
+)
+def test_what_a_proxy_of_this_machine_asks_is_not_local(proxied: dict[str, object]) -> None:
+    scope: Scope = {
+        "type": "http",
+        "path": "/metrics",
+        "client": ("127.0.0.1", 1),
+        "http_version": "1.1",
+        "headers": [],
+    }
+
+    assert is_local(Request(scope, receive=nothing, send=nowhere))
+    assert not is_local(Request({**scope, **proxied}, receive=nothing, send=nowhere))
+
+
 async def nothing() -> dict[str, object]:
     return {}
 
