@@ -75,17 +75,8 @@ class Declared(msgspec.Struct, frozen=True):
 
 def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     """The application that serves what is declared."""
-    routes = Routes()
-    deferrals = Deferrals(_deferred_path(declared), streams)
-    expansion = Expansion(targets_of((one.kind, node.rows(one.kind)) for one in declared.resources))
-    views = Views(node, streams.limits)
-    exposed = [ExposedRows(one, node.rows(one.kind), expansion) for one in declared.resources]
-    for rows in exposed:
-        resource = rows.resource
-        follow = FeedStream(resource.kind, views, streams) if resource.live else None
-        _add_resource(routes, resource.path, ResourceRoutes(rows, streams, deferrals, follow=follow))
-    if _written(declared):
-        routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
+    routes, views = Routes(), Views(node, streams.limits)
+    exposed = _add_rows(routes, declared, views, node, streams)
     for topic in declared.topics:
         routes.add(topic.path, EventRoutes(topic, node, streams).methods())
     for item in declared.operations:
@@ -94,26 +85,15 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     threads = Threads(streams.limits.threads, "hanse-route")
     for own in declared.own:
         routes.add(own.about.path, {own.about.method: OwnHandler(own, node, streams, threads)})
+    _add_documents(routes, declared, node, streams)
     live_path = f"{declared.prefix}/live"
-    told = _exposed(declared, node, streams.limits)
-    streams.faults = frozenset(told.faults)
-    routes.add(f"{declared.prefix}/openapi.json", {"GET": _document(lambda root: openapi(told, root=root))})
-    heard = _topics(declared, node)
-    routes.add(
-        f"{declared.prefix}/asyncapi.json", {"GET": _document(lambda root: asyncapi(told, ASKS, heard, root=root))}
-    )
     routes.add(live_path, {"GET": _no_socket})
     reserved = frozenset({"api", *(path[1:].partition("/")[0] for path in declared.paths)})
     requests = Requests()
     inside = Inside(
         routes,
         _checks(declared, node, Metrics(node, requests, streams), routes),
-        Sockets(
-            live_path,
-            Live(exposed, declared.operations, node, declared.topics),
-            views,
-            streams,
-        ),
+        Sockets(live_path, Live(exposed, declared.operations, node, declared.topics), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         _manners(declared, node, streams),
         declared.identify,
@@ -121,6 +101,32 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         requests,
     )
     return Entry(node, streams, inside)
+
+
+def _add_rows(routes: Routes, declared: Declared, views: Views, node: Node, streams: Streams) -> list[ExposedRows]:
+    """The paths of all resources; what may be done with the rows of each, for the WebSocket too."""
+    expansion = Expansion(targets_of((one.kind, node.rows(one.kind)) for one in declared.resources))
+    deferrals = Deferrals(_deferred_path(declared), streams)
+    exposed = [ExposedRows(one, node.rows(one.kind), expansion) for one in declared.resources]
+    for rows in exposed:
+        resource = rows.resource
+        follow = FeedStream(resource.kind, views, streams) if resource.live else None
+        _add_resource(routes, resource.path, ResourceRoutes(rows, streams, deferrals, follow=follow))
+    if _written(declared):
+        routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
+    return exposed
+
+
+def _add_documents(routes: Routes, declared: Declared, node: Node, streams: Streams) -> None:
+    """The documents; what they list of faults is what callers are told in full."""
+    told, heard = _exposed(declared, node, streams.limits), _topics(declared, node)
+    streams.faults = frozenset(told.faults)
+    makers: dict[str, Callable[[str], Json]] = {
+        "openapi": lambda root: openapi(told, root=root),
+        "asyncapi": lambda root: asyncapi(told, ASKS, heard, root=root),
+    }
+    for name, make in makers.items():
+        routes.add(f"{declared.prefix}/{name}.json", {"GET": _document(make)})
 
 
 def _manners(declared: Declared, node: Node, streams: Streams) -> Manners:
