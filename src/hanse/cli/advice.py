@@ -330,6 +330,9 @@ FLAWS: Mapping[str, tuple[str, str]] = {
     "range": ("The number is out of its bounds.", "Keep to the bounds in `detail`."),
     "too_long": ("The text is longer than allowed.", "Shorten it."),
     "type": ("The value is of another type.", "Send the type that `detail` names; numbers are not quoted."),
+    "test_failed": ("A `test` of a JSON Patch does not hold: the row is another than was thought.", "Read it again."),
     "unknown_field": ("There is no such field.", "Leave it out, or see `detail` for what there is."),
+    "unknown_operator": ("The field cannot be compared in this way.", "Take an operator that `detail` lists."),
+    "unsortable": ("The field holds no single value, and has no order.", "Sort by another, or by a field inside it."),
 }
 """Codes of the flaws that `invalid` lists: what they mean, and what to do."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -48,14 +51,31 @@ def test_no_two_faults_have_one_code() -> None:
     assert len({cls.code for cls in KNOWN}) == len(KNOWN)
 
 
-def test_every_flaw_that_is_told_is_explained() -> None:
-    told = {
-        code
-        for path in SOURCES.rglob("*.py")
-        for code in re.findall(r'Flaw\([^"]*f?"[^"]*", "(\w+)"', path.read_text())
+FLAW = {"code", "detail"}
+
+
+def flaws_told() -> Iterator[str]:
+    """The codes that are written down where flaws are made, and where functions are called that take a code of one."""
+    trees = [ast.parse(path.read_text()) for path in SOURCES.rglob("*.py")]
+    calls = {
+        node.name: names.index("code")
+        for node in chain.from_iterable(map(ast.walk, trees))
+        if isinstance(node, ast.FunctionDef)
+        and {*(names := [one.arg for one in node.args.args if one.arg != "self"])} - {"at", "pointer"} == FLAW
     }
-    assert told
-    assert told | {code for _, code in _CODES} <= FLAWS.keys()
+    calls |= {"Flaw": 1, "Wrong": calls.pop("__init__")}
+    for node in chain.from_iterable(map(ast.walk, trees)):
+        if isinstance(node, ast.Call) and (place := calls.get(ast.unparse(node.func).rpartition(".")[2])) is not None:
+            yield from _constants(node.args[place : place + 1])
+
+
+def _constants(found: list[ast.expr]) -> Iterator[str]:
+    return (one.value for one in found if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
+def test_every_flaw_that_is_told_is_explained() -> None:
+    told = {*flaws_told(), *(code for _, code in _CODES)}
+    assert told == FLAWS.keys()
 
 
 def test_every_violation_that_a_run_tells_is_explained() -> None:
