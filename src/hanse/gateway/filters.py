@@ -163,19 +163,6 @@ def ids_in(query_string: str) -> tuple[str, ...]:
     return tuple(filter(None, ids))
 
 
-def where_in(kind: type[Resource], document: object) -> Where | None:
-    """The tree of a JSON filter: `{"status": "paid", "total": {"gte": 10}, "$or": [{...}, {...}]}`.
-
-    Raises:
-        Invalid: A field, operator or value cannot be; lists every one.
-        TooLarge: It has more conditions than anybody needs.
-    """
-    reader = _Reader(kind, text=False)
-    where = reader.document({} if document is None else document, "/where", 1)
-    reader.refuse()
-    return where
-
-
 def orders(kind: type[Resource], sort: str) -> tuple[Order, ...]:
     """The order that `-created_at,name` names.
 

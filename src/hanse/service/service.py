@@ -22,8 +22,6 @@ from hanse.service.reaction import On, Reaction, reaction_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Store
 
-_SERVICE_KEYWORDS = ("name", "version", "events", "owns")
-
 
 class Outlet:
     """Where a service's events go: into its unit of work, or, for one constructed by hand, into a list."""

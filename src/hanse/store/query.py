@@ -24,9 +24,6 @@ Path = tuple[str, ...]
 PAGE_MAX = 1_000
 """Rows on one page at most."""
 
-NODES_MAX = 100
-"""Nodes of one tree at most; more is refused as `TooLarge` by whoever takes a tree from outside."""
-
 
 class Compare(msgspec.Struct, frozen=True, tag="compare"):
     """The field against a value."""

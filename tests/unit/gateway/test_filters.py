@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from hanse.contract.model import Model, Resource
 from hanse.gateway.fields import plain
-from hanse.gateway.filters import DEPTH_MAX, asked, where_in
+from hanse.gateway.filters import DEPTH_MAX, asked, asked_in
 from hanse.gateway.limits import FILTERS_MAX, VALUES_MAX
 from hanse.kernel.faults import Invalid, TooLarge
 from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Text, Where
@@ -155,13 +155,13 @@ def test_a_page_is_asked_for_beside_the_filter() -> None:
     ],
 )
 def test_a_json_filter_becomes_a_tree(document: object, tree: Where | None) -> None:
-    assert where_in(Thing, document) == tree
+    assert asked_in(Thing, {"where": document}).query.where == tree
 
 
 @pytest.mark.parametrize("document", [{"total": "1"}, {"color": 1}, [], {"$or": [1]}, {"total": {"gt": [1]}}])
 def test_a_json_filter_that_cannot_be_is_refused(document: object) -> None:
     with pytest.raises(Invalid) as caught:
-        where_in(Thing, document)
+        asked_in(Thing, {"where": document})
 
     assert caught.value.errors[0].pointer.startswith("/where")
 
@@ -172,9 +172,9 @@ def test_a_json_filter_is_only_so_deep_and_so_wide() -> None:
         deep = {"$not": deep}
 
     with pytest.raises(Invalid, match="deep"):
-        where_in(Thing, deep)
+        asked_in(Thing, {"where": deep})
     with pytest.raises(TooLarge):
-        where_in(Thing, {"$or": [{}] * (FILTERS_MAX + 1)})
+        asked_in(Thing, {"where": {"$or": [{}] * (FILTERS_MAX + 1)}})
 
 
 def test_a_hint_is_known_by_what_is_left_without_null_and_annotations() -> None:
@@ -199,4 +199,4 @@ values = st.recursive(
 @given(st.dictionaries(names, values))
 def test_no_json_filter_does_more_than_be_refused(document: dict[str, object]) -> None:
     with suppress(Invalid, TooLarge):
-        where_in(Thing, document)
+        asked_in(Thing, {"where": document})

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given, strategies as st
 
 from hanse.contract.model import Model, Resource
-from hanse.gateway.filters import asked, asked_in, where_in
+from hanse.gateway.filters import asked, asked_in
 from hanse.service.query import contains, filter_of, holds, one_of
 from hanse.service.shape import schema_of
 from hanse.store.evaluate import predicate
@@ -138,7 +138,7 @@ def test_query_strings_documents_and_lambdas_choose_the_same_rows(chosen: list[C
     values = [msgspec.json.decode(msgspec.json.encode(row)) for row in rows]
     trees = [
         as_query(chosen),
-        where_in(Order, as_document(chosen)),
+        asked_in(Order, {"where": as_document(chosen)}).query.where,
         asked_in(Order, {"where": as_document(chosen)}).query.where,
         as_lambda(chosen),
     ]
