@@ -6,7 +6,9 @@
   and the page sees its names.
 - `<!-- change: name.py -->` above a ```diff block replaces its `-` lines in that file by its `+` lines.
 - `<!-- run -->` above a ```console block runs its `$ ` lines and compares what they print, `...` standing for
-  anything. A line that ends in `&` goes on running until the page ends; its output is awaited, not its end.
+  anything. A line that ends in `&` goes on running until the page ends; its output is awaited, not its end. `kill %1`
+  or `kill -9 %1` ends the first of those that run, as in a shell. Lines that need a `curl` of 2022 or later are left
+  out where there is none.
 - `<!-- run: numbers may differ | head -9 -->` passes what they print through a filter first, which readers do not see,
   and takes all numbers for the same.
 
@@ -23,6 +25,8 @@ import doctest
 import importlib
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +35,7 @@ import types
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 BLOCK = re.compile(
@@ -41,6 +46,8 @@ RUN_NAME = re.compile(r"\b(?:calm|flaky|hostile|deploy|power)-\d+(?:-[\w:.,+%-]*
 PORT_SHOWN = ":8000"
 # Below those that the system gives to connections of its own.
 PORTS = range(20_000, 32_000)
+KILL = re.compile(r"kill (?P<nine>-9 )?%(?P<number>\d+)")
+CURL_MIN = (7, 83)
 MATCHING = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -81,6 +88,7 @@ class Page:
         self.module = types.ModuleType("page")
         self.loop = stack.enter_context(asyncio.Runner())
         self.stack = stack
+        self.jobs: list[subprocess.Popen[str]] = []
         # Annotations are looked up in the module of their class.
         sys.modules["page"] = self.module
         sys.path.insert(0, "")
@@ -121,6 +129,8 @@ class Page:
         if file.read_text().count(old) != 1:
             sys.exit(f"{self.path}: {file} does not have once what is changed:\n{old}")
         file.write_text(file.read_text().replace(old, new))
+        # What is written from now on imports it as it has become.
+        sys.modules.pop(".".join(file.with_suffix("").parts), None)
 
     def _execute(self, block: Block) -> None:
         # Empty lines in front make a traceback name the line of the page.
@@ -135,6 +145,13 @@ class Page:
         if command.text.endswith("&"):
             self._start(command)
             return
+        if kill := KILL.fullmatch(command.text):
+            job = self.jobs.pop(int(kill["number"]) - 1)
+            job.send_signal(signal.SIGKILL if kill["nine"] else signal.SIGTERM)
+            job.communicate()
+            return
+        if command.text.startswith("curl ") and curl_version() < CURL_MIN:
+            return
         printed = printed_by(command.text, how)
         clean = numberless if how["loose"] else str
         if not agrees(clean(command.expected), clean(printed)):
@@ -146,6 +163,7 @@ class Page:
         program = subprocess.Popen(text, shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.stack.enter_context(program)
         self.stack.callback(program.terminate)
+        self.jobs.append(program)
         printed = ""
         while not agrees(command.expected, printed):
             line = program.stdout.readline() if program.stdout else ""
@@ -167,6 +185,16 @@ def numberless(text: str) -> str:
 
 def agrees(expected: str, printed: str) -> bool:
     return doctest.OutputChecker().check_output(expected, printed, MATCHING)
+
+
+@cache
+def curl_version() -> tuple[int, ...]:
+    """Of the `curl` that is here; nothing where there is none."""
+    if shutil.which("curl") is None:
+        return ()
+    told = subprocess.run(["curl", "--version"], check=False, text=True, stdout=subprocess.PIPE).stdout
+    found = re.match(r"curl (\d+)\.(\d+)", told)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def free_port() -> int:

@@ -23,3 +23,9 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         target = page.parent / path if path else page
         assert target.exists(), f"{path} is missing"
         assert not anchor or anchor in anchors_of(target), f"{path} has no heading #{anchor}"
+
+
+def test_every_page_is_on_the_map() -> None:
+    docs = ROOT / "docs"
+    shown = {(docs / path).resolve() for path, _ in LINK.findall((docs / "README.md").read_text()) if path}
+    assert not {page for page in docs.rglob("*.md") if page.name != "README.md"} - shown

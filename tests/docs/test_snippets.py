@@ -55,6 +55,10 @@ $ cat tea.py
 leaves = ...
 $ python -c "print('ready', flush=True); input()" < /dev/zero &
 ready
+$ kill -9 %1
+$ python -c "print('ready again', flush=True); input()" < /dev/zero &
+ready again
+$ kill %1
 ```
 <!-- change: tea.py -->
 ```diff
