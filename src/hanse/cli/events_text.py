@@ -33,6 +33,7 @@ class Told(msgspec.Struct, frozen=True):
         key, rev: The row, or the event's id.
         value, before: The row as it is and as it was; an event as CloudEvents has it.
         topic: Whether it is of a topic.
+        at: When it happened (RFC 3339); empty where that is not told.
     """
 
     source: str
@@ -43,6 +44,7 @@ class Told(msgspec.Struct, frozen=True):
     value: Json | None = None
     before: Json | None = None
     topic: bool = False
+    at: str = ""
 
     @property
     def data(self) -> Json:
@@ -63,7 +65,14 @@ class Told(msgspec.Struct, frozen=True):
     def plain(self) -> Json:
         """It as one JSON object, without what it does not have."""
         first: Json = {"topic" if self.topic else "collection": self.source, "event": self.event}
-        rest = {"cursor": self.cursor, "key": self.key, "rev": self.rev, "value": self.value, "before": self.before}
+        rest = {
+            "cursor": self.cursor,
+            "key": self.key,
+            "rev": self.rev,
+            "value": self.value,
+            "before": self.before,
+            "at": self.at,
+        }
         return {**first, **{name: value for name, value in rest.items() if value}}
 
 
@@ -72,6 +81,7 @@ class _Data(msgspec.Struct, frozen=True):
     rev: int = 0
     value: Json | None = None
     before: Json | None = None
+    at: str = ""
 
 
 def told_by(source: str, event: Event, *, topic: bool = False) -> Told:
@@ -83,11 +93,12 @@ def told_by(source: str, event: Event, *, topic: bool = False) -> Told:
     try:
         if event.name == "emitted":
             value = msgspec.json.decode(event.data, type=Json)
-            return Told(source, "emitted", event.cursor, str(value.get("id", "")), value=value, topic=topic)
+            at = str(value.get("time", ""))
+            return Told(source, "emitted", event.cursor, str(value.get("id", "")), value=value, topic=topic, at=at)
         data = msgspec.json.decode(event.data, type=_Data)
     except msgspec.DecodeError as error:
         raise Malformed(f"expected an event of a Hanse gateway, got {event.data[:100]!r}: {error}") from None
-    return Told(source, event.name, event.cursor, data.key, data.rev, data.value, data.before, topic)
+    return Told(source, event.name, event.cursor, data.key, data.rev, data.value, data.before, topic, data.at)
 
 
 def line_of(told: Told, now: float, *, colour: bool = False) -> str:
@@ -95,7 +106,7 @@ def line_of(told: Told, now: float, *, colour: bool = False) -> str:
 
     Args:
         told: What was told.
-        now: Wall-clock second.
+        now: Wall-clock second, for what has no time of its own.
         colour: Whether to colour what happened.
 
     Example:
@@ -103,10 +114,18 @@ def line_of(told: Told, now: float, *, colour: bool = False) -> str:
         >>> line_of(Told("orders", "updated", "a.2", "42", 2, after, before), 0.0)
         '00:00:00.000  orders  42  updated  count: 1 -> 2'
     """
-    at = datetime.fromtimestamp(now, UTC).astimezone() if now else datetime.fromtimestamp(now, UTC)
+    at = _time_of(told.at) or datetime.fromtimestamp(now, UTC)
+    at = at.astimezone() if now else at
     name = click.style(told.event, fg=COLOURS.get(told.event)) if colour else told.event
     parts = [at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03}", told.source, told.key, name]
     return "  ".join(part for part in (*parts, ", ".join(_fields(told))) if part)
+
+
+def _time_of(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
 
 
 def _fields(told: Told) -> Iterator[str]:

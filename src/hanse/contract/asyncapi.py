@@ -9,7 +9,7 @@ import msgspec
 
 from hanse.contract.cloud_events import CHANGES, CONTENT_TYPE, SPEC_VERSION, change_type, event_type, source_of
 from hanse.contract.model import Event, collection_of
-from hanse.contract.openapi import Exposed, Problem
+from hanse.contract.openapi import Exposed
 from hanse.contract.openapi_finish import with_prose
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.contract.prose import prose_of
@@ -19,9 +19,8 @@ _AT = "#/components/schemas/{name}"
 _REF = "#/components/messages/"
 _TEXT: Json = {"type": "string"}
 _CURSOR: Json = {"type": "string", "description": "Where to go on from after this."}
-_ID: Json = {"type": ["integer", "string"], "description": "Under which it was asked for."}
+_AT_TIME: Json = {"type": "string", "format": "date-time", "description": "When it was changed."}
 _TOLD = ("snapshot", *CHANGES)
-_SERVER = ("change", "item", "result", "error")
 
 
 class EventPath(msgspec.Struct, frozen=True):
@@ -40,27 +39,37 @@ class EventPath(msgspec.Struct, frozen=True):
     emit: bool = False
 
 
-def asyncapi(
-    exposed: Exposed, asks: Sequence[type[msgspec.Struct]], events: Sequence[EventPath], *, root: str = ""
-) -> Json:
+class Talk(msgspec.Struct, frozen=True):
+    """The conversation over a WebSocket, as the types of its messages.
+
+    Attributes:
+        asks: What a client may say.
+        tells: What it is told.
+    """
+
+    asks: tuple[type[msgspec.Struct], ...]
+    tells: tuple[type[msgspec.Struct], ...]
+
+
+def asyncapi(exposed: Exposed, talk: Talk | None, events: Sequence[EventPath], *, root: str = "") -> Json:
     """The AsyncAPI 3.0 document of what is exposed. The same exposure gives the same document, byte for byte.
 
     Args:
         exposed: What it tells of.
-        asks: The messages that a client sends over `/live`.
+        talk: The messages over `/live`; None where there is no such thing.
         events: Events that contracts list.
         root: Path that the whole application is mounted at.
 
     Example:
-        >>> asyncapi(Exposed("shop"), [], [])["info"]
+        >>> asyncapi(Exposed("shop"), None, [])["info"]
         {'title': 'shop', 'version': '1'}
     """
     live = [resource for resource in exposed.resources if resource.live]
-    kinds = [Problem, *(one.kind for one in live), *(one.kind for one in events), *map(_plain, asks)]
+    said = (*talk.asks, *talk.tells) if talk is not None else ()
+    kinds = [*(one.kind for one in live), *(one.kind for one in events), *said]
     schemas, definitions = schemas_of(kinds, at=_AT)
     with_prose(definitions)
     taken = iter(schemas)
-    problem = next(taken)
     messages: Json = {}
     channels: Json = {}
     operations: Json = {}
@@ -68,7 +77,9 @@ def asyncapi(
         _follow(resource, exposed.title, next(taken), (channels, operations, messages))
     for event in events:
         _event(event, exposed.title, next(taken), (channels, operations, messages))
-    _converse(f"{exposed.prefix}/live", dict(zip(asks, taken, strict=True)), problem, (channels, operations, messages))
+    if talk is not None:
+        schemas_by_kind = dict(zip(said, taken, strict=True))
+        _converse(f"{exposed.prefix}/live", talk, schemas_by_kind, (channels, operations, messages))
     for channel in cast("dict[str, Json]", channels).values():
         if root and channel["address"] is not None:
             channel["address"] = f"{root}{channel['address']}"
@@ -117,7 +128,7 @@ def _change(resource: ResourcePath, app: str, change: str, row: Json) -> Json:
         "rev": {"type": "integer", "description": "Its revision."},
         "value": {"type": "null"} if gone else row,
         **({"before": row} if change in {"updated", "deleted"} else {}),
-        **({} if change == "snapshot" else {"cursor": _CURSOR}),
+        **({} if change == "snapshot" else {"at": _AT_TIME, "cursor": _CURSOR}),
     }
     words = {"snapshot": "is there", "created": "was made", "updated": "was changed", "deleted": "is gone"}
     schema: Json = {"type": "object", "properties": properties, "required": ["key", "rev", "value"]}
@@ -154,63 +165,26 @@ def _event(event: EventPath, app: str, data: Json, into: Into) -> None:
     operations[name] = _operation(action, name, f"{'Emit' if event.emit else 'Hear of'} {name}.")
 
 
-def _converse(path: str, asks: Mapping[type[msgspec.Struct], Json], problem: Json, into: Into) -> None:
+def _converse(path: str, talk: Talk, schemas: Mapping[type[msgspec.Struct], Json], into: Into) -> None:
     """The WebSocket: what a client asks, and what it is told."""
-    if not asks:
-        return
     channels, operations, messages = into
-    names = [f"live_{ask.__name__.lower()}" for ask in asks]
-    for name, (ask, schema) in zip(names, asks.items(), strict=True):
-        messages[name] = _message(ask.__name__.lower(), prose_of(ask.__doc__ or "").summary, schema)
-    change: Json = {
-        "id": _ID,
-        "event": {"enum": [*_TOLD, "ready", "reset"]},
-        "cursor": _CURSOR,
-        "key": _TEXT,
-        "rev": {"type": "integer"},
-        "value": {},
-    }
-    for name, told, properties, required in (
-        ("change", "Something about what was subscribed to.", change, ["id", "event"]),
-        ("item", "One item of an operation that streams.", {"id": _ID, "item": {}}, ["id", "item"]),
-        ("result", "What came of what was asked.", {"id": _ID, "result": {}}, ["id", "result"]),
-        ("error", "It failed; the id is null where the message had none.", {"error": problem}, ["error"]),
-    ):
-        messages[f"live_{name}"] = _message(
-            name, told, {"type": "object", "properties": properties, "required": required}
-        )
-    told_names = [f"live_{name}" for name in _SERVER]
+    for kind, schema in schemas.items():
+        messages[_live(kind)] = _message(kind.__name__.lower(), prose_of(kind.__doc__ or "").summary, schema)
+    asked, told = [_live(kind) for kind in talk.asks], [_live(kind) for kind in talk.tells]
     channels["live"] = {
         "address": path,
         "title": "Everything over one WebSocket",
         "description": "One JSON object a message; each is answered under the id that the client chose.",
-        "messages": {name: {"$ref": _REF + name} for name in (*names, *told_names)},
+        "messages": {name: {"$ref": _REF + name} for name in (*asked, *told)},
         "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
     }
-    asked = _operation("receive", "live", "Subscribe, call, read and write.", names)
-    reply = {"channel": {"$ref": "#/channels/live"}, "messages": _chosen("live", told_names)}
-    operations["ask"] = {**asked, "reply": reply}
-    operations["tell"] = _operation("send", "live", "Tell of changes, results and errors.", told_names)
+    reply = {"channel": {"$ref": "#/channels/live"}, "messages": _chosen("live", told)}
+    operations["ask"] = {**_operation("receive", "live", "Subscribe, call, read and write.", asked), "reply": reply}
+    operations["tell"] = _operation("send", "live", "Tell of changes, results and errors.", told)
 
 
-def _plain(ask: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The same message with plain types where raw JSON is kept unread, which has no schema."""
-    fields: list[tuple[str, type] | tuple[str, type, object]] = []
-    for field in msgspec.structs.fields(ask):
-        if field.type is msgspec.Raw and not field.required:
-            fields.append((field.name, object, msgspec.field(default_factory=dict[str, object])))
-        elif field.type is msgspec.Raw:
-            fields.append((field.name, object))
-        else:
-            kind = cast("type", field.type)
-            default = field.default
-            if field.default_factory is not msgspec.NODEFAULT:
-                default = msgspec.field(default_factory=field.default_factory)
-            fields.append((field.name, kind) if field.required else (field.name, kind, default))
-    config = ask.__struct_config__
-    plain = msgspec.defstruct(ask.__name__, fields, tag_field=config.tag_field, tag=config.tag)
-    plain.__doc__ = ask.__doc__
-    return plain
+def _live(kind: type[msgspec.Struct]) -> str:
+    return f"live_{kind.__name__.lower()}"
 
 
 def _operation(action: str, channel: str, summary: str, messages: Iterable[str] = ()) -> Json:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from hanse.contract.asyncapi import EventPath, asyncapi
+from hanse.contract.asyncapi import EventPath, Talk, asyncapi
 from hanse.contract.derive import Description
 from hanse.contract.openapi import Exposed, OperationPath, openapi
 from hanse.contract.openapi_rest import ResourcePath
@@ -36,7 +36,7 @@ from hanse.gateway.routes import Handler, Routes
 from hanse.gateway.rpc import OperationRoute
 from hanse.gateway.socket import Sockets
 from hanse.gateway.socket_asks import Live
-from hanse.gateway.socket_protocol import ASKS
+from hanse.gateway.socket_protocol import ASKS, TELLS
 from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
 from hanse.gateway.views import Views
@@ -123,7 +123,7 @@ def _add_documents(routes: Routes, declared: Declared, node: Node, streams: Stre
     streams.faults = frozenset(told.faults)
     makers: dict[str, Callable[[str], Json]] = {
         "openapi": lambda root: openapi(told, root=root),
-        "asyncapi": lambda root: asyncapi(told, ASKS, heard, root=root),
+        "asyncapi": lambda root: asyncapi(told, Talk(ASKS, TELLS), heard, root=root),
     }
     for name, make in makers.items():
         routes.add(f"{declared.prefix}/{name}.json", {"GET": _document(make)})

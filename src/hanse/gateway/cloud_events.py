@@ -57,6 +57,16 @@ class _Envelope(msgspec.Struct, frozen=True):
 _envelope = codec_for(_Envelope)
 
 
+def moment(at: float) -> str:
+    """A wall-clock second as RFC 3339 has it.
+
+    Example:
+        >>> moment(0.5)
+        '1970-01-01T00:00:00.500000Z'
+    """
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
 def cloud_event(line: Line, type: str, source: str) -> bytes:  # noqa: A002 - as CloudEvents has it
     """An event of a feed in its envelope, as JSON."""
     headers = line.headers
@@ -67,7 +77,7 @@ def cloud_event(line: Line, type: str, source: str) -> bytes:  # noqa: A002 - as
             type=type,
             data=msgspec.Raw(line.value),
             sequence=str(line.rev),
-            time=datetime.fromtimestamp(line.at, UTC).isoformat().replace("+00:00", "Z"),
+            time=moment(line.at),
             traceparent=headers.traceparent,
             correlationid=headers.correlation_id,
             causationid=headers.causation_id,

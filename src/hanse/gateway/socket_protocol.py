@@ -13,6 +13,7 @@ from typing import Literal, TypeGuard, cast, get_args
 
 import msgspec
 
+from hanse.contract.openapi import Problem
 from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import Limits
 from hanse.kernel.codec import codec_for
@@ -143,6 +144,95 @@ class Delete(Writing, frozen=True, tag="delete", kw_only=True):
     keys: list[str] | msgspec.UnsetType = msgspec.UNSET
     rev: int | None = None
 
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a client is told.
+
+    Attributes:
+        id: Under which it was asked for.
+    """
+
+    id: Id
+
+
+class Change(Answer, frozen=True, kw_only=True):
+    """A row of what is subscribed to is there, was made, was changed, or is gone.
+
+    Attributes:
+        key, rev: The row, and its revision: before it, for one that is gone.
+        value: What it is now; null for one that is gone.
+        before: What it was.
+        at: When it was changed (RFC 3339).
+        cursor: Where to go on from after this.
+    """
+
+    event: Literal["snapshot", "created", "updated", "deleted"]
+    key: str
+    rev: int
+    value: dict[str, object] | None
+    before: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
+    at: str | msgspec.UnsetType = msgspec.UNSET
+    cursor: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Ready(Answer, frozen=True):
+    """All that is there has been told; from now on it is news.
+
+    Attributes:
+        cursor: Where to go on from after this.
+    """
+
+    event: Literal["ready"]
+    cursor: str
+
+
+class Reset(Answer, frozen=True):
+    """The log does not reach back to the cursor: forget the rows that you had, or know that events were missed."""
+
+    event: Literal["reset"]
+
+
+class Emitted(Answer, frozen=True):
+    """An event of a topic.
+
+    Attributes:
+        cursor: Where to go on from after this.
+        key: Its id.
+        value: It, as CloudEvents has it.
+    """
+
+    event: Literal["emitted"]
+    cursor: str
+    key: str
+    value: dict[str, object]
+
+
+class Item(Answer, frozen=True):
+    """One item of an operation that streams, or one row of a list of all."""
+
+    item: object
+
+
+class Result(Answer, frozen=True):
+    """What came of what was asked."""
+
+    result: object
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """It failed.
+
+    Attributes:
+        id: Under which it was asked for; null where the message had none.
+        error: Why, as HTTP would say it.
+    """
+
+    id: Id | None
+    error: Problem
+
+
+TELLS: tuple[type[msgspec.Struct], ...] = (Change, Ready, Reset, Emitted, Item, Result, Failed)
+"""All that a server may say. They are written by hand, for speed: these are what a client may rely on."""
 
 Ask = Call | Create | Get | List | Put | Patch | Delete
 """What is answered once."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from hanse.gateway.cloud_events import moment
 from hanse.gateway.projection import Project
 from hanse.kernel.codec import encode_json
 from hanse.service.rows import Line
@@ -137,6 +138,8 @@ def data_of(line: Line, *, resumable: bool) -> bytes:
         )
         if before:
             parts.append(b'"before":%b' % before)
+        if line.at:
+            parts.append(b'"at":"%b"' % moment(line.at).encode())
     if line.cursor and resumable:
         parts.append(b'"cursor":%b' % encode_json(line.cursor))
     return b"{%b}" % b",".join(parts)

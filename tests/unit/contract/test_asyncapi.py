@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hanse.contract.asyncapi import EventPath, asyncapi
+from hanse.contract.asyncapi import EventPath, Talk, asyncapi
 from hanse.contract.model import Event, Resource
 from hanse.contract.openapi import Exposed
 from hanse.contract.openapi_rest import ResourcePath
@@ -28,17 +28,24 @@ class Say(msgspec.Struct, tag_field="op", tag="say"):
     """Say something."""
 
     value: msgspec.Raw
-    more: msgspec.Raw = msgspec.Raw(b"{}")
+    more: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     tags: list[str] = []
     loud: bool = False
 
 
+class Said(msgspec.Struct):
+    """Somebody said something."""
+
+    what: object
+
+
+TALK = Talk((Say,), (Said,))
 LIVE = Exposed("shop", [ResourcePath(Item, "/api/items")], prefix="/api")
 
 
 def document(exposed: Exposed = LIVE, *, root: str = "", emit: bool = False) -> Any:  # noqa: ANN401 - JSON
     events = [EventPath(ItemSold, "shop", "/api/events" if emit else None, emit)]
-    return msgspec.json.decode(msgspec.json.encode(asyncapi(exposed, [Say], events, root=root)))
+    return msgspec.json.decode(msgspec.json.encode(asyncapi(exposed, TALK, events, root=root)))
 
 
 def test_what_is_not_live_has_no_channel() -> None:
@@ -83,6 +90,8 @@ def test_the_conversation_has_all_that_may_be_said() -> None:
 
     assert told["channels"]["live"]["address"] == "/api/live"
     assert told["operations"]["ask"]["messages"] == [{"$ref": "#/channels/live/messages/live_say"}]
+    assert told["operations"]["ask"]["reply"]["messages"] == [{"$ref": "#/channels/live/messages/live_said"}]
+    assert told["components"]["messages"]["live_said"]["summary"] == "Somebody said something."
     assert (say["op"], say["value"], say["more"]) == ({"enum": ["say"]}, {}, {})
 
 
