@@ -74,7 +74,7 @@ class Document:
         if "$ref" in payload:
             payload = self._components["schemas"][payload["$ref"].rpartition("/")[2]]
         schema = {"additionalProperties": False, **payload, "components": self._components}
-        validator = Draft7Validator(schema, format_checker=FormatChecker())
+        validator: Value = Draft7Validator(schema, format_checker=FormatChecker())
         return [error.message for error in validator.iter_errors(message)]
 
 
