@@ -205,6 +205,12 @@ def segments_of(path: str) -> tuple[str, ...]:
 WHOLE = "hanse.whole"
 """Name of the ASGI extension by which our server lends a `WriteWhole`."""
 
+BODY = "hanse.body"
+"""Name of the ASGI extension by which our server lends a `TakeWhole`."""
+
+TakeWhole = Callable[[Receive], "bytes | None"]
+"""Gives the body of a request, where all of it has come."""
+
 WriteWhole = Callable[[Send, int, "list[Header]", bytes], bool]
 """Writes an answer with its body at once, from its status and all headers but the length; whether it could."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from hanse.gateway.asgi import JSON, Receive, Request
+from hanse.gateway.asgi import BODY, JSON, Receive, Request, TakeWhole
 from hanse.gateway.coding import inflated
 from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import Limits
@@ -37,10 +37,14 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
     announced = request.header(b"content-length")
     if announced.isdigit() and int(announced) > limits.body_bytes:
         raise _too_large(limits)
-    try:
-        body = await within(limits.body_seconds, _whole(request.receive, limits))
-    except OutOfTime:
-        raise RequestTimeout(limits.body_seconds) from None
+    body = _taken(request)
+    if body is None:
+        try:
+            body = await within(limits.body_seconds, _whole(request.receive, limits))
+        except OutOfTime:
+            raise RequestTimeout(limits.body_seconds) from None
+    elif len(body) > limits.body_bytes:
+        raise _too_large(limits)
     coding = request.header(b"content-encoding")
     if coding:
         body = inflated(body, coding, limits)
@@ -59,6 +63,12 @@ def check_type(content_type: str, types: Iterable[str]) -> None:
     actual = content_type.partition(";")[0].strip().lower()
     if actual not in types:
         raise UnsupportedMediaType(" or ".join(types), actual or "no Content-Type")
+
+
+def _taken(request: Request) -> bytes | None:
+    """The body, where the server has all of it and lends it."""
+    take = cast("TakeWhole | None", cast("dict[str, object]", request.scope.get("extensions") or {}).get(BODY))
+    return None if take is None else take(request.receive)
 
 
 async def _whole(receive: Receive, limits: Limits) -> bytes:

@@ -18,7 +18,7 @@ from typing import Literal, cast
 
 from uvicorn import Config, Server
 
-from hanse.gateway.asgi import WHOLE, Application, Receive, Scope, Send, WriteWhole
+from hanse.gateway.asgi import BODY, WHOLE, Application, Receive, Scope, Send
 from hanse.gateway.callers import Callers
 from hanse.gateway.forwarded import Proxies
 from hanse.gateway.gateway import Gateway
@@ -155,13 +155,13 @@ class _Server(Server):
         await super().shutdown(sockets)
 
     def _lending(self, app: Application) -> Application:
-        whole = whole_writer()
+        whole = whole_extensions()
 
         def lent(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             extensions = cast("dict[str, object]", scope.setdefault("extensions", {}))
             extensions[ABORT] = lambda: self._cut(scope.get("client"))
             extensions[WIRE] = lambda: lend(send)
-            extensions[WHOLE] = whole
+            extensions.update(whole)
             return app(scope, receive, send)
 
         return lent
@@ -233,13 +233,13 @@ def _config(app: Application, limits: Limits, grace: float) -> _Config:
     )
 
 
-def whole_writer() -> WriteWhole | None:
-    """What writes whole answers at once, where connections speak HTTP with httptools."""
+def whole_extensions() -> dict[str, object]:
+    """What is lent to every request: whole bodies and answers, where connections speak HTTP with httptools."""
     try:
-        from hanse.gateway.whole import write_whole
+        from hanse.gateway.whole import take_whole, write_whole
     except ImportError:
-        return None
-    return write_whole
+        return {}
+    return {WHOLE: write_whole, BODY: take_whole}
 
 
 def web_socket_class() -> type[asyncio.Protocol] | Literal["auto"]:

@@ -1,7 +1,8 @@
-"""Whole answers in one write: what our server lends an application that has its answer ready.
+"""Whole bodies and whole answers: what our server lends an application besides ASGI's events.
 
 ASGI tells the head and the body of an answer one after the other, and uvicorn writes them so: two system calls, each
-dearer than most handlers. `answer` asks for this first, and goes ASGI's way where it is not lent, or not taken.
+dearer than most handlers. And a body that has come already is handed over by way of an event that is waited for.
+`answer` and `read_body` ask for these first, and go ASGI's way where they are not lent, or not taken.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import lru_cache
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, RequestResponseCycle
 
-from hanse.gateway.asgi import Header, Send
+from hanse.gateway.asgi import Header, Receive, Send
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WITH_CARE = frozenset({b"connection", b"content-length", b"transfer-encoding"})
@@ -54,6 +55,25 @@ def write_whole(send: Send, status: int, headers: Sequence[Header], body: bytes)
         cycle.transport.close()
     cycle.on_response()
     return True
+
+
+def take_whole(receive: Receive) -> bytes | None:
+    """The whole body of a request, where all of it has come; None where it has to be waited for, as ASGI has it.
+
+    Args:
+        receive: As the server gave it.
+    """
+    cycle = getattr(receive, "__self__", None)
+    if type(cycle) is not RequestResponseCycle or cycle.more_body or cycle.waiting_for_100_continue:
+        return None
+    if cycle.disconnected or cycle.response_complete:
+        return None
+    body = bytes(cycle.body)
+    # As uvicorn leaves it: who receives once more waits for the client to leave.
+    cycle.body = bytearray()
+    cycle.flow.resume_reading()
+    cycle.message_event.clear()
+    return body
 
 
 def _is_free(cycle: RequestResponseCycle) -> bool:

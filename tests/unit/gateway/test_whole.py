@@ -1,4 +1,4 @@
-"""Answers that are written at once are, byte for byte, those that uvicorn writes in two."""
+"""Answers written at once are, byte for byte, those that uvicorn writes in two; bodies are those that it gives."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from hanse.gateway.asgi import WHOLE, Header, Receive, Request, Response, Scope, Send, answer
-from hanse.gateway.whole import write_whole
+from hanse.gateway.whole import take_whole, write_whole
 
 
 class Written(asyncio.Transport):
@@ -56,12 +56,16 @@ class Connection:
     def send(self) -> Send:
         return cast("Send", self.cycle.send)
 
+    @property
+    def receive(self) -> Receive:
+        return cast("Receive", self.cycle.receive)
+
     def _count(self) -> None:
         self.answered += 1
 
     async def told(self, response: Response, *, at_once: bool) -> bytes:
         scope = {**self.scope, "extensions": {WHOLE: write_whole}} if at_once else self.scope
-        await answer(Request(scope, cast("Receive", self.cycle.receive), self.send), response)
+        await answer(Request(scope, self.receive, self.send), response)
         assert self.answered == 1
         assert self.cycle.response_complete
         return b"".join(self.transport.pieces)
@@ -137,3 +141,35 @@ async def test_a_client_that_takes_nothing_is_waited_for() -> None:
     connection.cycle.flow.pause_writing()
     assert not write_whole(connection.send, 200, [], b"")
     assert connection.transport.pieces == []
+
+
+@pytest.mark.parametrize("pieces", [[b""], [b"{}"], [b"{", b"}"]])
+async def test_a_body_that_has_come_is_taken_as_it_would_be_received(pieces: list[bytes]) -> None:
+    connection = Connection("POST")
+    for piece in pieces:
+        connection.cycle.body += piece
+    assert take_whole(connection.receive) is None  # more may come
+    connection.cycle.more_body = False
+    connection.cycle.message_event.set()
+    assert take_whole(connection.receive) == b"".join(pieces)
+    async with asyncio.TaskGroup() as group:
+        left = group.create_task(connection.cycle.receive())
+        await asyncio.sleep(0)
+        assert not left.done()
+        connection.cycle.disconnected = True
+        connection.cycle.message_event.set()
+    assert left.result()["type"] == "http.disconnect"
+
+
+async def test_a_body_that_its_client_wants_to_be_asked_for_is_received() -> None:
+    connection = Connection("POST")
+    connection.cycle.more_body = False
+    connection.cycle.waiting_for_100_continue = True
+    assert take_whole(connection.receive) is None
+
+
+async def test_who_has_left_has_no_body() -> None:
+    connection = Connection("POST")
+    connection.cycle.more_body = False
+    connection.cycle.disconnected = True
+    assert take_whole(connection.receive) is None
