@@ -170,7 +170,7 @@ class Relay:
             await self._ended.wait()
 
     async def flush(self, *, insist: bool = True) -> None:
-        """Wait until all that the log holds now is acknowledged; bound it with a timeout.
+        """Wait until all that the log holds now is acknowledged, and save how far that is; bound it with a timeout.
 
         Args:
             insist: Whether to wait also while nobody is there to deliver to; what is left stays in the log.
@@ -185,6 +185,8 @@ class Relay:
                 raise Unavailable(f"the relay {self.name} has stopped; what is left waits for its next start")
             self._moved.clear()
             await self._moved.wait()
+        if not self._ended.is_set():
+            await self._save_last()
 
     def _hear(self) -> None:
         self._fresh = True
@@ -202,10 +204,12 @@ class Relay:
                 if not await self._step():
                     await self._wake.wait()
                 failures = 0
-            except Fault as fault:
+            except Exception as error:  # noqa: BLE001 - whatever is in the way of the log, it is read again
                 failures += 1
-                _log.warning("the relay %s cannot read its log: %s; it tries again", self.name, fault)
-                await pause(self._stopping, next_delay(failures + 1, fault, self._host.chance.random()))
+                unforeseen = None if isinstance(error, Fault) else error
+                said = "the relay %s cannot read its log: %s; it tries again"
+                _log.warning(said, self.name, error, exc_info=unforeseen)
+                await pause(self._stopping, next_delay(failures + 1, error, self._host.chance.random()))
 
     async def _start(self) -> None:
         self._saved = await self._store.position(self.name)
@@ -320,8 +324,8 @@ class Relay:
     async def _save_last(self) -> None:
         try:
             await self._save()
-        except Fault as fault:
-            _log.warning("the relay %s could not save its position: %s; it repeats some messages", self.name, fault)
+        except Exception as error:  # noqa: BLE001 - it costs repeats only, which are known by their marks
+            _log.warning("the relay %s could not save its position: %s; it may repeat some messages", self.name, error)
 
     def _broke(self, error: BaseException) -> None:
         _log.error("the relay %s broke", self.name, exc_info=error)

@@ -9,7 +9,6 @@ import msgspec
 
 from hanse.delivery.deadletter import DEAD_LETTERS
 from hanse.delivery.relay import Relay
-from hanse.kernel.faults import Fault
 from hanse.mesh.breaker import State
 from hanse.node.hosted import Hosted
 from hanse.store.base import CountsCommits
@@ -77,7 +76,7 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
         async with asyncio.timeout(STORE_SECONDS_MAX):
             head = await hosted.store.head()
             dead = await hosted.store.count(DEAD_LETTERS, Query())
-    except (TimeoutError, Fault):
+    except Exception:  # noqa: BLE001 - whatever is in its way, the figures of the others are told
         return StoreFigures(hosted.part.name, up=False)
     relays = [RelayFigures(relay.name, _lag(relay, head), relay.retries, relay.gaps) for relay in hosted.relays]
     commits = hosted.store.commits if isinstance(hosted.store, CountsCommits) else None

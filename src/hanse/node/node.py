@@ -371,4 +371,7 @@ async def _well(store: Store) -> str:
         return f"no answer in {HEALTH_SECONDS:g} s"
     except Fault as fault:
         return fault.detail
+    except Exception as error:  # noqa: BLE001 - whatever is in its way, its neighbours are told of
+        _log.exception("a store could not be asked how it is")
+        return f"an unexpected error: {type(error).__qualname__}"
     return "ok"

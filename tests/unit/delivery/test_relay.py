@@ -1,9 +1,9 @@
 """The relay delivers what the log tells, in order per key, until it is acknowledged."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ from hanse.kernel.faults import Fault, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
-from hanse.store.base import Batch, Delete, Entry, Put
+from hanse.store.base import Batch, Changes, Delete, Entry, Put
 from hanse.store.listeners import LATE_SECONDS
 from hanse.store.memory import MemoryStore
 
@@ -241,10 +241,18 @@ async def test_the_position_is_saved_soon_and_once_for_many(store: MemoryStore, 
         for key in "abcd":
             await outbox.emit(key)
             await asyncio.sleep(SAVE_SECONDS / 5)
-        await relay.flush()
         assert (relay.position, await store.position("mailer")) == (4, 0)
         await asyncio.sleep(SAVE_SECONDS / 4)
         assert await store.position("mailer") == 4
+
+
+async def test_what_is_flushed_is_saved(store: MemoryStore, outbox: Emits, host: Host) -> None:
+    async with relaying(store, Receiver(), host) as relay:
+        await outbox.emit("a", "b")
+        await relay.flush()
+        assert (await store.position("mailer"), store.commits) == (2, 2)
+        await asyncio.sleep(SAVE_SECONDS * 2)
+        assert store.commits == 2
 
 
 async def test_it_is_saved_while_messages_keep_coming(store: MemoryStore, outbox: Emits, host: Host) -> None:
@@ -377,6 +385,33 @@ async def test_a_store_that_is_away_is_asked_again(host: Host, caplog: pytest.Lo
         await asyncio.sleep(120)
         await relay.flush()
     assert "cannot read its log" in caplog.text
+
+
+async def test_an_error_that_nobody_foresaw_ends_no_relay(
+    outbox: Emits, store: MemoryStore, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        """A store whose log cannot be read for a while, in a way of its own."""
+
+        odd = True
+
+        async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
+            if self.odd:
+                raise ZeroDivisionError("no such table: log")
+            return await store.changes(after, limit=limit, names=names)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+    odd, receiver = Odd(), Receiver()
+    async with relaying(cast("MemoryStore", odd), receiver, host) as relay:
+        await outbox.emit("a")
+        await asyncio.sleep(10)
+        odd.odd = False
+        await asyncio.sleep(120)
+        await relay.flush()
+    assert receiver.ids == ["m1"]
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_a_position_that_cannot_be_saved_at_the_end_costs_repeats_only(

@@ -1,6 +1,8 @@
 """Events and changes, from the handler that tells of them to the one that hears: once in effect, in order per key."""
 
 import asyncio
+import shutil
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hanse.delivery.outbox import message_of, taken
 from hanse.kernel.context import current
 from hanse.kernel.faults import Fault, Misdeclared, Unavailable
 from hanse.kernel.host import Host
+from hanse.kernel.message import Kind, Message
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -20,6 +23,7 @@ from hanse.service.collection import Collection
 from hanse.service.reaction import on
 from hanse.service.service import Service
 from hanse.store.query import Query
+from hanse.transport.memory import MemoryTransport
 
 
 class Order(Resource):
@@ -184,6 +188,45 @@ async def test_what_was_not_handled_before_a_stop_is_handled_after_the_next_star
             await settled(node)
             assert (SEEN, await receipts(node)) == ([(order.id, 0)], 1)
     assert CHANGES == ["+new"]
+
+
+class Counting(MemoryTransport):
+    """Notes the ids of the messages that are delivered to subscribers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delivered: list[str] = []
+
+    def request(self, message: Message, /) -> Awaitable[Message]:
+        if message.kind is Kind.EVENT:
+            self.delivered.append(message.id)
+        return super().request(message)
+
+
+async def test_a_restart_under_load_repeats_nothing(tmp_path: Path) -> None:
+    settings, transport = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}")), Counting()
+    for _ in range(3):
+        async with Node(APP, settings, transport=transport) as node:
+            await node.client(Shop).burst(keys=7, numbers=3)
+    async with Node(APP, settings, transport=transport) as node:
+        await settled(node)
+        assert await receipts(node) == len(TRIES) == 3 * 7 * 3
+    assert len(transport.delivered) == len(set(transport.delivered)) > 0
+
+
+async def test_what_has_settled_is_not_repeated_after_a_crash(tmp_path: Path) -> None:
+    settings, transport = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}")), Counting()
+    async with Node(APP, settings, transport=transport) as node:
+        await node.client(Shop).burst(keys=2, numbers=1)
+        await settled(node)
+        # What a crash would leave: the file, as it is now.
+        left = tmp_path.parent / f"{tmp_path.name}-left"
+        _ = shutil.copytree(tmp_path, left)
+    before = len(transport.delivered)
+    crashed = Settings(node=NodeSettings(store=f"sqlite:///{left}"))
+    async with Node(APP, crashed, transport=transport) as node:
+        await settled(node)
+    assert (len(transport.delivered), before) == (before, len(set(transport.delivered)))
 
 
 async def test_a_message_delivered_twice_takes_effect_once() -> None:
