@@ -17,7 +17,7 @@ from hanse.gateway.body import ANYTHING, JSON_ONLY, read_body
 from hanse.gateway.exchange import Exchange
 from hanse.gateway.limits import Limits
 from hanse.gateway.once import twice_in
-from hanse.gateway.parameters import Plan, read, resource_of
+from hanse.gateway.parameters import Needs, read, resource_of
 from hanse.gateway.rpc import Items
 from hanse.gateway.streams import Streams
 from hanse.kernel.codec import SUMMARY_FLAWS, Codec, codec_for, encode_json
@@ -60,14 +60,14 @@ class OwnRoute(msgspec.Struct, frozen=True):
 
     Attributes:
         function: What answers.
-        plan: How it is called.
+        needs: How it is called.
         about: What the documents tell.
         allow: Who may call it; None for everybody.
         timeout: Seconds that it may take; None for as long as a call.
     """
 
     function: Callable[..., object]
-    plan: Plan
+    needs: Needs
     about: RoutePath
     allow: Guard | None
     timeout: float | None
@@ -81,29 +81,29 @@ def own_route_of(
     Raises:
         Misdeclared: It cannot be called with what a request brings.
     """
-    plan = read(function, method, path)
+    needs = read(function, method, path)
     timeout = options.get("timeout")
     about = RoutePath(
         name=options.get("name") or function.__name__,
         method=method,
         path=prefix + path,
         doc=inspect.getdoc(function) or "",
-        parameters=_told(plan),
-        body=plan.hints[plan.body] if plan.body else None,
-        body_required=plan.body_default is _EMPTY,
-        result=plan.result,
-        status=options.get("status") or (NO_CONTENT if plan.empty else 200),
-        stream=plan.stream,
+        parameters=_told(needs),
+        body=needs.hints[needs.body] if needs.body else None,
+        body_required=needs.body_default is _EMPTY,
+        result=needs.result,
+        status=options.get("status") or (NO_CONTENT if needs.empty else 200),
+        stream=needs.stream,
         faults=options.get("faults", ()),
         needs=allow.wants if (allow := options.get("allow")) is not None else "",
     )
-    return OwnRoute(function, plan, about, allow, None if timeout is None else seconds(timeout))
+    return OwnRoute(function, needs, about, allow, None if timeout is None else seconds(timeout))
 
 
-def _told(plan: Plan) -> list[RouteParameter]:
+def _told(needs: Needs) -> list[RouteParameter]:
     return [
-        RouteParameter(plan.headers.get(field.name, field.name), plan.kinds[field.name], field.type, field.required)
-        for field in msgspec.structs.fields(plan.arguments)
+        RouteParameter(needs.headers.get(field.name, field.name), needs.kinds[field.name], field.type, field.required)
+        for field in msgspec.structs.fields(needs.arguments)
     ]
 
 
@@ -119,7 +119,7 @@ class OwnHandler:
 
     def __init__(self, route: OwnRoute, node: Node, streams: Streams, threads: Threads) -> None:
         self._route = route
-        self._plan: Plan = route.plan
+        self._needs: Needs = route.needs
         self._call = _called(route, threads)
         self._streams = streams
         self._limits: Limits = streams.limits
@@ -127,17 +127,17 @@ class OwnHandler:
         self._timeout: float = route.timeout or node.settings.node.timeout
         self._status = route.about.status
         self._items = Items(streams)
-        self._arguments: Codec[msgspec.Struct] = codec_for(route.plan.arguments)
-        self._texts = frozenset(route.plan.arguments.__struct_fields__)
-        self._asks = frozenset(route.plan.named("query"))
-        self._open = bool(route.plan.named("request"))
-        self._headers = tuple((name, header.encode()) for name, header in route.plan.headers.items())
+        self._arguments: Codec[msgspec.Struct] = codec_for(route.needs.arguments)
+        self._texts = frozenset(route.needs.arguments.__struct_fields__)
+        self._asks = frozenset(route.needs.named("query"))
+        self._open = bool(route.needs.named("request"))
+        self._headers = tuple((name, header.encode()) for name, header in route.needs.headers.items())
         body = route.about.body
         self._body: Codec[object] | None = None if body in (None, bytes) else codec_for(cast("type[object]", body))
         self._endless = self._body is not None and may_be_endless(body)
         self._types: Iterable[str] = ANYTHING if body is bytes else JSON_ONLY
         self._given: dict[str, object] = _from_node(route, node)
-        self._ambient = {"request": route.plan.named("request"), "context": route.plan.named("context")}
+        self._ambient = {"request": route.needs.named("request"), "context": route.needs.named("context")}
 
     async def __call__(self, request: Request) -> Response | None:
         """Answer a request."""
@@ -147,7 +147,7 @@ class OwnHandler:
             # It is this request's: handed on, it would make one call of all that the function calls.
             context.headers = msgspec.structs.replace(context.headers, idempotency_key="")
         values = await self._values(request)
-        if self._plan.stream:
+        if self._needs.stream:
             await self._items.send(request, cast("AsyncIterator[object]", self._call(**values)))
             return None
         return await self._answer(request, await self._in_time(cast("Awaitable[object]", self._call(**values))))
@@ -173,9 +173,9 @@ class OwnHandler:
         values = dict(self._given)
         body = await self._read(request)
         values.update(self._from_text(request, flaws))
-        if self._plan.body:
+        if self._needs.body:
             try:
-                values[self._plan.body] = self._decoded(body)
+                values[self._needs.body] = self._decoded(body)
             except Invalid as fault:
                 flaws += fault.errors
         if flaws:
@@ -187,11 +187,11 @@ class OwnHandler:
         return values
 
     async def _read(self, request: Request) -> bytes:
-        return await read_body(request, self._limits, self._types) if self._plan.body else b""
+        return await read_body(request, self._limits, self._types) if self._needs.body else b""
 
     def _decoded(self, body: bytes) -> object:
-        if not body and self._plan.body_default is not _EMPTY:
-            return self._plan.body_default
+        if not body and self._needs.body_default is not _EMPTY:
+            return self._needs.body_default
         if self._body is None:
             return body
         value = self._body.decode_json(body)
@@ -221,7 +221,7 @@ class OwnHandler:
                 Flaw(f"/{name[:100]}", "unknown_field", f"expected one of {known}")
                 for name in sorted(unknown)[:FLAWS_MAX]
             ]
-        lists = self._plan.lists
+        lists = self._needs.lists
         flaws += twice_in({name: texts for name, texts in pairs.items() if name in self._asks}, lists.__contains__)
         return {name: texts if name in lists else texts[-1] for name, texts in pairs.items() if name in self._asks}
 
@@ -246,7 +246,7 @@ def _summary(flaws: Sequence[Flaw]) -> str:
 
 
 def _called(route: OwnRoute, threads: Threads) -> Callable[..., object]:
-    if not route.plan.blocks:
+    if not route.needs.blocks:
         return route.function
 
     def in_thread(**values: object) -> Awaitable[object]:
@@ -262,10 +262,10 @@ def _from_node(route: OwnRoute, node: Node) -> dict[str, object]:
         Misconfigured: The app has nobody who provides one.
     """
     given: dict[str, object] = {}
-    for name in route.plan.named("client"):
-        given[name] = node.client(cast("type[object]", bare(route.plan.hints[name])))
-    for name in route.plan.named("collection"):
-        kind = resource_of(route.plan.hints[name])
+    for name in route.needs.named("client"):
+        given[name] = node.client(cast("type[object]", bare(route.needs.hints[name])))
+    for name in route.needs.named("collection"):
+        kind = resource_of(route.needs.hints[name])
         if kind not in node.app.owners:
             raise Misconfigured(
                 f"{route.about.method} {route.about.path} takes Collection[{kind.__name__}], which no service of the "

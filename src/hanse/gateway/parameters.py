@@ -1,6 +1,6 @@
 """What a function asks of a request, by its annotations: path, query, headers, body, parts of the node. Pure.
 
-`read` turns a function into a `Plan`, and tells what cannot be where the function is declared.
+`read` turns a function into its `Needs`, and tells what cannot be where the function is declared.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Header:
         self.name: str = name.lower()
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """How a function is called for a request.
+class Needs(msgspec.Struct, frozen=True):
+    """What a function needs of a request, and how it is called with that.
 
     Attributes:
         kinds: What each parameter is, by name.
@@ -88,7 +88,7 @@ class Plan(msgspec.Struct, frozen=True):
         return [name for name, other in self.kinds.items() if other == kind]
 
 
-def read(function: Callable[..., object], method: str, path: str) -> Plan:
+def read(function: Callable[..., object], method: str, path: str) -> Needs:
     """What a function asks of a request.
 
     Raises:
@@ -112,7 +112,7 @@ def read(function: Callable[..., object], method: str, path: str) -> Plan:
     result, stream = _result(hints["return"])
     blocks = not stream and not inspect.iscoroutinefunction(function)
     _check_thread(kinds, where, blocks=blocks)
-    plan = Plan(
+    needs = Needs(
         kinds=kinds,
         hints=hints,
         headers={name: _header(hints[name], name) for name, kind in kinds.items() if kind == "header"},
@@ -125,8 +125,8 @@ def read(function: Callable[..., object], method: str, path: str) -> Plan:
         blocks=blocks,
         empty=hints["return"] is type(None),
     )
-    _check_types(plan, where)
-    return plan
+    _check_types(needs, where)
+    return needs
 
 
 def resource_of(hint: object) -> type[Resource]:
@@ -265,11 +265,11 @@ def _struct(
         raise Misdeclared(f"{where} cannot take what it says: {error}") from None
 
 
-def _check_types(plan: Plan, where: str) -> None:
-    body = plan.hints[plan.body] if plan.body else object
-    result = object if plan.result is None else plan.result
+def _check_types(needs: Needs, where: str) -> None:
+    body = needs.hints[needs.body] if needs.body else object
+    result = object if needs.result is None else needs.result
     try:
-        _ = schemas_of([plan.arguments, object if body is bytes else body, object if result is bytes else result])
-        _ = codec_for(plan.arguments), codec_for(cast("type[object]", body))
+        _ = schemas_of([needs.arguments, object if body is bytes else body, object if result is bytes else result])
+        _ = codec_for(needs.arguments), codec_for(cast("type[object]", body))
     except TypeError as error:
         raise Misdeclared(f"{where} cannot take or give what it says: {error}") from None

@@ -145,7 +145,7 @@ def data_of(line: Line, *, resumable: bool) -> bytes:
     return b"{%b}" % b",".join(parts)
 
 
-class Position:
+class Resumption:
     """Where a reader of a feed is: whether it may resume from the cursors that it is given."""
 
     __slots__ = ("resumable",)

@@ -1,4 +1,4 @@
-"""A view: the rows of a collection that match a filter, as many see them change; one feed, whoever many follow it.
+"""A view: the rows of a collection that match a filter, as many see them change; one feed, however many follow it.
 
 The shell round `handover`: reads the feed, writes what it tells to all readers who are level in one go, and what others
 miss to each of them as fast as it takes it. What comes within one turn of the loop goes out together; where a round
@@ -18,7 +18,7 @@ from hanse.gateway.handover import Budget, Handover, Place
 from hanse.gateway.limits import Limits
 from hanse.gateway.outlet import Outlet
 from hanse.gateway.projection import Project
-from hanse.gateway.told import Framing, Position, Told, seen, together
+from hanse.gateway.told import Framing, Resumption, Told, seen, together
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.tasks import Tasks
@@ -114,7 +114,7 @@ class View:
         self._handover: Handover[Framing, Reader, Told] = Handover(
             lambda reader: reader.group, limits.view_changes, limits.view_bytes, shared.budget
         )
-        self._position = Position(resumable=False)
+        self._resumption = Resumption(resumable=False)
         self._cursor = ""
         self._up = False
         self._away_since: float | None = None
@@ -175,10 +175,10 @@ class View:
     async def _read(self, reader: Reader, after: str, *, snapshot: bool) -> str:
         """Tell a reader what it misses by a feed of its own; the cursor after it."""
         resumed = bool(after)
-        position = Position(resumable=resumed)
+        resumption = Resumption(resumable=resumed)
         async with closing(self._rows.follow(self._source.where, after, snapshot=snapshot, caught_up=True)) as lines:
             async for line in lines:
-                told = Told(seen(line, self._source.project), resumable=position.moves(line))
+                told = Told(seen(line, self._source.project), resumable=resumption.moves(line))
                 resumed = resumed and line.event != "reset"
                 if line.event != "ready" or not resumed:
                     await reader.begin()
@@ -282,7 +282,7 @@ class View:
             self._moving[reader] = self._tasks.start(self._move(reader, f"{place.log}.{place.seq}"))
 
     def _hear(self, line: Line) -> None:
-        resumable = self._position.moves(line)
+        resumable = self._resumption.moves(line)
         self._cursor = line.cursor if resumable and line.cursor else "" if line.event == "reset" else self._cursor
         if line.event == "ready":
             self._arrive(line)
