@@ -4,6 +4,7 @@ A docstring is not counted as part of its function: nobody is to save on words.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -130,6 +131,22 @@ def test_imports_for_type_checkers_only_are_rare() -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     ]
     assert sum(len(block.body) for block in blocks) <= TYPE_CHECKING_IMPORTS_MAX
+
+
+def places_named() -> Iterator[str]:
+    """The files and folders in the last column of the tables of ARCHITECTURE.md; a folder holds for what follows."""
+    folder = ""
+    for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines():
+        cells = line.split(" | ") if line.startswith("| ") else [""]
+        for place in re.findall(r"`([a-z_/*]+(?:\.py|/))`", cells[-1]):
+            folder = place.rpartition("/")[0] or folder
+            yield place if "/" in place else f"{folder}/{place}"
+
+
+def test_what_the_architecture_names_is_there() -> None:
+    named = set(places_named())
+    assert len(named) > 50
+    assert {place for place in named if not list(PACKAGE.glob(place))} == set()
 
 
 def test_tests_patch_nothing() -> None:
