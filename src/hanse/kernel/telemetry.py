@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -84,6 +85,25 @@ class Span:
         """Record what went wrong, where it is known from a reply rather than raised."""
         if self._span is not None:
             _record(self._span, error, self._side)
+
+    @contextmanager
+    def inside(self) -> Generator[None]:
+        """A part of a step that is done in parts, such as one item of a stream; `end` ends the step."""
+        if self._span is None:
+            yield
+            return
+        from opentelemetry import context, trace
+
+        token = context.attach(trace.set_span_in_context(self._span))
+        try:
+            yield
+        finally:
+            context.detach(token)
+
+    def end(self) -> None:
+        """The step that was done in parts is over."""
+        if self._span is not None:
+            self._span.end()
 
     def __enter__(self) -> Self:
         if self._span is not None:

@@ -21,6 +21,7 @@ from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Fault, Invalid
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
+from hanse.kernel.telemetry import Side
 from hanse.mesh.breaker import Breaker
 from hanse.mesh.chain import Handler, breaking, chain, retrying, watching
 from hanse.mesh.fault import FAULT, fault_in
@@ -81,6 +82,12 @@ class Caller:
         if self._watch is not None:
             middlewares.insert(0, watching(self._watch))
         return chain(self.transport.request, *middlewares)
+
+    def stream(self, message: Message) -> AsyncIterator[Message]:
+        """The way of a stream to the transport."""
+        if self._watch is not None:
+            return self._watch.stream(Side.CLIENT, self.transport.stream, message)
+        return self.transport.stream(message)
 
 
 class Client:
@@ -232,7 +239,7 @@ def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -
         timeout = min(policy.timeout or FOREVER, _time_left(context, address))
         limit = 0.0 if timeout == FOREVER else timeout
         message = Message(Kind.STREAM, caller.next_id(), address, limit, context.headers, _encoded(arguments, address))
-        async with closing(caller.transport.stream(message)) as replies:
+        async with closing(caller.stream(message)) as replies:
             async for reply in replies:
                 if reply.kind is _ITEM:
                     yield _decoded(decode, reply.body, address)

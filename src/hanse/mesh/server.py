@@ -189,8 +189,13 @@ class Server:
         self._count(message.address, reply.headers.type)
         return reply
 
-    async def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
+    def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Receiver.serve_stream`."""
+        if self._watch is not None and message.address in self._endpoints:
+            return self._watch.stream(Side.SERVER, self._serve_stream, message)
+        return self._serve_stream(message)
+
+    async def _serve_stream(self, message: Message) -> AsyncIterator[Message]:
         try:
             endpoint = self._admit(message, self._streams, STREAMS_MAX)
             if endpoint.stream is None:

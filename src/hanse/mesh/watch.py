@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from hanse.kernel import telemetry
+from hanse.kernel.closing import closing
+from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.kernel.telemetry import Meter, Side, Tracer, call_attributes, event_attributes
@@ -12,6 +14,7 @@ from hanse.mesh.fault import fault_in
 from hanse.transport.base import service_of
 
 Handler = Callable[[Message], Awaitable[Message]]
+Streaming = Callable[[Message], AsyncIterator[Message]]
 
 
 class Watch:
@@ -41,6 +44,35 @@ class Watch:
         code = reply.headers.type if failed else ""
         self._meter.record(side, message.address, self._host.monotonic() - begun, code=code)
         return reply
+
+    async def stream(self, side: Side, handler: Streaming, message: Message) -> AsyncIterator[Message]:
+        """Have a stream made within a span, and count how it ended and how long it lasted.
+
+        The span is around the making of each item, and not around what its reader does in between.
+        """
+        side, name, attributes = _named(side, message)
+        begun, code = self._host.monotonic(), ""
+        span = self._tracer.span(name, side, message.headers, attributes)
+        try:
+            async with closing(handler(message.with_headers(span.headers))) as replies:
+                while True:
+                    with span.inside():
+                        reply = await anext(replies, None)
+                    if reply is None:
+                        return
+                    if reply.kind is Kind.FAULT:
+                        code = reply.headers.type
+                        span.fail(fault_in(reply))
+                    yield reply
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            code = error.code if isinstance(error, Fault) else type(error).__qualname__
+            span.fail(error)
+            raise
+        finally:
+            span.end()
+            self._meter.record(side, message.address, self._host.monotonic() - begun, code=code)
 
 
 def watch_of(host: Host) -> Watch | None:

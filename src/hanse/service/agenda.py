@@ -114,6 +114,10 @@ class Agenda:
         if changed > rev:
             self._waiting[id] = None
 
+    def failures(self, id: str) -> int:
+        """How often in a row the work on a row has failed, as far as it is remembered."""
+        return self._failures.get(id, 0)
+
     def failed(self, id: str, now: float, draw: float) -> float:
         """The work on a row failed: it rests, for as many seconds as this returns."""
         failures = self._failures.get(id, 0) + 1

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar, cast, final
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.context import current
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import DeadlineExceeded, NotFound
+from hanse.kernel.faults import Conflict, DeadlineExceeded, NotFound, PreconditionFailed
 from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.tasks import Tasks
 from hanse.service.agenda import Agenda, rest_after
@@ -38,6 +38,9 @@ _log = logging.getLogger("hanse.rules")
 
 WAITING_MAX = 10_000
 """Rows that wait for one rule at once; past it, feed and sweep wait as well."""
+
+RACES_MAX = 2
+"""Races in a row that a rule may lose over one row without an error in the log: more is no chance."""
 
 GRACE_SECONDS = 10.0
 """How long a rule that stops waits for what is under way."""
@@ -248,7 +251,12 @@ class RuleRunner(Generic[R]):
 
     def _fail(self, id: str, error: Exception) -> None:
         self.failures += 1
+        before = self._agenda.failures(id)
         rest = self._agenda.failed(id, self._host.monotonic(), self._host.chance.random())
+        if isinstance(error, (Conflict, PreconditionFailed)) and before < RACES_MAX:
+            # The expected way of two who want the same row: whoever was second looks again.
+            _log.info("%s looks at %s again: somebody changed it meanwhile (%s)", self.name, id, error)
+            return
         _log.error("the rule %s failed for %s; it tries again in %.1f s", self.name, id, rest, exc_info=error)
 
     def _broke(self, error: BaseException) -> None:

@@ -18,6 +18,7 @@ from hanse.service.held import Held, Leases
 from hanse.service.local import LocalCollection
 from hanse.service.reaction import Rule
 from hanse.service.rules import Call, RuleJob, RuleRunner
+from hanse.store.base import Batch, Put
 from hanse.store.memory import MemoryStore
 from hanse.store.query import Compare
 
@@ -235,6 +236,28 @@ async def test_a_run_that_fails_is_tried_again_and_leaves_nothing_behind(
         assert runner.failures == 2
     assert (runs, (await system.orders.get("1")).reminders) == ([0, 0, 0], 1)
     assert "the rule shop.remind failed for 1" in caplog.text
+
+
+@pytest.mark.parametrize(("races", "told"), [(1, ["INFO"]), (4, ["INFO", "INFO", "ERROR", "ERROR"])])
+async def test_a_lost_race_is_no_error_unless_it_is_lost_again_and_again(
+    system: System, caplog: pytest.LogCaptureFixture, races: int, told: list[str]
+) -> None:
+    caplog.set_level("INFO", "hanse.rules")
+    runs: list[int] = []
+
+    async def race(order: Held[Order]) -> None:
+        runs.append(order.value.rev)
+        if len(runs) <= races:
+            row = b'{"reminders":%d}' % len(runs)
+            await system.store.commit(Batch(0.0, writes=(Put("orders", "1", row, "somebody else"),)))
+        await order.patch(status="reminded")
+
+    await system.orders.create(Order(id="1"))
+    async with system.ruled(race, rule()):
+        await asyncio.sleep(100)
+    assert (await system.orders.get("1")).status == "reminded"
+    assert [record.levelname for record in caplog.records] == told
+    assert "somebody changed it meanwhile" in caplog.text
 
 
 async def test_one_row_that_fails_keeps_back_no_other(system: System) -> None:
