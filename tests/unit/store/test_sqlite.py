@@ -10,7 +10,16 @@ from typing import Literal, cast
 import msgspec
 import pytest
 
-from hanse.kernel.faults import CouldNotStart, Malformed, Misconfigured, Overloaded, TooLarge, Unavailable
+from hanse.kernel.faults import (
+    Conflict,
+    CouldNotStart,
+    Malformed,
+    Misconfigured,
+    Overloaded,
+    PreconditionFailed,
+    TooLarge,
+    Unavailable,
+)
 from hanse.kernel.message import Headers, Identity
 from hanse.store.base import Batch, CollectionSchema, FieldSchema, Mark, Position, Put
 from hanse.store.query import Compare, Not, OneOf, Order, Query, Text, Where
@@ -19,6 +28,7 @@ from hanse.store.sqlite.boots import LOST_MAX, NOTES_MAX, note, this_boot
 from hanse.store.sqlite.lane import COMMITS_MAX, SCANS_MAX, _Call
 from hanse.store.sqlite.query import find_sql
 from hanse.store.sqlite.tables import FORMAT, OPEN_TRIES_MAX, Opening, connect, patiently, prepare, require_version
+from hanse.store.sqlite.writer import LOOK_UP
 from hanse.testing.store_hooks import ORDERS, batch, emit, follow, put
 
 
@@ -446,3 +456,27 @@ async def test_the_log_holds_the_same_bytes_for_the_same_commit() -> None:
         await store.commit(Batch(1.0, writes=(put("1"),), headers=headers))
         ((packed,),) = writing(store).execute("SELECT headers FROM log").fetchall()
         assert msgspec.msgpack.decode(packed)["identity"]["scopes"] == sorted(scopes)
+
+
+class TestLookingUp:
+    """Rows are looked for many at once before they are written; each is judged by what it is."""
+
+    COUNT = 2 * LOOK_UP + 3
+
+    async def test_each_row_of_a_large_batch_is_held_to_its_revision(self) -> None:
+        async with opened(":memory:", ORDERS) as store:
+            await store.commit(batch(*(put(f"{n}") for n in range(self.COUNT))))
+            writes = [msgspec.structs.replace(put(f"{n}"), expected=n + 1) for n in range(self.COUNT)]
+            late = msgspec.structs.replace(writes[LOOK_UP + 1], expected=1)
+            with pytest.raises(PreconditionFailed):
+                await store.commit(batch(*writes[: LOOK_UP + 1], late, *writes[LOOK_UP + 2 :]))
+            await store.commit(batch(*writes))
+            assert await store.head() == 2 * self.COUNT
+
+    async def test_a_row_that_is_there_is_not_added_among_many_that_are_not(self) -> None:
+        async with opened(":memory:", ORDERS) as store:
+            await store.commit(batch(put("7")))
+            new = [msgspec.structs.replace(put(f"{n}"), expected=0) for n in range(self.COUNT)]
+            with pytest.raises(Conflict, match="'7' exists already"):
+                await store.commit(batch(*new))
+            assert await store.count("orders", Query()) == 1

@@ -13,7 +13,7 @@ from hanse.kernel.codec import canonical
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault, NotFound, Unavailable
 from hanse.kernel.message import Headers
-from hanse.store.base import Batch, Entry, Row
+from hanse.store.base import Batch, Emit, Entry, Row
 from hanse.store.plan import Address, Plan, plan
 from hanse.store.sqlite.boots import HEAD
 from hanse.store.sqlite.failures import meaning, raise_meaning
@@ -23,6 +23,9 @@ from hanse.store.sqlite.tables import transaction
 
 TRIM_MAX = 10_000
 """Entries, and marks, forgotten in one transaction at most, so that commits get their turn."""
+
+LOOK_UP = 16
+"""Rows that are looked for by one statement before they are written."""
 
 _LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
@@ -34,13 +37,36 @@ class _Group:
 
     def __init__(self, connection: sqlite3.Connection, tables: dict[str, str]) -> None:
         self.rows: dict[Address, Row | None] = {}
+        self._stored: dict[Address, Row | None] = {}
         self._marks: set[Address] = set()
         self._connection = connection
         self._tables = tables
 
+    def look_up(self, batches: Sequence[Batch]) -> None:
+        """Look for the rows that a group writes, `LOOK_UP` at once: one by one, each would have a turn of the lock."""
+        wanted: dict[str, dict[str, None]] = {}
+        for batch in batches:
+            for write in batch.writes:
+                if not isinstance(write, Emit) and write.collection in self._tables:
+                    wanted.setdefault(write.collection, {})[write.id] = None
+        for collection, known in wanted.items():
+            ids = list(known)
+            for start in range(0, len(ids) if len(ids) > 1 else 0, LOOK_UP):
+                self._look_up(collection, ids[start : start + LOOK_UP])
+
+    def _look_up(self, collection: str, ids: Sequence[str]) -> None:
+        # Always the same text, so that SQLite prepares it once; nothing is null.
+        padded = (*ids, *(None,) * (LOOK_UP - len(ids)))
+        marks = ", ".join("?" * LOOK_UP)
+        statement = f"SELECT id, rev, CAST(value AS BLOB) FROM {self._tables[collection]} WHERE id IN ({marks})"
+        self._stored.update(((collection, id), None) for id in ids)
+        for id, rev, value in self._connection.execute(statement, padded).fetchall():
+            self._stored[collection, id] = Row(id, rev, value)
+
     def row(self, collection: str, id: str, /) -> Row | None:
-        if (collection, id) in self.rows:
-            return self.rows[collection, id]
+        for known in (self.rows, self._stored):
+            if (collection, id) in known:
+                return known[collection, id]
         table = self._tables.get(collection)
         if table is None:
             raise NotFound("collection", collection)
@@ -88,6 +114,7 @@ class Writer:
     def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
         (head,) = self.connection.execute(HEAD).fetchone()
         group = _Group(self.connection, self._tables)
+        group.look_up(batches)
         outcomes: list[Outcome] = []
         accepted: list[tuple[Batch, Plan]] = []
         for batch in batches:
