@@ -15,12 +15,16 @@ from urllib.request import urlopen
 from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+WAIT_SECONDS_MAX = 25
+"""For a page to come to what a test waits for, however much else it does meanwhile."""
+
 ANSWER_SECONDS_MAX = 30.0
-"""For a page to come to what a test waits for."""
+"""For the browser to say anything."""
 
 # Resolves when the condition holds; looks again whenever the page changes.
 WAIT = """
-new Promise(resolve => {
+new Promise((resolve, reject) => {
+  setTimeout(() => reject(new Error("it did not come true")), SECONDS * 1000);
   const look = () => { if (CONDITION) { watcher.disconnect(); resolve(true); } };
   const watcher = new MutationObserver(look);
   watcher.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
@@ -58,15 +62,12 @@ class Tab:
     def run(self, script: str) -> Any:  # noqa: ANN401 - whatever the script gives
         """What a script gives in the page, once it has it."""
         answer = self.command("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
+        assert "exceptionDetails" not in answer, (script, answer, self.complaints)
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
         """Until a condition holds in the page."""
-        try:
-            self.run(WAIT.replace("CONDITION", condition))
-        except TimeoutError as error:
-            raise AssertionError(f"{condition} did not come true; complaints: {self.complaints}") from error
+        self.run(WAIT.replace("CONDITION", condition).replace("SECONDS", str(WAIT_SECONDS_MAX)))
 
     def open(self, url: str) -> None:
         """Go to a page, and wait until it is there."""

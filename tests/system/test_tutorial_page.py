@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+
+from . import served
+from .browser import Tab
 
 TUTORIAL = Path(__file__).parents[2] / "docs/start/tutorial.md"
 FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-Tab = Any
 
 
 def write_files(folder: Path) -> None:
@@ -24,15 +22,8 @@ def write_files(folder: Path) -> None:
     app.write_text(app.read_text().replace(".rpc(Cafe)\n", '.rpc(Cafe).static("/", "page")\n'))
 
 
-@contextmanager
-def serving(folder: Path, port: str = "0") -> Generator[str]:
-    command = [sys.executable, "-m", "hanse", "run", "cafe.py", "--port", port, "--store", "sqlite:///data"]
-    with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
+def serving(folder: Path, port: str = "0") -> AbstractContextManager[str]:
+    return served.serving(folder, "cafe.py", "--store", "sqlite:///data", port=port)
 
 
 def test_what_is_ordered_appears_and_the_page_comes_back_by_itself(tab: Tab, tmp_path: Path) -> None:
