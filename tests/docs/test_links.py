@@ -28,4 +28,5 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 def test_every_page_is_on_the_map() -> None:
     docs = ROOT / "docs"
     shown = {(docs / path).resolve() for path, _ in LINK.findall((docs / "README.md").read_text()) if path}
-    assert not {page for page in docs.rglob("*.md") if page.name != "README.md"} - shown
+    missing = {page for page in docs.rglob("*.md") if page.name != "README.md"} - shown
+    assert not missing, f"docs/README.md has no link to {[str(page.relative_to(docs)) for page in missing]}"
