@@ -11,9 +11,11 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext, suppress
+from fcntl import ioctl
 from importlib.util import find_spec
+from termios import FIONREAD
 from typing import Literal, cast
 
 from uvicorn import Config, Server
@@ -42,6 +44,9 @@ SWEEP_SECONDS = 1
 FIRST_WORD_SECONDS = 0.02
 """How long a connection that was accepted just before a stop has to say what it wants."""
 
+FIRST_WORDS_MAX = 50
+"""How often we listen once more before a stop, where there is still something to be read."""
+
 
 async def serve(
     app: App,
@@ -67,7 +72,7 @@ async def serve(
     door = app.gateway or Gateway.everything(app.services)
     address = settings.gateway.host, settings.gateway.port
     with nullcontext(listener) if listener else bound(*address) as bound_listener, Stops() as stops:
-        serving = _Serving(app, settings, door, bound_listener, around)
+        serving = _Serving(app, settings, door, bound_listener, around, shared=listener is not None)
         return await stops.unless_forced(serving.run(stops, announce))
 
 
@@ -90,6 +95,8 @@ class _Serving:
         door: Door,
         listener: socket.socket,
         around: Callable[[Application], Application],
+        *,
+        shared: bool,
     ) -> None:
         self._door = door
         self._settings = settings
@@ -98,7 +105,7 @@ class _Serving:
         limits = door.limits if isinstance(door, Gateway) else Limits()
         self._application = cast("Application", door.asgi(self._node))
         proxies = Proxies(settings.gateway.trusted_proxies)
-        self._server = _Server(around(self._application), limits, settings.node.grace, proxies.trusts)
+        self._server = _Server(around(self._application), limits, settings.node.grace, proxies.trusts, shared=shared)
 
     async def run(self, stops: Stops, announce: Callable[[str], None]) -> None:
         """Start, serve, and stop when asked."""
@@ -128,11 +135,27 @@ class _Server(Server):
     """uvicorn on our terms: it leaves signals alone, and lends streams the power to cut a connection."""
 
     def __init__(
-        self, app: Application, limits: Limits, grace: float, trusted: Callable[[str], bool] = lambda _: False
+        self,
+        app: Application,
+        limits: Limits,
+        grace: float,
+        trusted: Callable[[str], bool] = lambda _: False,
+        *,
+        shared: bool = False,
     ) -> None:
+        """Serve an application.
+
+        Args:
+            app: What answers.
+            limits: What it takes at most.
+            grace: Seconds that requests have to finish at a stop.
+            trusted: Whether an address is that of a proxy of ours.
+            shared: Whether somebody else listens on the same sockets, now or after us.
+        """
         config = _config(self._lending(app), limits, grace)
         config.callers = self.callers = Callers(limits, trusted)
         super().__init__(config)
+        self._shared = shared
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._limits = limits
         self.config.callback_notify = self._sweep
@@ -148,11 +171,30 @@ class _Server(Server):
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more; who was accepted a moment ago is heard, rather than cut off in the first word."""
+        """Accept no more; who is connected already is heard, rather than cut off in the first word."""
+        loop, listeners = asyncio.get_running_loop(), [one for one in sockets or () if one.fileno() >= 0]
+        for listener in listeners:
+            _ = loop.remove_reader(listener)
+        # asyncio gives those whom it has just accepted their connection in its next turn, if the server is open then.
+        await asyncio.sleep(0)
+        late = [one for listener in listeners for one in waiting_at(listener)]
+        for listener in () if self._shared else listeners:
+            # uvloop closes it later than we say: whoever came in between would be accepted by nobody, and reset.
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
         for server in self.servers:
             server.close()
-        await asyncio.sleep(FIRST_WORD_SECONDS)
+        for one in late:
+            _ = await loop.connect_accepted_socket(self._connection, one)
+        for _ in range(FIRST_WORDS_MAX):
+            await asyncio.sleep(FIRST_WORD_SECONDS)
+            if not any(map(_has_more_to_say, list(self.server_state.connections))):
+                break
         await super().shutdown(sockets)
+
+    def _connection(self) -> asyncio.Protocol:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _lending(self, app: Application) -> Application:
         whole = whole_extensions()
@@ -178,6 +220,29 @@ class _Server(Server):
             keep_alive = cast("Callable[[float, Limits], None] | None", getattr(connection, "keep_alive", None))
             if keep_alive is not None:
                 keep_alive(now, self._limits)
+
+
+def waiting_at(listener: socket.socket) -> Iterator[socket.socket]:
+    """Connections that the system has taken for us, and that nobody has accepted yet."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # there is none, or it listens no more
+            return
+        connection.setblocking(False)  # noqa: FBT003 - it takes its argument by place only
+        yield connection
+
+
+def _has_more_to_say(connection: object) -> bool:
+    """Whether there is something to be read of a connection that would be closed now, as nothing is in work on it."""
+    cycle = getattr(connection, "cycle", ...)
+    if cycle is ... or not (cycle is None or cast("bool", getattr(cycle, "response_complete", True))):
+        return False
+    transport = cast("asyncio.Transport", getattr(connection, "transport"))  # noqa: B009 - h11's and httptools' have it
+    end = cast("socket.socket | None", transport.get_extra_info("socket"))
+    if end is None or transport.is_closing():
+        return False
+    return any(ioctl(end.fileno(), FIONREAD, bytes(4)))
 
 
 def lend(send: object) -> Wire | None:
