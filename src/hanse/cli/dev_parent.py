@@ -33,7 +33,7 @@ import msgspec
 
 from hanse.cli.excerpt import Excerpt
 from hanse.cli.output import Output
-from hanse.cli.reload import STOPPING, Changed, Decision, Ended, Event, Signalled, State, decide
+from hanse.cli.reload import STOPPING, Changed, Decision, Ended, Event, Signalled, State, decide, exit_code
 from hanse.cli.stand_in import StandIn
 from hanse.cli.watch import FILES_MAX, Names, roots, snapshot, watch
 
@@ -116,8 +116,7 @@ class _Parent:
             decision = decide(state, event)
             state, code = decision.state, decision.leave
             self._do(decision, event)
-        os.close(self._spare.turn)  # it ends by itself
-        _ = self._spare.process.wait()
+        self._dismiss(self._spare)
         return code
 
     def _do(self, decision: Decision, event: Event) -> None:
@@ -128,7 +127,7 @@ class _Parent:
         if decision.start:
             self._start()
         elif decision.state is State.WAITING and isinstance(event, Ended):
-            found = Excerpt(f"the app has ended with exit code {event.code}")
+            found = Excerpt(f"the app has ended with exit code {exit_code(event.code)}")
             if event.report:
                 found = msgspec.json.decode(event.report, type=Excerpt)
             self._stand_in = StandIn(self._listener, found, self._generation)
@@ -140,8 +139,14 @@ class _Parent:
                 Path(importlib.util.cache_from_source(name)).unlink()
         if any(name.startswith(_PACKAGE) for name in names):
             # Somebody works on Hanse itself, which a spare has imported as it was.
-            os.close(self._spare.turn)
+            self._dismiss(self._spare)
             self._spare = self._spawn()
+
+    def _dismiss(self, spare: Child) -> None:
+        """Have a child that is not needed end by itself."""
+        os.close(spare.turn)
+        _ = spare.process.wait()
+        os.close(spare.report)
 
     def _spawn(self) -> Child:
         turn, ours = os.pipe()

@@ -50,7 +50,7 @@ def machine() -> Iterator[Finding]:
     installed = {one.name: version_of(one.name) for one in requirements()}
     yield from package_checks(requirements(), installed)
     yield server_check({name for name in QUICK if installed.get(name)}, sys.platform)
-    yield sqlite_check()
+    yield sqlite_check(*sqlite_versions())
     yield clock_check(Host.system().now(), *_file_times())
     yield files_check(_files_max())
 
@@ -153,11 +153,20 @@ def server_check(quick: set[str], platform: str) -> Finding:
     return Finding("server", WARN, f"{says}; missing: {', '.join(missing)}", why, "pip install 'hanse[standard]'")
 
 
-def sqlite_check() -> Finding:
-    """Whether SQLite is new enough."""
+def sqlite_versions() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which SQLite is here, and which is needed."""
     from hanse.store.sqlite.probe import version
 
-    got, least = version()
+    return version()
+
+
+def sqlite_check(got: tuple[int, ...], least: tuple[int, ...]) -> Finding:
+    """Whether SQLite is new enough.
+
+    Example:
+        >>> sqlite_check((3, 45, 0), (3, 38, 0)).state, sqlite_check((3, 31, 1), (3, 38, 0)).state
+        ('ok', 'fail')
+    """
     says = ".".join(map(str, got))
     if got >= least:
         return Finding("sqlite", OK, says)

@@ -14,7 +14,16 @@ from typing import cast
 import pytest
 from click.testing import CliRunner, Result
 
-from hanse.cli.doctor_machine import Requirement, clock_check, package_checks, server_check, sqlite_check
+from hanse.cli.doctor_machine import (
+    Requirement,
+    clock_check,
+    files_check,
+    package_checks,
+    python_check,
+    server_check,
+    sqlite_check,
+    sqlite_versions,
+)
 from hanse.cli.doctor_project import (
     folder_check,
     journal_check,
@@ -195,6 +204,26 @@ def test_packages_that_are_missing_or_old_are_told_with_what_to_do() -> None:
     assert [one.state for one in package_checks([Requirement("click")], {})] == ["fail"]
 
 
+def test_a_python_that_nobody_tested_is_warned_of() -> None:
+    assert [python_check(version, "CPython").state for version in ((3, 10), (3, 11), (4, 0))] == ["warn", "ok", "warn"]
+    assert "from 3.11 to" in python_check((3, 12), "PyPy").why
+
+
+def test_a_sqlite_that_is_too_old_fails() -> None:
+    found = sqlite_check((3, 7, 0), (3, 38, 0))
+    assert (found.state, found.says, found.why) == ("fail", "3.7.0", "Stores need 3.38.0 or later.")
+
+
+def test_a_clock_that_is_behind_its_own_files_fails() -> None:
+    found = clock_check(1_000_000.0, 1_003_600.0, 1_000_000.0)
+    assert (found.state, found.says) == ("fail", "it is 3,600 s behind files that are there already")
+
+
+@pytest.mark.parametrize(("soft", "state"), [(256, "warn"), (65_536, "ok"), (-1, "ok")])
+def test_few_open_files_are_warned_of(soft: int, state: str) -> None:
+    assert files_check(soft).state == state
+
+
 def test_a_slow_server_is_warned_of() -> None:
     assert server_check(set(), "linux").says == "asyncio, h11; missing: httptools, uvloop, watchfiles, websockets"
     assert server_check({"httptools", "websockets", "watchfiles"}, "win32").state == "ok"
@@ -205,7 +234,7 @@ def test_a_file_system_with_a_clock_of_its_own_is_warned_of() -> None:
 
 
 def test_this_sqlite_will_do(folder: Path) -> None:
-    assert sqlite_check().state == "ok"
+    assert sqlite_check(*sqlite_versions()).state == "ok"
     assert journal_in(folder) == "wal"
     assert list(folder.iterdir()) == []
 
