@@ -8,6 +8,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from hanse.gateway.guarded import Guarded, refuse
 from hanse.gateway.pace import REFUSAL
+from hanse.gateway.unframed import unframe
+
+_WITHOUT_CHUNKS = frozenset({"0.9", "1.0"})
+"""Versions of HTTP that know no chunks."""
 
 
 class GuardedHttpTools(Guarded, HttpToolsProtocol):
@@ -51,7 +55,10 @@ class GuardedHttpTools(Guarded, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See httptools."""
         self.in_body = True
+        before = self.cycle
         super().on_headers_complete()
+        if self.scope["http_version"] in _WITHOUT_CHUNKS and self.cycle is not before:
+            unframe(self.cycle)
         if not self.pipeline:
             self.answering = self.cycle
 
