@@ -235,8 +235,9 @@ class View:
         self._known.set()
         if self._round is not None:
             self._round.cancel()
-        for task in self._moving.values():
+        for reader, task in list(self._moving.items()):
             _ = task.cancel()
+            reader.failed(fault)
         for reader in list(self._handover):
             self._handover.leave(reader)
             reader.failed(fault)

@@ -290,3 +290,15 @@ async def test_a_feed_that_fails_amid_a_stream_ends_it_with_the_fault(node: Node
 
     assert (await wire.event())["data"]["code"] == "unavailable"
     await wire.ended.wait()
+
+
+async def test_a_snapshot_that_fails_on_its_way_ends_with_the_fault(node: Node, door: Door) -> None:
+    for number in range(40):
+        await door("PUT", f"/orders/{number}", {"sku": "tea", "note": "x" * 10_000})
+    wire = door.open("/orders", window=2)
+    await until(wire, "snapshot")
+    _, fault = await asyncio.gather(node.stop(), until(wire, "fault"))
+
+    assert fault["data"]["code"] == "unavailable"
+    await wire.ended.wait()
+    assert not wire.cut

@@ -104,6 +104,8 @@ class Way:
         self._open: list[asyncio.Event] = []
         self.fault: Fault | None = None
         self.forgets = False
+        self.lets = 1_000
+        self.gate = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -115,6 +117,9 @@ class Way:
     async def follow(
         self, where: Where | None = None, after: str = "", *, snapshot: bool = True, caught_up: bool = False
     ) -> AsyncIterator[Line]:
+        self.lets -= 1
+        if self.lets < 0:
+            _ = await self.gate.wait()
         if self.fault is not None:
             raise self.fault
         after = "gone.1" if self.forgets and after else after
@@ -301,6 +306,48 @@ async def test_who_was_ahead_and_leaves_while_the_feed_is_away_is_forgotten(begi
     await asyncio.sleep(5)
 
     assert (ahead.told, ahead.fault) == (["ready"], None)
+
+
+async def moving(begin: Begin) -> tuple[Scene, Reader]:
+    """Somebody who is ahead of a feed that broke and is here again, and so begins to read by itself."""
+    scene = begin(None, Compare("eq", ("name",), "tea"))
+    await scene.come()
+    await scene.write("1")
+    ahead = await scene.come()
+    scene.way.forgets, scene.way.lets = True, 1
+    scene.way.breaks()
+    await asyncio.sleep(5)
+    assert scene.view._moving
+    return scene, ahead
+
+
+async def test_who_leaves_while_it_reads_by_itself_is_told_no_more(begin: Begin) -> None:
+    scene, ahead = await moving(begin)
+    scene.view.leave(ahead)
+    scene.way.gate.set()
+    await scene.items.put(Item(name="tea", id="2"))
+    await settled()
+
+    assert (ahead.told, ahead.fault, len(scene.way)) == (["ready"], None, 1)
+
+
+async def test_who_cannot_read_by_itself_is_told_why(begin: Begin) -> None:
+    scene, ahead = await moving(begin)
+    scene.way.fault = Forbidden("not any more")
+    scene.way.gate.set()
+    await settled()
+
+    assert ahead.fault == scene.way.fault
+    assert scene.view.over is None
+
+
+async def test_a_view_that_ends_leaves_nobody_reading_by_itself(begin: Begin) -> None:
+    scene, ahead = await moving(begin)
+    scene.running.cancel()
+    await settled()
+
+    assert (len(scene.way), scene.view._moving) == (0, {})
+    assert ahead.fault is not None
 
 
 async def test_a_feed_that_stays_away_ends_the_view(begin: Begin) -> None:
