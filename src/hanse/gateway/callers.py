@@ -33,6 +33,10 @@ TOO_MANY = refusal(
 NO_HTTP = refusal(400, "Bad Request", "malformed", "expected a request of HTTP/1.1, and got something else")
 """The answer to bytes that are no request."""
 
+LOOKS_EACH = 256
+"""Connections that may be looked at, for ones that have closed, for each that is refused: they are saved up. An address
+that may have no more than these is looked at whole each time."""
+
 Open = Callable[[], bool]
 """Whether a connection is still open."""
 
@@ -56,6 +60,7 @@ class Callers:
         self._limits = limits
         self._trusted = trusted
         self._open: dict[str, list[Open]] = {}
+        self._looks = 0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -65,7 +70,11 @@ class Callers:
         there = self._open.setdefault(address, [])
         limit = self._limit(address)
         if len(there) >= limit:
-            there[:] = [one for one in there if one()]
+            # To look at all of 30,000 for each that is refused would let whoever is refused keep us busy.
+            self._looks += LOOKS_EACH
+            if self._looks >= len(there):
+                self._looks = 0
+                there[:] = [one for one in there if one()]
         if len(there) >= limit:
             return False
         there.append(is_open)

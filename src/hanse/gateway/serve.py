@@ -41,6 +41,9 @@ BACKLOG = 2048
 SWEEP_SECONDS = 1
 """Between two looks for clients that are too slow."""
 
+SWEEP_SLICE = 250
+"""Connections that are looked at in one turn of the loop: about a millisecond's worth."""
+
 FIRST_WORD_SECONDS = 0.02
 """How long a connection that was accepted just before a stop has to say what it wants."""
 
@@ -201,25 +204,26 @@ class _Server(Server):
 
         def lent(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             extensions = cast("dict[str, object]", scope.setdefault("extensions", {}))
-            extensions[ABORT] = lambda: self._cut(scope.get("client"))
+            transport = cast("asyncio.Transport | None", getattr(getattr(send, "__self__", None), "transport", None))
+            if transport is not None:
+                # Of this connection at once: to find it among all would take as long for each of many that are stuck.
+                extensions[ABORT] = transport.abort
             extensions[WIRE] = lambda: lend(send)
             extensions.update(whole)
             return app(scope, receive, send)
 
         return lent
 
-    def _cut(self, client: object) -> None:
-        for connection in list(self.server_state.connections):
-            if getattr(connection, "client", None) == client:
-                connection.transport.abort()
-
     async def _sweep(self) -> None:
+        """Look at all connections, a slice in each turn of the loop: all at once would be a stall."""
         self.callers.sweep()
-        now = asyncio.get_running_loop().time()
-        for connection in list(self.server_state.connections):
+        now, connections = asyncio.get_running_loop().time(), self.server_state.connections
+        for count, connection in enumerate(list(connections), 1):
             keep_alive = cast("Callable[[float, Limits], None] | None", getattr(connection, "keep_alive", None))
-            if keep_alive is not None:
+            if keep_alive is not None and connection in connections:
                 keep_alive(now, self._limits)
+            if count % SWEEP_SLICE == 0:
+                await asyncio.sleep(0)
 
 
 def waiting_at(listener: socket.socket) -> Iterator[socket.socket]:
