@@ -112,8 +112,9 @@ class Entry:
         if self._node.state not in SERVING:
             raise Unavailable(f"this node is {self._node.state}; come again in a moment")
         # Streams stay for long and have a limit of their own.
-        if self._requests.active - len(self._streams) > self._streams.limits.requests:
-            raise Overloaded(f"the limit of {self._streams.limits.requests} requests at once")
+        active, limit = self._requests.active, self._streams.limits.requests
+        if active > limit and active - len(self._streams) > limit:
+            raise Overloaded(f"the limit of {limit} requests at once")
         mounted = self._mounted(request)
         if mounted is not None:
             manners.charge(request, ANONYMOUS)

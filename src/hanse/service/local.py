@@ -53,9 +53,10 @@ class LocalCollection(Generic[R]):
 
     async def _peek(self, unit: Unit | None, id: str) -> R | None:
         staged = None if unit is None else unit.staged(self.shape.collection, id)
-        return await self._stored(id) if staged is None else cast("R | None", staged.value)
+        return await self.stored(id) if staged is None else cast("R | None", staged.value)
 
-    async def _stored(self, id: str) -> R | None:
+    async def stored(self, id: str) -> R | None:
+        """One row as the store has it, whatever the handler has written, or None."""
         row = await self._store.load(self.shape.collection, id)
         return None if row is None else self.shape.read(row.value, row.id, row.rev)
 
@@ -131,7 +132,7 @@ class LocalCollection(Generic[R]):
         matches = self.matcher(query.where)
         count = await self._store.count(self.shape.collection, query)
         for id, staged in self._touched().items():
-            row = await self._stored(id)
+            row = await self.stored(id)
             count += staged.value is not None and matches(cast("R", staged.value))
             count -= row is not None and matches(row)
         return count
@@ -205,7 +206,7 @@ class LocalCollection(Generic[R]):
             if changed is not None:
                 unit.put(self.shape.collection, changed, rev)
             elif row is not None:
-                unit.delete(self.shape.collection, id, rev, stored=await self._stored(id) is not None)
+                unit.delete(self.shape.collection, id, rev, stored=await self.stored(id) is not None)
             return changed
 
         return await self._write(write)

@@ -192,7 +192,8 @@ class RowsOf(Generic[R]):
 
     async def get(self, id: str) -> Row:
         """See `Rows.get`."""
-        return _row(await self._rows.get(id))
+        # Not `get`: a read that is the whole of its call writes nothing that could rest on it, and needs no unit.
+        return _row(self._rows.there(id, await self._rows.stored(id)))
 
     async def find(self, query: Query) -> Found:
         """See `Rows.find`."""
