@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NoReturn, cast
 
 import click
@@ -146,8 +147,8 @@ def _value(text: str) -> object:
 
 def show(answer: Answer) -> Problem | None:
     """Print an answer, item by item where it is a stream; the problem where it is (or ends with) one."""
-    if answer.type == PROBLEM:
-        return msgspec.convert(answer.json(), Problem, strict=False)
+    if (problem := problem_in(answer)) is not None:
+        return problem
     if answer.type != JSON_LINES:
         print_json(answer.json())
         return None
@@ -156,6 +157,33 @@ def show(answer: Answer) -> Problem | None:
             return problem
         click.echo(line)
     return None
+
+
+def problem_in(answer: Answer) -> Problem | None:
+    """The problem that an answer is; None where it is none.
+
+    Raises:
+        Malformed: It says that it is one, and is no JSON.
+    """
+    return problem_of(answer.json()) if answer.type == PROBLEM else None
+
+
+def problem_of(value: object) -> Problem:
+    """A problem, with as much of it as reads like one of ours: others have other members of the same names.
+
+    Example:
+        >>> problem_of({"title": "Wrong", "errors": {"sku": ["is missing"]}})
+        Problem(code='fault', status=0, title='Wrong', detail='', trace_id='', errors=[])
+    """
+    members = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    found = Problem()
+    for name in Problem.__struct_fields__:
+        if name not in members:
+            continue
+        with suppress(msgspec.ValidationError):
+            one = msgspec.convert({name: members[name]}, Problem, strict=False)
+            found = msgspec.structs.replace(found, **{name: getattr(one, name)})
+    return found
 
 
 def stream_problem(line: str) -> Problem | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import click
-import msgspec
 
-from hanse.cli.call import PROBLEM, Problem, leave, parse_arguments
+from hanse.cli.call import leave, parse_arguments, problem_in
 from hanse.cli.complete import topics
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json
@@ -72,8 +71,8 @@ def emit_into(
         body = {"specversion": SPEC_VERSION, "id": id, "source": source, "type": event, "data": data}
         headers = {"Content-Type": CONTENT_TYPE}
     with remote.ask(found.path, body=encode_json(body), headers=headers) as answer:
-        if answer.type == PROBLEM:
-            raise ProblemCame(msgspec.convert(answer.json(), Problem, strict=False))
+        if (problem := problem_in(answer)) is not None:
+            raise ProblemCame(problem)
         return answer.json()
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from hanse.cli.call import JSON_LINES, PROBLEM, Problem, stream_problem, suggestion
+from hanse.cli.call import JSON_LINES, Problem, problem_in, stream_problem, suggestion
 from hanse.cli.emit import emit_into
 from hanse.cli.remote import Remote
 from hanse.cli.running import Document, Fed, with_operations
@@ -111,8 +111,8 @@ class RemoteCaller:
         path = f"/rpc/{signature.service}/{signature.name}"
         answer = await asyncio.to_thread(self._remote.ask, path, body=encode_json(arguments), headers=headers)
         with answer:
-            if answer.type == PROBLEM:
-                raise fault_of(msgspec.convert(answer.json(), Problem, strict=False))
+            if (problem := problem_in(answer)) is not None:
+                raise fault_of(problem)
             lines = answer.lines()
             while (line := await asyncio.to_thread(next, lines, None)) is not None:
                 if (problem := stream_problem(line)) is not None:
@@ -210,8 +210,8 @@ async def asked(remote: Remote, path: str, body: object = None, *, method: str =
     def work() -> object:
         sent = None if body is None else encode_json(body)
         with remote.ask(path, body=sent, method=method, headers={"Content-Type": type} if type else None) as answer:
-            if answer.type == PROBLEM:
-                raise fault_of(msgspec.convert(answer.json(), Problem, strict=False))
+            if (problem := problem_in(answer)) is not None:
+                raise fault_of(problem)
             return answer.json() if answer.type else None
 
     return await asyncio.to_thread(work)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from hanse.cli.call import PROBLEM, Problem
+from hanse.cli.call import Problem, problem_in, problem_of
 from hanse.cli.remote import Remote
 from hanse.kernel.faults import Malformed, Unavailable
 
@@ -155,7 +155,7 @@ class Follower:
             if isinstance(one, Retry):
                 self._retry = one.seconds
             elif one.name == "fault":
-                raise ProblemCame(msgspec.json.decode(one.data, type=Problem, strict=False))
+                raise ProblemCame(_problem_in(one.data))
             else:
                 # A reset takes the cursor back.
                 self._cursor = one.cursor
@@ -165,9 +165,16 @@ class Follower:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
         query = f"?{urlencode(self._query)}" if self._query else ""
         with self._remote.ask(f"{self._path}{query}", headers=headers) as answer:
-            if answer.type == PROBLEM:
-                raise ProblemCame(msgspec.convert(answer.json(), Problem, strict=False))
+            if (problem := problem_in(answer)) is not None:
+                raise ProblemCame(problem)
             if answer.type != "text/event-stream":
                 where = f"{self._remote.base}{self._path}"
                 raise Malformed(f"expected an event stream from {where}, got {answer.type or 'nothing'}")
             yield from events_in(answer.lines(), cursor)
+
+
+def _problem_in(data: str) -> Problem:
+    try:
+        return problem_of(msgspec.json.decode(data))
+    except msgspec.DecodeError:
+        raise Malformed(f"expected a problem in a fault of the stream, got {data[:100]!r}") from None
