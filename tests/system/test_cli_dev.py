@@ -217,9 +217,9 @@ def test_an_error_of_a_handler_is_shown_with_its_line_to_a_browser_on_this_machi
         body = {"text": "tea"}
         status, page = dev.ask("/rpc/notes/write", body, **BROWSER)
         assert (status, "ZeroDivisionError" in page, "return 1 / 0" in page) == (500, True, True)
-        for headers in ({}, {"Host": "rebound.example", **BROWSER}):
+        for code, headers in {"internal": {}, "misdirected": {"Host": "rebound.example", **BROWSER}}.items():
             answer = dev.ask("/rpc/notes/write", body, **headers)[1]
-            assert (json.loads(answer)["code"], "ZeroDivision" in answer) == ("internal", False)
+            assert (json.loads(answer)["code"], "ZeroDivision" in answer) == (code, False)
     assert "13 >     return 1 / 0\n" in dev.errors
     assert "Traceback" not in dev.errors
 

@@ -104,6 +104,11 @@ FAULTS: Mapping[str, Advice] = {
         "A class, a field or a decorator asks for what cannot be; this is found before anything starts.",
         "Mend the class that the text names; `hanse dev` shows the line.",
     ),
+    "misdirected": Advice(
+        "The Host header names none of `gateway.hosts`: a proxy hands on another name, or somebody else's page had its "
+        "name pointed here (DNS rebinding). Without a gateway, and under `hanse dev`, only `localhost` is answered.",
+        "List the names that clients use under `gateway.hosts`.",
+    ),
     "no_route": Advice(
         "Nothing is exposed unless the gateway says so, or the path is misspelt.",
         "`hanse services --url ...` and /openapi.json list what there is; `gateway.rpc(...)` and "

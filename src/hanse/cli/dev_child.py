@@ -22,7 +22,7 @@ from hanse.cli.dev_settings import STORE, check_address, for_development
 from hanse.cli.excerpt import Excerpt, as_text, excerpt_of
 from hanse.cli.options import Chosen, working_folder
 from hanse.cli.output import Output
-from hanse.cli.run import GARBAGE_OBJECTS, run_app, wanted_target
+from hanse.cli.run import GARBAGE_OBJECTS, for_this_machine, run_app, wanted_target
 from hanse.cli.target import load_app
 from hanse.gateway.asgi import Application
 from hanse.kernel.codec import encode_json
@@ -77,7 +77,7 @@ def with_hint(found: Excerpt, folder: Path) -> Excerpt:
 
 
 def _serve(generation: int, listener: socket.socket, target: str | None, chosen: Chosen, output: Output) -> int:
-    settings = for_development(*chosen.read())
+    settings = for_this_machine(for_development(*chosen.read()))
     check_address(settings)
     app = load_app(wanted_target(target, settings, "dev"), working_folder())
     failures = Failures()

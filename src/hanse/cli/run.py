@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 import click
+import msgspec
 
 from hanse.cli.complete import targets
 from hanse.cli.net import is_loopback
@@ -17,6 +18,7 @@ from hanse.cli.options import Chosen, common, configured, working_folder
 from hanse.cli.output import Output
 from hanse.cli.target import load_app
 from hanse.gateway.asgi import Application
+from hanse.gateway.hosts import OWN
 from hanse.kernel import logs, telemetry
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import Settings
@@ -82,6 +84,8 @@ def run_app(
     from hanse.gateway.serve import loop_factory, serve
 
     _check_exposure(app, settings)
+    if app.gateway is None:
+        settings = for_this_machine(settings)
     instance = settings.node.instance or f"{socket.gethostname()}-{os.getpid()}"
     labels = logs.Labels(app.name, settings.node.release, instance)
     logs.set_up(settings.log, labels, sys.stderr, colour=output.colour and sys.stderr.isatty())
@@ -98,6 +102,19 @@ def run_app(
             return runner.run(serve(app, settings, announce=announce, listener=listener, around=around))
     finally:
         stop()
+
+
+def for_this_machine(settings: Settings) -> Settings:
+    """The settings, with no name but this machine's own answered under, unless they list some.
+
+    A page that somebody's browser shows could else be led here by a name of its own, and read and do everything.
+
+    Example:
+        >>> for_this_machine(Settings()).gateway.hosts
+        ('localhost',)
+    """
+    gateway = settings.gateway
+    return msgspec.structs.replace(settings, gateway=msgspec.structs.replace(gateway, hosts=gateway.hosts or OWN))
 
 
 def _check_exposure(app: App, settings: Settings) -> None:

@@ -24,6 +24,7 @@ from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files, Folder
 from hanse.gateway.forwarded import Proxies
 from hanse.gateway.health import Health
+from hanse.gateway.hosts import Hosts
 from hanse.gateway.limits import Limits
 from hanse.gateway.manners import Manners
 from hanse.gateway.metrics import Metrics
@@ -133,7 +134,8 @@ def _manners(declared: Declared, node: Node, streams: Streams) -> Manners:
     meters = Meters(declared.rates, streams.limits.callers) if declared.rates else None
     trusted = node.settings.gateway.trusted_proxies
     proxies = Proxies(trusted, node.settings.gateway.proxy_headers) if trusted else None
-    return Manners(proxies, declared.cors, meters, node.host.monotonic)
+    names = node.settings.gateway.hosts
+    return Manners(proxies, declared.cors, meters, node.host.monotonic, hosts=Hosts(names) if names else None)
 
 
 def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:

@@ -105,6 +105,7 @@ class Entry:
         headers = headers_of(request, self._node.host)
         check_request(request, self._streams.limits)
         manners = self._inside.manners
+        manners.check_host(request)
         if request.method == "OPTIONS":
             asked = manners.preflight(request, lambda: self._allowed(request))
             if asked is not None:

@@ -11,6 +11,7 @@ from hanse.gateway.asgi import Event, Header, Request, Response, Send
 from hanse.gateway.coding import uncoded
 from hanse.gateway.cors import Cors
 from hanse.gateway.forwarded import Proxies
+from hanse.gateway.hosts import Hosts
 from hanse.gateway.origin import check_origin
 from hanse.gateway.rates import Meters, Refused
 from hanse.kernel.message import Identity
@@ -24,15 +25,23 @@ class Manners:
         cors: Pages of other origins that may use it; None for none.
         meters: What callers have used of their rates; None where there are none.
         now: A clock that only goes forward.
+        hosts: The names that it answers under; None for any.
     """
 
     def __init__(
-        self, proxies: Proxies | None, cors: Cors | None, meters: Meters | None, now: Callable[[], float]
+        self,
+        proxies: Proxies | None,
+        cors: Cors | None,
+        meters: Meters | None,
+        now: Callable[[], float],
+        *,
+        hosts: Hosts | None = None,
     ) -> None:
         self._proxies = proxies
         self._cors = cors
         self._meters = meters
         self._now = now
+        self._hosts = hosts
 
     @property
     def charges(self) -> bool:
@@ -46,6 +55,15 @@ class Manners:
             _see_through(request, self._proxies)
         if self._cors is not None:
             tell(request, self._cors.headers(request.header(b"origin")))
+
+    def check_host(self, request: Request) -> None:
+        """Refuse a request that is for somebody else.
+
+        Raises:
+            Misdirected: It came under a name that is not ours.
+        """
+        if self._hosts is not None:
+            self._hosts.check(request.header(b"host"))
 
     def preflight(self, request: Request, allowed: Callable[[], str]) -> Response | None:
         """The answer to a browser that asks whether its page may; None for any other request.

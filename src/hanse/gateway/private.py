@@ -38,7 +38,7 @@ def is_local(request: Request) -> bool:
     if request.scope.get("http_version") == _PROXIES_SPEAK:
         return False
     host = host_in(request.header(b"host"))
-    return host in _NAMES or _is_address(host)
+    return host in _NAMES or is_address(host)
 
 
 def host_in(header: str) -> str:
@@ -62,7 +62,8 @@ def _is_loopback(text: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text is an address, of IPv4 or IPv6."""
     try:
         _ = ip_address(text)
     except ValueError:

@@ -80,6 +80,12 @@ class UriTooLong(Fault, status=414, detail="the URL is over its limit of {limit}
     limit: int
 
 
+class Misdirected(Fault, status=421, detail="expected a name of this gateway in Host, got {host!r}; see gateway.hosts"):
+    """The request is for a name that this gateway does not answer under."""
+
+    host: str
+
+
 class HeadersTooLarge(Fault, status=431, detail="the headers are over their limit of {limit}"):
     """There are more headers than anybody needs."""
 

@@ -49,6 +49,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
         metrics: Who gets `/metrics` and the checks of `/readyz?verbose`: `local` is this machine only, `open` is
             everybody, `off` is nobody.
         trusted_proxies: Addresses and networks (`10.0.0.0/8`) that are believed about client, scheme, host and prefix.
+        hosts: Names that are answered under, and `*.shop.example` for all below one, beside addresses and `localhost`;
+            empty is any name.
         proxy_headers: What they set: `X-Forwarded-For`, `-Proto`, `-Host`, `-Prefix`, or `Forwarded` (RFC 7239).
     """
 
@@ -57,6 +59,7 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     body_max: Bytes = 1024 * 1024
     metrics: Literal["local", "open", "off"] = "local"
     trusted_proxies: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     proxy_headers: Literal["x-forwarded", "forwarded"] = "x-forwarded"
 
 
