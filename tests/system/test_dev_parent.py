@@ -84,6 +84,25 @@ def test_a_child_that_does_not_end_in_time_is_killed(dev: Dev) -> None:
     assert dev.while_it_runs(stop) == KILLED
 
 
+def test_files_that_go_on_changing_give_it_no_more_time(dev: Dev) -> None:
+    dev.writes("SIG_IGN")
+    ended = threading.Event()
+
+    def change() -> None:
+        dev.begins()
+        dev.events.put(Signalled(signal.SIGTERM))
+        while not ended.wait(STOP_SECONDS_MAX / 10):
+            dev.events.put(Changed((str(dev.app),)))
+
+    other = threading.Thread(target=change)
+    other.start()
+    try:
+        assert dev.parent.run(STOP_SECONDS_MAX) == KILLED
+    finally:
+        ended.set()
+        other.join()
+
+
 def test_one_that_does_not_make_room_for_the_next_is_killed_too(dev: Dev) -> None:
     dev.writes("SIG_IGN")
 

@@ -17,6 +17,7 @@ happens. It leads a process group of its own, so that Ctrl-C reaches the parent 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import queue
 import signal
@@ -36,6 +37,7 @@ from hanse.cli.output import Output
 from hanse.cli.reload import STOPPING, Changed, Decision, Ended, Event, Signalled, State, decide, exit_code
 from hanse.cli.stand_in import StandIn
 from hanse.cli.watch import FILES_MAX, Names, roots, snapshot, watch
+from hanse.kernel.host import Host
 
 PATIENCE_SECONDS = 10.0
 """How much longer than its grace a child may take to end before it is killed."""
@@ -104,12 +106,16 @@ class _Parent:
 
     def run(self, stop_seconds_max: float) -> int:
         self._start()
-        state, code = State.RUNNING, None
+        now = Host.system().monotonic
+        state, code, killed_at = State.RUNNING, None, math.inf
         while code is None:
+            # Files that go on changing give nobody more time.
+            killed_at = min(killed_at, now() + stop_seconds_max) if state in STOPPING else math.inf
             try:
-                event = self._events.get(timeout=stop_seconds_max if state in STOPPING else None)
+                event = self._events.get(timeout=None if killed_at == math.inf else max(0.0, killed_at - now()))
             except queue.Empty:
                 self._send(signal.SIGKILL)
+                killed_at = math.inf
                 continue
             if isinstance(event, Changed):
                 self._forget(event.names)
