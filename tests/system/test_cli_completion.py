@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from hanse.cli.complete import Kept, file_for, write
+
+from .served import serving
 
 BIN = Path(sys.executable).parent
 GREET = """
@@ -58,16 +59,8 @@ def asked(folder: Path, *words: str, **more: str) -> list[str]:
 
 @pytest.fixture
 def url(folder: Path) -> Iterator[str]:
-    with subprocess.Popen(
-        [BIN / "hanse", "run", "greet.py", "--port", "0"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip().partition(": ")[2]
-        process.send_signal(signal.SIGTERM)
+    with serving(folder, "greet.py") as url:
+        yield url
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")

@@ -35,7 +35,7 @@ _log = logging.getLogger("hanse.sim")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a run.
+    """What came of a run; without more, of one that never came to anything.
 
     Attributes:
         token: Names the run.
@@ -54,16 +54,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str
     violations: tuple[Violation, ...]
-    hash: str
-    seconds: float
-    wall: float
-    steps: int
-    packets: int
-    incidents: int
-    kinds: dict[str, int]
-    reached: tuple[str, ...]
-    points: dict[str, int]
-    plan: Plan
+    hash: str = ""
+    seconds: float = 0.0
+    wall: float = 0.0
+    steps: int = 0
+    packets: int = 0
+    incidents: int = 0
+    kinds: dict[str, int] = {}
+    reached: tuple[str, ...] = ()
+    points: dict[str, int] = {}
+    plan: Plan = ()
     effects: tuple[Effect, ...] = ()
 
     @property
@@ -177,7 +177,6 @@ class _Stage:
             violations=tuple(world.violations),
             hash=world.trace.hash,
             seconds=loop.now,
-            wall=0.0,
             steps=loop.steps,
             packets=world.net.sent,
             incidents=world.troubles.count,

@@ -168,20 +168,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _died(order: Order, detail: str) -> Outcome:
-    return Outcome(
-        token=order.token,
-        violations=(Violation(DIED, detail, 0.0),),
-        hash="",
-        seconds=0.0,
-        wall=0.0,
-        steps=0,
-        packets=0,
-        incidents=0,
-        kinds={},
-        reached=(),
-        points={},
-        plan=(),
-    )
+    return Outcome(token=order.token, violations=(Violation(DIED, detail, 0.0),))
 
 
 def _how(code: int) -> str:

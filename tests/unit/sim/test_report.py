@@ -28,16 +28,7 @@ def outcome(effects: list[Effect], check: str = "") -> Outcome:
     return Outcome(
         token="calm-1",
         violations=(Violation(check, "it is so", 100.0),) if check else (),
-        hash="",
         seconds=100.0,
-        wall=0.0,
-        steps=0,
-        packets=0,
-        incidents=0,
-        kinds={},
-        reached=(),
-        points={},
-        plan=(),
         effects=(*effects, *end),
     )
 
