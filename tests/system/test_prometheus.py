@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
+
+from .served import serving
 
 APP = Path(__file__).parents[2] / "examples/shop/shop.py"
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
@@ -28,13 +29,8 @@ scrape_configs:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "hanse", "run", str(APP), "--port", "0"]
-    with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1].removeprefix("http://")
-        finally:
-            process.kill()
+    with serving(tmp_path, APP) as url:
+        yield url.removeprefix("http://")
 
 
 @contextmanager
