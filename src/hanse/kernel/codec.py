@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 import msgspec
 
 from hanse.kernel.faults import Invalid, Malformed
+from hanse.kernel.moments import has_moment
 from hanse.kernel.validate import flaws
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class Codec(Generic[T]):
         self.type: type[T] = kind
         self._pack = msgspec.msgpack.Decoder(kind, dec_hook=from_builtin)
         self._json = msgspec.json.Decoder(kind, dec_hook=from_builtin)
-        self.encode: Callable[[object], bytes] = _pack_encoder.encode
+        self.encode: Callable[[object], bytes] = _encode_moments if has_moment(kind) else _pack_encoder.encode
         self.encode_json: Callable[[object], bytes] = _json_encoder.encode
 
     def decode(self, body: bytes) -> T:
@@ -141,9 +142,17 @@ def _invalid(kind: object, value: object, error: Exception, *, strict: bool) -> 
     return Invalid(summary + more, found)
 
 
+_PACKED = (bytes, bytearray, memoryview)
+"""Types that MessagePack has and JSON has not, and that are the same from it."""
+
 _pack_encoder = msgspec.msgpack.Encoder(enc_hook=to_builtin)
 _sorted_encoder = msgspec.msgpack.Encoder(enc_hook=to_builtin, order="deterministic")
 _json_encoder = msgspec.json.Encoder(enc_hook=to_builtin)
+
+
+def _encode_moments(value: object) -> bytes:
+    """As JSON has them: MessagePack's own timestamps know no offsets, and none before year 1 in UTC."""
+    return _pack_encoder.encode(msgspec.to_builtins(value, builtin_types=_PACKED, enc_hook=to_builtin))
 
 
 encode: Callable[[object], bytes] = _pack_encoder.encode

@@ -14,7 +14,7 @@ import msgspec
 
 from hanse.contract.derive import Description, Operation
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.codec import codec_for
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Fault, Invalid, Malformed
@@ -190,7 +190,7 @@ Items = Callable[[msgspec.Struct], AsyncIterator[object]]
 def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> tuple[Ask, Begin]:  # noqa: B008 - frozen
     """How an operation is called with a struct of arguments: for its answer, and without waiting for one."""
     declared, address = operation.options.faults, operation.address
-    decode = codec_for(operation.result).decode
+    encode, decode = codec_for(operation.arguments).encode, codec_for(operation.result).decode
     request, next_id = caller.chain(operation, policy), caller.next_id
     keyed = bool(policy.idempotency_key)
     limit = policy.timeout or operation.options.timeout or caller.timeout
@@ -199,7 +199,7 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
         context = ambient.get()
         timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
         headers = _headers(context.headers, policy) if keyed else context.headers
-        return Message(kind, next_id(), address, timeout, headers, _encoded(arguments, address))
+        return Message(kind, next_id(), address, timeout, headers, _encoded(encode, arguments, address))
 
     async def ask(arguments: msgspec.Struct) -> object:
         reply = await request(message(_CALL, arguments))
@@ -216,7 +216,7 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
     return ask, begin
 
 
-def _encoded(arguments: msgspec.Struct, address: str) -> bytes:
+def _encoded(encode: Callable[[object], bytes], arguments: msgspec.Struct, address: str) -> bytes:
     """Arguments in bytes.
 
     Raises:
@@ -231,14 +231,15 @@ def _encoded(arguments: msgspec.Struct, address: str) -> bytes:
 def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -> Items:  # noqa: B008 - frozen
     """How a streaming operation is called with a struct of arguments."""
     declared, address = operation.options.faults, operation.address
-    decode = codec_for(operation.result).decode
+    encode, decode = codec_for(operation.arguments).encode, codec_for(operation.result).decode
 
     async def items(arguments: msgspec.Struct) -> AsyncIterator[object]:
         context = ambient.get()
         # A stream may last as long as it likes, but no longer than the work that reads it.
         timeout = min(policy.timeout or FOREVER, _time_left(context, address))
         limit = 0.0 if timeout == FOREVER else timeout
-        message = Message(Kind.STREAM, caller.next_id(), address, limit, context.headers, _encoded(arguments, address))
+        body = _encoded(encode, arguments, address)
+        message = Message(Kind.STREAM, caller.next_id(), address, limit, context.headers, body)
         async with closing(caller.stream(message)) as replies:
             async for reply in replies:
                 if reply.kind is _ITEM:

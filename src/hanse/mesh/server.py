@@ -65,11 +65,13 @@ class Endpoint(msgspec.Struct, frozen=True):
             committed; None for a stream.
         stream: Handles a message with encoded items; None for a single answer.
         allow: Who may call; None for anybody in the system.
+        encode: What makes bytes of the answer.
     """
 
     run: Run | None = None
     stream: RunStream | None = None
     allow: Guard | None = None
+    encode: Callable[[object], bytes] = encode
 
 
 class Server:
@@ -148,10 +150,11 @@ class Server:
         except Fault as fault:
             return _answer(self._refused(fault, message))
         if self._watch is not None:
-            return self._watch.call(Side.SERVER, partial(self._handle, endpoint.run), message)
-        return self._handle(endpoint.run, message)
+            return self._watch.call(Side.SERVER, partial(self._handle, endpoint), message)
+        return self._handle(endpoint, message)
 
-    async def _handle(self, run: Run, message: Message) -> Message:
+    async def _handle(self, endpoint: Endpoint, message: Message) -> Message:
+        run, encode = cast("Run", endpoint.run), endpoint.encode
         context = self._context(message)
         token = ambient.set(context)
         self._deadlines.add(context)

@@ -12,7 +12,7 @@ import msgspec
 
 from hanse.contract.derive import Operation
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import canonical, codec_for, encode
+from hanse.kernel.codec import canonical, codec_for
 from hanse.kernel.context import Context
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import AnswerLost, DeadlineExceeded, KeyReused, UnderWay
@@ -29,11 +29,12 @@ def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
     """The endpoint of an operation that a method implements."""
     if operation.stream:
         return Endpoint(stream=_streaming(operation, method), allow=operation.options.allow)
-    return Endpoint(run=_running(operation, method, store), allow=operation.options.allow)
+    encode = codec_for(operation.result).encode
+    return Endpoint(run=_running(operation, method, store), allow=operation.options.allow, encode=encode)
 
 
 def _running(operation: Operation, method: Method, store: Store) -> Run:
-    decode = codec_for(operation.arguments).decode
+    decode, encode = codec_for(operation.arguments).decode, codec_for(operation.result).encode
     call = _calling(method)
     under_way: set[tuple[str, str]] = set()
 
@@ -44,7 +45,7 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
         if context.work is not None:
             # As the server does it: what cannot be told is not done, and revisions are known after it.
             _ = encode(result)
-            await cast("Unit", context.work).commit(lambda: result)
+            await cast("Unit", context.work).commit(lambda: msgspec.Raw(encode(result)))
         return encode(result)
 
     def run(context: Context, message: Message) -> Awaitable[object]:
@@ -76,7 +77,7 @@ def _calling(method: Method) -> Callable[[msgspec.Struct], Awaitable[object]]:
 
 
 def _streaming(operation: Operation, method: Method) -> Callable[[Context, Message], AsyncIterator[bytes]]:
-    decode = codec_for(operation.arguments).decode
+    decode, encode = codec_for(operation.arguments).decode, codec_for(operation.result).encode
     call = _calling(method)
 
     async def stream(context: Context, message: Message) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from random import Random  # noqa: TID251 - hypothesis hands one out
 from typing import Annotated, TypedDict
@@ -32,6 +32,17 @@ class Point:
 
 class Size(TypedDict):
     width: int
+
+
+class Met(pydantic.BaseModel):
+    at: datetime
+
+
+class Meeting(msgspec.Struct):
+    at: datetime
+    others: list[Met]
+    seal: bytes
+    by_hour: dict[int, datetime | None]
 
 
 class Person(pydantic.BaseModel):
@@ -81,6 +92,18 @@ def test_pydantic_models_cross_as_data() -> None:
     codec = codec_for(Person)
 
     assert codec.decode(codec.encode(Person(name="Ada", age=36))) == Person(name="Ada", age=36)
+
+
+@pytest.mark.parametrize("year", [1, 2026, 9999])
+def test_moments_keep_their_offset_wherever_they_lie(year: int) -> None:
+    east, west = (timezone(timedelta(hours=hours)) for hours in (5, -5))
+    at = datetime(year, 1, 1, 1, tzinfo=east) if year < 9999 else datetime(year, 12, 31, 23, tzinfo=west)
+    meeting = Meeting(at, [Met(at=at)], b"\x00\xff", {9: at, 10: None})
+    codec = codec_for(Meeting)
+    came = codec.decode(codec.encode(meeting))
+
+    assert came == meeting
+    assert came.at.utcoffset() == came.others[0].at.utcoffset() == at.utcoffset()
 
 
 def test_what_cannot_be_told_apart_is_one_error_for_the_whole() -> None:
