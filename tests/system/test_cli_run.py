@@ -154,3 +154,36 @@ def test_contracts_are_described_for_people_and_for_programs(folder: Path) -> No
     assert "  hello(name: string) -> string\n" in told
     assert "  count(to: integer) -> stream of integer\n" in told
     assert json.loads(hanse(folder, "describe", "greet.py:Greeter", "--json").stdout)[0]["fingerprint"] in told
+
+
+SOLD = """
+from hanse import App, Fault, Service, rpc
+
+class SoldOut(Fault, status=409, detail="no {sku} left"):
+    sku: str
+
+class Till(Service):
+    @rpc(faults=(SoldOut,))
+    async def sell(self, sku: str) -> None: ...
+
+app = App("shop", Till)
+"""
+
+
+def test_within_a_project_its_app_need_not_be_named(tmp_path: Path) -> None:
+    assert "what to run" in hanse(tmp_path, "describe").stderr
+    (tmp_path / "hanse.toml").write_text('app = "shop:app"')
+    (tmp_path / "shop.py").write_text(SOLD)
+    assert "  sell(sku: string) -> null  [sold_out]\n" in hanse(tmp_path, "describe").stdout
+
+
+def test_faults_of_the_projects_own_app_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "hanse.toml").write_text('app = "shop:app"')
+    (tmp_path / "shop.py").write_text("import nothing_of_this_name")
+    broken = hanse(tmp_path, "explain", "sold_out")
+    (tmp_path / "shop.py").write_text(SOLD)
+    told = hanse(tmp_path, "explain", "sold_out").stdout
+
+    assert (broken.returncode, "got 'sold_out'" in broken.stderr) == (2, True)
+    assert told.startswith("sold_out (fault)\n  no {sku} left\n  why: Declared by till.sell.\n")
+    assert "shop.SoldOut: HTTP 409" in told

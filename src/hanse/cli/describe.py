@@ -9,8 +9,9 @@ import click
 import msgspec
 
 from hanse.cli.complete import targets
-from hanse.cli.options import as_json, common, working_folder
+from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json
+from hanse.cli.run import wanted_target
 from hanse.cli.schema_text import fields_text, type_text
 from hanse.cli.target import load_app
 from hanse.contract.derive import Description
@@ -21,12 +22,17 @@ Json = dict[str, object]
 
 
 @click.command()
-@click.argument("target", shell_complete=targets)
+@click.argument("target", required=False, shell_complete=targets)
+@configured()
 @as_json
 @common
-def describe(*, target: str, json_wanted: bool, output: Output) -> None:
-    """Show the contracts of TARGET: operations with their types and faults, events, resources, fingerprints."""
-    published = published_by(load_app(target, working_folder()))
+def describe(*, target: str | None, chosen: Chosen, json_wanted: bool, output: Output) -> None:
+    """Show the contracts of TARGET: operations with their types and faults, events, resources, fingerprints.
+
+    Without one, it is what hanse.toml says under `app`.
+    """
+    wanted = wanted_target(target, chosen.read()[0], "describe")
+    published = published_by(load_app(wanted, working_folder()))
     if json_wanted:
         print_json(published)
         return

@@ -11,12 +11,15 @@ from contextlib import suppress
 import click
 import msgspec
 
-from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, RUNS, VIOLATIONS
+from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, RUNS, VIOLATIONS, Advice
 from hanse.cli.complete import codes
-from hanse.cli.options import as_json, common
+from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json, print_table
 from hanse.kernel.faults import Fault
 from hanse.kernel.settings_schema import nearest
+
+OWN = "Look where it is raised; what callers should know of it belongs into its docstring."
+OWN_AGAIN = "Try again in a moment; if it stays, look where it is raised."
 
 
 class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,18 +50,20 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @click.command()
 @click.argument("code", required=False, shell_complete=codes)
+@configured()
 @as_json
 @common
-def explain(*, code: str | None, json_wanted: bool, output: Output) -> None:
+def explain(*, code: str | None, chosen: Chosen, json_wanted: bool, output: Output) -> None:
     """Explain CODE: what it means, why it comes, and what to do. Without one, list all.
 
-    CODE is that of a fault, of a flaw of an input, of a violation in a simulation, or an exit code.
+    CODE is that of a fault, of a flaw of an input, of a violation in a simulation, or an exit code; or of a fault that
+    the app declares which hanse.toml names.
     """
     known = explanations()
     if code is None:
         _list(known, output, json_wanted=json_wanted)
         return
-    found = matching(code, known)
+    found = matching(code, known) or matching(code, _of_the_app(chosen.read()[0].app))
     if not found:
         raise click.UsageError(_unknown(code, [one.code for one in known]))
     if json_wanted:
@@ -109,6 +114,23 @@ def explanations() -> list[Explanation]:
     return [*_faults(), *_flaws(), *_violations(), *_exit_codes()]
 
 
+def _of_the_app(target: str) -> list[Explanation]:
+    """The faults that the operations of an app declare; none where it cannot be imported, which is another matter."""
+    from hanse.cli.describe import contracts_of
+    from hanse.cli.target import load_app
+
+    raised: dict[type[Fault], list[str]] = {}
+    with suppress(Fault):
+        for contract in contracts_of(load_app(target, working_folder())) if target else ():
+            for operation in contract.operations.values():
+                for fault in operation.options.faults:
+                    raised.setdefault(fault, []).append(f"{contract.name}.{operation.name}")
+    return [
+        _explained(fault, Advice(f"Declared by {', '.join(operations)}.", OWN_AGAIN if fault.retryable else OWN))
+        for fault, operations in raised.items()
+    ]
+
+
 def known_faults() -> set[type[Fault]]:
     """All faults that the package declares; those of modules whose extra is not installed are declared elsewhere."""
     import hanse
@@ -134,11 +156,14 @@ def explained(cls: type[Fault]) -> Explanation:
         >>> explained(TooLarge).meaning
         'Something is larger than its limit.'
     """
-    advice = FAULTS[cls.code]
+    return _explained(cls, FAULTS[cls.code])
+
+
+def _explained(cls: type[Fault], advice: Advice) -> Explanation:
     return Explanation(
         code=cls.code,
         kind="fault",
-        meaning=meaning_of(cls),
+        meaning=meaning_of(cls) or cls.template,
         why=advice.why,
         do=advice.do,
         fault=f"{cls.__module__}.{cls.__qualname__}",

@@ -9,7 +9,7 @@ import msgspec
 
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.faults import Misdeclared
-from hanse.kernel.hints import unwrapped
+from hanse.kernel.hints import hints_of, unwrapped
 
 _LISTS = (list, tuple, set, frozenset)
 
@@ -64,6 +64,7 @@ def links_of(kind: type[Resource]) -> tuple[Linked, ...]:
         Misdeclared: A field that is no text, nor a list of texts, is said to be a link.
     """
     found: list[Linked] = []
+    _ = hints_of(kind, f"a field of {kind.__name__}")  # says whose hint it is that means nothing
     for field in msgspec.structs.fields(kind):
         hint, notes = unwrapped(field.type)
         many = typing.get_origin(hint) in _LISTS
