@@ -70,8 +70,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
 class Deferred:
     """One write that is answered later."""
 
-    def __init__(self, id: str, subject: str, began: float) -> None:
-        self.subject: str = subject
+    def __init__(self, id: str, caller: str, began: float) -> None:
+        self.caller: str = caller
         self.told: bytes = encode_json(Status(id, "running", began))
         self.ended: asyncio.Event = asyncio.Event()
         self.until: float = 0.0
@@ -122,7 +122,7 @@ class Deferrals:
         if preferences.wait:
             _ = await asyncio.wait([task], timeout=preferences.wait)
             if task.done():
-                del self._kept[deferred]
+                _ = self._kept.pop(deferred, None)  # a large answer may have been pushed out in the same moment
                 return task.result()
         location = f"{request.root}{self.path}/{deferred}".encode()
         headers = ((b"location", location), (b"preference-applied", b"respond-async"), (b"retry-after", b"1"))
@@ -137,7 +137,7 @@ class Deferrals:
         self._forget()
         id = request.parameters["id"]
         deferred = self._kept.get(id)
-        if deferred is None or deferred.subject != current().identity.subject:
+        if deferred is None or deferred.caller != current().identity.caller:
             raise NotFound("deferred write", id[:100])
         if request.method == "GET" and request.accepts(MEDIA_TYPE):
             await HttpStream(request, self._streams, self._form, ((b"vary", b"accept"),)).run(_events(deferred))
@@ -153,7 +153,7 @@ class Deferrals:
         if len(self._kept) >= DEFERRED_MAX and not self._forget_oldest():
             raise Overloaded(f"the limit of {DEFERRED_MAX} deferred writes")
         id = self._host.new_id()
-        deferred = Deferred(id, current().identity.subject, self._host.now())
+        deferred = Deferred(id, current().identity.caller, self._host.now())
         place = self._streams.opened()
         _ = place.__enter__()  # held until the work has ended, which is in another task
         self._kept[id] = deferred

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import cast
-from urllib.parse import quote
 
 from hanse.gateway.asgi import Event, Header, Request, Response, Send
 from hanse.gateway.coding import uncoded
@@ -91,7 +90,7 @@ class Manners:
         """
         if self._meters is None:
             return
-        caller = "" if identity.anonymous else f"{quote(identity.tenant, safe='')}/{quote(identity.subject, safe='')}"
+        caller = identity.caller
         try:
             headers = self._meters.charge(request.method, request.path, caller, request.address, self._now())
         except Refused as refused:

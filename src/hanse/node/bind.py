@@ -6,7 +6,6 @@ import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
-from urllib.parse import quote
 
 import msgspec
 
@@ -131,6 +130,4 @@ def _repeated(first: Mark, digest: bytes) -> msgspec.Raw:
 
 def _scope(operation: Operation, identity: Identity) -> str:
     """Where a key is unique: one operation, one caller."""
-    if identity.anonymous:
-        return f"key/{operation.address}"
-    return f"key/{operation.address}/{quote(identity.tenant, safe='')}/{quote(identity.subject, safe='')}"
+    return f"key/{operation.address}/{identity.caller}" if identity.caller else f"key/{operation.address}"

@@ -186,15 +186,25 @@ async def test_answers_that_are_large_together_push_out_the_oldest(deferrals: De
     assert (await told(deferrals, third))["status"] == "done"
 
 
+async def test_what_is_waited_for_is_answered_though_it_was_pushed_out(deferrals: Deferrals) -> None:
+    async def large() -> Response:
+        asyncio.get_running_loop().call_soon(deferrals._forget)
+        return Response(200, b'"%b"' % (b"x" * DEFERRED_BYTES_MAX))
+
+    assert (await deferrals.answer(request(), Preferences(later=True, wait=10), large)).status == 200
+
+
 async def test_what_somebody_else_deferred_is_not_found(opened: Opened, order: type[Resource]) -> None:
     async def identify(headers: Any) -> Identity:  # noqa: ANN401 - of strings
-        return Identity(headers.get("who", ""))
+        return Identity(headers.get("who", ""), headers.get("tenant", ""))
 
     door = opened(Gateway(identify=identify).resources(order))
-    accepted = await door("POST", "/orders", {"sku": "tea"}, prefer="respond-async", who="ada")
+    ada = {"who": "ada", "tenant": "a"}
+    accepted = await door("POST", "/orders", {"sku": "tea"}, prefer="respond-async", **ada)
 
-    assert (await door("GET", accepted.headers["location"], who="ben")).status == 404
-    assert (await door("GET", accepted.headers["location"], who="ada")).status == 200
+    for other in ({**ada, "who": "ben"}, {**ada, "tenant": "b"}, {}):
+        assert (await door("GET", accepted.headers["location"], **other)).status == 404
+    assert (await door("GET", accepted.headers["location"], **ada)).status == 200
 
 
 @pytest.mark.parametrize(
