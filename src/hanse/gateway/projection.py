@@ -72,7 +72,7 @@ def _want(wanted: _Wanted, path: list[str]) -> None:
 
 
 def _slices(wanted: Mapping[str, _Wanted]) -> type[msgspec.Struct]:
-    """A struct that keeps the wanted fields as the bytes that they are, in the order of the row."""
+    """A struct that keeps the wanted fields as the bytes that they are, in the order in which they are wanted."""
     fields = [
         (f"field_{index}", _slice(inner) | msgspec.UnsetType, msgspec.UNSET)
         for index, inner in enumerate(wanted.values())
