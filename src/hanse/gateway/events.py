@@ -6,9 +6,8 @@ is a CloudEvent; a `reset` says that the logs do not reach back to the cursor, s
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
-from urllib.parse import parse_qs
 
 from hanse.contract.cloud_events import CONTENT_TYPE, event_type, source_of
 from hanse.contract.model import Event, topic_of
@@ -16,16 +15,19 @@ from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.asgi import JSON, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.cloud_events import cloud_event, plain, structured
-from hanse.gateway.once import twice_in
+from hanse.gateway.filters import asked_of_topic, where_in
 from hanse.gateway.routes import Handler
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Fault, Flaw, Invalid
+from hanse.kernel.faults import Fault
 from hanse.mesh.client import policy
 from hanse.node.node import Node
 from hanse.node.topics import TopicFeed, TopicLine
-from hanse.service.events import parts_of_cursor
+from hanse.service.events import matcher_of, parts_of_cursor
+from hanse.service.log_reader import QUIET_SECONDS
+from hanse.service.rows import Line
+from hanse.store.query import Where
 
 
 class NotAcceptable(Fault, status=406, detail="expected a client that accepts {expected} here"):
@@ -49,20 +51,52 @@ class ToldTopic:
         self.feed: TopicFeed = node.topic(kind)
         self.type: str = event_type(node.app.name, kind)
         self._app = node.app.name
+        self._kind = kind
+        self._now = node.host.monotonic
 
     def event(self, told: TopicLine) -> bytes:
         """What an event looks like outside."""
         return cloud_event(told.line, self.type, source_of(self._app, told.service))
 
     @asynccontextmanager
-    async def messages(self, after: str) -> AsyncGenerator[AsyncGenerator[bytes, None]]:
-        """What is told after a cursor, as messages of a WebSocket without their beginning.
+    async def followed(self, after: str, where: Where | None) -> AsyncGenerator[AsyncGenerator[TopicLine, None]]:
+        """What is told after a cursor, of events that match. `ready` comes again where the cursor moved on for long.
 
         Raises:
             Malformed: It is no cursor.
         """
         _ = parts_of_cursor(after)
-        async with self.feed.followed(after) as lines, aclosing(self._messages(lines)) as messages:
+        async with self.feed.followed(after) as lines:
+            if where is None:
+                yield lines
+            else:
+                async with aclosing(self._matching(lines, matcher_of(self._kind, where))) as matching:
+                    yield matching
+
+    async def _matching(
+        self, lines: AsyncGenerator[TopicLine, None], matches: Callable[[bytes], bool]
+    ) -> AsyncGenerator[TopicLine, None]:
+        told_at = self._now()
+        async for told in lines:
+            line = told.line
+            if line.event != "emitted" or matches(line.value):
+                yield told
+            elif self._now() - told_at >= QUIET_SECONDS:
+                yield TopicLine(Line("ready", line.cursor))
+            else:
+                continue
+            told_at = self._now()
+
+    @asynccontextmanager
+    async def messages(self, after: str, where: object) -> AsyncGenerator[AsyncGenerator[bytes, None]]:
+        """What is told after a cursor, as messages of a WebSocket without their beginning.
+
+        Raises:
+            Malformed: It is no cursor.
+            Invalid: The filter cannot be.
+        """
+        tree = where_in(self._kind, where)
+        async with self.followed(after, tree) as lines, aclosing(self._messages(lines)) as messages:
             yield messages
 
     async def _messages(self, lines: AsyncGenerator[TopicLine, None]) -> AsyncGenerator[bytes, None]:
@@ -107,12 +141,12 @@ class EventRoutes:
         Raises:
             NotAcceptable: The client does not ask for an event stream.
             Malformed: The cursor is none.
+            Invalid: The filter cannot be.
         """
         if not request.accepts(MEDIA_TYPE):
             raise NotAcceptable(MEDIA_TYPE)
-        after = request.header(b"last-event-id") or _after(request.query)
-        _ = parts_of_cursor(after)
-        async with self._told.feed.followed(after) as lines:
+        where, after = asked_of_topic(self._event.kind, request.query)
+        async with self._told.followed(request.header(b"last-event-id") or after, where) as lines:
             stream = HttpStream(request, self._streams, self._form, ((b"vary", b"accept"),))
             await stream.run(self._events(lines))
 
@@ -146,18 +180,3 @@ class EventRoutes:
         if line.event == "ready":
             return b'event: ready\nid: %b\ndata: {"cursor":%b}\n\n' % (line.cursor.encode(), encode_json(line.cursor))
         return b"event: emitted\nid: %b\ndata: %b\n\n" % (line.cursor.encode(), self._told.event(told))
-
-
-def _after(query: str) -> str:
-    """The cursor in a query string.
-
-    Raises:
-        Invalid: Something else is asked for.
-    """
-    pairs = parse_qs(query, keep_blank_values=True)
-    if unknown := sorted(pairs.keys() - {"after"}):
-        flaw = Flaw(f"/{unknown[0][:100]}", "unknown_field", "expected after, a cursor")
-        raise Invalid(f"unknown parameter {unknown[0][:100]!r}; expected after", [flaw])
-    if flaws := twice_in(pairs):
-        raise Invalid(flaws[0].detail, flaws)
-    return pairs.get("after", [""])[0]

@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from hanse.contract.model import Resource, topic_of
+from hanse.contract.model import Event, Resource, topic_of
 from hanse.gateway.depth import INTEGER_MAX, INTEGER_MIN
 from hanse.kernel.codec import from_builtin
 from hanse.kernel.faults import Flaw, Invalid
@@ -65,7 +65,9 @@ class FieldType(msgspec.Struct, frozen=True):
         return bool(not names_in(self.hint) and typing.get_origin(self.hint) not in (*_MAPPINGS, *_LISTS))
 
 
-def field_at(kind: type[Resource], name: str, pointer: str, *, through_lists: bool = False) -> tuple[Path, FieldType]:
+def field_at(
+    kind: type[Resource | Event], name: str, pointer: str, *, through_lists: bool = False
+) -> tuple[Path, FieldType]:
     """What a dotted name leads to, such as `address.city`.
 
     Args:
@@ -129,7 +131,7 @@ def plain(hint: object) -> object:
     return object if typing.get_origin(found) in UNIONS else found
 
 
-def _unknown(kind: type[Resource], parents: Path, part: str, known: Mapping[str, object]) -> str:
+def _unknown(kind: type[Resource | Event], parents: Path, part: str, known: Mapping[str, object]) -> str:
     where = ".".join((topic_of(kind), *parents))
     return f"{where} has no field {part[:100]!r}; it has {', '.join(known) or 'none'}"
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from hanse.contract.model import Resource
+from hanse.contract.model import Event, Resource
 from hanse.gateway.fields import FieldType, Wrong, field_at, typed
 from hanse.gateway.limits import FILTERS_MAX, VALUES_MAX
 from hanse.gateway.once import came_twice
@@ -136,6 +136,40 @@ def asked_of_row(kind: type[Resource], query_string: str) -> Asked:
     return wanted
 
 
+def asked_of_topic(kind: type[Event], query_string: str) -> tuple[Where | None, str]:
+    """What a query string asks of the events of a topic: those that match, and the cursor to begin after.
+
+    Raises:
+        Invalid: A field, operator or value cannot be; lists every one.
+        TooLarge: It has more filters than anybody needs.
+
+    Example:
+        >>> class Placed(Event):
+        ...     count: int
+        >>> asked_of_topic(Placed, "count[gt]=3&after=a.7")
+        (Compare(op='gt', path=('count',), value=3), 'a.7')
+    """
+    reader = _Reader(kind, text=True)
+    pairs = parse_qsl(query_string, keep_blank_values=True)
+    page = reader.once(pair for pair in pairs if pair[0] == "after")
+    where = reader.pairs([pair for pair in pairs if pair[0] != "after"])
+    reader.refuse()
+    return where, page.get("after", "")
+
+
+def where_in(kind: type[Resource | Event], document: object) -> Where | None:
+    """The tree of a JSON filter: `{"status": "paid", "total": {"gte": 10}, "$or": [{...}, {...}]}`.
+
+    Raises:
+        Invalid: A field, operator or value cannot be; lists every one.
+        TooLarge: It has more conditions than anybody needs.
+    """
+    reader = _Reader(kind, text=False)
+    where = reader.document({} if document is None else document, "/where", 1)
+    reader.refuse()
+    return where
+
+
 def ids_in(query_string: str) -> tuple[str, ...]:
     """The ids that a query string names: `id[in]=1,2` or `id=1&id=2`; nothing else narrows what is to be deleted.
 
@@ -213,7 +247,7 @@ def _flag(page: Mapping[str, str], name: str, *, default: bool) -> bool:
 class _Reader:
     """Makes conditions of what came, and collects everything that is wrong with it."""
 
-    def __init__(self, kind: type[Resource], *, text: bool) -> None:
+    def __init__(self, kind: type[Resource | Event], *, text: bool) -> None:
         self._kind = kind
         self._text = text
         self._wrongs: list[Flaw] = []
@@ -236,9 +270,10 @@ class _Reader:
 
     def wanted(self, where: Where | None, shown: Mapping[str, object]) -> Asked:
         """The page that is asked for; where something cannot be, any page."""
-        order = self.attempt(lambda: orders(self._kind, ",".join(_names(shown, "sort"))))
+        kind = cast("type[Resource]", self._kind)
+        order = self.attempt(lambda: orders(kind, ",".join(_names(shown, "sort"))))
         limit = self.attempt(lambda: limit_of(shown.get("limit", LIMIT_USUAL)))
-        project = self.attempt(lambda: projection(self._kind, _names(shown, "fields")))
+        project = self.attempt(lambda: projection(kind, _names(shown, "fields")))
         expand = self.attempt(lambda: _names(shown, "expand"))
         cursor = shown.get("cursor") or None
         if not isinstance(cursor, str | None):

@@ -120,11 +120,12 @@ class Live:
 
         Raises:
             NotFound: The topic is not exposed, or not to be followed.
+            Invalid, Malformed: The filter or the cursor cannot be.
         """
         topic = self._topics.get(ask.topic)
         if topic is None:
             raise NotFound("topic", ask.topic[:200])
-        return topic.messages(ask.after)
+        return topic.messages(ask.after, ask.where)
 
     def source(self, ask: Subscribe) -> Source:
         """What is subscribed to.

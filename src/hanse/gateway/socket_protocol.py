@@ -42,9 +42,10 @@ class Subscribe(Asking, frozen=True, tag="subscribe"):
 
 
 class Listen(Asking, frozen=True, tag="listen"):
-    """Hear of the events of a topic: after a cursor, or from now on."""
+    """Hear of the events of a topic that match: after a cursor, or from now on."""
 
     topic: str
+    where: dict[str, object] | None = None
     after: str = ""
 
 
@@ -176,7 +177,7 @@ class Change(Answer, frozen=True, kw_only=True):
 
 
 class Ready(Answer, frozen=True):
-    """All that is there has been told; from now on it is news.
+    """All that is there has been told; from now on it is news. Of a topic it comes again, with a cursor that is newer.
 
     Attributes:
         cursor: Where to go on from after this.

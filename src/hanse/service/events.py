@@ -7,19 +7,27 @@ Each service's events are served under the contract name `events/<service>`, rea
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import lru_cache
 from typing import Protocol, cast
 
+import msgspec
+
 from hanse.contract.declare import Contract, Promise, rpc
 from hanse.contract.derive import Description, describe_methods
+from hanse.contract.model import Event, topic_of
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed
 from hanse.service.change import cursor_of, position_of
 from hanse.service.log_reader import CursorLost, LogReader
 from hanse.service.rows import Line
+from hanse.service.shape import field_schemas
 from hanse.service.unit import Unit, unit_for
-from hanse.store.base import Entry, Op, Store
+from hanse.store.base import CollectionSchema, Entry, Op, Store
+from hanse.store.evaluate import predicate
+from hanse.store.query import Where
+
+_object = msgspec.json.Decoder(dict[str, object]).decode
 
 LOGS_MAX = 100
 """Logs that one cursor of a topic names at most."""
@@ -42,7 +50,8 @@ class Events(Contract, Protocol):
     def follow(self, topic: str, after: str) -> AsyncIterator[Line]:
         """The events of a topic after a cursor (`emitted`, with the message's id and the position as `rev`); no end.
 
-        Where the log does not reach back to the cursor, `reset` and `ready`, and what comes from then on.
+        Where the log does not reach back to the cursor, `reset` and `ready`, and what comes from then on. `ready` comes
+        again where nothing of the topic was told for a while, but the log went on: its cursor lasts longer.
         """
         ...
 
@@ -79,13 +88,32 @@ class EventsOf:
 
         while True:
             try:
-                async with closing(log.told(line, after)) as lines:
+                async with closing(log.told(line, after, passed=_passed)) as lines:
                     async for told in lines:
                         yield told
             except CursorLost:
                 after = log.cursor(await log.head())
                 yield Line("reset")
                 yield Line("ready", after)
+
+
+def _passed(cursor: str) -> Line:
+    return Line("ready", cursor)
+
+
+def matcher_of(kind: type[Event], where: Where | None) -> Callable[[bytes], bool]:
+    """Whether an event, as JSON, matches; see `hanse.store.query` for what that means.
+
+    Example:
+        >>> from hanse.store import query
+        >>> class Placed(Event):
+        ...     count: int = 1
+        >>> test = matcher_of(Placed, query.Compare("ge", ("count",), 2))
+        >>> test(b'{"count":3}'), test(b"{}")
+        (True, False)
+    """
+    test = predicate(where, CollectionSchema(topic_of(kind), field_schemas(kind)))
+    return lambda value: test(_object(value))
 
 
 def joined(cursors: Sequence[str]) -> str:

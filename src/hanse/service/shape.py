@@ -166,8 +166,14 @@ def schema_of(kind: type[Resource]) -> CollectionSchema:
 
 @lru_cache(maxsize=4096)
 def _schema(kind: type[Resource]) -> CollectionSchema:
+    fields = {name: field for name, field in field_schemas(kind).items() if name not in _OWN}
+    return CollectionSchema(collection_of(kind), fields, indexed_of(kind))
+
+
+def field_schemas(kind: type[msgspec.Struct]) -> dict[str, FieldSchema]:
+    """The fields of a resource or an event, by the names that its JSON has."""
     types = fields_of(kind)
-    fields = {
+    return {
         field.encode_name: FieldSchema(
             type_name(types[field.encode_name]),
             required=field.required,
@@ -175,9 +181,7 @@ def _schema(kind: type[Resource]) -> CollectionSchema:
             inside=inside_of(types[field.encode_name]),
         )
         for field in msgspec.structs.fields(kind)
-        if field.name not in _OWN
     }
-    return CollectionSchema(collection_of(kind), fields, indexed_of(kind))
 
 
 def _default(field: msgspec.structs.FieldInfo) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,6 +17,7 @@ from hanse.kernel.host import Host
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
+from hanse.service.log_reader import QUIET_SECONDS
 from hanse.service.reaction import on
 from hanse.service.service import Service
 
@@ -31,6 +33,10 @@ class Unheard(Event):
     pass
 
 
+class Noted(Event):
+    pass
+
+
 class Seen(Resource):
     count: int
 
@@ -41,7 +47,11 @@ class Orders(Service, events=(Placed,)):
         await self.emit(Placed(order_id=id))
 
 
-class Imports(Service, events=(Placed,)):
+class Imports(Service, events=(Placed, Noted)):
+    @rpc
+    async def note(self) -> None:
+        await self.emit(Noted())
+
     @rpc
     async def take(self, id: str) -> None:
         await self.emit(Placed(order_id=id))
@@ -262,3 +272,56 @@ async def test_a_socket_listens_resumes_and_ends(door: Value, node: Node) -> Non
     assert (await wire.hear())["value"]["data"]["order_id"] == "b"
     await wire.say({"op": "listen", "id": 2, "topic": "placed", "after": "gone.1"})
     assert [(await wire.hear())["event"] for _ in range(2)] == ["reset", "ready"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"), [("colour=red", "/colour"), ("count[near]=1", "/count[near]"), ("count=x", "/count")]
+)
+async def test_a_filter_that_cannot_be_is_refused(door: Value, query: str, pointer: str) -> None:
+    refused = await door("GET", f"/events/placed?{query}", accept="text/event-stream")
+    assert (refused.status, [flaw["pointer"] for flaw in refused.json["errors"]]) == (422, [pointer])
+    wire = await door.socket()
+    await wire.say({"op": "listen", "id": 1, "topic": "placed", "where": {"colour": "red"}})
+    assert (await wire.hear())["error"]["errors"][0]["pointer"] == "/where/colour"
+
+
+async def test_only_events_that_match_are_told(door: Value) -> None:
+    stream, wire = door.open("/events/placed?count[gte]=2"), await door.socket()
+    await told(stream, name="ready")
+    await wire.say({"op": "listen", "id": 1, "topic": "placed", "where": {"$or": [{"count": 3}, {"order_id": "c"}]}})
+    assert (await wire.hear())["event"] == "ready"
+    for name, count in (("a", 1), ("b", 2), ("c", 1), ("d", 3)):
+        await emit(door, {"order_id": name, "count": count})
+
+    assert [(await told(stream))["data"]["data"]["order_id"] for _ in range(2)] == ["b", "d"]
+    assert [(await wire.hear())["value"]["data"]["order_id"] for _ in range(2)] == ["c", "d"]
+
+
+@pytest.mark.virtual_time
+async def test_the_cursor_of_a_quiet_topic_moves_on_with_the_log(door: Value, node: Node, host: Host) -> None:
+    stream = door.open("/events/placed")
+    first = (await told(stream, name="ready"))["id"]
+    [imports] = [hosted for hosted in node.hosted if hosted.part.name == "imports"]
+    for _ in range(3):
+        await node.client(Imports).note()
+    moved = (await told(stream, name="ready"))["id"]
+    assert await imports.store.trim(host.now() + 1, keep_after=3) == 3
+    stream.leave()
+    await node.client(Imports).take("a")
+
+    assert (await door.open("/events/placed", last_event_id=first).event())["event"] == "reset"
+    assert (await told(door.open("/events/placed", last_event_id=moved)))["data"]["data"]["order_id"] == "a"
+
+
+@pytest.mark.virtual_time
+async def test_the_cursor_moves_on_though_nothing_matches(door: Value, node: Node) -> None:
+    wire = await door.socket()
+    await wire.say({"op": "listen", "id": 1, "topic": "placed", "where": {"count": 7}})
+    first = await wire.hear()
+    for name in "abc":
+        await node.client(Orders).place(name)
+        await asyncio.sleep(QUIET_SECONDS / 2 + 1)
+    moved = await wire.hear()
+
+    assert (moved["id"], moved["event"]) == (1, "ready")
+    assert [cursor.partition(",")[0][-2:] for cursor in (first["cursor"], moved["cursor"])] == [".0", ".3"]
