@@ -85,6 +85,8 @@ def test_a_running_system_is_there_by_the_same_names(shop: Shop) -> None:
     await rows.orders.count()
     [number async for number in orders.numbers(2)]
     await call("orders.numbers", upto=3)
+    await call("orders.tags")
+    orders, rows.orders
     (await emit("order_placed", order_id="1", id="7"))["type"]
     """.replace("\n    ", "\n")
     ended = shop.hanse("shell", given=script)
@@ -97,6 +99,8 @@ def test_a_running_system_is_there_by_the_same_names(shop: Shop) -> None:
         "1",
         "[0, 1]",
         "[0, 1, 2]",
+        "{}",
+        "(<client of orders>, <collection orders>)",
         "'shop.order_placed.v1'",
     ]
 
@@ -109,6 +113,7 @@ def test_a_running_system_tells_its_problems(shop: Shop) -> None:
         ('await orders.place("tea", sku="cup")', "got sku twice"),
         ('await rows.orders.get("x")', "there is no order 'x'"),
         ('await call("orders.x")', "did you mean"),
+        ('[one async for one in orders.numbers("many")]', "/upto: "),
         ('await emit("private")', "it takes order_placed"),
         ('await emit("order_placed", order_id=1)', "/order_id"),
     ):

@@ -13,10 +13,12 @@ import pytest
 
 from hanse.cli.dev_asgi import Developing, Failures, ShortLines
 from hanse.cli.dev_page import POLICY, host_in, page, wants_page
+from hanse.cli.dev_settings import for_development
 from hanse.cli.excerpt import PLACES_MAX, Excerpt, Spot, as_text, excerpt_of, shown_path
 from hanse.cli.stand_in import StandIn
 from hanse.gateway.asgi import Event, Receive, Scope, Send
 from hanse.kernel.faults import CouldNotStart, Misconfigured
+from hanse.kernel.settings import LogSettings, NodeSettings, Settings
 
 WRONG = Excerpt("KeyError: '<b>'", (Spot("<shop>.py", 2, "f", ((1, "<i>"), (2, "x['<b>']"))),))
 BROWSER = {"accept": "text/html", "host": "localhost:8000"}
@@ -32,6 +34,12 @@ def raised() -> BaseException:
     except ZeroDivisionError as error:
         return error
     raise AssertionError
+
+
+def test_what_somebody_has_set_stays_so_while_one_develops() -> None:
+    settings = Settings(node=NodeSettings(store="memory:", grace=9.0), log=LogSettings(format="json"))
+    sources = {"node.store": "hanse.toml", "node.grace": ".env", "log.format": "--log-format"}
+    assert for_development(settings, sources) == settings
 
 
 def test_an_excerpt_has_the_last_places_only() -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import chdir, closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,7 @@ from hanse.cli.doctor_machine import (
 from hanse.cli.doctor_project import (
     folder_check,
     journal_check,
+    lock_check,
     lock_checks,
     nearest_folder,
     pinned_in,
@@ -125,6 +127,21 @@ def test_a_file_that_cannot_be_written_fails(folder: Path) -> None:
     assert folder_check("store", f"sqlite:///{file}/x/y.db").state == "ok"
     (folder / "file").write_text("")
     assert folder_check("store", "somewhere:else").says == "not looked at"
+
+
+def test_rows_in_memory_are_warned_of() -> None:
+    assert folder_check("store", "memory:").state == "warn"
+
+
+def test_what_is_as_pinned_is_told_so() -> None:
+    assert (
+        lock_check("requirements.txt", {"click": version("click"), "not-there": "1"}).says == "1 packages are as pinned"
+    )
+
+
+def test_a_proxy_that_is_no_address_is_none_of_this_machine() -> None:
+    settings = Settings(gateway=GatewaySettings(trusted_proxies=("proxy.example", "10.0.0.1")))
+    assert list(safety_checks(settings, {})) == []
 
 
 def test_an_app_without_a_gateway_is_told_what_that_means(folder: Path) -> None:
