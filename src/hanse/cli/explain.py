@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -139,7 +140,12 @@ def known_faults() -> set[type[Fault]]:
         if not module.name.startswith(("hanse.testing", "hanse.__main__")):
             with suppress(ImportError):
                 _ = importlib.import_module(module.name)
-    return {cls for cls in _subclasses(Fault) if cls.__module__.startswith("hanse.")}
+    return {cls for cls in _subclasses(Fault) if cls.__module__.startswith("hanse.") and _stands_there(cls)}
+
+
+def _stands_there(cls: type) -> bool:
+    """Whether a module has the class; examples in docstrings make others, which only say that they are of it."""
+    return getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
 
 
 def _subclasses(cls: type[Fault]) -> Iterator[type[Fault]]:

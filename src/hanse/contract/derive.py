@@ -166,12 +166,13 @@ def _operation(cls: type, contract: str, method: collections.abc.Callable[..., o
         else (parameter.name, hints[parameter.name], parameter.default)
         for parameter in list(inspect.signature(method).parameters.values())[1:]
     ]
+    name = f"{cls.__name__}{method.__name__.title().replace('_', '')}Arguments"
     try:
-        name = f"{cls.__name__}{method.__name__.title().replace('_', '')}Arguments"
         arguments = msgspec.defstruct(name, cast("list[str]", fields), frozen=True, module=cls.__module__)
         schemas_of([arguments, result])
     except TypeError as error:
-        raise Misdeclared(f"{method.__qualname__} cannot be called from elsewhere: {error}") from None
+        said = str(error).removeprefix(f"{name}.")
+        raise Misdeclared(f"{method.__qualname__} cannot be called from elsewhere: {said}") from None
     return Operation(contract, method.__name__, arguments, result, stream, inspect.getdoc(method) or "", options)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import cast, get_args
 
 import msgspec
 
@@ -33,14 +34,39 @@ def schemas_of(kinds: Sequence[object], *, at: str = "#/$defs/{name}") -> tuple[
         at: Where the definitions will stand in the document, with `{name}` in it.
 
     Raises:
-        TypeError: A type has no schema.
+        TypeError: A type has no schema; it says of which field.
     """
-    schemas, definitions = msgspec.json.schema_components(list(kinds), schema_hook=_foreign, ref_template=at)
+    try:
+        schemas, definitions = msgspec.json.schema_components(list(kinds), schema_hook=_foreign, ref_template=at)
+    except TypeError as error:
+        where = next(chain.from_iterable(_without_schema(kind, set()) for kind in kinds), "")
+        raise TypeError(f"{where}: {error}" if where else str(error)) from None
     hoisted = cast("Json", dict(definitions))
     result = [_hoist(cast("Json", schema), hoisted, at) for schema in schemas]
     for name in list(hoisted):
         hoisted[name] = _hoist(cast("Json", hoisted[name]), hoisted, at)
     return result, hoisted
+
+
+def _without_schema(hint: object, seen: set[object]) -> Iterator[str]:
+    """The innermost fields of the models in a hint whose types have no schema, such as `Task.due`."""
+    for model in _models_in(hint):
+        if model in seen:
+            continue
+        seen.add(model)
+        for field in msgspec.structs.fields(model):
+            try:
+                _ = msgspec.json.schema_components([field.type], schema_hook=_foreign)
+            except TypeError:
+                inner = any(_models_in(field.type))
+                yield from _without_schema(field.type, seen) if inner else (f"{model.__name__}.{field.name}",)
+
+
+def _models_in(hint: object) -> Iterator[type[msgspec.Struct]]:
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        yield hint
+    for part in get_args(hint):
+        yield from _models_in(part)
 
 
 def _hoist(schema: Json, into: Json, at: str) -> Json:

@@ -197,7 +197,7 @@ def _method(name: str, function: Callable[..., object], *, bound: bool) -> _Meth
         arguments = msgspec.defstruct("Arguments", cast("list[str]", fields))
         _ = schemas_of([arguments, typing.get_args(result)[0] if kind in ("items", "awaited items") else result])
     except TypeError as error:
-        raise _Wrong(f"cannot be called from elsewhere ({error})") from None
+        raise _Wrong(f"cannot be called from elsewhere ({str(error).removeprefix('Arguments.')})") from None
     return _Method(name, kind, parameters, hints, inspect.getdoc(function) or "")
 
 

@@ -135,7 +135,27 @@ def test_a_type_without_a_schema_is_refused() -> None:
         @rpc
         async def take(self, thing: Opaque) -> None: ...
 
-    with pytest.raises(Misdeclared, match="take cannot be called from elsewhere: Opaque has no schema; use a Model"):
+    with pytest.raises(
+        Misdeclared, match="take cannot be called from elsewhere: thing: Opaque has no schema; use a Model"
+    ):
+        describe(Odd)
+
+
+class Leaf(Model):
+    odd: list[Opaque]
+
+
+class Branch(Model):
+    next: "Branch | None"
+    leaves: dict[str, Leaf]
+
+
+def test_a_type_without_a_schema_is_named_with_its_field() -> None:
+    class Odd(Contract, Protocol):
+        @rpc
+        async def take(self, branch: Branch | None) -> None: ...
+
+    with pytest.raises(Misdeclared, match=r"take cannot be called from elsewhere: Leaf\.odd: Opaque has no schema"):
         describe(Odd)
 
 

@@ -115,7 +115,7 @@ def test_all_that_cannot_be_exposed_is_told_at_once() -> None:
         "bare takes 'left', which has no type hint",
         "silent does not say what it returns",
         "many takes *each: int, which has no schema",
-        "odd cannot be called from elsewhere (Thread has no schema",
+        "odd cannot be called from elsewhere (lock: Thread has no schema",
         "lost has a hint that names 'Missing'",
         "emit is what every service has",
         "only=['fine']",
