@@ -82,7 +82,8 @@ class Headers(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         idempotency_key: A repeat with the same key gets the first answer.
         causation_id, correlation_id: The message that led to this one; the first of the whole story.
         key: Messages of one key are handled in order.
-        expires: Wall-clock second after which nobody wants this any more; 0 for never.
+        expires: Wall-clock second after which nobody wants this any more; 0 for never. It is
+            carried on, and nobody acts on it yet.
         extra: Headers that this version does not know.
     """
 
