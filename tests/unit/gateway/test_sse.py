@@ -302,3 +302,13 @@ async def test_a_snapshot_that_fails_on_its_way_ends_with_the_fault(node: Node, 
     assert fault["data"]["code"] == "unavailable"
     await wire.ended.wait()
     assert not wire.cut
+
+
+async def test_a_feed_that_fails_before_its_answer_is_a_problem(opened: Opened, order: type[Resource]) -> None:
+    door = opened(Gateway(limits=Limits(views=1)).resources(order))
+    wire = door.open("/orders?sku=tea")
+    await until(wire, "ready")
+    refused = await door("GET", "/orders?sku=rum", accept="text/event-stream")
+
+    assert (refused.status, refused.json["code"]) == (503, "overloaded")
+    assert wire.came.empty()
