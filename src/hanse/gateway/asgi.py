@@ -74,6 +74,10 @@ SPECIAL = frozenset(
 """Headers that most requests of programs do without: whoever looks for several of them asks `Request.plain` first."""
 
 
+NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
+"""Has browsers take the type of an answer for what it is, whatever its bytes look like."""
+
+
 class Request:
     """One HTTP request (or WebSocket handshake) as its handler sees it.
 
@@ -225,7 +229,7 @@ async def answer(request: Request, response: Response, extra: tuple[Header, ...]
             return
     headers = [*response.headers, *extra]
     if response.type:
-        headers.append((b"content-type", response.type.encode()))
+        headers += ((b"content-type", response.type.encode()), NOSNIFF)
     write = cast("WriteWhole | None", cast("dict[str, object]", request.scope.get("extensions") or {}).get(WHOLE))
     if write is not None and write(request.send, response.status, headers, response.body):
         return

@@ -40,7 +40,6 @@ def _page() -> tuple[bytes, tuple[Header, ...]]:
         (b"cache-control", b"no-cache"),
         (b"etag", f'"{hashlib.sha256(body).hexdigest()[:32]}"'.encode()),
         (b"referrer-policy", b"no-referrer"),
-        (b"x-content-type-options", b"nosniff"),
     )
 
 

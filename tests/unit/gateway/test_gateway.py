@@ -196,3 +196,8 @@ async def test_the_protocol_of_lifespans_is_answered(door: Door) -> None:
 
     await door.app({"type": "lifespan"}, receive, send)
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize("path", ["/orders", "/nothing", "/docs", "/openapi.json"])
+async def test_browsers_are_told_not_to_guess_what_an_answer_is(door: Door, path: str) -> None:
+    assert (await door("GET", path)).headers["x-content-type-options"] == "nosniff"
