@@ -42,6 +42,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 Part = Callable[[Kept], Iterable[str]]
+Completes = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def targets(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -106,7 +107,7 @@ def codes(context: click.Context, parameter: click.Parameter, incomplete: str) -
     return [CompletionItem(code) for code in [*FAULTS, *FLAWS, *RUNS, *EXIT_CODES] if code.startswith(incomplete)]
 
 
-def served(part: Part) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+def served(part: Part) -> Completes:
     """Completes with a part of what the running system serves that the command line so far means."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -117,9 +118,9 @@ def served(part: Part) -> Callable[[click.Context, click.Parameter, str], list[C
     return complete
 
 
-operations = served(lambda kept: kept.operations)
-topics = served(lambda kept: kept.topics)
-feeds = served(lambda kept: [*kept.collections, *kept.topics])
+operations: Completes = served(lambda kept: kept.operations)
+topics: Completes = served(lambda kept: kept.topics)
+feeds: Completes = served(lambda kept: [*kept.collections, *kept.topics])
 
 
 def what_is_served(given: Mapping[str, object]) -> Kept:

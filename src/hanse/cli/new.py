@@ -29,6 +29,7 @@ TEMPLATES: Mapping[str, str] = {
 FOLDER = Path(__file__).parent / "templates"
 COMMON = "common"
 SUFFIX = ".template"
+"""Of files that are nothing until they are rendered: no tool takes them for code of ours."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _CACHES = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache"})

@@ -72,7 +72,7 @@ class GuardedHttpTools(Guarded, HttpToolsProtocol):
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
-            self.idle_since = self.loop.time()
+            self.idle_since: float = self.loop.time()
 
     def on_message_complete(self) -> None:
         """See httptools."""

@@ -49,7 +49,7 @@ class GuardedWebSocket(Wired, WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         """See uvicorn, which logs each text that is none with a traceback: what a stranger sends is no news."""
         if self.curr_msg_data_type == "text" and not self.close_sent and not is_text(b"".join(self.frames)):
-            self.frames = []
+            self.frames.clear()
             self.conn.send_close(Malformed.close_code)
             self.handle_parser_exception()
             return

@@ -17,6 +17,8 @@ class UnframedCycle(RequestResponseCycle):
     """uvicorn's answer to one request, which frames bodies in chunks whoever asks; this one does not."""
 
     unframed: bool = False
+    chunked_encoding: bool | None = None
+    expected_content_length: int = 0
 
     async def send(self, message: ASGISendEvent) -> None:
         """See uvicorn."""
