@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -105,8 +106,15 @@ async def test_json_that_others_would_read_differently_is_refused(served: Served
 
 
 @pytest.mark.parametrize("at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
-async def test_a_moment_outside_of_time_is_invalid(served: Served, at: str) -> None:
-    assert (await served.ask("POST", "/rpc/things/echo", {"thing": {"name": "a", "at": at}})).status == 422
+async def test_a_moment_at_the_edge_of_time_is_told_as_it_came(served: Served, at: str) -> None:
+    """No UTC has it: it is kept, compared and answered with its own offset."""
+    echoed = await served.ask("POST", "/rpc/things/echo", {"thing": {"name": "a", "at": at}})
+    assert (echoed.status, echoed.json["at"]) == (200, at)
+
+    created = await served.ask("POST", "/things", {"name": "a", "at": at})
+    assert (created.status, created.json["at"]) == (201, at)
+    for query in (f"at={quote(at)}", "at[gt]=2026-01-01T00:00:00Z", "sort=-at", "sort=at"):
+        assert (await served.ask("GET", f"/things?{query}")).status == 200
 
 
 async def test_the_last_of_two_equal_keys_counts(served: Served) -> None:

@@ -140,12 +140,12 @@ def known_faults() -> set[type[Fault]]:
         if not module.name.startswith(("hanse.testing", "hanse.__main__")):
             with suppress(ImportError):
                 _ = importlib.import_module(module.name)
-    return {cls for cls in _subclasses(Fault) if cls.__module__.startswith("hanse.") and _stands_there(cls)}
+    return {cls for cls in _subclasses(Fault) if _is_ours(cls)}
 
 
-def _stands_there(cls: type) -> bool:
-    """Whether a module has the class; examples in docstrings make others, which only say that they are of it."""
-    return getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
+def _is_ours(cls: type) -> bool:
+    """Whether a module of ours has it; classes of examples in docstrings only say that they are of it."""
+    return cls.__module__.startswith("hanse.") and getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
 
 
 def _subclasses(cls: type[Fault]) -> Iterator[type[Fault]]:
@@ -199,8 +199,7 @@ def _violations() -> list[Explanation]:
 
     for module in pkgutil.iter_modules(observe.__path__, f"{observe.__name__}."):
         _ = importlib.import_module(module.name)
-    found = sorted(Observer.__subclasses__(), key=lambda cls: cls.name)
-    own = [cls for cls in found if cls.__module__.startswith("hanse.")]
+    own = sorted((cls for cls in Observer.__subclasses__() if _is_ours(cls)), key=lambda cls: cls.name)
     looked_after = [
         Explanation(cls.name, "violation", _headline(cls.__module__), VIOLATIONS.why, VIOLATIONS.do) for cls in own
     ]
