@@ -117,6 +117,20 @@ async def test_a_moment_at_the_edge_of_time_is_told_as_it_came(served: Served, a
         assert (await served.ask("GET", f"/things?{query}")).status == 200
 
 
+async def test_a_body_that_comes_after_its_refusal_is_not_taken_for_a_head(served: Served) -> None:
+    line = await served.connect()
+    piece, pieces = b"x" * 65_600, 16
+    line.writer.write(POST + b"content-length: %d\r\n\r\n" % (len(piece) * pieces))
+    assert (await line.answer("POST")).status == 413
+
+    for _ in range(pieces):
+        line.writer.write(piece)
+        await line.writer.drain()
+        for _ in range(20):  # so that the server, which runs on this loop, has read the end by itself
+            await asyncio.sleep(0)
+    assert (await line.ask("GET", "/things")).status == 200
+
+
 async def test_the_last_of_two_equal_keys_counts(served: Served) -> None:
     """As in browsers and most decoders; nothing behind the door reads the bytes in another way."""
     answer = await served.ask("POST", "/things", b'{"name": "first", "name": "last"}')

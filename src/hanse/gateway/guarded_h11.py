@@ -21,10 +21,11 @@ class GuardedH11(Guarded, H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        in_body = self.conn.their_state is h11.SEND_BODY  # as in `guarded_httptools`
         super().data_received(data)
         cycle = cast("RequestResponseCycle | None", self.cycle)
         answered = cycle is None or cycle.response_complete
-        in_body = self.conn.their_state is h11.SEND_BODY
+        in_body = in_body or self.conn.their_state is h11.SEND_BODY
         if self.head.took(len(data), self.loop.time(), answered=answered, in_body=in_body):
             self.transport.write(REFUSAL)
             self.transport.close()

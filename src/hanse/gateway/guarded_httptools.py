@@ -38,10 +38,11 @@ class GuardedHttpTools(Guarded, HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         self.idle_since = 0.0
+        in_body = self.in_body  # of a body that is refused already, the end comes while nothing is answered
         super().data_received(data)
         cycle = cast("RequestResponseCycle | None", self.cycle)
         answered = cycle is None or cycle.response_complete
-        if self.head.took(len(data), self.loop.time(), answered=answered, in_body=self.in_body):
+        if self.head.took(len(data), self.loop.time(), answered=answered, in_body=in_body or self.in_body):
             self.transport.write(REFUSAL)
             self.transport.close()
 
