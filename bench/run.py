@@ -44,6 +44,7 @@ def measure(group: Group, rounds: int, seconds: float, only: str) -> dict[str, O
                 figures = case.measure(seconds)
             except SkippedError as reason:
                 outcome.skipped = str(reason)
+                continue
             except (RuntimeError, OSError) as error:
                 # One that cannot be measured is no reason to lose the others.
                 outcome.skipped = "failed"

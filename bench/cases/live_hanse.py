@@ -15,7 +15,7 @@ class Board(Service):
     @rpc
     async def change(self, times: int) -> None:
         for _ in range(times):
-            await self.items.create(Item(number=123456, customer="Ada Lovelace, London~", amount=1234.56))
+            await self.items.create(Item(number=123456, customer="Ada Lovelace, London#", amount=1234.56))
 
 
 app = App("board", Board, gateway=Gateway().resources(Item).rpc(Board))

@@ -20,8 +20,8 @@ ROUND_SECONDS_MAX = 20.0
 PAUSE_SECONDS = 0.03
 AT_ONCE = 100
 BURST = 20
-MARK = b"~"
-"""Once in each message."""
+MARK = b"#"
+"""Once in each message, and in no head of a frame: `~` says there that the size takes two bytes."""
 
 HANDSHAKE = (
     b"GET /live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
