@@ -5,6 +5,7 @@
 - `<!-- file: name.py -->` above a block of any language writes it to that file; a Python one is then imported,
   and the page sees its names.
 - `<!-- change: name.py -->` above a ```diff block replaces its `-` lines in that file by its `+` lines.
+- `<!-- after: page.md -->` at the head of a page begins with the files as that page leaves them.
 - `<!-- run -->` above a ```console block runs its `$ ` lines and compares what they print, `...` standing for
   anything. A line that ends in `&` goes on running until the page ends; its output is awaited, not its end. `kill %1`
   or `kill -9 %1` ends the first of those that run, as in a shell. Lines that need a `curl` of 2022 or later are left
@@ -41,6 +42,7 @@ from pathlib import Path
 BLOCK = re.compile(
     r"^(?:<!-- (?P<note>[^\n]*) -->\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+AFTER = re.compile(r"^<!-- after: (\S+) -->$", re.MULTILINE)
 RUN = re.compile(r"run(?P<loose>: numbers may differ)?(?P<filter> \| .+)?")
 RUN_NAME = re.compile(r"\b(?:calm|flaky|hostile|deploy|power)-\d+(?:-[\w:.,+%-]*\w)?")
 PORT_SHOWN = ":8000"
@@ -72,6 +74,15 @@ class Command:
 def block_at(match: re.Match[str]) -> Block:
     line = match.string.count("\n", 0, match.start("text"))
     return Block(match["language"], match["text"], match["note"] or "", line)
+
+
+def files_before(page: Path) -> Iterator[Block]:
+    """What the pages that come before one have their readers save, the first page first."""
+    for before in AFTER.findall(page.read_text()):
+        earlier = page.parent / before
+        yield from files_before(earlier)
+        blocks = map(block_at, BLOCK.finditer(earlier.read_text()))
+        yield from (block for block in blocks if block.note.startswith(("file: ", "change: ")))
 
 
 def commands_of(text: str) -> Iterator[Command]:
@@ -212,6 +223,8 @@ def main(path: Path) -> None:
     os.environ["PORT"] = str(port)
     with ExitStack() as stack:
         page = Page(path, stack)
+        for block in files_before(path):
+            page.run(block)
         for match in BLOCK.finditer(path.read_text().replace(PORT_SHOWN, f":{port}")):
             page.run(block_at(match))
 
@@ -222,6 +235,8 @@ def write(path: Path) -> None:
     with ExitStack() as stack:
         stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
         page = Page(path, stack)
+        for block in files_before(path):
+            page.run(block)
         while match := BLOCK.search(text, at):
             block = block_at(match)
             told = page.told(block)

@@ -103,6 +103,16 @@ def test_a_page_may_write_files_await_and_run_commands(tmp_path: Path) -> None:
     assert status == 0, printed
 
 
+def test_a_page_goes_on_with_the_files_of_the_page_before_it(tmp_path: Path) -> None:
+    (tmp_path / "one.md").write_text("<!-- file: pot.py -->\n```python\ncups = 1\n```\n")
+    change = "<!-- change: pot.py -->\n```diff\n-cups = 1\n+cups = 2\n```\n"
+    (tmp_path / "two.md").write_text(f"<!-- after: one.md -->\n{change}")
+    look = "```python\nfrom pot import cups\nassert cups == 2\n```\n"
+    (tmp_path / "three.md").write_text(f"<!-- after: two.md -->\n{look}")
+    status, printed = run_page(tmp_path / "three.md", tmp_path)
+    assert status == 0, printed
+
+
 @pytest.mark.parametrize("text", BAD.values(), ids=list(BAD))
 def test_a_page_that_is_wrong_is_noticed(text: str, tmp_path: Path) -> None:
     page = tmp_path / "bad.md"

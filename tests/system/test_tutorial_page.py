@@ -9,13 +9,14 @@ from pathlib import Path
 from . import served
 from .browser import Tab
 
-TUTORIAL = Path(__file__).parents[2] / "docs/start/tutorial.md"
+START = Path(__file__).parents[2] / "docs/start"
+PARTS = [START / "tutorial.md", START / "tutorial-page.md"]
 FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def write_files(folder: Path) -> None:
     """Save what the tutorial says to save, as it first says so; and serve the page, as it says next."""
-    for name, text in FILE.findall(TUTORIAL.read_text()):
+    for name, text in FILE.findall("".join(part.read_text() for part in PARTS)):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     app = folder / "cafe.py"
