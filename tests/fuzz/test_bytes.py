@@ -173,7 +173,8 @@ def test_what_hostile_clients_leave_behind_is_nothing(
                 len(state.connections),
                 len(state.tasks),
                 len(server.callers),
-                entry._requests.active,
+                entry._room.active,
+                entry._room.reading,
                 len(entry._streams),
             )
 

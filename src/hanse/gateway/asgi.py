@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from hanse.gateway.room import Room
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Malformed
 
@@ -92,6 +93,7 @@ class Request:
         charge: Counts what is asked over its WebSocket, as a method and a path, against the rates of whoever asks; None
             where there are none.
         prefix: Encoded path that a trusted proxy took away in front of all others.
+        room: Where its body is counted while it is waited for; None where nobody counts.
         trace_id, id: Of the story and of this request, as answers name them.
         plain: Whether it has none of the `SPECIAL` headers, so that nobody need look for each of them.
     """
@@ -106,6 +108,7 @@ class Request:
         "plain",
         "prefix",
         "receive",
+        "room",
         "scope",
         "send",
         "status",
@@ -123,6 +126,7 @@ class Request:
         self.parameters: dict[str, str] = {}
         self.prefix: str = ""
         self.charge: Callable[[str, str], None] | None = None
+        self.room: Room | None = None
         self.trace_id: str = ""
         self.id: str = ""
         self.path: str = _path(scope)

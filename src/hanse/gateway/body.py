@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import cast
 
@@ -9,7 +10,9 @@ from hanse.gateway.asgi import BODY, JSON, Receive, Request, TakeWhole
 from hanse.gateway.coding import inflated
 from hanse.gateway.depth import check_depth
 from hanse.gateway.limits import Limits
-from hanse.gateway.problem import RequestTimeout, UnsupportedMediaType
+from hanse.gateway.pace import body_seconds, too_slow
+from hanse.gateway.problem import UnsupportedMediaType
+from hanse.gateway.room import Took
 from hanse.kernel.faults import Cancelled, TooLarge
 from hanse.kernel.patience import OutOfTime, within
 
@@ -31,7 +34,8 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
         UnsupportedMediaType: It is of another type, or does not say.
         UnsupportedCoding: It is compressed with something else than gzip.
         Malformed: It is nested too deeply, or has a whole number of more than 64 bits.
-        RequestTimeout: It did not arrive in time.
+        RequestTimeout: It did not arrive in time, or too slowly.
+        Overloaded: Too many are waited for already, or, when it has come, too many requests are in work.
         Cancelled: The client has gone.
     """
     announced = request.header(b"content-length")
@@ -39,10 +43,7 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
         raise _too_large(limits)
     body = _taken(request)
     if body is None:
-        try:
-            body = await within(limits.body_seconds, _whole(request.receive, limits))
-        except OutOfTime:
-            raise RequestTimeout(limits.body_seconds) from None
+        body = await _waited_for(request, limits)
     elif len(body) > limits.body_bytes:
         raise _too_large(limits)
     coding = request.header(b"content-encoding")
@@ -71,21 +72,35 @@ def _taken(request: Request) -> bytes | None:
     return None if take is None else take(request.receive)
 
 
-async def _whole(receive: Receive, limits: Limits) -> bytes:
-    event = await receive()
+async def _waited_for(request: Request, limits: Limits) -> bytes:
+    if request.room is None:
+        return await _whole(request.receive, limits, lambda _: None)
+    with request.room.body() as took:
+        body = await _whole(request.receive, limits, took)
+    request.room.check()
+    return body
+
+
+async def _whole(receive: Receive, limits: Limits, took: Took) -> bytes:
+    now = asyncio.get_running_loop().time
+    began = now()
     parts: list[bytes] = []
     size = 0
     while True:
+        try:
+            event = await within(body_seconds(size, limits) - (now() - began), receive())
+        except OutOfTime:
+            raise too_slow(size, limits) from None
         if event["type"] == "http.disconnect":
             raise Cancelled
         part = cast("bytes", event.get("body", b""))
         size += len(part)
         if size > limits.body_bytes:
             raise _too_large(limits)
+        took(len(part))
         parts.append(part)
         if not event.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
-        event = await receive()
 
 
 def _too_large(limits: Limits) -> TooLarge:

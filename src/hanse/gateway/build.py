@@ -33,6 +33,7 @@ from hanse.gateway.own_route import OwnHandler, OwnRoute
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
 from hanse.gateway.rates import Meters, Rate
 from hanse.gateway.rest import ACCEPT_PATCH, ACCEPT_QUERY, ResourceRoutes
+from hanse.gateway.room import Room
 from hanse.gateway.routes import Handler, Routes
 from hanse.gateway.rpc import OperationRoute
 from hanse.gateway.socket import Sockets
@@ -90,10 +91,11 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     live_path = f"{declared.prefix}/live"
     routes.add(live_path, {"GET": _no_socket})
     reserved = frozenset({"api", *(path[1:].partition("/")[0] for path in declared.paths)})
-    requests = Requests()
+    requests, room = Requests(), Room(streams.limits, streams)
     inside = Inside(
+        room,
         routes,
-        _checks(declared, node, Metrics(node, requests, streams), routes),
+        _checks(declared, node, Metrics(node, requests, streams, room), routes),
         Sockets(live_path, Live(exposed, declared.operations, node, declared.topics), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         _manners(declared, node, streams),

@@ -14,11 +14,12 @@ from hanse.gateway.lifespan import answer_lifespan
 from hanse.gateway.manners import Manners
 from hanse.gateway.mount import Mounted, Mounts
 from hanse.gateway.problem import MethodNotAllowed, NoRoute, known, problem_response
+from hanse.gateway.room import Room
 from hanse.gateway.routes import Handler, Route, Routes
 from hanse.gateway.streams import Streams
 from hanse.gateway.strict import check_request
 from hanse.kernel.context import Context, ambient
-from hanse.kernel.faults import Cancelled, Overloaded, Unavailable
+from hanse.kernel.faults import Cancelled, Unavailable
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.telemetry import Side, Tracer
 from hanse.node.node import Node
@@ -38,6 +39,7 @@ class Inside(msgspec.Struct, frozen=True):
     """What is behind the door.
 
     Attributes:
+        room: How many may be in work.
         routes: Handlers by path.
         checks: Health and figures by path: answered in every state of the node.
         socket: Answers a WebSocket handshake.
@@ -45,9 +47,10 @@ class Inside(msgspec.Struct, frozen=True):
         manners: What every request meets first.
         identify: Says who is asking; None where everybody is anonymous.
         fallback: Answers what no route does; None for 404.
-        requests: Where requests are counted.
+        requests: Where requests are counted that were answered.
     """
 
+    room: Room
     routes: Routes
     checks: Mapping[str, Check]
     socket: Callable[[Request], Awaitable[None]]
@@ -66,6 +69,7 @@ class Entry:
         self._streams = streams
         self._inside = inside
         self._requests = inside.requests
+        self._room = inside.room
         self._now = node.host.monotonic
         # Nobody is asked who they are, nor charged for it: most gateways at first, and those behind another door.
         self._anybody: bool = inside.identify is None and not inside.manners.charges
@@ -82,7 +86,8 @@ class Entry:
         if check is not None and scope["type"] == "http":
             await answer(request, await coded(request, await _checked(check, request), self._streams.limits))
             return
-        self._requests.active += 1
+        request.room = self._room
+        self._room.active += 1
         begun = self._now()
         try:
             response = await self._admitted(request)
@@ -92,7 +97,7 @@ class Entry:
             fault = known(error, self._node.host)
             response = problem_response(fault, request.trace_id, listed=type(fault) in self._streams.faults)
         finally:
-            self._requests.active -= 1
+            self._room.active -= 1
         if response is not None:
             if may_be_coded(response, self._streams.limits):
                 response = await coded(request, response, self._streams.limits)
@@ -112,10 +117,7 @@ class Entry:
                 return asked
         if self._node.state not in SERVING:
             raise Unavailable(f"this node is {self._node.state}; come again in a moment")
-        # Streams stay for long and have a limit of their own.
-        active, limit = self._requests.active, self._streams.limits.requests
-        if active > limit and active - len(self._streams) > limit:
-            raise Overloaded(f"the limit of {limit} requests at once")
+        self._room.check()
         mounted = self._mounted(request)
         if mounted is not None:
             manners.charge(request, ANONYMOUS)

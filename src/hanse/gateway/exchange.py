@@ -10,10 +10,12 @@ from typing import cast
 
 from hanse.gateway.asgi import Application, Event, Header, Receive, Request, Scope, answer
 from hanse.gateway.limits import Limits
-from hanse.gateway.problem import RequestTimeout, problem_response
+from hanse.gateway.pace import body_seconds, too_slow
+from hanse.gateway.problem import problem_response
 from hanse.gateway.sse import MEDIA_TYPE
 from hanse.gateway.streams import Streams, abort, first_of
 from hanse.kernel.faults import Fault, TooLarge
+from hanse.kernel.patience import OutOfTime, within
 
 _log = logging.getLogger("hanse.gateway")
 _GONE: Event = {"type": "http.disconnect"}
@@ -39,7 +41,9 @@ class Exchange:
         self._streams = streams
         self._limits: Limits = limits
         self._size = 0
-        self._left = limits.body_seconds
+        self._waited = 0.0
+        self._body = ExitStack()
+        self._reading = False
         self._whole = False
         self._started = False
         self._ended = False
@@ -58,7 +62,7 @@ class Exchange:
         Raises:
             Exception: What it raised before it began to answer.
         """
-        with self._place:
+        with self._place, self._body:
             try:
                 await app(scope, receive or self.receive, self.send)
             except Exception as error:  # noqa: BLE001 - whatever happens inside
@@ -72,18 +76,10 @@ class Exchange:
             return _GONE
         if self._whole:
             return await self._later()
-        now = asyncio.get_running_loop().time
-        began = now()
         try:
-            async with asyncio.timeout(self._left):
-                event = await self._request.receive()
-        except TimeoutError:
-            return await self._refuse(RequestTimeout(self._limits.body_seconds))
-        self._left -= now() - began
-        self._size += len(cast("bytes", event.get("body", b"")))
-        if self._size > self._limits.body_bytes:
-            return await self._refuse(_too_large(self._limits))
-        self._whole = not event.get("more_body", False)
+            event = await self._next()
+        except Fault as fault:
+            return await self._refuse(fault)
         return event
 
     async def send(self, event: Event) -> None:
@@ -99,6 +95,34 @@ class Exchange:
         self._started = True
         self._ended = event["type"] == "http.response.body" and not event.get("more_body", False)
         await self._request.send(event)
+
+    async def _next(self) -> Event:
+        """The next piece of the body.
+
+        Raises:
+            RequestTimeout: It came too slowly.
+            TooLarge: It is over the limit.
+            Overloaded: There is no room for a body that is waited for; or, when it is whole, for a request more.
+        """
+        if not self._reading:
+            self._reading = True
+            if self._request.room is not None:
+                _ = self._body.enter_context(self._request.room.body())
+        now = asyncio.get_running_loop().time
+        began = now()
+        try:
+            event = await within(body_seconds(self._size, self._limits) - self._waited, self._request.receive())
+        except OutOfTime:
+            raise too_slow(self._size, self._limits) from None
+        self._waited += now() - began
+        self._size += len(cast("bytes", event.get("body", b"")))
+        if self._size > self._limits.body_bytes:
+            raise _too_large(self._limits)
+        self._whole = not event.get("more_body", False)
+        if self._whole and (room := self._request.room) is not None:
+            self._body.close()
+            room.check()
+        return event
 
     async def _later(self) -> Event:
         """What comes after the body: that the client goes, or, for an event stream, the node."""

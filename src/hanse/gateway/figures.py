@@ -28,16 +28,11 @@ def noting_status(request: Request, send: Send) -> Send:
 
 
 class Requests:
-    """How many requests came to each route, how they were answered, and how long that took.
+    """How many requests came to each route, how they were answered, and how long that took."""
 
-    Attributes:
-        active: Requests in work now, those with a stream for an answer among them.
-    """
-
-    __slots__ = ("_cells", "active")
+    __slots__ = ("_cells",)
 
     def __init__(self) -> None:
-        self.active: int = 0
         # By method, template of the route (empty where there is none) and status: the seconds of all together, then
         # how many are in each bucket. A list, as every request changes two of its items and looks at nothing else.
         self._cells: dict[tuple[str, str, int], list[float]] = {}

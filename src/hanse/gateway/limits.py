@@ -17,13 +17,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         url_bytes: Of path and query together; 414 beyond.
         body_bytes: Of one request's body; 413 beyond. The gateway's `body_max` or the settings replace it.
         body_seconds: For a body to arrive; 408 beyond.
+        body_grace_seconds: For a body to begin, and to make up for pauses; 408 beyond, see `body_rate`.
+        body_rate: Bytes a second that a body has to come at, after the grace; 408 beyond, 0 for any.
+        bodies: That are waited for at once; 503 with Retry-After beyond. What has come whole with its head is none.
+        bodies_bytes: Of them together; 503 beyond.
         compress_bytes: Of an answer from which on it is compressed, where the client takes that; 0 for never.
         inflate_ratio: How many times larger a compressed body may become, beyond 64 KiB; 413 beyond.
         callers: Whose rates are remembered; see `hanse.gateway.rates.Meters` for what comes beyond.
         depth: Levels of JSON; 400 beyond.
         items: Of one array of JSON, and members of one object; 413 beyond.
         text_bytes: Of one text in JSON, as it came; 413 beyond.
-        requests: In work at once; 503 with Retry-After beyond.
+        requests: In work at once, from when their bodies are there; 503 with Retry-After beyond.
         streams: Open at once, SSE, JSON Lines and WebSocket together; 503 beyond.
         views: Different collections, filters and fields that are followed at once; 503 beyond.
         view_changes: Of one view that are kept for who comes back; a reader that is further behind is cut, and resumes.
@@ -46,6 +50,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     url_bytes: int = 8 * 1024
     body_bytes: int = 1024 * 1024
     body_seconds: float = 30.0
+    body_grace_seconds: float = 5.0
+    body_rate: int = 240
+    bodies: int = 10_000
+    bodies_bytes: int = 256 * 1024 * 1024
     compress_bytes: int = 1024
     inflate_ratio: int = 20
     callers: int = 100_000

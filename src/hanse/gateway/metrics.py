@@ -16,6 +16,7 @@ from hanse.gateway.figures import Requests
 from hanse.gateway.private import may_see
 from hanse.gateway.problem import NoRoute, problem_response
 from hanse.gateway.process import LoopLag, process_families
+from hanse.gateway.room import Room
 from hanse.gateway.streams import Streams
 from hanse.mesh.breaker import State
 from hanse.node.figures import NodeFigures, StoreFigures
@@ -31,12 +32,14 @@ class Metrics:
         node: Whose figures.
         requests: What the gateway has counted.
         streams: What is open.
+        room: What is in work.
     """
 
-    def __init__(self, node: Node, requests: Requests, streams: Streams) -> None:
+    def __init__(self, node: Node, requests: Requests, streams: Streams, room: Room) -> None:
         self._node = node
         self._requests = requests
         self._streams = streams
+        self._room = room
         self._lag = LoopLag()
 
     async def __call__(self, request: Request) -> Response:
@@ -57,8 +60,9 @@ class Metrics:
             histograms=[(_request_labels(*key), told) for key, told in self._requests.figures.items()],
         )
         streams = len(self._streams)
-        active = self._requests.active - streams
-        yield Family("http_server_active_requests", "gauge", "Requests in work, without streams.", [({}, active)])
+        working, reading = self._room.working, self._room.reading
+        yield Family("http_server_active_requests", "gauge", "Requests in work, without streams.", [({}, working)])
+        yield Family("hanse_bodies_awaited", "gauge", "Requests whose bodies are waited for.", [({}, reading)])
         yield Family("hanse_streams_open", "gauge", "Event streams and WebSockets that are open.", [({}, streams)])
         yield from _call_families(figures)
         yield from _store_families(figures.stores)

@@ -1,4 +1,4 @@
-"""How slowly a client may send the head of a request (its line and headers), and how slowly it may read.
+"""How slowly a client may send a request, its head (line and headers) and its body, and how slowly it may read.
 
 Decisions that connections ask. uvicorn bounds neither, so that a client could send one endless header, or one byte a
 minute, or leave its answers unread, for ever.
@@ -7,7 +7,8 @@ minute, or leave its answers unread, for ever.
 from __future__ import annotations
 
 from hanse.gateway.callers import refusal
-from hanse.gateway.limits import HEADER_BYTES_MAX
+from hanse.gateway.limits import HEADER_BYTES_MAX, Limits
+from hanse.gateway.problem import RequestTimeout
 
 REFUSAL = refusal(
     431,
@@ -52,6 +53,30 @@ class Head:
     def is_late(self, now: float, seconds: float) -> bool:
         """Whether the client has taken more than so long."""
         return self._since is not None and now - self._since > seconds
+
+
+def body_seconds(size: int, limits: Limits) -> float:
+    """How long a client may have taken for so much of a body, in seconds.
+
+    Args:
+        size: Bytes that have come.
+        limits: The grace, the least rate, and how long the longest may take.
+
+    Example:
+        >>> limits = Limits(body_grace_seconds=5.0, body_rate=240, body_seconds=30.0)
+        >>> [body_seconds(size, limits) for size in (0, 240, 1_000_000)]
+        [5.0, 6.0, 30.0]
+    """
+    if not limits.body_rate:
+        return limits.body_seconds
+    return min(limits.body_seconds, limits.body_grace_seconds + size / limits.body_rate)
+
+
+def too_slow(size: int, limits: Limits) -> RequestTimeout:
+    """What is told of a body of which so much has come when its time was over."""
+    if body_seconds(size, limits) < limits.body_seconds:
+        return RequestTimeout(f"{limits.body_rate} bytes of the body a second, got {size} in all")
+    return RequestTimeout(f"the whole body within {limits.body_seconds:g} s")
 
 
 class Backlog:

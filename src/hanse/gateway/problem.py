@@ -54,10 +54,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = msgspec.field(default_factory=lambda: "about:blank")  # a factory, so that it is never left out
 
 
-class RequestTimeout(Fault, status=408, detail="expected the whole body within {seconds:g} s"):
+class RequestTimeout(Fault, status=408, detail="expected {expected}"):
     """A body came too slowly."""
 
-    seconds: float
+    expected: str
 
 
 class MethodNotAllowed(Fault, status=405, detail="{method} is not possible here; allowed: {allowed}"):
@@ -196,7 +196,7 @@ def _headers(fault: Fault) -> list[Header]:
         headers.append((name, fault.expected.replace(" or ", ", ").encode()))
     if isinstance(fault, UnsupportedCoding):
         headers.append((b"accept-encoding", b"gzip"))
-    if isinstance(fault, Ambiguous):
+    if isinstance(fault, Ambiguous | RequestTimeout):
         headers.append((b"connection", b"close"))
     if isinstance(fault, UpgradeRequired):
         headers += [(b"upgrade", fault.protocol.encode()), (b"connection", b"upgrade")]

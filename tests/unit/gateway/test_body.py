@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from hanse.gateway.asgi import Event, Request
@@ -44,9 +45,31 @@ async def test_a_body_without_a_length_is_refused_when_it_passes_the_limit() -> 
         await read_body(request([b"123456", b"123456"], last=False), LIMITS)
 
 
-async def test_a_body_that_does_not_come_is_given_up() -> None:
-    with pytest.raises(RequestTimeout, match="within 30 s"):
+async def test_a_body_that_does_not_come_is_given_up_after_the_grace() -> None:
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(RequestTimeout, match="expected 240 bytes of the body a second, got 1 in all"):
         await read_body(request([b"1"], last=False), LIMITS)
+
+    assert asyncio.get_running_loop().time() - began == pytest.approx(5.0 + 1 / 240)
+
+
+async def test_a_body_of_any_rate_has_an_end() -> None:
+    asked = request([b"1"], last=False)
+    with pytest.raises(RequestTimeout, match="the whole body within 30 s"):
+        await read_body(asked, msgspec.structs.replace(LIMITS, body_rate=0))
+
+
+async def test_a_body_that_keeps_the_least_rate_is_given_up_at_the_end_alone() -> None:
+    limits = Limits(body_rate=100)
+
+    async def receive() -> Event:
+        await asyncio.sleep(1)
+        return {"type": "http.request", "body": b"x" * 100, "more_body": True}
+
+    asked = request([])
+    asked.receive = receive
+    with pytest.raises(RequestTimeout, match="the whole body within 30 s"):
+        await read_body(asked, limits)
 
 
 async def test_a_client_that_leaves_is_not_answered() -> None:
