@@ -36,9 +36,14 @@ from hanse.kernel.settings_schema import as_table, expectation, fields_of
 from hanse.sim import observe
 from hanse.sim.check import Observer
 from hanse.sim.fence import REFUSED
+from hanse.sim.guard import SHARE
+from hanse.sim.loop import STEPS_MAX
 from hanse.sim.plan import Incident
-from hanse.sim.profile import PROFILES, Profile, Weather
+from hanse.sim.profile import INCIDENTS_MAX, PROFILES, Profile, Weather
+from hanse.sim.run import RUN_STEPS_MAX
 from hanse.sim.stand_ins import ENTROPY, ID, Row, rows
+from hanse.sim.trace import EFFECTS_MAX
+from hanse.sim.world import EVENTUALLY_SECONDS, SETTLE_SECONDS, START_SECONDS
 
 FOLDER = Path(__file__).parents[1] / "docs/reference"
 NOTE = "<!-- Written by tools/reference.py from the code; change the docstrings there. -->\n"
@@ -369,6 +374,7 @@ def simulation_page() -> str:
             *points_part(),
             *observers_part(),
             *fence_part(),
+            *limits_part(),
         ]
     )
 
@@ -473,6 +479,20 @@ def fence_part() -> Iterator[str]:
         listed = ", ".join(f"`{name}`" for name in dict.fromkeys(names) if not name.startswith("_"))
         yield f"| {listed} | {IN_CODE.sub(quoted, instead)} |"
     yield ""
+
+
+def limits_part() -> Iterator[str]:
+    yield "## Limits\n\n| what | at most | past it |\n|---|---:|---|"
+    yield f"| incidents of a world | {INCIDENTS_MAX:,} | no more are drawn |"
+    yield f"| effects that are kept for the report | {EFFECTS_MAX:,} | the hash goes on, the report does without |"
+    yield f"| steps while no time passes | {STEPS_MAX:,} | `stuck`: it spins |"
+    yield f"| steps of a run | {RUN_STEPS_MAX:,} | `stuck`: it is without end |"
+    yield "| tasks that all wait, and no timer | | `stuck`: a deadlock |"
+    yield f"| seconds that machines have to come up, or to stop | {START_SECONDS:g} | `start` |"
+    yield f"| seconds that work has to come to rest, after the story | {SETTLE_SECONDS:g} | `rest` |"
+    yield f"| seconds that what has to hold in the end has to become true | {EVENTUALLY_SECONDS:g} | it does not hold |"
+    yield f"| runs of a sweep that are made again in another process | {SHARE:.0%}, at least one | |"
+    yield "\nSeconds are those of the world.\n"
 
 
 if __name__ == "__main__":
