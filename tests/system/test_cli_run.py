@@ -187,3 +187,59 @@ def test_faults_of_the_projects_own_app_are_explained(tmp_path: Path) -> None:
     assert (broken.returncode, "got 'sold_out'" in broken.stderr) == (2, True)
     assert told.startswith("sold_out (fault)\n  no {sku} left\n  why: Declared by till.sell.\n")
     assert "shop.SoldOut: HTTP 409" in told
+
+
+NAP = (
+    GREET
+    + """
+    @rpc
+    async def nap(self) -> None:
+        await asyncio.Event().wait()
+
+import asyncio
+"""
+)
+
+
+def logged(run: Running, logger: str) -> list[dict[str, object]]:
+    lines: list[dict[str, object]] = [json.loads(line) for line in run.errors.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["logger"] == logger]
+
+
+def test_start_drain_and_stop_are_logged_and_requests_where_it_is_wanted(folder: Path) -> None:
+    with running(folder, "greet.py", "--access-log") as run:
+        url = run.url()
+        assert hanse(folder, "call", "greeter.hello", "name=Ada", "--url", url).returncode == 0
+        assert run.end(signal.SIGTERM) == 0
+    started, draining, stopped = logged(run, "hanse.life")
+
+    assert (started["url.full"], started["hanse.services"], started["service"]) == (url, ["greeter"], "greet")
+    assert (draining["hanse.stop.reason"], draining["hanse.work.requests"]) == ("SIGTERM", 0)
+    assert (stopped["hanse.stop.reason"], stopped["hanse.stop.cut"]) == ("SIGTERM", 0)
+    assert "/rpc/greeter/hello" in [line.get("http.route") for line in logged(run, "hanse.access")]
+
+
+def test_a_stop_tells_what_it_cut_off(folder: Path) -> None:
+    (folder / "greet.py").write_text(NAP)
+    with running(folder, "greet.py", "--set", "node.grace=0.1s") as run:
+        _, _, address = run.url().rpartition("//")
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"POST /rpc/greeter/nap HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            with socket.create_connection((host, int(port))) as other:
+                other.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert other.recv(1000)
+            assert run.end(signal.SIGTERM) == 0
+    _, draining, stopped = logged(run, "hanse.life")
+
+    assert (draining["hanse.work.requests"], draining["hanse.work.operations"]) == (1, 1)
+    assert (stopped["hanse.stop.cut"], stopped["level"]) == (1, "warning")
+    assert logged(run, "hanse.access") == []
+
+
+def test_who_is_quiet_tells_nothing_of_its_life(folder: Path) -> None:
+    with running(folder, "greet.py", "-q") as run:
+        run.url()
+        assert run.end(signal.SIGTERM) == 0
+
+    assert run.errors == ""

@@ -22,7 +22,7 @@ from hanse.cli.dev_settings import STORE, check_address, for_development
 from hanse.cli.excerpt import Excerpt, as_text, excerpt_of
 from hanse.cli.options import Chosen, working_folder
 from hanse.cli.output import Output
-from hanse.cli.run import GARBAGE_OBJECTS, for_this_machine, run_app, wanted_target
+from hanse.cli.run import GARBAGE_OBJECTS, LIFE, for_this_machine, run_app, wanted_target
 from hanse.cli.target import load_app
 from hanse.gateway.asgi import Application
 from hanse.kernel.codec import encode_json
@@ -92,6 +92,8 @@ def _around(generation: int, failures: Failures, output: Output, app: Applicatio
         if isinstance(handler.formatter, TextLines):
             handler.setFormatter(ShortLines(colour=output.colour))
     root.addHandler(failures)
+    # It starts with every change, and says so in its own way.
+    logging.getLogger(LIFE).setLevel(logging.WARNING)
     if output.quiet:
         REQUESTS.setLevel(logging.WARNING)
     return Developing(app, generation, failures, colour=output.colour)

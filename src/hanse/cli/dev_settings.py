@@ -31,6 +31,8 @@ def for_development(settings: Settings, sources: Sources) -> Settings:
         node = msgspec.structs.replace(node, grace=GRACE_SECONDS)
     if "log.format" not in sources:
         log = msgspec.structs.replace(log, format="text")
+    if "log.access" not in sources:
+        log = msgspec.structs.replace(log, access="off")  # it has lines of its own
     return msgspec.structs.replace(settings, node=node, log=log)
 
 

@@ -29,6 +29,11 @@ FLAGS: Mapping[str, tuple[str, str]] = {
 }
 """Flags that set what is set most often: the key of each, and its help. Their values are judged with all others."""
 
+SWITCHES: Mapping[str, tuple[str, str]] = {
+    "access-log": ("log.access", "Log a line for each request; by default on a terminal only."),
+}
+"""The same for flags that are `on`, or with `--no-` before them `off`."""
+
 
 class Chosen(msgspec.Struct, frozen=True):
     """What the command line says about the settings."""
@@ -80,10 +85,13 @@ def configured(*names: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
             flags = [_flag_setting(name, value) for name, value in given.items() if value is not None]
             return command(*args, chosen=Chosen(env, (*flags, *map(pair_setting, pairs))), **rest)
 
-        added = click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help=_SET_HELP)(wrapped)
+        added: Callable[..., T] = click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help=_SET_HELP)(
+            wrapped
+        )
         added = click.option("--env", default="", metavar="NAME", help="Environment of hanse.toml to use.")(added)
         for name in reversed(names):
-            added = click.option(f"--{name}", default=None, help=FLAGS[name][1])(added)
+            option: Callable[[Callable[..., T]], Callable[..., T]] = _option(name)
+            added = option(added)
         return added
 
     return decorate
@@ -121,5 +129,15 @@ def working_folder() -> Path:
         raise Misconfigured("expected a current folder, but it has been removed; change to one that exists") from None
 
 
+def _option(name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    if name in SWITCHES:
+        return click.option(f"--{name}/--no-{name}", default=None, help=SWITCHES[name][1])
+    return click.option(f"--{name}", default=None, help=FLAGS[name][1])
+
+
 def _flag_setting(name: str, value: object) -> Setting:
+    if name in SWITCHES:
+        return Setting(
+            tuple(SWITCHES[name][0].split(".")), "on" if value else "off", f"--{name if value else f'no-{name}'}"
+        )
     return Setting(tuple(FLAGS[name][0].split(".")), value, f"--{name}")

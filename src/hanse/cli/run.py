@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import socket
 import sys
@@ -28,10 +29,13 @@ GARBAGE_OBJECTS = 10_000
 """New objects after which the collector looks for garbage. A moment's requests hold more than Python's usual 700, so
 that it would look at the same ones again and again: an eighth of the time of a busy server."""
 
+LIFE = "hanse.life"
+"""The logger that tells of start, drain and stop."""
+
 
 @click.command()
 @click.argument("target", required=False, shell_complete=targets)
-@configured("port", "host", "store", "transport", "log-level", "log-format")
+@configured("port", "host", "store", "transport", "log-level", "log-format", "access-log")
 @common
 def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
     """Run an app, or the services of a file, in one process.
@@ -86,6 +90,9 @@ def run_app(
     _check_exposure(app, settings)
     if app.gateway is None:
         settings = for_this_machine(settings)
+    settings = with_access(settings, wanted=sys.stderr.isatty() and not output.quiet)
+    if output.quiet:
+        logging.getLogger(LIFE).setLevel(logging.WARNING)
     instance = settings.node.instance or f"{socket.gethostname()}-{os.getpid()}"
     labels = logs.Labels(app.name, settings.node.release, instance)
     logs.set_up(settings.log, labels, sys.stderr, colour=output.colour and sys.stderr.isatty())
@@ -102,6 +109,19 @@ def run_app(
             return runner.run(serve(app, settings, announce=announce, listener=listener, around=around))
     finally:
         stop()
+
+
+def with_access(settings: Settings, *, wanted: bool) -> Settings:
+    """The settings, with a line for each request where that is wanted and nobody has said otherwise.
+
+    Example:
+        >>> with_access(Settings(), wanted=True).log.access
+        'on'
+    """
+    if settings.log.access != "auto":
+        return settings
+    log = msgspec.structs.replace(settings.log, access="on" if wanted else "off")
+    return msgspec.structs.replace(settings, log=log)
 
 
 def for_this_machine(settings: Settings) -> Settings:

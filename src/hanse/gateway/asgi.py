@@ -93,6 +93,7 @@ class Request:
         charge: Counts what is asked over its WebSocket, as a method and a path, against the rates of whoever asks; None
             where there are none.
         prefix: Encoded path that a trusted proxy took away in front of all others.
+        begun: The status of an answer that goes on, such as a stream, once it has begun; 0 elsewhere.
         room: Where its body is counted while it is waited for; None where nobody counts.
         trace_id, id: Of the story and of this request, as answers name them.
         plain: Whether it has none of the `SPECIAL` headers, so that nobody need look for each of them.
@@ -100,6 +101,7 @@ class Request:
 
     __slots__ = (
         "_headers",
+        "begun",
         "charge",
         "id",
         "method",
@@ -122,6 +124,7 @@ class Request:
         self.send: Send = send
         self.method: str = cast("str", scope.get("method", "GET"))
         self.status: int = 0
+        self.begun: int = 0
         self.template: str = ""
         self.parameters: dict[str, str] = {}
         self.prefix: str = ""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 
+from hanse.gateway import access
 from hanse.gateway.asgi import Header, Receive, Request, Response, Scope, Send, answer
 from hanse.gateway.coding import coded, may_be_coded
 from hanse.gateway.context import READING, headers_of
 from hanse.gateway.figures import Requests, noting_status
+from hanse.gateway.life import Work
 from hanse.gateway.lifespan import answer_lifespan
 from hanse.gateway.manners import Manners
 from hanse.gateway.mount import Mounted, Mounts
@@ -19,7 +22,7 @@ from hanse.gateway.routes import Handler, Route, Routes
 from hanse.gateway.streams import Streams
 from hanse.gateway.strict import check_request
 from hanse.kernel.context import Context, ambient
-from hanse.kernel.faults import Cancelled, Unavailable
+from hanse.kernel.faults import Cancelled, Malformed, Unavailable
 from hanse.kernel.message import ANONYMOUS, Headers, Identity
 from hanse.kernel.telemetry import Side, Tracer
 from hanse.node.node import Node
@@ -73,6 +76,7 @@ class Entry:
         self._now = node.host.monotonic
         # Nobody is asked who they are, nor charged for it: most gateways at first, and those behind another door.
         self._anybody: bool = inside.identify is None and not inside.manners.charges
+        self._logs: bool = node.settings.log.access == "on"
         self.tracer: Tracer = Tracer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +96,7 @@ class Entry:
         try:
             response = await self._admitted(request)
         except Cancelled:
-            return  # nobody is there to be answered
+            response = None  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001 - the last resort: whatever happens inside, the client is answered
             fault = known(error, self._node.host)
             response = problem_response(fault, request.trace_id, listed=type(fault) in self._streams.faults)
@@ -102,9 +106,28 @@ class Entry:
             if may_be_coded(response, self._streams.limits):
                 response = await coded(request, response, self._streams.limits)
             await answer(request, response, self._more_headers(request))
-            self._requests.add(request.method, request.template, response.status, self._now() - begun)
-        elif request.status:
-            self._requests.add(request.method, request.template, request.status, self._now() - begun)
+        status = request.status if response is None else response.status
+        seconds = self._now() - begun
+        if status:
+            self._requests.add(request.method, request.template, status, seconds)
+        if self._logs:
+            self._log(request, response, seconds)
+
+    @property
+    def work(self) -> Work:
+        """What it is in the middle of."""
+        return Work(self._room.working, self._room.reading, len(self._streams), self._node.running)
+
+    def _log(self, request: Request, response: Response | None, seconds: float) -> None:
+        if not request.template:  # refused before it was looked for
+            with suppress(Malformed):
+                found = self._inside.routes.at(request.path)
+                request.template = "" if found is None else found[0].template
+        if response is None:
+            access.tell(request, seconds)
+        else:
+            size = 0 if request.method == "HEAD" else len(response.body)
+            access.tell(request, seconds, status=response.status, size=size)
 
     async def _admitted(self, request: Request) -> Response | None:
         headers = headers_of(request, self._node.host)

@@ -92,6 +92,8 @@ class Exchange:
             except Fault as fault:
                 _ = await self._refuse(fault)
                 return
+        if event["type"] == "http.response.start":
+            self._request.begun = cast("int", event["status"])
         self._started = True
         self._ended = event["type"] == "http.response.body" and not event.get("more_body", False)
         await self._request.send(event)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
+from hanse.gateway import access
 from hanse.gateway.asgi import Application, Event, Header, Receive, Request, Scope
 from hanse.gateway.body import ANYTHING, read_body
 from hanse.gateway.exchange import Exchange
@@ -203,7 +204,9 @@ class _Link:
     async def send(self, event: Event) -> None:
         if self._closed:
             return
-        self._accepted |= event["type"] == "websocket.accept"
+        if event["type"] == "websocket.accept":
+            self._accepted = True
+            access.accepted(self._request)
         self._closed = event["type"] == "websocket.close"
         await self._request.send(event)
 

@@ -132,5 +132,6 @@ async def _encoded(items: AsyncIterator[object], template: bytes) -> AsyncGenera
 async def _begin_only(request: Request, media_type: str, items: AsyncIterator[object]) -> None:
     async with closing(items):
         headers = [(b"content-type", media_type.encode()), (b"vary", b"accept")]
+        request.begun = 200
         await request.send({"type": "http.response.start", "status": 200, "headers": headers})
         await request.send({"type": "http.response.body", "body": b""})

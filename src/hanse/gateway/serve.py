@@ -22,8 +22,10 @@ from uvicorn import Config, Server
 
 from hanse.gateway.asgi import BODY, WHOLE, Application, Receive, Scope, Send
 from hanse.gateway.callers import Callers
+from hanse.gateway.entry import Entry
 from hanse.gateway.forwarded import Proxies
 from hanse.gateway.gateway import Gateway
+from hanse.gateway.life import Work, tell_draining, tell_started, tell_stopped
 from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
 from hanse.gateway.listen import bound, url_of
@@ -112,15 +114,20 @@ class _Serving:
 
     async def run(self, stops: Stops, announce: Callable[[str], None]) -> None:
         """Start, serve, and stop when asked."""
-        await self._node.start()
         grace, now = self._settings.node.grace, self._node.host.monotonic
-        end = FOREVER
+        began = now()
+        await self._node.start()
+        end = asked = FOREVER
         try:
             async with lifespan_of(self._application, "the gateway", {}), asyncio.TaskGroup() as group:
                 serving = group.create_task(self._server.serve(sockets=[self._listener]))
                 _ = await self._server.listening.wait()
-                announce(url_of(self._listener))
+                url = url_of(self._listener)
+                announce(url)
+                tell_started(self._node, url, now() - began)
                 _ = await stops.asked.wait()
+                asked = now()
+                tell_draining(self._node, stops.why, self._work())
                 self._node.state = "draining"
                 await asyncio.sleep(self._settings.node.drain_delay)
                 end = now() + grace
@@ -131,7 +138,12 @@ class _Serving:
                 self._server.should_exit = True
                 await serving
         finally:
+            cut = max(self._server.cut, len(self._server.server_state.tasks))
             await self._node.stop(0.0 if stops.forced.is_set() else max(0.0, min(grace, end - now())))
+            tell_stopped(stops.why or "it failed", max(0.0, now() - asked), cut)
+
+    def _work(self) -> Work:
+        return self._application.work if isinstance(self._application, Entry) else Work(operations=self._node.running)
 
 
 class _Server(Server):
@@ -163,6 +175,8 @@ class _Server(Server):
         self._limits = limits
         self.config.callback_notify = self._sweep
         self.listening: asyncio.Event = asyncio.Event()
+        self.cut: int = 0
+        """Requests and streams that a stop has cut off."""
 
     def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
         """See `hanse.gateway.stops`."""
@@ -194,6 +208,7 @@ class _Server(Server):
             if not any(map(_has_more_to_say, list(self.server_state.connections))):
                 break
         await super().shutdown(sockets)
+        self.cut = len(self.server_state.tasks)
 
     def _connection(self) -> asyncio.Protocol:
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)

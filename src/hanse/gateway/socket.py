@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing, suppress
 from typing import assert_never, cast, final
 
+from hanse.gateway import access
 from hanse.gateway.asgi import Request
 from hanse.gateway.outlet import Outlet, SendOutlet, WireOutlet
 from hanse.gateway.problem import NoRoute, known, problem_of
@@ -60,6 +61,7 @@ class Sockets:
         with self._streams.opened(socket.end):
             _ = await request.receive()
             await request.send({"type": "websocket.accept"})
+            access.accepted(request)
             await socket.run()
 
 

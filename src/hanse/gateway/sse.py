@@ -194,6 +194,7 @@ class EventStream:
             (b"x-accel-buffering", b"no"),
             (b"vary", b"accept"),
         ]
+        self._request.begun = 200
         await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
         wire = lent(self._request.scope)
         if wire is not None and wire.chunked:

@@ -24,6 +24,12 @@ class Stops:
         self.forced: asyncio.Event = asyncio.Event()
         self._number = 0
 
+    @property
+    def why(self) -> str:
+        """The signal that came last, and whether it forced; empty for none."""
+        name = signal.Signals(self._number).name if self._number else ""
+        return f"{name} once more" if self.forced.is_set() else name
+
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:

@@ -227,6 +227,7 @@ class HttpStream:
             (b"x-accel-buffering", b"no"),
             *self._headers,
         ]
+        self._request.begun = 200
         await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
         if self._form.opening:
             await self._request.send({"type": "http.response.body", "body": self._form.opening, "more_body": True})

@@ -23,6 +23,7 @@ MESSAGE_CHARACTERS_MAX = 64 * 1024
 
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _COLOURS = {"debug": 2, "warning": 33, "error": 31, "critical": 31}
+_TELLING = frozenset({"hanse.access", "hanse.life"})
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
@@ -95,7 +96,7 @@ class TextLines(logging.Formatter):
         level = record.levelname.lower()
         clock = _time(record).astimezone().strftime("%H:%M:%S")
         where = {"operation": context.operation} if context.operation else {}
-        pairs = {**where, **context.tags, **_additions(record)}
+        pairs = {**where, **context.tags, **_untold(record)}
         more = "".join(f" {name}={value}" for name, value in pairs.items())
         line = f"{clock} {self._paint(level)} {record.name}: {_message(record)}{more}"
         failure = _stack(record)
@@ -135,6 +136,11 @@ def _origin(labels: Labels, context: Context) -> dict[str, str]:
 
 def _additions(record: logging.LogRecord) -> Mapping[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+
+
+def _untold(record: logging.LogRecord) -> Mapping[str, object]:
+    """What `extra` adds and the message does not tell: some of ours tell all, and name it for programs besides."""
+    return {} if record.name in _TELLING else _additions(record)
 
 
 def _failure(record: logging.LogRecord) -> dict[str, object]:

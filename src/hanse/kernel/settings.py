@@ -97,10 +97,12 @@ class LogSettings(Section, frozen=True, kw_only=True):
     Attributes:
         level: The least urgent level that is written.
         format: `auto` is text on a terminal and JSON elsewhere.
+        access: Whether each request has a line, of the logger `hanse.access`; `auto` is on a terminal only.
     """
 
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
+    access: Literal["auto", "on", "off"] = "auto"
 
 
 class ServiceSettings(Section, frozen=True, kw_only=True):

@@ -247,6 +247,11 @@ class Node:
         )
 
     @property
+    def running(self) -> int:
+        """Operations that are being handled."""
+        return self._server.running
+
+    @property
     def idle(self) -> bool:
         """Whether it handles nothing at this moment, and no rule or schedule has anything to do."""
         return not self._server.running and all(rule.idle for rule in self._rules)

@@ -38,7 +38,12 @@ def raised() -> BaseException:
 
 def test_what_somebody_has_set_stays_so_while_one_develops() -> None:
     settings = Settings(node=NodeSettings(store="memory:", grace=9.0), log=LogSettings(format="json"))
-    sources = {"node.store": "hanse.toml", "node.grace": ".env", "log.format": "--log-format"}
+    sources = {
+        "node.store": "hanse.toml",
+        "node.grace": ".env",
+        "log.format": "--log-format",
+        "log.access": "--access-log",
+    }
     assert for_development(settings, sources) == settings
 
 
