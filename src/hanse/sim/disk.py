@@ -20,7 +20,8 @@ import msgspec
 
 from hanse.kernel.faults import Overloaded
 from hanse.sim.chance import Draws
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.trace import Trace
 from hanse.store.base import Batch
 from hanse.store.sqlite.lane import COMMITS_MAX, Apply, Heard, Stopped

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.network import End, Network, Port
 
 AHEAD_MAX = 64

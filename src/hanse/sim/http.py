@@ -20,7 +20,7 @@ from hanse.kernel.codec import encode_json
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import DeadlineExceeded, Fault, Misconfigured, Unavailable
 from hanse.sim.door import Door, Knock, Outside, Piece, piece_of
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.network import Network, Port
 from hanse.sim.sse import SseEvent, SseParser
 

@@ -5,9 +5,6 @@ out, exactly as asyncio does; the seed chooses which lane's turn it is. So every
 production, with a process per node, could show. Nothing passes between processes in no time at all, so a lane whose
 turn it is runs until it has nothing left to do at this moment: no finer mixture could be told from that.
 
-A lane that is killed does nothing any more, not even a `finally`: its coroutines are kept as they are, in a grave,
-until the world is over.
-
 Time moves on when no lane has anything to do. Nothing real is waited for: there are no sockets, threads or signals.
 """
 
@@ -18,18 +15,14 @@ import gc
 import heapq
 import math
 import sys
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVar, TypeVarTuple, cast, final
-
-import msgspec
+from contextvars import Context, copy_context
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.chance import Draws
+from hanse.sim.lane import Handle, Lane, SimFuture, SimTask, Turns, current_lane
 from hanse.sim.quiet import unheard
-from hanse.sim.walls import Walls
 
 _set_running_loop = asyncio._set_running_loop
 _awaitable: Any = asyncio.ensure_future  # noqa: TID251 - this is what owns the tasks here
@@ -51,162 +44,7 @@ class Stuck(Exception):
     """The world cannot go on: everything waits for something else, or a lane spins without time passing."""
 
 
-class SimTask(asyncio.Task[T]):
-    """A task whose place in a set does not depend on its address."""
-
-    def __init__(self, coro: Coroutine[Any, Any, T], loop: Loop, name: str | None, context: Context) -> None:
-        loop.tasks_made += 1
-        self.number: int = loop.tasks_made
-        self.lane: Lane = context.get(_lane, loop.home)
-        super().__init__(coro, loop=loop, name=name or f"task-{self.number}", context=context)
-        if not self.lane.alive:
-            self.lane.fallen.append(self)
-            forget(self)
-
-    def __hash__(self) -> int:
-        """Counts within the loop."""
-        return self.number
-
-
-class SimFuture(asyncio.Future[T]):
-    """A future whose place in a set does not depend on its address."""
-
-    number: int = 0
-
-    def __hash__(self) -> int:
-        """Counts within the loop those that were ever put into a set, as few are."""
-        if not self.number:
-            loop = cast("Loop", self.get_loop())
-            loop.futures_made += 1
-            self.number = loop.futures_made
-        return self.number
-
-
-@final
-class Lane:
-    """One process, as the loop sees it.
-
-    Attributes:
-        name: Of the machine.
-        alive: Whether it still runs.
-        context: What the tasks that it starts begin with.
-        grave: What was to run when it was killed, and since.
-        fallen: Its tasks that were under way when it was killed, and since.
-        rate, offset: How its clock relates to the world's: `rate * world + offset`.
-    """
-
-    __slots__ = (
-        "_loop",
-        "alive",
-        "context",
-        "fallen",
-        "grave",
-        "name",
-        "offset",
-        "paused_until",
-        "queue",
-        "queued",
-        "rate",
-    )
-
-    def __init__(self, loop: Loop, name: str, *, rate: float = 1.0, offset: float = 0.0) -> None:
-        self._loop = loop
-        self.name: str = name
-        self.rate: float = rate
-        self.offset: float = offset
-        self.alive: bool = True
-        self.paused_until: float = 0.0
-        self.queue: deque[_Handle] = deque()
-        self.queued: bool = False
-        self.grave: list[object] = []
-        self.fallen: list[SimTask[Any]] = []
-        self.context: Context = Context()
-        self.context.run(_lane.set, self)
-
-    def time(self) -> float:
-        """Second of its own monotonic clock."""
-        return self._loop.now * self.rate + self.offset
-
-    def moment(self, time: float) -> float:
-        """The first moment of the world's clock at which its own shows `time` or more."""
-        if self.rate == 1.0 and self.offset == 0.0:
-            return time
-        moment = (time - self.offset) / self.rate
-        while moment * self.rate + self.offset < time:
-            moment = math.nextafter(moment, math.inf)
-        return moment
-
-    def start(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
-        """Run a coroutine as a task of this process; one that is dead buries it."""
-        return SimTask(coroutine, self._loop, name, self.context.copy())
-
-    def pause(self, seconds: float) -> None:
-        """Stand still for some seconds of the world's clock."""
-        self.paused_until = max(self.paused_until, self._loop.now + seconds)
-        _ = self._loop.at(self.paused_until, self._loop.ready, self)
-
-    def kill(self) -> None:
-        """End it as by `kill -9`: nothing of it runs any more."""
-        if self.alive:
-            self._loop.dead.append(self)
-        self.alive = False
-        mine = [task for task in asyncio.all_tasks(self._loop) if isinstance(task, SimTask) and task.lane is self]
-        for task in mine:
-            forget(task)
-        self.fallen += mine
-        self.grave += self.queue
-        self.queue.clear()
-
-    def bury(self) -> None:
-        """End what was under way, as far as it can be: whoever still holds a coroutine must not see it complain."""
-        while self.fallen:
-            coroutine = cast("Coroutine[Any, Any, Any]", self.fallen.pop().get_coro())
-            # In its own context: what its last moments begin is begun by a dead process.
-            with suppress(BaseException):
-                self.context.run(coroutine.close)
-        self.grave.clear()
-
-
-_lane: ContextVar[Lane] = ContextVar("hanse_lane")
-
-
-def forget(task: asyncio.Task[Any]) -> None:
-    """Have asyncio know nothing of a task that will never run again."""
-    # Otherwise its end, long after, would be told as somebody's mistake.
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-    # Nor is it to be waited for or cancelled by whoever ends the loop.
-    asyncio.tasks._unregister_task(task)
-
-
-class _Handle(msgspec.Struct, eq=False):
-    """A callback that will run, unless it is cancelled or its lane dies."""
-
-    # A struct, since one is made for each step.
-    callback: Callable[..., object] | None
-    args: tuple[Any, ...]
-    context: Context | None
-    lane: Lane
-    loop: Loop
-    moment: float
-
-    def cancel(self) -> None:
-        """See `asyncio.Handle.cancel`."""
-        if self.callback is not None:
-            self.callback = self.context = None
-            self.args = ()
-            if self.moment >= 0.0:
-                self.loop.forgotten()
-
-    def cancelled(self) -> bool:
-        """See `asyncio.Handle.cancelled`."""
-        return self.callback is None
-
-    def when(self) -> float:
-        """See `asyncio.TimerHandle.when`."""
-        return self.moment * self.lane.rate + self.lane.offset
-
-
-class Loop(Walls):
+class Loop(Turns):
     """See the module.
 
     Attributes:
@@ -244,7 +82,7 @@ class Loop(Walls):
         # that ends by itself leaves its entry to whichever generator has the address next.
         self._owners: dict[int, Lane] = {}
         self._ready: list[Lane] = []
-        self._timers: list[tuple[float, int, _Handle]] = []
+        self._timers: list[tuple[float, int, Handle]] = []
         self._count = 0
         self._forgotten = 0
         self._steps_before = 0
@@ -295,12 +133,12 @@ class Loop(Walls):
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> _Handle:
+    ) -> Handle:
         """See `asyncio.loop.call_soon`: on the lane of the context."""
         if context is None:
             context = copy_context()
-        lane = context.get(_lane, self.home)
-        handle = _Handle(callback, args, context, lane, self, -1.0)
+        lane = context.get(current_lane, self.home)
+        handle = Handle(callback, args, context, lane, self, -1.0)
         if not lane.alive:
             lane.grave.append(handle)
             return handle
@@ -318,7 +156,7 @@ class Loop(Walls):
         """See `asyncio.loop.call_later`."""
         if context is None:
             context = copy_context()
-        when = context.get(_lane, self.home).time() + delay
+        when = context.get(current_lane, self.home).time() + delay
         return self.call_at(when, callback, *args, context=context)
 
     def call_at(
@@ -327,7 +165,7 @@ class Loop(Walls):
         """See `asyncio.loop.call_at`: at a time of the lane's clock."""
         if context is None:
             context = copy_context()
-        lane = context.get(_lane, self.home)
+        lane = context.get(current_lane, self.home)
         moment = lane.moment(when)
         if moment <= self.now:
             return cast("asyncio.TimerHandle", self.call_soon(callback, *args, context=context))
@@ -533,7 +371,7 @@ class Loop(Walls):
     def _at(
         self, moment: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context, lane: Lane
     ) -> asyncio.TimerHandle:
-        handle = _Handle(callback, args, context, lane, self, moment)
+        handle = Handle(callback, args, context, lane, self, moment)
         self._count += 1
         heapq.heappush(self._timers, (moment, self._count, handle))
         # asyncio wants a class of its own, and asks only for its methods.

@@ -21,7 +21,8 @@ from hanse.sim.chance import chance_of
 from hanse.sim.disk import Disk, DiskLane
 from hanse.sim.door import Door
 from hanse.sim.fence import Fenced
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.network import Network
 from hanse.sim.trace import Trace
 from hanse.sim.twin import Medium, Twin

@@ -19,7 +19,8 @@ import msgspec
 
 from hanse.kernel.message import Message
 from hanse.sim.chance import Draws
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.plan import Delay, Loss, Repeat
 from hanse.sim.trace import Trace
 

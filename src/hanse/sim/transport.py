@@ -23,7 +23,7 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import DeadlineExceeded, Unavailable, UnknownOperation
 from hanse.kernel.message import EVENT, ITEM, Kind, Message
 from hanse.mesh.fault import fault_message
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.network import Network, Port
 from hanse.sim.trace import Trace
 from hanse.sim.twin import Appliance

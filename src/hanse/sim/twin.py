@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, final
 
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.network import End, Network, Port
 from hanse.sim.trace import Trace
 from hanse.transport.base import Transport

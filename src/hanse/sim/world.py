@@ -29,8 +29,9 @@ from hanse.sim.environment import settings_under
 from hanse.sim.fake import receivers_of
 from hanse.sim.files import Files
 from hanse.sim.http import Http
+from hanse.sim.lane import Lane
 from hanse.sim.lines import Lines
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.loop import Loop
 from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of, until
 from hanse.sim.network import Network
 from hanse.sim.observe import observers_of

@@ -11,7 +11,8 @@ from hanse.kernel import fault_point
 from hanse.kernel.faults import CouldNotStart, NotFound, Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.sim.disk import WAKE_SECONDS, WRITE_BACK_SECONDS, Disk, DiskLane
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.machine import host_of
 from hanse.sim.trace import Trace
 from hanse.store.base import Batch, CollectionSchema, Put, Store

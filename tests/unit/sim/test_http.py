@@ -12,7 +12,8 @@ from hanse import App, Collection, Fault, Gateway, Resource, Service, World, rpc
 from hanse.kernel.faults import DeadlineExceeded, Misconfigured, Unavailable
 from hanse.sim.door import ABORT, AHEAD_MAX, Application, Door, Event, Receive, Send
 from hanse.sim.http import Http, NoStream
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.network import KEEPALIVE_SECONDS, Network
 from hanse.sim.plan import Plan, Replace
 from hanse.sim.run import Outcome, run, run_once

@@ -20,7 +20,8 @@ from hypothesis import example, given, strategies as st
 from hanse.kernel.faults import Misconfigured
 from hanse.sim import loop as module
 from hanse.sim.fence import Fenced
-from hanse.sim.loop import CANCELLED_MIN, Lane, Loop, SimTask, Stuck, require_no_loop
+from hanse.sim.lane import Lane, SimTask
+from hanse.sim.loop import CANCELLED_MIN, Loop, Stuck, require_no_loop
 from hanse.sim.quiet import unheard
 from hanse.sim.steady import steady
 
@@ -644,7 +645,8 @@ def test_places_in_sets_do_not_depend_on_addresses() -> None:
 
 ORDER = """
 import asyncio, hashlib
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.steady import steady
 
 async def child(n, notes):

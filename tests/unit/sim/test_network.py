@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hanse.sim.chance import Draws
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.network import COPY_SECONDS_MAX, KEEPALIVE_SECONDS, RESEND_SECONDS, Link, Network, Port
 from hanse.sim.plan import Delay, Loss, Repeat
 from hanse.sim.trace import Trace

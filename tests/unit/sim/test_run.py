@@ -190,7 +190,8 @@ def test_what_raises_is_raised() -> None:
 
 
 def test_a_seed_decides_whose_turn_it_is() -> None:
-    from hanse.sim.loop import Lane, Loop
+    from hanse.sim.lane import Lane
+    from hanse.sim.loop import Loop
 
     async def main() -> str:
         loop = asyncio.get_running_loop()

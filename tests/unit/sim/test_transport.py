@@ -14,7 +14,8 @@ import pytest
 from hanse.kernel.faults import DeadlineExceeded, Unavailable, UnknownOperation
 from hanse.kernel.message import Kind, Message
 from hanse.mesh.fault import fault_in, fault_message
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.network import KEEPALIVE_SECONDS, NOTICE_SECONDS_MAX, Network
 from hanse.sim.plan import Delay, Loss, Repeat
 from hanse.sim.run import run

@@ -35,7 +35,7 @@ from hanse import (
 )
 from hanse.kernel.message import Kind, Message
 from hanse.mesh.fault import fault_message
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.network import Network, Port
 from hanse.sim.plan import Cut, Kill, Plan
 from hanse.sim.run import Outcome, run_once

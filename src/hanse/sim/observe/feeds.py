@@ -12,7 +12,7 @@ from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.sim.chance import chance_of
 from hanse.sim.check import Observer
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.machine import WALL, host_of
 from hanse.sim.observe.follower import Follower
 from hanse.sim.observe.scene import Scene, last_of, shown

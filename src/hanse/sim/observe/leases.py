@@ -19,7 +19,7 @@ from hanse.node.app import App
 from hanse.service.reaction import Rule
 from hanse.service.service import reactions_of
 from hanse.sim.check import Observer
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.observe.per_app import per_app
 from hanse.sim.observe.scene import Scene
 

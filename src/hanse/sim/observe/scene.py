@@ -10,7 +10,8 @@ import msgspec
 
 from hanse.node.app import App
 from hanse.sim.disk import File
-from hanse.sim.loop import Lane, Loop
+from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.machine import Machine
 from hanse.sim.network import Network
 from hanse.sim.twin import Medium

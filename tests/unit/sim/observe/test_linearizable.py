@@ -22,7 +22,7 @@ from hanse.service.local import LocalCollection
 from hanse.service.rows import PatchForm, Rows, RowsOf, Written, rows_contract
 from hanse.service.shape import schema_of
 from hanse.sim.disk import DiskLane
-from hanse.sim.loop import Lane
+from hanse.sim.lane import Lane
 from hanse.sim.machine import host_of
 from hanse.sim.observe.linearizable import Linearizable
 from hanse.sim.setup import Setup
