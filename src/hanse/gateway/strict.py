@@ -31,7 +31,7 @@ def check_request(request: Request, limits: Limits) -> None:
     count = len(cast("list[Header]", scope.get("headers", ())))
     if count > limits.headers:
         raise HeadersTooLarge(f"{limits.headers} lines")
-    if sum(map(len, fields)) + sum(map(len, fields.values())) > HEADER_BYTES_MAX:
+    if len(b"".join(fields)) + len(b"".join(fields.values())) > HEADER_BYTES_MAX:
         raise HeadersTooLarge(f"{HEADER_BYTES_MAX} bytes")
     query = cast("bytes", scope.get("query_string", b""))
     if len(request.path) + len(query) > limits.url_bytes:

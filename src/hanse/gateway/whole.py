@@ -7,17 +7,20 @@ dearer than most handlers. And a body that has come already is handed over by wa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, RequestResponseCycle
 
 from hanse.gateway.asgi import Header, Receive, Send
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = bytes(set(range(32)) - {9} | {127})
 _WITH_CARE = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 _WITHOUT_LENGTH = frozenset({204, 304})
+
+LABELS_MAX = 512
+"""Names of headers whose lines' beginnings are kept."""
+
+_labels: dict[bytes, bytes] = {}
 
 
 def write_whole(send: Send, status: int, headers: Sequence[Header], body: bytes) -> bool:
@@ -34,7 +37,7 @@ def write_whole(send: Send, status: int, headers: Sequence[Header], body: bytes)
         return False
     lines = [STATUS_LINE[status]]
     for name, value in (*cycle.default_headers, *headers):
-        label = _label(name)
+        label = _labels.get(name) or _label(name)
         if not label:
             return False
         lines += (label, value, b"\r\n")
@@ -45,8 +48,8 @@ def write_whole(send: Send, status: int, headers: Sequence[Header], body: bytes)
     lines.append(b"\r\n")
     head = b"".join(lines)
     ends = len(cycle.default_headers) + len(headers) + 2 + (status not in _WITHOUT_LENGTH) + (not cycle.keep_alive)
-    if head.count(b"\n") != ends or head.count(b"\r") != ends or _CONTROL.search(head):
-        return False  # a value has more than a line: uvicorn says so
+    if len(head) - len(head.translate(None, _CONTROL)) != 2 * ends:
+        return False  # a value has a control character, or more than a line: uvicorn says so
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
     cycle.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
@@ -82,8 +85,10 @@ def _is_free(cycle: RequestResponseCycle) -> bool:
     return not taken and not cycle.access_log
 
 
-@lru_cache(maxsize=512)
 def _label(name: bytes) -> bytes:
     """How a header's line begins; empty for names that mean more to the server, or are none."""
     lower = name.lower()
-    return b"" if lower in _WITH_CARE or HEADER_RE.search(lower) else lower + b": "
+    label = b"" if lower in _WITH_CARE or HEADER_RE.search(lower) else lower + b": "
+    if len(_labels) < LABELS_MAX:
+        _labels[name] = label
+    return label

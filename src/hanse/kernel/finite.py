@@ -110,11 +110,15 @@ def _suspects(kind: type[msgspec.Struct]) -> tuple[str, ...]:
 
 def _is_sound(value: object) -> bool:
     """Whether all numbers are finite, told without pointers: every row that is read or written is asked this."""
-    if isinstance(value, float):
-        return math.isfinite(value)
     if isinstance(value, msgspec.Struct):
-        for name in _suspects(type(value)):  # noqa: SIM110 - a generator would cost more than all the rest
-            if not _is_sound(getattr(value, name)):
+        for name in _suspects(type(value)):
+            member: object = getattr(value, name)
+            if type(member) is float:  # most are; written out, as a call would cost more than the look
+                if not math.isfinite(member):
+                    return False
+            elif not _is_sound(member):
                 return False
         return True
+    if isinstance(value, float):
+        return math.isfinite(value)
     return next(_endless(value, ""), None) is None
