@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import cast
+from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -12,8 +12,8 @@ from hanse.gateway.room import Room
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Malformed
 
-Scope = MutableMapping[str, object]
-Event = MutableMapping[str, object]
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -66,6 +66,8 @@ def _line(text: str) -> bytes:
     return text.encode("latin-1")
 
 
+_NONE: Mapping[str, Any] = {}
+
 SPECIAL = frozenset(
     {
         *(b"traceparent", b"tracestate", b"baggage", b"x-request-id", b"idempotency-key"),
@@ -84,7 +86,10 @@ class Request:
 
     Attributes:
         scope: The ASGI scope.
-        receive, send: The ASGI callables.
+        receive, send: The ASGI callables; `send` may be wrapped on the way, so that it adds or notes something.
+        sender: `send` as it came.
+        extensions: What the server lends besides ASGI's events.
+        fields: All headers as they came, by name in lower case, those of one name joined.
         method: In capitals; GET for a handshake.
         path: The path within this application, still percent-encoded, so that an id may hold a slash.
         status: What was answered, where somebody sent the answer by themselves and it was noted; 0 elsewhere.
@@ -100,9 +105,10 @@ class Request:
     """
 
     __slots__ = (
-        "_headers",
         "begun",
         "charge",
+        "extensions",
+        "fields",
         "id",
         "method",
         "parameters",
@@ -113,6 +119,7 @@ class Request:
         "room",
         "scope",
         "send",
+        "sender",
         "status",
         "template",
         "trace_id",
@@ -122,7 +129,9 @@ class Request:
         self.scope: Scope = scope
         self.receive: Receive = receive
         self.send: Send = send
-        self.method: str = cast("str", scope.get("method", "GET"))
+        self.sender: Send = send
+        self.extensions: Mapping[str, Any] = scope.get("extensions") or _NONE
+        self.method: str = scope.get("method", "GET")
         self.status: int = 0
         self.begun: int = 0
         self.template: str = ""
@@ -133,43 +142,39 @@ class Request:
         self.trace_id: str = ""
         self.id: str = ""
         self.path: str = _path(scope)
-        self._headers: dict[bytes, bytes] = headers_in(cast("list[Header]", scope.get("headers", [])))
-        self.plain: bool = SPECIAL.isdisjoint(self._headers)
+        self.fields: dict[bytes, bytes] = headers_in(scope.get("headers", []))
+        self.plain: bool = SPECIAL.isdisjoint(self.fields)
 
     def header(self, name: bytes) -> str:
         """The value of a header, by its name in lower case; empty where it did not come."""
-        value = self._headers.get(name)
+        value = self.fields.get(name)
         return value.decode("latin-1") if value is not None else ""
 
     def headers(self) -> dict[str, str]:
         """All headers, by name in lower case."""
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
-
-    @property
-    def fields(self) -> dict[bytes, bytes]:
-        """All headers as they came, those of one name joined."""
-        return self._headers
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields.items()}
 
     @property
     def query(self) -> str:
         """The query string, still encoded."""
-        return cast("bytes", self.scope.get("query_string", b"")).decode("latin-1")
+        query: bytes = self.scope.get("query_string", b"")
+        return query.decode("latin-1")
 
     def set_header(self, name: bytes, value: str) -> None:
         """Replace what a header says, for whoever asks this request."""
-        self._headers[name] = value.encode("latin-1")
+        self.fields[name] = value.encode("latin-1")
         self.plain = self.plain and name not in SPECIAL
 
     @property
     def address(self) -> str:
         """Who asks, as far as it is known: behind trusted proxies the client; empty for a socket without addresses."""
-        client = cast("tuple[str, int] | None", self.scope.get("client"))
+        client: tuple[str, int] | None = self.scope.get("client")
         return client[0] if client else ""
 
     @property
     def root(self) -> str:
         """The encoded path that this application is reached at; empty where it is the whole server."""
-        path = cast("str", self.scope.get("root_path", ""))
+        path: str = self.scope.get("root_path", "")
         return self.prefix + quote(path) if path else self.prefix
 
     def accepts(self, media_type: str) -> bool:
@@ -178,9 +183,9 @@ class Request:
 
 
 def _path(scope: Scope) -> str:
-    raw = cast("bytes | None", scope.get("raw_path"))
-    path = raw.decode("latin-1") if raw else quote(cast("str", scope["path"]))
-    root = cast("str", scope.get("root_path", ""))
+    raw: bytes | None = scope.get("raw_path")
+    path = raw.decode("latin-1") if raw else quote(scope["path"])
+    root: str = scope.get("root_path", "")
     return path.removeprefix(quote(root)) if root else path
 
 
@@ -228,18 +233,18 @@ WriteWhole = Callable[[Send, int, "list[Header]", bytes], bool]
 
 async def answer(request: Request, response: Response, extra: tuple[Header, ...] = ()) -> None:
     """Send a whole answer; the body is left out for HEAD. A handshake is refused with it."""
-    kind = "http.response"
-    if request.scope["type"] == "websocket":
-        kind = "websocket.http.response"
-        if kind not in cast("dict[str, object]", request.scope.get("extensions") or {}):
-            await request.send({"type": "websocket.close", "code": 1008})
-            return
     headers = [*response.headers, *extra]
     if response.type:
         headers += ((b"content-type", response.type.encode()), NOSNIFF)
-    write = cast("WriteWhole | None", cast("dict[str, object]", request.scope.get("extensions") or {}).get(WHOLE))
+    write: WriteWhole | None = request.extensions.get(WHOLE)
     if write is not None and write(request.send, response.status, headers, response.body):
         return
+    kind = "http.response"
+    if request.scope["type"] == "websocket":
+        kind = "websocket.http.response"
+        if kind not in request.extensions:
+            await request.send({"type": "websocket.close", "code": 1008})
+            return
     if response.status not in {204, 304}:
         headers.append((b"content-length", str(len(response.body)).encode()))
     await request.send({"type": f"{kind}.start", "status": response.status, "headers": headers})

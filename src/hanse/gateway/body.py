@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import cast
 
 from hanse.gateway.asgi import BODY, JSON, Receive, Request, TakeWhole
 from hanse.gateway.coding import inflated
@@ -17,6 +16,7 @@ from hanse.kernel.faults import Cancelled, TooLarge
 from hanse.kernel.patience import OutOfTime, within
 
 JSON_ONLY: tuple[str, ...] = (JSON,)
+_JSON = JSON.encode()
 ANYTHING: tuple[str, ...] = ()
 
 
@@ -38,20 +38,20 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
         Overloaded: Too many are waited for already, or, when it has come, too many requests are in work.
         Cancelled: The client has gone.
     """
-    announced = request.header(b"content-length")
-    if announced.isdigit() and int(announced) > limits.body_bytes:
-        raise _too_large(limits)
-    body = _taken(request)
+    take: TakeWhole | None = request.extensions.get(BODY)
+    body = None if take is None else take(request.receive)
     if body is None:
+        announced = request.header(b"content-length")
+        if announced.isdigit() and int(announced) > limits.body_bytes:
+            raise _too_large(limits)
         body = await _waited_for(request, limits)
     elif len(body) > limits.body_bytes:
         raise _too_large(limits)
-    coding = request.header(b"content-encoding")
-    if coding:
-        body = inflated(body, coding, limits)
-    if types == ANYTHING:
+    if b"content-encoding" in request.fields:
+        body = inflated(body, request.header(b"content-encoding"), limits)
+    if types is ANYTHING:
         return body
-    if body:
+    if body and (types is not JSON_ONLY or request.fields.get(b"content-type") != _JSON):
         check_type(request.header(b"content-type"), types)
     return check_depth(body, limits)
 
@@ -64,12 +64,6 @@ def check_type(content_type: str, types: Iterable[str]) -> None:
     actual = content_type.partition(";")[0].strip().lower()
     if actual not in types:
         raise UnsupportedMediaType(" or ".join(types), actual or "no Content-Type")
-
-
-def _taken(request: Request) -> bytes | None:
-    """The body, where the server has all of it and lends it."""
-    take = cast("TakeWhole | None", cast("dict[str, object]", request.scope.get("extensions") or {}).get(BODY))
-    return None if take is None else take(request.receive)
 
 
 async def _waited_for(request: Request, limits: Limits) -> bytes:
@@ -93,7 +87,7 @@ async def _whole(receive: Receive, limits: Limits, took: Took) -> bytes:
             raise too_slow(size, limits) from None
         if event["type"] == "http.disconnect":
             raise Cancelled
-        part = cast("bytes", event.get("body", b""))
+        part: bytes = event.get("body", b"")
         size += len(part)
         if size > limits.body_bytes:
             raise _too_large(limits)

@@ -13,7 +13,7 @@ from hanse.gateway.limits import Limits
 from hanse.kernel.faults import Malformed, TooLarge
 
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*+"', re.DOTALL)
-_DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+_DIGITS = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
 """Makes one digit of all, and a space of anything else: to look for many of them is then a search for one text."""
 
 _LONG_NUMBER = b"0" * 19
@@ -43,9 +43,10 @@ def check_depth(body: bytes, limits: Limits = _USUAL) -> bytes:
         hanse.kernel.faults.Malformed: expected whole numbers from -2^63 to 2^64-1, got 123456789012345678901...
     """
     long = len(body) > limits.text_bytes
-    deep = body.count(b"[") + body.count(b"{") > limits.depth
-    wide = body.count(b",") >= limits.items
-    digits = _LONG_NUMBER in body.translate(_DIGITS)
+    marks = len(body.translate(None, _NO_BRACKETS))
+    deep = marks > limits.depth and body.count(b"[") + body.count(b"{") > limits.depth
+    wide = marks >= limits.items and body.count(b",") >= limits.items
+    digits = body.translate(_DIGITS).find(_LONG_NUMBER) >= 0
     if not (long or deep or wide or digits):
         return body
     if long and max(map(len, _TEXT.findall(body)), default=0) > limits.text_bytes + 2:

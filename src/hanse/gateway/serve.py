@@ -215,16 +215,15 @@ class _Server(Server):
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _lending(self, app: Application) -> Application:
-        whole = whole_extensions()
+        whole = {WIRE: lend, **whole_extensions()}
 
         def lent(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-            extensions = cast("dict[str, object]", scope.setdefault("extensions", {}))
+            own: dict[str, object] | None = scope.get("extensions")
+            scope["extensions"] = extensions = {**own, **whole} if own else whole.copy()
             transport = cast("asyncio.Transport | None", getattr(getattr(send, "__self__", None), "transport", None))
             if transport is not None:
                 # Of this connection at once: to find it among all would take as long for each of many that are stuck.
                 extensions[ABORT] = transport.abort
-            extensions[WIRE] = lambda: lend(send)
-            extensions.update(whole)
             return app(scope, receive, send)
 
         return lent

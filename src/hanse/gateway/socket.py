@@ -309,7 +309,7 @@ class Socket:
     # What it is told.
 
     def _open(self) -> None:
-        wire = lent(self._request.scope)
+        wire = lent(self._request)
         self.framing = Framing("lines" if wire is None else "frame")
         if wire is None:
             self.outlet = SendOutlet(self, self._send, lambda: abort(self._request), self._views.tasks)

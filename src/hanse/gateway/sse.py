@@ -196,7 +196,7 @@ class EventStream:
         ]
         self._request.begun = 200
         await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
-        wire = lent(self._request.scope)
+        wire = lent(self._request)
         if wire is not None and wire.chunked:
             self.group = CHUNK
             outlet: Outlet = WireOutlet(self, wire)

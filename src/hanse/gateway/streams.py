@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing, contextmanager
-from typing import cast
 
 import msgspec
 
@@ -245,8 +244,7 @@ class HttpStream:
 
 def abort(request: Request) -> None:
     """Cut the connection, where our server runs it: closing it in order would wait for a client that does not read."""
-    extensions = cast("dict[str, object]", request.scope.get("extensions") or {})
-    cut = cast("Callable[[], None] | None", extensions.get(ABORT))
+    cut: Callable[[], None] | None = request.extensions.get(ABORT)
     if cut is not None:
         cut()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import cast
 from urllib.parse import unquote_to_bytes
 
 from hanse.gateway.asgi import Header, Request
@@ -28,19 +27,20 @@ def check_request(request: Request, limits: Limits) -> None:
         Malformed: Path or query are not percent-encoded UTF-8, or hold a control character.
     """
     scope, fields = request.scope, request.fields
-    count = len(cast("list[Header]", scope.get("headers", ())))
+    headers: list[Header] = scope.get("headers", [])
+    count = len(headers)
     if count > limits.headers:
         raise HeadersTooLarge(f"{limits.headers} lines")
-    if len(b"".join(fields)) + len(b"".join(fields.values())) > HEADER_BYTES_MAX:
+    if sum(map(len, fields)) + sum(map(len, fields.values())) > HEADER_BYTES_MAX:
         raise HeadersTooLarge(f"{HEADER_BYTES_MAX} bytes")
-    query = cast("bytes", scope.get("query_string", b""))
+    query: bytes = scope.get("query_string", b"")
     if len(request.path) + len(query) > limits.url_bytes:
         raise UriTooLong(limits.url_bytes)
     if count != len(fields):
-        _check_once(cast("list[Header]", scope["headers"]))
-    version = scope.get("http_version")
+        _check_once(headers)
+    version: str | None = scope.get("http_version")
     if version is not None:
-        _check_head(fields, cast("str", version))
+        _check_head(fields, version)
     if "%" in request.path:
         _check_encoded(request.path.encode("latin-1"), "path")
     if query and (b"%" in query or not query.isascii()):

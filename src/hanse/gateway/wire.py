@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
-from hanse.gateway.asgi import Scope
+from hanse.gateway.asgi import Request, Send
 
 WIRE = "hanse.wire"
-"""Name of the ASGI extension by which our server lends wires: a function that gives one, or None."""
+"""Name of the ASGI extension by which our server lends wires: a function that gives the one of a `send`, or None."""
 
 
 class Listener(Protocol):
@@ -91,8 +91,7 @@ class Wired(asyncio.Protocol):
             wire.listener.parted()
 
 
-def lent(scope: Scope) -> Wire | None:
+def lent(request: Request) -> Wire | None:
     """The connection of an answer that has begun, where the server lends it."""
-    extensions = cast("dict[str, object]", scope.get("extensions") or {})
-    lend = cast("Callable[[], Wire | None] | None", extensions.get(WIRE))
-    return None if lend is None else lend()
+    lend: Callable[[Send], Wire | None] | None = request.extensions.get(WIRE)
+    return None if lend is None else lend(request.sender)
