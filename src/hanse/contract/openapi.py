@@ -227,14 +227,16 @@ def _security(exposed: Exposed, paths: Mapping[str, Json]) -> Json:
 def _operation(item: OperationPath, arguments: Json, result: Json, definitions: Json) -> Json:
     operation = item.operation
     prose = prose_of(operation.doc)
-    describe_fields(resolved(arguments, definitions), prose.items)
+    taken = resolved(arguments, definitions)
+    describe_fields(taken, prose.items)
+    taken["additionalProperties"] = False  # unless the client prefers handling=lenient
     answer = items_of(result) if operation.stream else answer_of("The result.", result)
     if prose.answer:
         answer["description"] = prose.answer
     answers: Json = {"200": answer, **fault_answers(operation.options.faults, prose.faults)}
     name = f"{operation.contract}_{operation.name}"
     if item.own:
-        entry = _own(item, name, resolved(arguments, definitions), answers)
+        entry = _own(item, name, taken, answers)
     else:
         entry = entry_of(f"rpc_{name}", _doc(operation), operation.contract, answers, body=body_of(arguments))
     if operation.options.allow is not None:
@@ -258,5 +260,5 @@ def _own(item: OperationPath, name: str, arguments: Json, answers: Json) -> Json
         parameters += [parameter_of(name, part, required=name in required) for name, part in rest.items()]
         return {**entry_of(name, doc, tag, answers), "parameters": parameters}
     needed = [name for name in required if name in rest]
-    body = body_of({"type": "object", "properties": rest, "required": needed})
+    body = body_of({"type": "object", "properties": rest, "required": needed, "additionalProperties": False})
     return {**entry_of(name, doc, tag, answers, body=body), "parameters": parameters}

@@ -10,12 +10,14 @@ from urllib.parse import parse_qs
 import msgspec
 
 from hanse.contract.derive import Operation
+from hanse.gateway.arguments import arguments_codec
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.fields import plain
 from hanse.gateway.limits import Limits
 from hanse.gateway.lines import LINES, STOPPING
 from hanse.gateway.once import twice_in
+from hanse.gateway.prefer import preferences_in
 from hanse.gateway.sse import MEDIA_TYPE, sse_form
 from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.closing import closing
@@ -71,22 +73,26 @@ class OperationRoute:
         self._node = node
         self._limits: Limits = streams.limits
         self._items = Items(streams)
-        self._arguments: Codec[msgspec.Struct] = codec_for(operation.arguments)
         self._texts: Mapping[str, object] = {
             field.encode_name: field.type for field in msgspec.structs.fields(operation.arguments)
         }
 
     async def post(self, request: Request) -> Response | None:
-        """Call it with the JSON object in the body as arguments."""
+        """Call it with the JSON object in the body as arguments.
+
+        Raises:
+            Invalid: They are not its own; one that it does not have is passed over with `Prefer: handling=lenient`.
+        """
         body = await read_body(request, self._limits)
-        return await self.answer(request, self._arguments.decode_json(body or b"{}"))
+        return await self.answer(request, self._codec(request).decode_json(body or b"{}"))
 
     async def routed(self, request: Request) -> Response | None:
         """Call it with arguments from the path, the query and the body."""
         body = b"" if request.method in {"GET", "HEAD", "DELETE"} else await read_body(request, self._limits)
         given = _object.decode_json(body) if body else {}
         path = {name: self._typed(name, [text]) for name, text in request.parameters.items()}
-        return await self.answer(request, self._arguments.convert({**given, **self._from_query(request.query), **path}))
+        values = {**given, **self._from_query(request.query), **path}
+        return await self.answer(request, self._codec(request).convert(values))
 
     async def answer(self, request: Request, arguments: msgspec.Struct) -> Response | None:
         """Call it, and answer with its result or its stream."""
@@ -95,6 +101,10 @@ class OperationRoute:
             return Response(200, encode_json(await self._node.invoke(self._operation, arguments)))
         await self._items.send(request, self._node.stream(self._operation, arguments))
         return None
+
+    def _codec(self, request: Request) -> Codec[msgspec.Struct]:
+        strict = None if request.plain else preferences_in(request.header(b"prefer")).strict
+        return arguments_codec(self._operation.arguments, strict=strict)
 
     def _from_query(self, query: str) -> dict[str, object]:
         pairs = parse_qs(query, keep_blank_values=True) if query else {}

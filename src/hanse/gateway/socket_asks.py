@@ -16,6 +16,7 @@ from hanse.contract.derive import Operation
 from hanse.contract.model import collection_of, topic_of
 from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_topics import TopicPath
+from hanse.gateway.arguments import arguments_codec
 from hanse.gateway.context import checked_key
 from hanse.gateway.events import ToldTopic
 from hanse.gateway.exposed import WHOLE, ExposedRows
@@ -37,7 +38,7 @@ from hanse.gateway.socket_protocol import (
 from hanse.gateway.sse import checked_cursor
 from hanse.gateway.view import Source
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import codec_for, encode_json
+from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
 from hanse.kernel.faults import (
     Fault,
@@ -172,7 +173,8 @@ class Live:
             raise UnknownOperation(f"there is no operation {ask.address[:200]}; openapi.json lists those that are")
         arguments = b"{}" if ask.arguments is msgspec.UNSET else bytes(ask.arguments)
         with _pointing("/arguments"):
-            return operation, checked_arguments(codec_for(operation.arguments).decode_json(arguments))
+            codec = arguments_codec(operation.arguments, strict=ask.strict)
+            return operation, checked_arguments(codec.decode_json(arguments))
 
     def _exposed(self, collection: str) -> ExposedRows:
         exposed = self._collections.get(collection)

@@ -58,11 +58,12 @@ class Ping(Asking, frozen=True, tag="ping"):
 
 
 class Call(Asking, frozen=True, tag="call"):
-    """Call an operation; one that streams is told item by item."""
+    """Call an operation; one that streams is told item by item. `strict: false` passes over arguments it has not."""
 
     service: str
     operation: str
     arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    strict: bool | None = None
     idempotency_key: str = ""
 
     @property

@@ -73,6 +73,18 @@ async def test_no_body_stands_for_no_arguments(door: Door) -> None:
     assert (await door("POST", "/rpc/shop/who")).json["who"] == ""
 
 
+@pytest.mark.parametrize("path", ["/rpc/shop/reserve", "/stock/tea"])
+async def test_arguments_that_do_not_exist_are_listed(door: Door, path: str) -> None:
+    given = {"sku": "rum", "count": 2, "cuont": 3, "a/b": None}
+    answer = await door("POST", path, given)
+    lenient = await door("POST", path, given, prefer="handling=lenient")
+
+    assert (answer.status, lenient.status) == (422, 200)
+    assert [(error["pointer"], error["code"], error["detail"]) for error in answer.json["errors"]] == [
+        (pointer, "unknown_field", "expected one of sku, count") for pointer in ("/cuont", "/a~1b")
+    ]
+
+
 async def test_an_unknown_operation_is_not_there(door: Door) -> None:
     assert (await door("POST", "/rpc/shop/rob", {})).status == 404
     assert (await door("GET", "/rpc/shop/who")).headers["allow"] == "OPTIONS, POST"

@@ -104,6 +104,8 @@ def writing(rest: str, message: dict[str, Value], value: Value, **headers: str) 
 
 def calling(operation: str, arguments: Value, **headers: str) -> Case:
     message = {"op": "call", "service": "shop", "operation": operation, "arguments": arguments}
+    if headers:
+        message["strict"] = headers["prefer"] == "handling=strict"
     return Case(f"POST /rpc/shop/{operation}", message, arguments, headers, "/arguments")
 
 
@@ -164,6 +166,7 @@ CASES = {
     "no rows any more": Case("DELETE /orders?id[in]=1,2", orders("delete", keys=["1", "2"])),
     "a careful write": writing(f"PUT {CAREFUL}/1", careful("put", key="1", rev=5), {"sku": "a"}, if_match='"5"'),
     "a call": calling("sell", {"sku": "tea", "price": 2.5}),
+    "a call of who may be newer": calling("sell", {"sku": "tea", "x": 1}, prefer="handling=lenient"),
     "items": calling("counting", {"upto": 3}),
     "nothing but the revision": writing(
         "PUT /orders/1", orders("put", key="1", minimal=True, strict=False), {"sku": "cup"}, prefer="return=minimal"
@@ -259,6 +262,8 @@ CASES = {
         f"PUT {CAREFUL}/1", careful("put", key="1", rev=5), {"sku": "a", "x": 1}, if_match='"5"'
     ),
     "wrong arguments": calling("sell", {"price": "much"}),
+    "arguments that do not exist": calling("sell", {"sku": "tea", "prise": 2}),
+    "arguments that do not exist for items": calling("counting", {"upto": 3, "x": 1}),
     "arguments that are none": calling("sell", []),
     "a fault that is listed": calling("sell", {"sku": "rum"}),
     "wrong arguments for items": calling("counting", {}),
