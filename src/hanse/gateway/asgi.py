@@ -184,7 +184,7 @@ class Request:
 
 def _path(scope: Scope) -> str:
     raw: bytes | None = scope.get("raw_path")
-    path = raw.decode("latin-1") if raw else quote(scope["path"])
+    path = raw.decode() if raw and raw.isascii() else raw.decode("latin-1") if raw else quote(scope["path"])
     root: str = scope.get("root_path", "")
     return path.removeprefix(quote(root)) if root else path
 

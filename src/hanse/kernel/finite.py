@@ -103,22 +103,24 @@ def checked_arguments(value: S) -> S:
 
 
 @lru_cache(maxsize=4096)
-def _suspects(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+def _suspects(kind: Hashable) -> tuple[str, ...] | None:
+    """The fields of a struct that may hold a number that is not finite; None where it is no struct."""
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return None
     fields = msgspec.structs.fields(kind)
     return tuple(field.name for field in fields if may_be_endless(cast("Hashable", field.type)))
 
 
 def _is_sound(value: object) -> bool:
     """Whether all numbers are finite, told without pointers: every row that is read or written is asked this."""
-    if isinstance(value, msgspec.Struct):
-        for name in _suspects(type(value)):
-            member: object = getattr(value, name)
-            if type(member) is float:  # most are; written out, as a call would cost more than the look
-                if not math.isfinite(member):
-                    return False
-            elif not _is_sound(member):
+    names = _suspects(type(value))
+    if names is None:
+        return next(_endless(value, ""), None) is None
+    for name in names:
+        member: object = getattr(value, name)
+        if type(member) is float:  # most are; written out, as a call would cost more than the look
+            if not math.isfinite(member):
                 return False
-        return True
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return next(_endless(value, ""), None) is None
+        elif not _is_sound(member):
+            return False
+    return True

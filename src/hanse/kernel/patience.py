@@ -33,6 +33,9 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
         3
     """
     steps = work.__await__()
+    if not hasattr(steps, "send"):
+        # Awaitables of other libraries need not take values or errors: what `await` makes of them does.
+        steps = _awaited(work).__await__()
     try:
         waits_for = steps.send(None)
     except StopIteration as done:
@@ -45,6 +48,10 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
         if timer.expired():
             raise OutOfTime from None
         raise
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
 
 
 class _Rest(Generic[T]):

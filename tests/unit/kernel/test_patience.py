@@ -1,6 +1,10 @@
 """A time limit without a timer, until something is waited for."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Generator
+from typing import cast
 
 import pytest
 
@@ -87,3 +91,32 @@ async def test_a_future_is_work_too() -> None:
     done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(done.set_result, 7)
     assert await within(60.0, done) == 7
+
+
+class Bare:
+    """An awaitable as other languages' bindings make it: its steps take neither values nor errors."""
+
+    def __init__(self, future: asyncio.Future[int]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[object, object, int]:
+        return cast("Generator[object, object, int]", self)
+
+    def __iter__(self) -> Bare:
+        return self
+
+    def __next__(self) -> object:
+        if self._future.done():
+            raise StopIteration(self._future.result())
+        self._future._asyncio_future_blocking = True
+        return self._future
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_an_awaitable_whose_steps_take_nothing_is_work_too(*, waits: bool) -> None:
+    done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    if waits:
+        asyncio.get_running_loop().call_soon(done.set_result, 7)
+    else:
+        done.set_result(7)
+    assert await within(60.0, Bare(done)) == 7
