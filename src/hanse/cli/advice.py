@@ -154,6 +154,10 @@ FAULTS: Mapping[str, Advice] = {
         "The rows are exposed with `require_match=True`.",
         "Send the ETag that you have read as If-Match.",
     ),
+    "private": Advice(
+        "The page is the operator's; the request came from this machine, but may have been brought by a proxy of it.",
+        "Ask as it says; or set gateway.metrics_token, and send it as `Authorization: Bearer ...`.",
+    ),
     "rate_exceeded": Advice(
         "The client has used up what the gateway's `rates` allow it.",
         "Wait as long as Retry-After says; `RateLimit` headers tell what is left.",

@@ -96,12 +96,17 @@ def safety_checks(settings: Settings, sources: Sources) -> Iterator[Finding]:
     """Settings that can be meant, and are dangerous."""
     gateway = settings.gateway
     everybody = not is_loopback(gateway.host)
-    if everybody and gateway.metrics == "open":
+    if everybody and gateway.metrics == "open" and not gateway.metrics_token:
         why = "Figures tell strangers what the app does and how it is built."
-        yield Finding("gateway.metrics", WARN, "open to everybody", why, "Set it to `local`, or close it at the proxy.")
-    if gateway.metrics == "local" and any(map(_is_of_this_machine, gateway.trusted_proxies)):
+        do = "Set gateway.metrics_token, or `local`, or close it at the proxy."
+        yield Finding("gateway.metrics", WARN, "open to everybody", why, do)
+    if (
+        gateway.metrics == "local"
+        and not gateway.metrics_token
+        and any(map(_is_of_this_machine, gateway.trusted_proxies))
+    ):
         why = "A proxy of this machine that adds no forwarding header makes strangers look local."
-        do = "See that it adds the header or keeps `/metrics` to itself, or set `off`."
+        do = "Set gateway.metrics_token; or `off`, or see that the proxy keeps `/metrics` to itself."
         yield Finding("gateway.metrics", WARN, "local, behind a proxy of this machine", why, do)
     for one in gateway.trusted_proxies:
         if believes_everybody(one):

@@ -37,6 +37,6 @@ class Health:
         checks = await self._node.health()
         ready = self._node.state == "ready" and all(state == _WELL for state in checks.values())
         told: dict[str, object] = {"status": self._node.state if self._node.state != "ready" or ready else "degraded"}
-        if request.query.startswith("verbose") and may_see(request, self._node.settings.gateway.metrics):
+        if request.query.startswith("verbose") and may_see(request, self._node.settings.gateway):
             told["checks"] = checks
         return Response(200 if ready else 503, encode_json(told), _HEADERS if ready else _LATER)

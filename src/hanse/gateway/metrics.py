@@ -13,8 +13,7 @@ from importlib.metadata import version
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.exposition import OPEN_METRICS, PROMETHEUS, Family, Labels, exposition
 from hanse.gateway.figures import Requests
-from hanse.gateway.private import may_see
-from hanse.gateway.problem import NoRoute, problem_response
+from hanse.gateway.private import may_see, refused
 from hanse.gateway.process import LoopLag, process_families
 from hanse.gateway.room import Room
 from hanse.gateway.streams import Streams
@@ -43,9 +42,10 @@ class Metrics:
         self._lag = LoopLag()
 
     async def __call__(self, request: Request) -> Response:
-        """All figures; to a stranger it is as if there were none."""
-        if not may_see(request, self._node.settings.gateway.metrics):
-            return problem_response(NoRoute(request.path))
+        """All figures, for those who may see them."""
+        settings = self._node.settings.gateway
+        if not may_see(request, settings):
+            return refused(request, settings)
         open_metrics = request.accepts("application/openmetrics-text")
         figures = await self._node.figures()
         body = exposition([*self._families(figures), *process_families()], open_metrics=open_metrics)

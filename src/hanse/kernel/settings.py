@@ -48,6 +48,7 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
         body_max: Largest request body, in bytes; the setting also takes `"2MiB"`.
         metrics: Who gets `/metrics` and the checks of `/readyz?verbose`: `local` is this machine only, `open` is
             everybody, `off` is nobody.
+        metrics_token: Who sends it as a bearer token gets these, from anywhere, and nobody else; empty for none.
         trusted_proxies: Addresses and networks (`10.0.0.0/8`) that are believed about client, scheme, host and prefix.
         hosts: Names that are answered under, and `*.shop.example` for all below one, beside addresses and `localhost`;
             empty is any name.
@@ -58,6 +59,7 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     port: Port = 8000
     body_max: Bytes = 1024 * 1024
     metrics: Literal["local", "open", "off"] = "local"
+    metrics_token: str = ""
     trusted_proxies: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     proxy_headers: Literal["x-forwarded", "forwarded"] = "x-forwarded"

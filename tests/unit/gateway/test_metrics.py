@@ -15,7 +15,7 @@ from hanse.gateway.asgi import Request, Scope
 from hanse.gateway.exposition import OPEN_METRICS, PROMETHEUS, Family, exposition
 from hanse.gateway.figures import Requests
 from hanse.gateway.gateway import Gateway
-from hanse.gateway.private import is_local
+from hanse.gateway.private import why_not_local
 from hanse.gateway.process import TICK_SECONDS, WATCHED_SECONDS, LoopLag
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
@@ -61,23 +61,70 @@ async def shop_door(
     host: Host, tasks: Tasks, shop: type[Service], door: Door, request: pytest.FixtureRequest
 ) -> AsyncIterator[Door]:
     """The door of a node under a setting of `gateway.metrics`."""
-    settings = Settings(gateway=GatewaySettings(metrics=request.param))
+    settings = Settings(gateway=GatewaySettings(**request.param))
     async with Node(App("shop", shop), settings, host=host) as node:
         yield type(door)(Gateway.everything([shop]).asgi(node), tasks)
 
 
-@pytest.mark.parametrize("shop_door", ["off"], indirect=True)
+@pytest.mark.parametrize("shop_door", [{"metrics": "off"}], indirect=True)
 async def test_there_are_no_figures_where_they_are_switched_off(shop_door: Door) -> None:
     assert (await shop_door("GET", "/metrics")).status == 404
 
 
 async def test_to_a_stranger_it_is_as_if_there_were_no_figures(door: Door) -> None:
-    for headers in ({"x_forwarded_for": "1.2.3.4"}, {"forwarded": "for=1.2.3.4"}, {"host": "rebound.example:8000"}):
-        answer = await door("GET", "/metrics", **headers)
-        assert (answer.status, answer.json["code"]) == (404, "no_route")
+    scope = door.scope("GET", "/metrics", {}) | {"client": ("192.0.2.7", 1)}
+    sent: list[dict[str, Any]] = []
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    await door.app(scope, nothing, send)
+
+    assert sent[0]["status"] == 404
 
 
-@pytest.mark.parametrize("shop_door", ["open"], indirect=True)
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"x_forwarded_for": "1.2.3.4"}, "ask without x-forwarded-for"),
+        ({"forwarded": "for=1.2.3.4"}, "ask without forwarded"),
+        ({"connection": "close"}, "ask without Connection: close"),
+        ({"host": "rebound.example:8000"}, "ask for localhost"),
+        ({"host": "10.0.0.1:8000"}, "ask for localhost"),
+    ],
+)
+async def test_what_a_proxy_of_this_machine_may_have_asked_is_refused_and_told_what_to_do(
+    door: Door, headers: dict[str, str], why: str
+) -> None:
+    answer = await door("GET", "/metrics", **headers)
+
+    assert (answer.status, answer.json["code"]) == (403, "private")
+    assert answer.json["detail"].startswith(f"/metrics is the operator's: {why}")
+    assert "or set gateway.metrics_token" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "shop_door", [{"metrics_token": "s3cret"}, {"metrics_token": "s3cret", "metrics": "open"}], indirect=True
+)
+async def test_where_there_is_a_token_who_sends_it_gets_figures_and_nobody_else(shop_door: Door) -> None:
+    right = {"authorization": "Bearer s3cret"}
+    for path, shown in (("/metrics", "hanse_store_up"), ("/readyz?verbose", "store:shop")):
+        assert shown in (await shop_door("GET", path, x_forwarded_for="1.2.3.4", **right)).body.decode()
+        for wrong in ({}, {"authorization": "Bearer s3cre"}, {"authorization": "Basic s3cret"}):
+            assert shown not in (await shop_door("GET", path, **wrong)).body.decode()
+    refused = await shop_door("GET", "/metrics")
+
+    assert (refused.status, "s3cret" in refused.body.decode()) == (403, False)
+
+
+@pytest.mark.parametrize("shop_door", [{"metrics": "off", "metrics_token": "s3cret"}], indirect=True)
+async def test_a_token_opens_nothing_that_is_switched_off(shop_door: Door) -> None:
+    answer = await shop_door("GET", "/readyz?verbose", authorization="Bearer s3cret")
+
+    assert "checks" not in answer.json
+
+
+@pytest.mark.parametrize("shop_door", [{"metrics": "open"}], indirect=True)
 async def test_everybody_gets_figures_that_are_open(shop_door: Door) -> None:
     assert (await shop_door("GET", "/metrics", x_forwarded_for="1.2.3.4")).status == 200
 
@@ -91,6 +138,7 @@ async def test_everybody_gets_figures_that_are_open(shop_door: Door) -> None:
         (("127.0.0.1", 1), "localhost:8000", True),
         (("127.0.0.1", 1), "shop.example", False),
         (("127.0.0.1", 1), "127.0.0.1:8000", True),
+        (("127.0.0.1", 1), "203.0.113.7:8000", False),
         (("::1", 1), "[::1]:8000", True),
         (("::ffff:127.0.0.1", 1), "", True),
     ],
@@ -100,14 +148,15 @@ def test_local_is_who_asks_from_this_machine_for_this_machine(
 ) -> None:
     scope: Scope = {"type": "http", "path": "/metrics", "client": client, "headers": [(b"host", host.encode())]}
 
-    assert is_local(Request(scope, receive=nothing, send=nowhere)) is local
+    assert (why_not_local(Request(scope, receive=nothing, send=nowhere)) == "") is local
 
 
 @pytest.mark.parametrize(
     "proxied",
     [
         {"http_version": "1.0"},
-        *({"headers": [(name, b"x")]} for name in (b"via", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto")),
+        *({"headers": [(name, b"x")]} for name in (b"via", b"forwarded", b"x-forwarded-for", b"x-real-ip", b"cf-ray")),
+        {"headers": [(b"connection", b"Close")]},
     ],
 )
 def test_what_a_proxy_of_this_machine_asks_is_not_local(proxied: dict[str, object]) -> None:
@@ -119,8 +168,8 @@ def test_what_a_proxy_of_this_machine_asks_is_not_local(proxied: dict[str, objec
         "headers": [],
     }
 
-    assert is_local(Request(scope, receive=nothing, send=nowhere))
-    assert not is_local(Request({**scope, **proxied}, receive=nothing, send=nowhere))
+    assert not why_not_local(Request(scope, receive=nothing, send=nowhere))
+    assert why_not_local(Request({**scope, **proxied}, receive=nothing, send=nowhere))
 
 
 async def nothing() -> dict[str, object]:
