@@ -102,18 +102,23 @@ def checked_arguments(value: S) -> S:
     return value
 
 
-@lru_cache(maxsize=4096)
-def _suspects(kind: Hashable) -> tuple[str, ...] | None:
-    """The fields of a struct that may hold a number that is not finite; None where it is no struct."""
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return None
-    fields = msgspec.structs.fields(kind)
-    return tuple(field.name for field in fields if may_be_endless(cast("Hashable", field.type)))
+_suspects: dict[type, tuple[str, ...] | None] = {}
+"""By type, the fields of a struct that may hold a number that is not finite; None where it is no struct."""
+
+
+def _suspects_of(kind: type) -> tuple[str, ...] | None:
+    names = None
+    if issubclass(kind, msgspec.Struct):
+        fields = msgspec.structs.fields(kind)
+        names = tuple(field.name for field in fields if may_be_endless(cast("Hashable", field.type)))
+    _suspects[kind] = names
+    return names
 
 
 def _is_sound(value: object) -> bool:
     """Whether all numbers are finite, told without pointers: every row that is read or written is asked this."""
-    names = _suspects(type(value))
+    kind = type(value)
+    names = _suspects[kind] if kind in _suspects else _suspects_of(kind)
     if names is None:
         return next(_endless(value, ""), None) is None
     for name in names:

@@ -32,10 +32,10 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
         >>> asyncio.run(within(1.0, add(1, 2)))
         3
     """
-    steps = work.__await__()
+    steps = cast("Generator[object, object, T]", work.__await__())
     if not hasattr(steps, "send"):
         # Awaitables of other libraries need not take values or errors: what `await` makes of them does.
-        steps = _awaited(work).__await__()
+        steps = cast("Generator[object, object, T]", _awaited(work).__await__())
     try:
         waits_for = steps.send(None)
     except StopIteration as done:
