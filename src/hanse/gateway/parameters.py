@@ -138,15 +138,15 @@ def is_text(hint: object) -> bool:
     """Whether a value of this type can come as text: a number, a date, a choice, or a list of such.
 
     Example:
-        >>> [is_text(hint) for hint in (int, list[str], str | None, dict[str, int])]
-        [True, True, True, False]
+        >>> [is_text(hint) for hint in (int, list[str], int | str | None, list[int] | str, dict[str, int])]
+        [True, True, True, False, False]
     """
     hint = bare(hint)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return True
     if origin in UNIONS:
-        return all(is_text(member) for member in args)
+        return all(member is type(None) or (is_text(member) and not _is_list(member)) for member in args)
     if origin in _LISTS:
         return bool(args) and all(arg is Ellipsis or (is_text(arg) and not _is_list(arg)) for arg in args)
     return isinstance(hint, type) and issubclass(hint, _TEXTS)

@@ -307,6 +307,19 @@ async def test_values_come_from_where_they_are(opened: Opened, order: type[Resou
     assert answer.json == ["a/b", 3, 0, "ada", ["red", "green"], 7]
 
 
+@pytest.mark.parametrize(("query", "given"), [("", None), ("?key=5", "5"), ("?key=five", "five")])
+async def test_one_of_several_plain_types_or_none_comes_from_the_query(
+    opened: Opened, query: str, given: str | None
+) -> None:
+    gateway = Gateway()
+
+    @gateway.get("/find")
+    async def find(key: int | str | None = None) -> dict[str, int | str | None]:
+        return {"key": key}
+
+    assert (await opened(gateway)("GET", f"/find{query}")).json == {"key": given}
+
+
 async def test_a_plain_function_runs_in_a_thread_with_its_context(opened: Opened) -> None:
     gateway = Gateway(limits=Limits(threads=1))
 
