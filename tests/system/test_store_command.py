@@ -97,6 +97,27 @@ def test_a_plan_touches_nothing(folder: Path) -> None:
     assert not file_of(folder).exists()
 
 
+def test_a_plan_leaves_nothing_beside_a_file_that_it_read(folder: Path) -> None:
+    assert store(folder, "apply").returncode == 0
+    before = sorted(folder.glob("shop-orders.db*"))
+    planned = store(folder, "plan")
+
+    assert (planned.returncode, planned.stderr) == (0, "hanse: nothing to do\n")
+    assert sorted(folder.glob("shop-orders.db*")) == before == [file_of(folder)]
+
+
+def test_a_plan_sees_what_a_running_process_has_not_put_into_the_file_yet(folder: Path) -> None:
+    (folder / "shop.py").write_text(FIRST)
+    assert store(folder, "apply").returncode == 0
+    with closing(sqlite3.connect(file_of(folder), isolation_level=None)) as running:
+        running.execute("PRAGMA wal_autocheckpoint = 0")
+        running.execute("PRAGMA user_version = 9999")
+        seen = store(folder, "plan")
+
+    assert seen.returncode == 3
+    assert "9999" in seen.stderr
+
+
 def test_what_is_safe_is_done_once(folder: Path) -> None:
     assert store(folder, "apply").returncode == 0
     (folder / "shop.py").write_text(SECOND)

@@ -189,7 +189,7 @@ def stored_schemas(path: str) -> dict[str, CollectionSchema]:
     if not Path(path).exists():
         return {}
     try:
-        connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection = sqlite3.connect(_reading(path), uri=True, isolation_level=None)
         try:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MS_MAX}")
             with transaction(connection, reads=True):
@@ -198,6 +198,16 @@ def stored_schemas(path: str) -> dict[str, CollectionSchema]:
             connection.close()
     except sqlite3.Error as error:
         raise cannot_open(path, error) from error
+
+
+def _reading(path: str) -> str:
+    """The file as SQLite is to open it for a look: without writing beside it, where nobody else does.
+
+    Who reads a file that keeps a write-ahead log makes one, and may not remove it. Where there is none, nobody has the
+    file open: it can be read as if it could not change.
+    """
+    journals = any(Path(path + end).exists() for end in ("-wal", "-journal"))
+    return f"{Path(path).absolute().as_uri()}?mode=ro{'' if journals else '&immutable=1'}"
 
 
 def cannot_open(path: str, error: sqlite3.Error) -> CouldNotStart | Unavailable:
