@@ -26,10 +26,13 @@ class Features(msgspec.Struct, frozen=True):
     Attributes:
         durable: Keeps published events by itself until each group has acknowledged them.
         balances: Chooses among instances by itself; otherwise the mesh does.
+        bytes_max: Of one message's body; a larger one is refused with `TooLarge` before anything is sent. 0 for no
+            limit of its own.
     """
 
     durable: bool
     balances: bool
+    bytes_max: int = 0
 
 
 class Receiver(Protocol):
