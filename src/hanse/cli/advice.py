@@ -134,6 +134,10 @@ FAULTS: Mapping[str, Advice] = {
         "The core is small on purpose; this needs an extra.",
         "Install what the text names, with pip, into the environment that runs the app.",
     ),
+    "not_sent": Advice(
+        "The node that was chosen could not be reached, so that nothing was asked of it.",
+        "Nothing: another node is chosen. Where there is none, the answer is `unavailable`.",
+    ),
     "not_started": Advice(
         "The app is mounted in another framework that does not pass the lifespan on.",
         "Do what the text says: let the outer application run the lifespan, or start the node by hand.",
