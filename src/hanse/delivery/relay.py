@@ -145,6 +145,11 @@ class Relay:
         """Whether something that it wants is not acknowledged, as far as it knows; its position may be old then too."""
         return self._fresh or bool(self._window)
 
+    @property
+    def trouble(self) -> str:
+        """Why it cannot deliver at the moment; empty where it can, as far as it knows."""
+        return "" if self._away is None else f"it cannot deliver: {self._away}"
+
     async def run(self) -> None:
         """Deliver until `stop`; run it once, as a task of whoever owns the relay."""
         self._running = True

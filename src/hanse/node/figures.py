@@ -78,11 +78,16 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
             dead = await hosted.store.count(DEAD_LETTERS, Query())
     except Exception:  # noqa: BLE001 - whatever is in its way, the figures of the others are told
         return StoreFigures(hosted.part.name, up=False)
-    relays = [RelayFigures(relay.name, _lag(relay, head), relay.retries, relay.gaps) for relay in hosted.relays]
+    relays = [RelayFigures(relay.name, lag_of(relay, head), relay.retries, relay.gaps) for relay in hosted.relays]
     commits = hosted.store.commits if isinstance(hosted.store, CountsCommits) else None
     return StoreFigures(hosted.part.name, up=True, commits=commits, entries=head, dead_letters=dead, relays=relays)
 
 
-def _lag(relay: Relay, head: int) -> int:
-    """A relay sleeps through what it does not want: where nothing waits, its position says nothing."""
+def lag_of(relay: Relay, head: int) -> int:
+    """Entries of a log that a relay has not seen acknowledged, from the first that it wants on.
+
+    Args:
+        relay: It sleeps through what it does not want: where nothing waits, its position says nothing.
+        head: The newest position of its log.
+    """
     return max(0, head - relay.position) if relay.behind else 0

@@ -27,6 +27,7 @@ from hanse.node.app import App, Part, parts_named
 from hanse.node.background import Runner, as_unit, runner, trimmer
 from hanse.node.events import subscriptions_of
 from hanse.node.figures import NodeFigures, store_figures
+from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
 from hanse.node.stores import open_store, url_for
 from hanse.node.topics import Source, TopicFeed, tellers_of
@@ -46,9 +47,6 @@ R = TypeVar("R", bound=Resource)
 State = Literal["new", "starting", "ready", "draining", "stopped"]
 
 _log = logging.getLogger("hanse.node")
-
-HEALTH_SECONDS = 2.0
-"""How long a store may take to say how it is."""
 
 
 class Node:
@@ -107,6 +105,7 @@ class Node:
         self._transport: Transport = transport or _transport(settings.node.transport)
         watching = watch or watch_of(self.host)
         self._stores = stores
+        self._health = Health(self.host)
         self._server = Server(self.host, calls_max=settings.node.calls_max, watch=watching)
         self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout, watch=watching)
 
@@ -233,9 +232,9 @@ class Node:
         finally:
             ambient.reset(token)
 
-    async def health(self) -> dict[str, str]:
-        """How each thing that this node needs is, by name: "ok", or what is wrong with it."""
-        return {f"store:{hosted.part.name}": await _well(hosted.store) for hosted in self.hosted}
+    async def health(self) -> dict[str, Condition]:
+        """How each thing that this node needs is, by name, such as `store:orders`; see `hanse.node.health`."""
+        return await self._health.look(self._transport, list(self.hosted), started=self.state == "ready")
 
     async def figures(self) -> NodeFigures:
         """What it has done and is in the middle of, in numbers; each store is asked for its own."""
@@ -366,17 +365,3 @@ def _check_services(app: App, settings: Settings) -> None:
 
 def _failed(error: BaseException) -> None:
     _log.error("a background task failed", exc_info=error)
-
-
-async def _well(store: Store) -> str:
-    try:
-        async with asyncio.timeout(HEALTH_SECONDS):
-            _ = await store.head()
-    except TimeoutError:
-        return f"no answer in {HEALTH_SECONDS:g} s"
-    except Fault as fault:
-        return fault.detail
-    except Exception as error:  # noqa: BLE001 - whatever is in its way, its neighbours are told of
-        _log.exception("a store could not be asked how it is")
-        return f"an unexpected error: {type(error).__qualname__}"
-    return "ok"

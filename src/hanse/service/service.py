@@ -131,6 +131,17 @@ class Service:
         It is called as well where `started` failed.
         """
 
+    async def unready(self) -> str:
+        """Override it to say what keeps this service from serving, such as another system that is away.
+
+        Asked now and then, at most every second, by whoever asks the node whether it is ready (`/readyz`); it has two
+        seconds. A unit of work.
+
+        Returns:
+            What is wrong, for the operator; empty where nothing is.
+        """
+        return ""
+
 
 def _check_operations(cls: type[Service], contracts: list[type]) -> None:
     for contract in contracts:

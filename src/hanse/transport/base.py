@@ -13,7 +13,7 @@ keep events themselves (`Features.durable`) add publish and subscribe to the por
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -77,6 +77,15 @@ class Transport(Protocol):
 
     def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """Send a call that is answered by items; ends with an END or FAULT message."""
+        ...
+
+
+@runtime_checkable
+class TellsTrouble(Protocol):
+    """A transport that knows whether it can be used; whoever asks whether a node is ready asks it."""
+
+    def trouble(self) -> str:
+        """What keeps messages from being moved at this moment, such as a lost broker; empty where nothing does."""
         ...
 
 

@@ -38,6 +38,10 @@ class MemoryTransport:
         self._openings = max(0, self._openings - 1)
         self._closed = self._openings == 0
 
+    def trouble(self) -> str:
+        """See `TellsTrouble.trouble`."""
+        return "the transport is closed" if self._closed else ""
+
     def listen(self, service: str, receiver: Receiver, /) -> None:
         """See `Transport.listen`.
 

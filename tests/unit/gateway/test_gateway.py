@@ -131,7 +131,8 @@ async def test_readiness_follows_the_node(door: Door, node: Node) -> None:
     node.state = "starting"
     starting = await door("GET", "/orders")
 
-    assert (ready.status, ready.json) == (200, {"status": "ready", "checks": {"store:shop": "ok"}})
+    assert (ready.status, ready.json["status"]) == (200, "ready")
+    assert {name: one["state"] for name, one in ready.json["checks"].items()} == {"transport": "ok", "store:shop": "ok"}
     assert (draining.status, draining.json) == (503, {"status": "draining"})
     assert (served.status, served.headers["connection"]) == (200, "close")
     assert (starting.status, starting.json["code"]) == (503, "unavailable")
@@ -140,15 +141,17 @@ async def test_readiness_follows_the_node(door: Door, node: Node) -> None:
 
 
 async def test_readiness_fails_with_a_dependency(door: Door, shop: type[Service], host: Host) -> None:
-    class Ill(Node):
-        async def health(self) -> dict[str, str]:
-            return {"store:shop": "away"}
-
-    async with Ill(App("shop", shop), host=host) as node:
+    async with Node(App("shop", shop), host=host) as node:
         door.app = Gateway().asgi(node)
+        await node.hosted[0].store.close()
         answer = await door("GET", "/readyz?verbose")
 
-    assert (answer.status, answer.json) == (503, {"status": "degraded", "checks": {"store:shop": "away"}})
+    assert (answer.status, answer.json["status"]) == (503, "degraded")
+    assert answer.json["checks"]["store:shop"] == {
+        "state": "failing",
+        "since": "2023-11-14T22:13:20Z",
+        "why": "the store is closed: open it first",
+    }
 
 
 async def test_the_document_tells_what_is_exposed(door: Door) -> None:

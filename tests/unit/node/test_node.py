@@ -399,9 +399,10 @@ async def test_nodes_of_one_process_may_share_a_transport() -> None:
 
 async def test_a_node_tells_how_its_stores_are() -> None:
     async with Node(App("shop", Office)) as node:
-        assert await node.health() == {"store:office": "ok"}
+        assert (await node.health())["store:office"].state == "ok"
         await node.hosted[0].store.close()
-        assert await node.health() == {"store:office": "the store is closed: open it first"}
+        seen = (await node.health())["store:office"]
+        assert (seen.state, seen.why) == ("failing", "the store is closed: open it first")
     assert node.state == "stopped", "a store that is away does not keep a node from stopping"
 
 
