@@ -14,7 +14,7 @@ from plan import Case, Column, Figures, Group, SkippedError
 from process import CASES, ENVIRON, VENV, Server, free_port
 
 CLIENTS = 1_000
-IDLE = 9_000
+IDLE = 10_000
 """As many as the usual limit of open files lets one process have, with something to spare."""
 
 Command = Callable[[int], list[str]]
