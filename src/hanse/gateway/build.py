@@ -80,7 +80,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     routes, views = Routes(), Views(node, streams.limits)
     exposed = _add_rows(routes, declared, views, node, streams)
     for topic in declared.topics:
-        routes.add(topic.path, EventRoutes(topic, node, streams).methods())
+        routes.add(topic.path, EventRoutes(topic, node, views, streams).methods())
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams)
         routes.add(item.path, {item.method: route.routed if item.own else route.post})

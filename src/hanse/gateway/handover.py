@@ -1,17 +1,22 @@
 """Who of the readers of one view has been told how far. Pure.
 
-A view reads one feed for many. What it has told lately is kept, numbered, as long as it is not too much. A reader is in
-one of three places:
+A view reads one feed for many. What it has told lately is kept, numbered, as long as it is not too much. The feed may
+be of several logs, those of all who tell of a topic: a place is a position in each. A reader is in one of two places:
 
 - **level**: it has been told all that the view has told, and gets what comes in one go with all others;
-- **behind**: it has been told all before some number. It takes nothing for the moment, or has only just come; what it
-  misses is among what is kept. Who falls out of what is kept is lost, and has to come again;
-- **ahead**: it has read the log by itself, further than the view by now, and waits until the view tells something new.
+- **late**: it has been told all before some number, and what a place of its own covers. It takes nothing for the
+  moment, or has only just come; what it misses is among what is kept. Who falls out of what is kept is lost, and has to
+  come again. Who has read further than the view by itself, in one log at least, is *ahead*: it is late until the view
+  has come there too.
 
-A reader that comes says after which place of the log it goes on. If all that came after that is kept it may join; else
-it has to read a feed of its own until it may. A place that the view has not come to itself is believed only if the log
-told it since the view's own feed was opened: a power cut may have shortened the log before, and its positions are then
-given to other changes.
+A reader that comes says after which place it goes on. If all that came after that is kept it may join; else it has to
+read a feed of its own until it may. A place that the view has not come to itself is believed only if the logs told it
+since the view's own feed was opened: a power cut may have shortened one before, and its positions are then given to
+other changes.
+
+Each thing that is told moves the view's place on in one log, and that place is its cursor. It is right for a reader
+that has been told nothing beyond; but of several logs, a late one may have read more of one than the view. Then it is
+told what comes with a cursor of its own, which holds both.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
+
+from hanse.gateway.place import Place
 
 
 class Sized(Protocol):
@@ -37,13 +44,6 @@ R = TypeVar("R", bound=Hashable)
 T = TypeVar("T", bound=Sized)
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A position in a log."""
-
-    log: str
-    seq: int
-
-
 class Budget:
     """Bytes that all views of a gateway keep together; a view that finds them spent keeps its last change only."""
 
@@ -52,6 +52,30 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self.limit: int = limit
         self.used: int = 0
+
+
+class _Late(msgspec.Struct):
+    """Where a reader is that is late.
+
+    Attributes:
+        number: Of the next thing that it may be told.
+        at: What it has read by itself; None where that is nothing that it would be told again.
+    """
+
+    number: int
+    at: Place | None = None
+
+    def has(self, place: Place | None, log: int) -> bool:
+        """Whether it has read what moved a log to a place."""
+        return self.at is not None and place is not None and self.at.seqs[log] >= place.seqs[log]
+
+    def takes(self, place: Place | None) -> Place | None:
+        """It is told what led to a place; the place that it is at then, where that is not the same."""
+        if self.at is None:
+            return None
+        # What has no place is of a log that was lost: what comes after it has nothing to do with what was read before.
+        self.at = None if place is None or place.covers(self.at) else self.at.and_(place)
+        return self.at
 
 
 class Handover(Generic[G, R, T]):
@@ -79,65 +103,68 @@ class Handover(Generic[G, R, T]):
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._budget = budget
-        self._kept: deque[tuple[int, T]] = deque()
+        self._kept: deque[tuple[Place | None, int, T]] = deque()  # each with the place after it, and the log that moved
         self._bytes = 0
-        self._start = 0  # every change of the log after this position, up to the place, is kept
+        self._start: Place | None = None  # every change of the logs after this place, up to the view's, is kept
         self._first = 0  # number of the oldest that is kept
         self._out = 0  # number of the next that goes out to who is level
-        self._sound = 0  # number from which on positions are of the log that the place is in
-        self._behind: dict[R, int] = {}
-        self._ahead: dict[R, int] = {}
+        self._sound = 0  # number from which on places are of the logs that the view's is in
+        self._late: dict[R, _Late] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self.level.values())) + len(self._behind) + len(self._ahead)
+        return sum(map(len, self.level.values())) + len(self._late)
 
     def __iter__(self) -> Iterator[R]:
         for readers in self.level.values():
             yield from readers
-        yield from self._behind
-        yield from self._ahead
+        yield from self._late
 
     # What the view's feed does.
 
     def opened(self) -> list[tuple[R, Place]]:
         """The feed was opened, to go on from the place; who was ahead has left, and has to read by itself again."""
         self.epoch += 1
-        log = "" if self.place is None else self.place.log
-        left = [(reader, Place(log, seq)) for reader, seq in self._ahead.items()]
-        self._ahead.clear()
+        left: list[tuple[R, Place]] = []
+        for reader, late in list(self._late.items()):
+            if late.at is None or self.place is None or late.number < self._sound or self.place.covers(late.at):
+                continue
+            del self._late[reader]
+            before = self._place_before(late.number)
+            left.append((reader, late.at if before is None else late.at.and_(before)))
         return left
 
     def lost(self) -> None:
-        """The log does not reach back to the place; what is told until the next `arrived` is not of the log's order."""
+        """A log does not reach back to the place; what is told until the next `arrived` is not of the logs' order."""
         self.place = None
-        for reader in self._ahead:
-            self._behind[reader] = self._next
-        self._ahead.clear()
 
     def arrived(self, place: Place) -> None:
         """Everything up to a place has been told, by what was told since the feed lost its place, or began."""
-        self.place = place
-        self._start = place.seq
+        self.place = self._start = place
         self._sound = self._next
 
     def passed(self, place: Place) -> None:
-        """Nothing is to be told up to a place that the log has come to."""
-        if self.place is not None and self.place.log == place.log and place.seq > self.place.seq:
+        """Nothing is to be told up to a place that the logs have come to."""
+        if self.place is not None and place.covers(self.place):
             self.place = place
+            for reader, late in list(self._late.items()):
+                self._settle(reader, late)
 
-    def told(self, what: T, seq: int = 0) -> list[R]:
+    def told(self, what: T, place: Place | None = None) -> list[R]:
         """Something is told; those for whom it was too much are lost, and have left.
 
         Args:
-            what: What is told; kept for who is behind.
-            seq: Its position, if it is a change; 0 for what has none.
+            what: What is told; kept for who is late.
+            place: Where the logs are after it, if it is a change: one of them is further; None for what has none.
         """
-        if self.place is not None and seq:
-            self.place = Place(self.place.log, seq)
-            for reader in [reader for reader, at in self._ahead.items() if at < seq]:
-                del self._ahead[reader]
-                self._behind[reader] = self._next
-        self._keep(what, seq)
+        log = 0
+        if self.place is None:
+            place = None
+        elif place is not None:
+            log = place.moved(self.place)
+            self.place = place
+        self._kept.append((place, log, what))
+        self._bytes += what.size
+        self._budget.used += what.size
         return self.trim()
 
     @property
@@ -147,8 +174,15 @@ class Handover(Generic[G, R, T]):
 
     def out(self, bytes_max: int) -> list[T]:
         """What goes out next, to all who are level: as much as fits, at least one; nothing at the end."""
-        found = self._from(self._out, self._next, bytes_max)
-        self._out += len(found)
+        found: list[T] = []
+        size = 0
+        while self._out < self._next:
+            what = self._kept[self._out - self._first][2]
+            size += what.size
+            if found and size > bytes_max:
+                break
+            found.append(what)
+            self._out += 1
         return found
 
     # What readers do.
@@ -157,55 +191,62 @@ class Handover(Generic[G, R, T]):
         """Take a reader in that has been told everything up to a place, if it misses nothing so.
 
         Args:
-            reader: Is behind from now on, if it may join: ask `due` what it misses.
+            reader: Is late from now on, if it may join: ask `due` what it misses.
             at: The place.
-            epoch: The view's when the log was asked for the place; 0 where nobody knows.
+            epoch: The view's when the logs were asked for the place; 0 where nobody knows.
         """
-        if not self.may_join(at, epoch) or self.place is None:
+        if not self.may_join(at, epoch):
             return False
-        if at.seq <= self.place.seq:
-            self._behind[reader] = self._number_after(at.seq)
-        else:
-            self._ahead[reader] = at.seq
+        self._late[reader] = _Late(self._number_after(at), at)
         return True
 
     def may_join(self, at: Place, epoch: int = 0) -> bool:
         """Whether a reader that has been told everything up to a place misses nothing if it joins."""
-        place = self.place
-        if place is None or place.log != at.log or at.seq < self._start:
+        if self.place is None or self._start is None or not at.covers(self._start):
             return False
-        return at.seq <= place.seq or epoch == self.epoch
+        return self.place.covers(at) or epoch == self.epoch
 
     def rest(self, reader: R) -> None:
         """A reader that is level takes nothing for now."""
         if reader in self.level.get(self._group(reader), ()):
             self._drop(reader)
-            self._behind[reader] = self._out
+            self._late[reader] = _Late(self._out)
 
-    def due(self, reader: R, bytes_max: int) -> list[T]:
-        """What a reader that is behind is told next, as much as fits, at least one; nothing once it is level."""
-        number = self._behind.get(reader)
-        if number is None or number > self._out:  # it has read by itself what is yet to go out to the others
+    def due(self, reader: R, bytes_max: int) -> list[tuple[T, Place | None]]:
+        """What a reader that is late is told next, as much as fits, at least one; nothing where that is nothing.
+
+        With each comes the place that the reader is at after it, where that is not the one that all others are told.
+        """
+        late = self._late.get(reader)
+        if late is None:
             return []
-        found = self._from(number, self._out, bytes_max)
-        if number + len(found) >= self._out:
-            del self._behind[reader]
-            self.level.setdefault(self._group(reader), {})[reader] = None
-        else:
-            self._behind[reader] = number + len(found)
+        found: list[tuple[T, Place | None]] = []
+        size = 0
+        while late.number < self._out:
+            place, log, what = self._kept[late.number - self._first]
+            if not late.has(place, log):
+                size += what.size
+                if found and size > bytes_max:
+                    return found
+                found.append((what, late.takes(place)))
+            late.number += 1
+        self._settle(reader, late)
         return found
 
-    def behind(self) -> list[R]:
-        """Who is behind."""
-        return list(self._behind)
+    def late(self) -> list[R]:
+        """Who is late."""
+        return list(self._late)
 
-    def waiting(self) -> list[R]:
-        """Who has been told all there is, and waits for more."""
-        return [reader for readers in self.level.values() for reader in readers] + list(self._ahead)
+    def ahead(self) -> list[tuple[R, Place]]:
+        """Who is ahead, and has been told all there is, with the place that it has come to."""
+        if (place := self.place) is None:
+            return []
+        late = self._late.items()
+        return [(who, one.at.and_(place)) for who, one in late if one.at is not None and one.number >= self._next]
 
     def leave(self, reader: R) -> None:
         """A reader has gone."""
-        if self._behind.pop(reader, None) is None and self._ahead.pop(reader, None) is None:
+        if self._late.pop(reader, None) is None:
             self._drop(reader)
 
     def close(self) -> None:
@@ -220,49 +261,48 @@ class Handover(Generic[G, R, T]):
     def _next(self) -> int:
         return self._first + len(self._kept)
 
-    def _keep(self, what: T, seq: int) -> None:
-        self._kept.append((seq, what))
-        self._bytes += what.size
-        self._budget.used += what.size
-
     def trim(self) -> list[R]:
         """Keep no more than may be, but all that has not gone out; who falls out by this is lost, and has left."""
         while len(self._kept) > 1 and self._first < self._out and self._is_too_much():
-            seq, what = self._kept.popleft()
+            place, _, what = self._kept.popleft()
             self._bytes -= what.size
             self._budget.used -= what.size
-            if self._first >= self._sound:
-                self._start = seq
+            if self._first >= self._sound and place is not None:
+                self._start = place
             self._first += 1
-        fallen = [reader for reader, number in self._behind.items() if number < self._first]
+        fallen = [reader for reader, late in self._late.items() if late.number < self._first]
         for reader in fallen:
-            del self._behind[reader]
+            del self._late[reader]
         return fallen
 
     def _is_too_much(self) -> bool:
         over = self._budget.used > self._budget.limit
         return over or len(self._kept) > self._count_max or self._bytes > self._bytes_max
 
-    def _number_after(self, seq: int) -> int:
-        """The number of the first that is kept and has a later position; what has none comes before `_start`."""
+    def _number_after(self, at: Place) -> int:
+        """The number from which on a place may miss something; what has no place comes before `_start`."""
         number = self._next
-        for at, _ in reversed(self._kept):
-            if at <= seq:
+        for place, _, _ in reversed(self._kept):
+            if place is None or at.covers(place):
                 break
             number -= 1
         return number
 
-    def _from(self, number: int, end: int, bytes_max: int) -> list[T]:
-        found: list[T] = []
-        size = 0
-        while number < end:
-            what = self._kept[number - self._first][1]
-            size += what.size
-            if found and size > bytes_max:
-                break
-            found.append(what)
-            number += 1
-        return found
+    def _place_before(self, number: int) -> Place | None:
+        """Where the logs were before a thing that was told."""
+        place = self._kept[number - self._first - 1][0] if number > self._first else None
+        return self._start if place is None else place
+
+    def _settle(self, reader: R, late: _Late) -> None:
+        """A reader that has all that went out is level, unless it has read more."""
+        if late.number < self._out:
+            return
+        if late.at is not None:
+            place = self._place_before(self._out) if self.pending else self.place
+            if place is None or not place.covers(late.at):
+                return
+        del self._late[reader]
+        self.level.setdefault(self._group(reader), {})[reader] = None
 
     def _drop(self, reader: R) -> None:
         group = self._group(reader)

@@ -29,7 +29,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         text_bytes: Of one text in JSON, as it came; 413 beyond.
         requests: In work at once, from when their bodies are there; 503 with Retry-After beyond.
         streams: Open at once, SSE, JSON Lines and WebSocket together; 503 beyond.
-        views: Different collections, filters and fields that are followed at once; 503 beyond.
+        views: Different collections or topics, filters and fields that are followed at once; 503 beyond.
         view_changes: Of one view that are kept for who comes back; a reader that is further behind is cut, and resumes.
         view_bytes: Of them, about.
         views_bytes: Of all views together, about.

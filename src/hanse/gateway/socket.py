@@ -247,9 +247,6 @@ class Socket:
 
     def _begin(self, ask: Subscribe | Listen | Call | List) -> None:
         try:
-            if isinstance(ask, Listen):
-                self._telling[ask.id] = self._views.tasks.start(self._hear(ask))
-                return
             if isinstance(ask, (Call, List)):
                 self._telling[ask.id] = self._views.tasks.start(self._tell(ask))
                 return
@@ -259,9 +256,9 @@ class Socket:
         except Fault as fault:
             self.failed(ask.id, fault)
 
-    async def _admit(self, one: Subscription, ask: Subscribe) -> None:
+    async def _admit(self, one: Subscription, ask: Subscribe | Listen) -> None:
         try:
-            await one.view.admit(one, ask.after, snapshot=ask.snapshot)
+            await one.view.admit(one, ask.after, snapshot=isinstance(ask, Subscribe) and ask.snapshot)
         except Exception as error:  # noqa: BLE001 - told to whoever subscribed
             one.task = None
             self.failed(ask.id, error)
@@ -278,19 +275,6 @@ class Socket:
                         self._say(b'%b"item":%b}' % (head, item))
             self._say(head + b'"result":null}')
         except Exception as error:  # noqa: BLE001 - told to whoever called
-            self._refuse(ask.id, error)
-        finally:
-            self._talk.ended(ask.id)
-            _ = self._telling.pop(ask.id, None)
-
-    async def _hear(self, ask: Listen) -> None:
-        head = b'{"id":%b,' % encode_json(ask.id)
-        try:
-            async with self._live.heard(ask) as messages:
-                async for message in messages:
-                    await self.outlet.room()
-                    self._say(head + message)
-        except Exception as error:  # noqa: BLE001 - told to whoever listens
             self._refuse(ask.id, error)
         finally:
             self._talk.ended(ask.id)

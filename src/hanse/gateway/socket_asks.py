@@ -7,7 +7,7 @@ is wrong with a message is told with pointers into it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from typing import assert_never
 
 import msgspec
@@ -18,9 +18,9 @@ from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.arguments import arguments_codec
 from hanse.gateway.context import checked_key
-from hanse.gateway.events import ToldTopic
 from hanse.gateway.exposed import WHOLE, ExposedRows
-from hanse.gateway.filters import asked_in
+from hanse.gateway.feeds import Source
+from hanse.gateway.filters import asked_in, where_in
 from hanse.gateway.problem import LISTING, moved
 from hanse.gateway.socket_protocol import (
     Ask,
@@ -36,7 +36,6 @@ from hanse.gateway.socket_protocol import (
     Writing,
 )
 from hanse.gateway.sse import checked_cursor
-from hanse.gateway.view import Source
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
@@ -88,7 +87,7 @@ class Live:
             self._operations[address] = one.operation
             if not one.own:
                 self._paths[address] = one.path
-        self._topics = {topic_of(one.kind): ToldTopic(one.kind, node) for one in topics if one.live}
+        self._topics = {topic_of(one.kind): one.kind for one in topics if one.live}
         self.faults: frozenset[type[Fault]] = frozenset(
             fault for one in self._operations.values() for fault in one.options.faults
         )
@@ -116,30 +115,23 @@ class Live:
         with self._node.context(msgspec.structs.replace(current().headers, idempotency_key=key)):
             yield
 
-    def heard(self, ask: Listen) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
-        """What is told of a topic: objects without their beginning, which is the id that they are told under.
+    def source(self, ask: Subscribe | Listen) -> Source:
+        """What is subscribed to, or listened to.
 
         Raises:
-            NotFound: The topic is not exposed, or not to be followed.
-            Invalid, Malformed: The filter or the cursor cannot be.
-        """
-        topic = self._topics.get(ask.topic)
-        if topic is None:
-            raise NotFound("topic", ask.topic[:200])
-        return topic.messages(ask.after, ask.where)
-
-    def source(self, ask: Subscribe) -> Source:
-        """What is subscribed to.
-
-        Raises:
-            NotFound: The collection is not exposed.
-            Forbidden: Its changes are not.
+            NotFound: The collection or the topic is not exposed.
+            Forbidden: The changes of the collection are not.
             Invalid, Malformed: The filter, the fields or the cursor cannot be.
         """
+        _ = checked_cursor(ask.after)
+        if isinstance(ask, Listen):
+            kind = self._topics.get(ask.topic)
+            if kind is None:
+                raise NotFound("topic", ask.topic[:200])
+            return Source(kind, where_in(kind, ask.where))
         exposed = self._exposed(ask.collection)
         if not exposed.resource.live:
             raise Forbidden(f"the changes of {ask.collection} are not exposed; list it instead")
-        _ = checked_cursor(ask.after)
         asked = asked_in(exposed.kind, {"where": ask.where, "fields": ask.fields})
         return Source(exposed.kind, asked.query.where, asked.project)
 

@@ -178,7 +178,7 @@ class Change(Answer, frozen=True, kw_only=True):
 
 
 class Ready(Answer, frozen=True):
-    """All that is there has been told; from now on it is news. Of a topic it comes again, with a cursor that is newer.
+    """All that is there has been told; from now on it is news. In quiet times it comes again, with a newer cursor.
 
     Attributes:
         cursor: Where to go on from after this.

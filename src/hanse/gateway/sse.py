@@ -1,7 +1,8 @@
 """Server-Sent Events: how feeds and streams look as https://html.spec.whatwg.org/multipage/server-sent-events.html.
 
 The `id` of an event is the cursor after it. During a snapshot there is none, and a `reset` takes back the last one: a
-client that is cut off amid a snapshot begins again, and one that is cut off later resumes where it was.
+client that is cut off amid a snapshot begins again, and one that is cut off later resumes where it was. A quiet stream
+has the `id` with its signs of life, so that who has seen nothing for long resumes from where it really was.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
-from hanse.contract.model import Resource
+from hanse.contract.model import Event, Resource
 from hanse.gateway.asgi import Header, Request
-from hanse.gateway.filters import asked
+from hanse.gateway.feeds import Source
+from hanse.gateway.filters import asked, asked_of_topic
 from hanse.gateway.outlet import Outlet, SendOutlet, WireOutlet
 from hanse.gateway.problem import Problem, known, problem_of
 from hanse.gateway.streams import FAREWELL_SECONDS, SETTLE_SECONDS, Form, Streams, abort
 from hanse.gateway.told import Framing
-from hanse.gateway.view import Source, View
+from hanse.gateway.view import View
 from hanse.gateway.views import Views
 from hanse.gateway.wire import lent
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault
-from hanse.service.change import position_of
+from hanse.service.events import parts_of_cursor
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -40,22 +42,41 @@ def _fault(problem: Problem) -> bytes:
 
 
 class FeedStream:
-    """Answers a request of a resource's list path with the stream of its changes."""
+    """Answers a request with the stream of what is told of a resource or a topic.
 
-    def __init__(self, kind: type[Resource], views: Views, streams: Streams) -> None:
+    Args of the constructor:
+        kind: The resource, or the event.
+        views: What is followed.
+        streams: Where streams are counted.
+    """
+
+    def __init__(self, kind: type[Resource | Event], views: Views, streams: Streams) -> None:
         self._kind = kind
         self._views = views
         self._streams = streams
         self._form = sse_form(streams.limits.retry_seconds)
 
     async def __call__(self, request: Request) -> None:
-        """Stream until the client goes, or the node drains."""
-        wanted = asked(self._kind, request.query)
-        after = checked_cursor(request.header(b"last-event-id") or wanted.after)
+        """Stream until the client goes, or the node drains.
+
+        Raises:
+            Invalid, Malformed: The filter, the fields or the cursor cannot be.
+            Overloaded: Too much is followed already.
+        """
+        source, after, snapshot = _wanted(self._kind, request.query)
+        after = checked_cursor(request.header(b"last-event-id") or after)
         stream = EventStream(request, self._form, self._views)
         with self._streams.opened(stream.end):
-            view = self._views.view(Source(self._kind, wanted.query.where, wanted.project))
-            await stream.run(view, after, snapshot=wanted.snapshot)
+            await stream.run(self._views.view(source), after, snapshot=snapshot)
+
+
+def _wanted(kind: type[Resource | Event], query: str) -> tuple[Source, str, bool]:
+    """What a query string asks to follow, after which cursor, and whether it begins with what is there."""
+    if issubclass(kind, Event):
+        where, after = asked_of_topic(kind, query)
+        return Source(kind, where), after, False
+    wanted = asked(kind, query)
+    return Source(kind, wanted.query.where, wanted.project), wanted.after, wanted.snapshot
 
 
 @final
@@ -232,5 +253,5 @@ def checked_cursor(cursor: str) -> str:
         Malformed: It is none.
     """
     if cursor:
-        _ = position_of("", cursor)
+        _ = parts_of_cursor(cursor)
     return cursor

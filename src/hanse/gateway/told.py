@@ -8,7 +8,6 @@ from typing import Literal
 import msgspec
 
 from hanse.gateway.cloud_events import moment
-from hanse.gateway.projection import Project
 from hanse.kernel.codec import encode_json
 from hanse.service.rows import Line
 
@@ -36,10 +35,19 @@ class Framing(msgspec.Struct, frozen=True):
     kind: Literal["text", "chunk", "lines", "frame"]
     head: bytes = b""
 
-    @property
-    def beat(self) -> bytes:
-        """A sign of life; empty where the server of the connection gives them."""
-        return {"text": b":\n\n", "chunk": b"3\r\n:\n\n\r\n"}.get(self.kind, b"")
+    def beat(self, cursor: str = "") -> bytes:
+        r"""A sign of life, with a cursor to go on from; empty where there is none, and the server gives signs itself.
+
+        An event stream has the cursor in a comment's block, which browsers take and tell to nobody; over a WebSocket
+        `ready` comes again.
+
+        Example:
+            >>> Framing("text").beat("log.7")
+            b':\nid: log.7\n\n'
+        """
+        if self.kind in {"text", "chunk"}:
+            return self.around(b":\nid: %b\n\n" % cursor.encode() if cursor else b":\n\n")
+        return Told(Line("ready", cursor), resumable=True).encoded(self) if cursor else b""
 
     def around(self, body: bytes) -> bytes:
         """An event, or a message, as it goes into the socket."""
@@ -102,9 +110,17 @@ class Told:
                 self._encoded[framing] = found
         return found
 
+    def at(self, cursor: str) -> Told:
+        """The same, for a reader that goes on from another cursor after it."""
+        return Told(msgspec.structs.replace(self.line, cursor=cursor), resumable=self._resumable)
+
     def _message(self, head: bytes) -> bytes:
-        data = data_of(self.line, resumable=self._resumable)
-        name = encode_json(NAMES.get(self.line.event, self.line.event))
+        line = self.line
+        if line.event == "emitted":
+            cursor = b'"cursor":%b,' % encode_json(line.cursor) if self._resumable else b""
+            return b'%b"event":"emitted",%b"key":%b,"value":%b}' % (head, cursor, encode_json(line.id), line.value)
+        data = data_of(line, resumable=self._resumable)
+        name = encode_json(NAMES.get(line.event, line.event))
         return b'%b"event":%b%b' % (head, name, data[1:] if data == b"{}" else b"," + data[1:])
 
 
@@ -129,6 +145,8 @@ def event_of(line: Line, *, resumable: bool) -> bytes:
 
 def data_of(line: Line, *, resumable: bool) -> bytes:
     """What stands in an event's data, as a JSON object: rows are spliced in as they came."""
+    if line.event == "emitted":
+        return line.value
     parts: list[bytes] = []
     if line.id:
         gone = line.event == "deleted"
@@ -160,11 +178,3 @@ class Resumption:
         elif line.event in {"reset", "existing"}:
             self.resumable = False
         return self.resumable
-
-
-def seen(line: Line, project: Project | None) -> Line:
-    """What a feed said, with the fields that are wanted of its rows."""
-    if project is None or not line.id:
-        return line
-    before = project(line.before) if line.before else b""
-    return msgspec.structs.replace(line, value=project(line.value), before=before)

@@ -1,4 +1,4 @@
-"""A view: the rows of a collection that match a filter, as many see them change; one feed, however many follow it.
+"""A view: what a feed tells, as many see it; one feed, however many follow it.
 
 The shell round `handover`: reads the feed, writes what it tells to all readers who are level in one go, and what others
 miss to each of them as fast as it takes it. What comes within one turn of the loop goes out together; where a round
@@ -13,19 +13,16 @@ from typing import Protocol
 
 import msgspec
 
-from hanse.contract.model import Resource
-from hanse.gateway.handover import Budget, Handover, Place
+from hanse.gateway.feeds import Feed
+from hanse.gateway.handover import Budget, Handover
 from hanse.gateway.limits import Limits
 from hanse.gateway.outlet import Outlet
-from hanse.gateway.projection import Project
-from hanse.gateway.told import Framing, Resumption, Told, seen, together
-from hanse.kernel.closing import closing
+from hanse.gateway.place import Place, place_of
+from hanse.gateway.told import Framing, Resumption, Told, together
 from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.tasks import Tasks
 from hanse.node.node import Node
-from hanse.service.change import parts_of
-from hanse.service.rows import Line, Rows
-from hanse.store.query import Where
+from hanse.service.rows import Line
 
 ROUND_BYTES = 256 * 1024
 """Told to everybody in one go; then who does not take it is left out."""
@@ -43,7 +40,7 @@ AWAY_SECONDS_MAX = 30.0
 """That a feed may be away before readers are told."""
 
 
-ENDED = "the feed of these rows has ended; come back and resume"
+ENDED = "this feed has ended; come back and resume"
 
 SERVING = frozenset({"ready", "draining"})
 
@@ -71,20 +68,6 @@ class Reader(Hashable, Protocol):
         """The view is over, and so is its part in it."""
 
 
-class Source(msgspec.Struct, frozen=True):
-    """What a view shows; equal ones are one view. Rows have no guards: it is the same for all who may open it.
-
-    Attributes:
-        kind: The resource.
-        where: Which of its rows.
-        project: Which of their fields; None for all.
-    """
-
-    kind: type[Resource]
-    where: Where | None = None
-    project: Project | None = None
-
-
 class Shared(msgspec.Struct, frozen=True):
     """What all views of a gateway have in common."""
 
@@ -102,10 +85,9 @@ class View:
         empty_since: Since when it has had no reader; None while it has some.
     """
 
-    def __init__(self, source: Source, rows: Rows, shared: Shared) -> None:
+    def __init__(self, feed: Feed, shared: Shared) -> None:
         self.over: Fault | None = None
-        self._source = source
-        self._rows = rows
+        self._feed = feed
         self._node = shared.node
         self._tasks = shared.tasks
         self._now: Callable[[], float] = shared.node.host.monotonic
@@ -116,6 +98,7 @@ class View:
         )
         self._resumption = Resumption(resumable=False)
         self._cursor = ""
+        self._stale = False  # whether somebody may be at another cursor than the view's
         self._up = False
         self._away_since: float | None = None
         self._known = asyncio.Event()
@@ -166,19 +149,20 @@ class View:
             raise self.over
         if not after:
             return False
-        at = Place(*parts_of(after))
+        at = place_of(after)
         if not self._handover.may_join(at, epoch):
             return False
         await reader.begin()
+        self._stale = self._stale or at != self._handover.place
         return self._handover.join(reader, at, epoch)
 
     async def _read(self, reader: Reader, after: str, *, snapshot: bool) -> str:
         """Tell a reader what it misses by a feed of its own; the cursor after it."""
         resumed = bool(after)
         resumption = Resumption(resumable=resumed)
-        async with closing(self._rows.follow(self._source.where, after, snapshot=snapshot, caught_up=True)) as lines:
+        async with self._feed.followed(after, snapshot=snapshot) as lines:
             async for line in lines:
-                told = Told(seen(line, self._source.project), resumable=resumption.moves(line))
+                told = Told(line, resumable=resumption.moves(line))
                 resumed = resumed and line.event != "reset"
                 if line.event != "ready" or not resumed:
                     await reader.begin()
@@ -191,7 +175,8 @@ class View:
     def serve(self, reader: Reader) -> None:
         """Tell a reader that is behind what it misses, as far as it takes it."""
         while not reader.outlet.full and (due := self._handover.due(reader, PIECE_BYTES)):
-            reader.outlet.write(together(due, reader.group))
+            told = [one if own is None else one.at(own.cursor) for one, own in due]
+            reader.outlet.write(together(told, reader.group))
 
     def rest(self, reader: Reader) -> None:
         """A reader takes nothing for now."""
@@ -270,9 +255,8 @@ class View:
         known = self._known.is_set()
         if known and not self._cursor:  # it broke amid a snapshot
             self._hear(Line("reset"))
-        lines = self._rows.follow(self._source.where, self._cursor, snapshot=known, caught_up=True)
-        async with closing(lines) as opened:
-            async for line in opened:
+        async with self._feed.followed(self._cursor, snapshot=known) as lines:
+            async for line in lines:
                 if not self._up:
                     self._opened()
                 self._hear(line)
@@ -280,7 +264,7 @@ class View:
     def _opened(self) -> None:
         self._up = True
         for reader, place in self._handover.opened():
-            self._moving[reader] = self._tasks.start(self._move(reader, f"{place.log}.{place.seq}"))
+            self._moving[reader] = self._tasks.start(self._move(reader, place.cursor))
 
     def _hear(self, line: Line) -> None:
         resumable = self._resumption.moves(line)
@@ -290,21 +274,21 @@ class View:
             return
         if line.event == "reset":
             self._handover.lost()
-        self._tell(line, parts_of(line.cursor)[1] if line.cursor else 0, resumable=resumable)
+        self._tell(line, place_of(line.cursor) if line.cursor else None, resumable=resumable)
 
     def _arrive(self, line: Line) -> None:
-        place = Place(*parts_of(line.cursor))
+        place = place_of(line.cursor)
         if self._handover.place is not None:
+            self._stale = True
             self._handover.passed(place)
             return
         if self._known.is_set():
-            self._tell(line, 0, resumable=True)
+            self._tell(line, None, resumable=True)
         self._handover.arrived(place)
         self._known.set()
 
-    def _tell(self, line: Line, seq: int, *, resumable: bool) -> None:
-        told = Told(seen(line, self._source.project), resumable=resumable)
-        for reader in self._handover.told(told, seq):
+    def _tell(self, line: Line, place: Place | None, *, resumable: bool) -> None:
+        for reader in self._handover.told(Told(line, resumable=resumable), place):
             reader.fell()
         if self._round is None:
             self._schedule()
@@ -322,7 +306,7 @@ class View:
                 data = together(told, framing)
                 for reader in list(readers):
                     reader.outlet.write(data)
-        for reader in self._handover.behind():
+        for reader in self._handover.late():
             self.serve(reader)
         for reader in self._handover.trim():
             reader.fell()
@@ -337,9 +321,20 @@ class View:
             self._schedule()
 
     def beat(self, now: float, seconds: float) -> None:
-        """Give a sign of life to all who wait, where nothing was told for so many seconds."""
-        if now - self._wrote >= seconds:
-            self._wrote = now
-            for reader in self._handover.waiting():
-                if beat := reader.group.beat:
+        """Give a sign of life to all who wait, where nothing was told for so many seconds.
+
+        Where the logs have gone on, it carries the cursor: so nobody falls behind what is kept for want of news.
+        """
+        if now - self._wrote < seconds or self._handover.pending:
+            return
+        self._wrote = now
+        place = self._handover.place
+        cursor = place.cursor if self._stale and place is not None else ""
+        self._stale = False
+        for framing, readers in list(self._handover.level.items()):
+            if beat := framing.beat(cursor):
+                for reader in list(readers):
                     reader.outlet.write(beat)
+        for reader, own in self._handover.ahead():
+            if beat := reader.group.beat(own.cursor):
+                reader.outlet.write(beat)

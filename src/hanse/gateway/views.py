@@ -6,17 +6,16 @@ import asyncio
 import logging
 from typing import Protocol
 
-from hanse.contract.model import Resource
+from hanse.gateway.feeds import Source
 from hanse.gateway.handover import Budget
 from hanse.gateway.limits import Limits
 from hanse.gateway.outlet import Outlet
 from hanse.gateway.pace import Backlog
-from hanse.gateway.view import SERVING, Shared, Source, View
+from hanse.gateway.view import SERVING, Shared, View
 from hanse.kernel.faults import Overloaded
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 from hanse.node.node import Node
-from hanse.service.rows import Rows
 
 PULSE_SECONDS = 1.0
 """Between two looks at everybody."""
@@ -50,7 +49,6 @@ class Views:
         self._node = node
         self._limits = limits
         self._shared = Shared(node, limits, Budget(limits.views_bytes), self.tasks)
-        self._rows: dict[type[Resource], Rows] = {}
         self._views: dict[Source, tuple[View, asyncio.Task[None]]] = {}
         self._watched: dict[Stuck, Backlog] = {}
         self._pulsing: asyncio.Task[None] | None = None
@@ -70,8 +68,7 @@ class Views:
             return found[0]
         if len(self._views) >= self._limits.views:
             raise Overloaded(f"the limit of {self._limits.views} different filters that are followed")
-        rows = self._rows.get(source.kind) or self._rows.setdefault(source.kind, self._node.rows(source.kind))
-        view = View(source, rows, self._shared)
+        view = View(source.feed(self._node), self._shared)
         self._views[source] = view, self.tasks.start(view.run())
         self._start_pulse()
         return view

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
@@ -68,8 +68,14 @@ class TopicFeed:
         return self._sources[0]
 
     @asynccontextmanager
-    async def followed(self, after: str = "") -> AsyncGenerator[AsyncGenerator[TopicLine, None]]:
+    async def followed(
+        self, after: str = "", *, caught_up: bool = False
+    ) -> AsyncGenerator[AsyncGenerator[TopicLine, None]]:
         """Its events after a cursor, or from now on: `ready` first, where no cursor is given.
+
+        Args:
+            after: The cursor.
+            caught_up: Whether `ready` is told to who resumes, too: once it has what it missed.
 
         Raises:
             Malformed: It is no cursor.
@@ -77,45 +83,76 @@ class TopicFeed:
         """
         heads = [await source.events.cursor() for source in self._sources]
         cursors, lost = resumed(after, heads)
-        queue: asyncio.Queue[tuple[int, Line] | Exception] = asyncio.Queue(TOLD_MAX)
+        begun = lost or not after
+        merge = _Merge(self._sources, self.topic, cursors, caught_up=caught_up and not begun)
         failure: Exception | None = None
-        async with asyncio.TaskGroup() as group:
-            readers = [group.create_task(self._read(place, cursors[place], queue)) for place in range(len(cursors))]
+        async with asyncio.TaskGroup() as group, aclosing(merge.lines(group, lost=lost, begun=begun)) as lines:
             try:
-                yield self._merged(cursors, queue, after=after, lost=lost)
+                yield lines
             except Exception as error:  # noqa: BLE001 - raised below: the group would wrap it
                 failure = error
             finally:
-                for reader in readers:
-                    _ = reader.cancel()
+                merge.stop()
         if failure is not None:
             raise failure
 
-    async def _read(self, place: int, after: str, queue: asyncio.Queue[tuple[int, Line] | Exception]) -> None:
-        try:
-            async with closing(self._sources[place].events.follow(self.topic, after)) as lines:
-                async for line in lines:
-                    await queue.put((place, line))
-        except Exception as error:  # noqa: BLE001 - raised to the reader
-            await queue.put(error)
-        else:
-            # A log has no end: to go on without it would leave a gap that nobody is told of.
-            said = f"the events of {self._sources[place].service} have ended; come back and resume"
-            await queue.put(Unavailable(said))
 
-    async def _merged(
-        self, cursors: list[str], queue: asyncio.Queue[tuple[int, Line] | Exception], *, after: str, lost: bool
-    ) -> AsyncGenerator[TopicLine, None]:
+class _Merge:
+    """Puts the events of several logs into one feed; each reader of a log waits for the one who reads here.
+
+    Args of the constructor:
+        sources: Whose logs.
+        topic: Of which only this is told.
+        cursors: Where to begin in each.
+        caught_up: Whether `ready` is told once each log has told what had been by then.
+    """
+
+    def __init__(self, sources: Sequence[Source], topic: str, cursors: list[str], *, caught_up: bool) -> None:
+        self._sources = sources
+        self._topic = topic
+        self._cursors = cursors
+        self._behind = set(range(len(sources))) if caught_up else set[int]()
+        self._told: asyncio.Queue[tuple[int, Line] | Exception] = asyncio.Queue(TOLD_MAX)
+        self._readers: list[asyncio.Task[None]] = []
+
+    async def lines(self, group: asyncio.TaskGroup, *, lost: bool, begun: bool) -> AsyncGenerator[TopicLine, None]:
+        """What is told, until a log fails.
+
+        Args:
+            group: Runs those who read.
+            lost: Whether it begins with `reset`.
+            begun: Whether it begins, or goes on, with `ready`.
+        """
         if lost:
             yield TopicLine(Line("reset"))
-        if lost or not after:
-            yield TopicLine(Line("ready", joined(cursors)))
-        while True:
-            item = await queue.get()
-            if isinstance(item, Exception):
-                raise item
+        if begun:
+            yield TopicLine(Line("ready", joined(self._cursors)))
+        # Not before: who comes to hear from now on, and wants to know no more than where that is, needs none of them.
+        self._readers = [group.create_task(self._read(place)) for place in range(len(self._sources))]
+        while not isinstance(item := await self._told.get(), Exception):
             place, line = item
             if line.cursor:
-                cursors[place] = line.cursor
-                line = msgspec.structs.replace(line, cursor=joined(cursors))
-            yield TopicLine(line, self._sources[place].service)
+                self._cursors[place] = line.cursor
+                line = msgspec.structs.replace(line, cursor=joined(self._cursors))
+            if line.event == "ready":
+                self._behind.discard(place)
+            if line.event != "ready" or not self._behind:
+                yield TopicLine(line, self._sources[place].service)
+        raise item
+
+    def stop(self) -> None:
+        """Read no more."""
+        for reader in self._readers:
+            _ = reader.cancel()
+
+    async def _read(self, place: int) -> None:
+        source, after, caught_up = self._sources[place], self._cursors[place], place in self._behind
+        try:
+            async with closing(source.events.follow(self._topic, after, caught_up=caught_up)) as lines:
+                async for line in lines:
+                    await self._told.put((place, line))
+        except Exception as error:  # noqa: BLE001 - raised to the reader
+            await self._told.put(error)
+        else:
+            # A log has no end: to go on without it would leave a gap that nobody is told of.
+            await self._told.put(Unavailable(f"the events of {source.service} have ended; come back and resume"))

@@ -47,11 +47,12 @@ class Events(Contract, Protocol):
         ...
 
     @rpc
-    def follow(self, topic: str, after: str) -> AsyncIterator[Line]:
+    def follow(self, topic: str, after: str, *, caught_up: bool = False) -> AsyncIterator[Line]:
         """The events of a topic after a cursor (`emitted`, with the message's id and the position as `rev`); no end.
 
-        Where the log does not reach back to the cursor, `reset` and `ready`, and what comes from then on. `ready` comes
-        again where nothing of the topic was told for a while, but the log went on: its cursor lasts longer.
+        Where the log does not reach back to the cursor, `reset` and `ready`, and what comes from then on. With
+        `caught_up`, `ready` is told once those that had been by then are told. It comes again where nothing of the
+        topic was told for a while, but the log went on: its cursor lasts longer.
         """
         ...
 
@@ -76,7 +77,7 @@ class EventsOf:
         """See `Events.emit`."""
         return cast("Unit", unit_for(self._store)).emit(topic, "", value)
 
-    async def follow(self, topic: str, after: str) -> AsyncIterator[Line]:
+    async def follow(self, topic: str, after: str, *, caught_up: bool = False) -> AsyncIterator[Line]:
         """See `Events.follow`."""
         log = LogReader(self._store, [topic])
 
@@ -86,18 +87,24 @@ class EventsOf:
             value, cursor = entry.after or b"null", log.cursor(entry.seq)
             return Line("emitted", cursor, entry.message_id, entry.seq, value, at=entry.at, headers=entry.headers)
 
-        while True:
+        while True:  # a log is lost as often as it is trimmed before it was read; each time, its reader is told
             try:
-                async with closing(log.told(line, after, passed=_passed)) as lines:
+                if caught_up:
+                    async with closing(log.upto_now(line, after, _ready)) as missed:
+                        async for told in missed:
+                            after = told.cursor
+                            yield told
+                    caught_up = False
+                async with closing(log.told(line, after, passed=_ready)) as lines:
                     async for told in lines:
                         yield told
             except CursorLost:
-                after = log.cursor(await log.head())
+                after, caught_up = log.cursor(await log.head()), False
                 yield Line("reset")
-                yield Line("ready", after)
+                yield _ready(after)
 
 
-def _passed(cursor: str) -> Line:
+def _ready(cursor: str) -> Line:
     return Line("ready", cursor)
 
 

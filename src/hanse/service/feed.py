@@ -62,7 +62,8 @@ class Feed(Generic[R]):
 
         Args:
             after: The cursor; None for none.
-            caught_up: Whether `Ready` is told to who resumes, too: once it has what it missed.
+            caught_up: Whether `Ready` is told to who resumes, too, once it has what it missed; and again where the log
+                went on, but for `QUIET_SECONDS` without a change that is told: its cursor lasts longer.
         """
         while True:
             try:
@@ -73,12 +74,16 @@ class Feed(Generic[R]):
                             yield item
                             if isinstance(item, Ready):
                                 after = item.cursor
-                async with closing(self.changes(after)) as changes:
-                    async for change in changes:
-                        yield change
+                async with closing(self._news(after, passed=caught_up)) as news:
+                    async for one in news:
+                        yield one
             except CursorLost:
                 after = None
                 yield Reset()
+
+    def _news(self, after: str | None, *, passed: bool) -> AsyncIterator[Ready | Change[R]]:
+        tell: Callable[[Entry], Ready | Change[R] | None] = self._view
+        return self._log.told(tell, after, passed=Ready if passed else None)
 
     async def _snapshot(self) -> AsyncIterator[Existing[R] | Ready | Change[R]]:
         start = await self._log.head()
@@ -99,14 +104,10 @@ class Feed(Generic[R]):
                     yield change
         yield Ready(self._log.cursor(end))
 
-    async def _missed(self, after: str) -> AsyncIterator[Ready | Change[R]]:
+    def _missed(self, after: str) -> AsyncIterator[Ready | Change[R]]:
         """The changes after a cursor that have been by now, and `Ready`."""
-        start, end = await self._log.position(after), await self._log.head()
-        async with closing(self._log.entries(start, end)) as entries:
-            async for entry in entries:
-                if (change := self._view(entry)) is not None:
-                    yield change
-        yield Ready(self._log.cursor(end))
+        tell: Callable[[Entry], Ready | Change[R] | None] = self._view
+        return self._log.upto_now(tell, after, Ready)
 
     def _since(self, entry: Entry, revisions: dict[str, int]) -> Change[R] | None:
         """A change that came while the snapshot was read, unless the row was read after it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from hanse.kernel.closing import closing
 from hanse.kernel.fault_point import fault_point
@@ -21,8 +21,8 @@ T = TypeVar("T")
 PIECE = 256
 """Log entries read at once by one reader."""
 
-QUIET_SECONDS = 60.0
-"""Without an entry of its names, after which a reader that wants to know is told where the log is."""
+QUIET_SECONDS = 15.0
+"""After which a reader that wants to know is told where the log is, if that went on without an entry for it."""
 
 
 class CursorLost(Fault, status=410, close_code=1008, detail="the log does not reach back to {cursor}; start anew"):
@@ -71,24 +71,46 @@ class LogReader:
         Args:
             tell: Makes what is told of an entry.
             after: The cursor.
-            passed: Makes what is told where nothing was for `QUIET_SECONDS`, but the log went on: so the reader's
+            passed: Makes what is told each `QUIET_SECONDS` in which the log went on past what was told: so the reader's
                 cursor does not fall behind what is kept.
 
         Raises:
             CursorLost: The log does not reach back to the cursor.
         """
         seq = await self._store.head() if after is None else await self.position(after)
-        async with closing(self._pieces(seq, every=None if passed is None else QUIET_SECONDS)) as pieces:
-            async for piece, waited in pieces:
-                for entry in piece.entries:
-                    if (item := tell(entry)) is not None:
-                        fault_point("feed.before_item")
-                        yield item
-                        fault_point("feed.after_item")
-                        seq = entry.seq
-                if passed is not None and waited and not piece.entries and piece.upto > seq:
-                    seq = piece.upto
-                    yield passed(self.cursor(seq))
+        wake = asyncio.Event()
+        with _Pause(wake) as pause:
+            async with closing(self._pieces(seq, wake=wake)) as pieces:
+                async for piece in pieces:
+                    for entry in piece.entries:
+                        if (item := tell(entry)) is not None:
+                            fault_point("feed.before_item")
+                            yield item
+                            fault_point("feed.after_item")
+                            seq = entry.seq
+                    if passed is not None and piece.upto > seq and pause.is_over():
+                        seq = piece.upto
+                        yield passed(self.cursor(seq))
+
+    async def upto_now(
+        self, tell: Callable[[Entry], T | None], after: str, end: Callable[[str], T]
+    ) -> AsyncIterator[T]:
+        """What is told of the entries after a cursor that have been by now, and then the end of it.
+
+        Args:
+            tell: Makes what is told of an entry; None for nothing.
+            after: The cursor.
+            end: Makes what is told at the end, of the cursor there.
+
+        Raises:
+            CursorLost: The log does not reach back to the cursor.
+        """
+        seq, upto = await self.position(after), await self._store.head()
+        async with closing(self.entries(seq, upto)) as entries:
+            async for entry in entries:
+                if (item := tell(entry)) is not None:
+                    yield item
+        yield end(self.cursor(upto))
 
     async def entries(self, seq: int, upto: int | None = None) -> AsyncIterator[Entry]:
         """Entries after a position, up to another one, or for ever.
@@ -97,19 +119,17 @@ class LogReader:
             CursorLost: They have been trimmed away.
         """
         async with closing(self._pieces(seq, upto)) as pieces:
-            async for piece, _ in pieces:
+            async for piece in pieces:
                 for entry in piece.entries:
                     if upto is not None and entry.seq > upto:
                         return
                     yield entry
 
     async def _pieces(
-        self, seq: int, upto: int | None = None, *, every: float | None = None
-    ) -> AsyncIterator[tuple[Changes, bool]]:
-        """Pieces of the log, and whether one was read because nothing had come for a while."""
-        wake = asyncio.Event()
+        self, seq: int, upto: int | None = None, *, wake: asyncio.Event | None = None
+    ) -> AsyncIterator[Changes]:
+        wake = asyncio.Event() if wake is None else wake
         stop = self._store.listen(wake.set, names=self._names)
-        waited = False
         try:
             while upto is None or seq < upto:
                 wake.clear()
@@ -117,17 +137,39 @@ class LogReader:
                 fault_point("feed.piece_read")
                 if piece.trimmed:
                     raise CursorLost(self.cursor(seq))
-                yield piece, waited
-                waited = not piece.more and upto is None and not await _woken(wake, every)
+                yield piece
+                if not piece.more and upto is None:
+                    _ = await wake.wait()
                 seq = piece.upto
         finally:
             stop()
 
 
-async def _woken(wake: asyncio.Event, every: float | None) -> bool:
-    """Wait for a wake; whether it came in time."""
-    try:
-        async with asyncio.timeout(every):
-            return await wake.wait()
-    except TimeoutError:
-        return False
+class _Pause:
+    """Between two times at which a reader is told where the log is; who sleeps is woken when one is over.
+
+    It begins when somebody asks, so that a log that stands still has no timer.
+    """
+
+    def __init__(self, wake: asyncio.Event) -> None:
+        self._wake = wake
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def is_over(self) -> bool:
+        """Whether one is; then the next one begins with the next question."""
+        over, self._over = self._over, False
+        if not over and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._end)
+        return over
+
+    def _end(self) -> None:
+        self._timer, self._over = None, True
+        self._wake.set()

@@ -159,7 +159,7 @@ class Rows(Contract, Protocol):
         """The rows that match and then their changes, or the changes after a cursor; see `Collection.follow`.
 
         Without a snapshot, and without a cursor, the changes from now on. With `caught_up`, `ready` is told to who
-        resumes, too: once it has what it missed.
+        resumes, too, once it has what it missed; and again where the log went on, but nothing was told for a while.
         """
         ...
 
@@ -314,8 +314,9 @@ class RowsOf(Generic[R]):
     ) -> AsyncIterator[Line]:
         """See `Rows.follow`."""
         if not snapshot and not after:
-            after, caught_up = await self._rows.cursor(), False
-            yield Line("ready", after)
+            after = await self._rows.cursor()
+            if not caught_up:
+                yield Line("ready", after)
         async with closing(self._rows.feed(where).follow(after or None, caught_up=caught_up)) as items:
             async for item in items:
                 yield line_of(item)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,7 +16,6 @@ from hanse.kernel.host import Host
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
-from hanse.service.log_reader import QUIET_SECONDS
 from hanse.service.reaction import on
 from hanse.service.service import Service
 
@@ -88,6 +86,15 @@ async def told(wire: Value, *, name: str = "emitted") -> Value:
     event = await wire.event()
     assert event["event"] == name
     return event
+
+
+async def beat(wire: Value) -> str:
+    """The cursor that comes with a sign of life."""
+    while True:
+        for block in (await wire.next())["body"].decode().split("\n\n"):
+            assert "data:" not in block
+            if "id: " in block:
+                return str(block.partition("id: ")[2])
 
 
 def flaws(answer: Value) -> list[tuple[str, str]]:
@@ -298,19 +305,23 @@ async def test_only_events_that_match_are_told(door: Value) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_the_cursor_of_a_quiet_topic_moves_on_with_the_log(door: Value, node: Node, host: Host) -> None:
+async def test_the_cursor_of_a_quiet_topic_moves_on_with_the_log(
+    door: Value, opened: Callable[[Gateway], Value], node: Node, host: Host
+) -> None:
     stream = door.open("/events/placed")
     first = (await told(stream, name="ready"))["id"]
     [imports] = [hosted for hosted in node.hosted if hosted.part.name == "imports"]
     for _ in range(3):
         await node.client(Imports).note()
-    moved = (await told(stream, name="ready"))["id"]
+    moved = await beat(stream)
     assert await imports.store.trim(host.now() + 1, keep_after=3) == 3
     stream.leave()
     await node.client(Imports).take("a")
 
-    assert (await door.open("/events/placed", last_event_id=first).event())["event"] == "reset"
-    assert (await told(door.open("/events/placed", last_event_id=moved)))["data"]["data"]["order_id"] == "a"
+    for other in (opened(Gateway().events(Placed)), door):  # another gateway has not followed all the while
+        assert (await told(other.open("/events/placed", last_event_id=moved)))["data"]["data"]["order_id"] == "a"
+    other = opened(Gateway().events(Placed))
+    assert (await other.open("/events/placed", last_event_id=first).event())["event"] == "reset"
 
 
 @pytest.mark.virtual_time
@@ -318,10 +329,35 @@ async def test_the_cursor_moves_on_though_nothing_matches(door: Value, node: Nod
     wire = await door.socket()
     await wire.say({"op": "listen", "id": 1, "topic": "placed", "where": {"count": 7}})
     first = await wire.hear()
+    cursors = [first["cursor"]]
     for name in "abc":
         await node.client(Orders).place(name)
-        await asyncio.sleep(QUIET_SECONDS / 2 + 1)
-    moved = await wire.hear()
+        moved = await wire.hear()
+        assert (moved["id"], moved["event"]) == (1, "ready")
+        cursors.append(moved["cursor"])
 
-    assert (moved["id"], moved["event"]) == (1, "ready")
-    assert [cursor.partition(",")[0][-2:] for cursor in (first["cursor"], moved["cursor"])] == [".0", ".3"]
+    assert [cursor.partition(",")[0][-2:] for cursor in cursors] == [".0", ".1", ".2", ".3"]
+
+
+@pytest.mark.virtual_time
+async def test_a_crowd_with_one_filter_costs_those_who_tell_one_feed(door: Value, node: Node) -> None:
+    def readers() -> int:
+        stores: list[Value] = [hosted.store for hosted in node.hosted]
+        return sum(len(store._listeners) for store in stores)
+
+    async def listening(query: str) -> list[Value]:
+        wires = [door.open(f"/events/placed?{query}") for _ in range(50)]
+        for wire in wires:
+            await told(wire, name="ready")
+        return wires
+
+    before = readers()
+    wires = await listening("count=1")
+    assert readers() == before + 2  # one for each service that may tell
+    wires += await listening("count[lt]=2")
+    assert readers() == before + 4
+    await node.client(Orders).place("a")
+    await node.client(Imports).take("b")
+
+    heard = {tuple([(await told(wire))["data"]["data"]["order_id"] for _ in range(2)]) for wire in wires}
+    assert heard == {("a", "b")}

@@ -10,13 +10,14 @@ import msgspec
 import pytest
 
 from hanse.contract.model import Resource
+from hanse.gateway.feeds import RowsFeed, Source
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.handover import Budget
 from hanse.gateway.limits import Limits
 from hanse.gateway.outlet import FULL_BYTES, Outlet, SendOutlet
 from hanse.gateway.projection import projection
 from hanse.gateway.told import Framing, framed
-from hanse.gateway.view import AWAY_SECONDS_MAX, Shared, Source, View
+from hanse.gateway.view import AWAY_SECONDS_MAX, Shared, View
 from hanse.gateway.views import LINGER_SECONDS, Views
 from hanse.kernel.faults import Fault, Forbidden, Overloaded, Unavailable
 from hanse.kernel.host import Host
@@ -159,7 +160,7 @@ class Scene:
         self.tasks = tasks
         self.budget = Budget(limits.views_bytes)
         shared = Shared(node, limits, self.budget, tasks)
-        self.view = View(Source(Item, where), cast("Rows", self.way), shared)
+        self.view = View(RowsFeed(cast("Rows", self.way), where), shared)
         self.running = tasks.start(self.view.run())
 
     def reader(self) -> Reader:

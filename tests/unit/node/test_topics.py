@@ -127,7 +127,7 @@ class Ending:
     async def emit(self, topic: str, value: bytes) -> str:
         raise NotImplementedError
 
-    async def follow(self, topic: str, after: str) -> AsyncIterator[Line]:
+    async def follow(self, topic: str, after: str, *, caught_up: bool = False) -> AsyncIterator[Line]:
         yield Line("emitted", "a.2", "m", 2, b"1")
 
 

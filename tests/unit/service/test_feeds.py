@@ -12,15 +12,16 @@ from hypothesis import example, given, settings as tuned, strategies as st
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed
+from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
 from hanse.node.node import Node
-from hanse.service.change import Created, Deleted, Existing, Followed, Ready, Reset, Updated
+from hanse.service.change import Created, Deleted, Existing, Followed, Ready, Reset, Updated, parts_of
 from hanse.service.collection import Collection
 from hanse.service.feed import Feed
 from hanse.service.local import LocalCollection
-from hanse.service.log_reader import CursorLost
-from hanse.store.base import Batch, Delete, Put, Store
+from hanse.service.log_reader import QUIET_SECONDS, CursorLost
+from hanse.store.base import Batch, Delete, Emit, Put, Store
 from hanse.store.memory import MemoryStore
 from hanse.store.query import Compare, Query
 
@@ -124,6 +125,30 @@ async def next_of(items: AsyncIterator[T]) -> T:
 def listeners(shop: Shop) -> Sized:
     """Who waits for commits: both stores keep them in one place."""
     return cast("Sized", getattr(cast("LocalCollection[Order]", shop.orders)._store, "_listeners"))  # noqa: B009
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("sku", ["rum", "beside"])
+async def test_the_cursor_of_a_quiet_feed_moves_on_however_busy_the_log_is(host: Host, sku: str) -> None:
+    async with Node(App("shop", Shop), host=host) as node:
+        orders, rows = node.collection(Order), node.rows(Order)
+        where = Compare("eq", ("sku",), "tea")
+        async with closing(rows.follow(where, snapshot=False, caught_up=True)) as lines:
+            first = await anext(lines)
+            moving = asyncio.gather(anext(lines))
+            count = 0
+            while not moving.done():
+                count += 1
+                if sku == "rum":
+                    _ = await orders.create(Order(sku=sku))
+                else:
+                    _ = await node.hosted[0].store.commit(Batch(0.0, (Emit("other", "", b"{}", str(count)),)))
+                await asyncio.sleep(1)
+                assert count < 3 * QUIET_SECONDS
+            [moved] = moving.result()
+
+    assert (first.event, moved.event) == ("ready", "ready")
+    assert parts_of(moved.cursor) > parts_of(first.cursor)
 
 
 async def test_a_filter_is_a_view(orders: Collection[Order]) -> None:
