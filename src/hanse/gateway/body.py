@@ -17,6 +17,9 @@ from hanse.kernel.patience import OutOfTime, within
 
 JSON_ONLY: tuple[str, ...] = (JSON,)
 _JSON = JSON.encode()
+
+LENGTH_DIGITS_MAX = 18
+"""Of a length that is believed."""
 ANYTHING: tuple[str, ...] = ()
 
 
@@ -41,10 +44,10 @@ async def read_body(request: Request, limits: Limits, types: Iterable[str] = JSO
     take: TakeWhole | None = request.extensions.get(BODY)
     body = None if take is None else take(request.receive)
     if body is None:
-        announced = request.header(b"content-length")
-        if announced.isdigit() and int(announced) > limits.body_bytes:
+        announced = _announced(request)
+        if announced > limits.body_bytes:
             raise _too_large(limits)
-        body = await _waited_for(request, limits)
+        body = await _waited_for(request, limits, announced)
     elif len(body) > limits.body_bytes:
         raise _too_large(limits)
     if b"content-encoding" in request.fields:
@@ -66,16 +69,23 @@ def check_type(content_type: str, types: Iterable[str]) -> None:
         raise UnsupportedMediaType(" or ".join(types), actual or "no Content-Type")
 
 
-async def _waited_for(request: Request, limits: Limits) -> bytes:
+def _announced(request: Request) -> int:
+    """How long the body is, as its head says; -1 where it does not."""
+    length = request.fields.get(b"content-length", b"")
+    sound = length.isdigit() and len(length) <= LENGTH_DIGITS_MAX and b"transfer-encoding" not in request.fields
+    return int(length) if sound else -1
+
+
+async def _waited_for(request: Request, limits: Limits, announced: int) -> bytes:
     if request.room is None:
-        return await _whole(request.receive, limits, lambda _: None)
+        return await _whole(request.receive, limits, announced, lambda _: None)
     with request.room.body() as took:
-        body = await _whole(request.receive, limits, took)
+        body = await _whole(request.receive, limits, announced, took)
     request.room.check()
     return body
 
 
-async def _whole(receive: Receive, limits: Limits, took: Took) -> bytes:
+async def _whole(receive: Receive, limits: Limits, announced: int, took: Took) -> bytes:
     now = asyncio.get_running_loop().time
     began = now()
     parts: list[bytes] = []
@@ -93,7 +103,8 @@ async def _whole(receive: Receive, limits: Limits, took: Took) -> bytes:
             raise _too_large(limits)
         took(len(part))
         parts.append(part)
-        if not event.get("more_body", False):
+        # Some servers tell that there is no more in an event of its own, which is a turn of the loop later.
+        if size == announced or not event.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

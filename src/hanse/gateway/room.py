@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Sized
 
 from hanse.gateway.limits import Limits
 from hanse.kernel.faults import Overloaded
@@ -65,29 +64,50 @@ class Room:
         if self.active > limit and self.working > limit:
             raise Overloaded(f"the limit of {limit} requests at once")
 
-    @contextmanager
-    def body(self) -> Generator[Took]:
+    def body(self) -> Waiting:
         """Round the reading of a body; whoever has it whole is in work again, and has to `check`.
 
         Raises:
             Overloaded: There are as many that are waited for as there may be.
         """
+        return Waiting(self)
+
+    def come(self) -> None:
+        """A body is waited for; see `body`."""
         if self.reading >= self._limits.bodies:
             raise Overloaded(f"the limit of {self._limits.bodies} bodies that are waited for")
         self.reading += 1
-        held = 0
 
-        def took(size: int) -> None:
-            nonlocal held
-            held += size
-            self._bytes += size
-            # One body of the largest size has room in any case.
-            limit = max(self._limits.bodies_bytes, self._limits.body_bytes)
-            if self._bytes > limit:
-                raise Overloaded(f"the limit of {limit} bytes of bodies that are waited for")
+    def hold(self, size: int) -> None:
+        """Keep bytes of a body; see `body`."""
+        self._bytes += size
+        # One body of the largest size has room in any case.
+        limit = max(self._limits.bodies_bytes, self._limits.body_bytes)
+        if self._bytes > limit:
+            raise Overloaded(f"the limit of {limit} bytes of bodies that are waited for")
 
-        try:
-            yield took
-        finally:
-            self.reading -= 1
-            self._bytes -= held
+    def left(self, held: int) -> None:
+        """A body is waited for no more."""
+        self.reading -= 1
+        self._bytes -= held
+
+
+class Waiting:
+    """A body that is waited for. A class, as this is on the way of every body under servers that lend none."""
+
+    __slots__ = ("_held", "_room")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._held = 0
+
+    def __enter__(self) -> Took:
+        self._room.come()
+        return self._took
+
+    def __exit__(self, *_: object) -> None:
+        self._room.left(self._held)
+
+    def _took(self, size: int) -> None:
+        self._held += size
+        self._room.hold(size)

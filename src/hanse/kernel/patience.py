@@ -40,14 +40,45 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
         waits_for = steps.send(None)
     except StopIteration as done:
         return cast("T", done.value)
-    timer = asyncio.timeout(seconds)
+    loop = asyncio.get_running_loop()
+    alarm = _Alarm(cast("asyncio.Task[object]", asyncio.current_task(loop)))
+    timer = loop.call_later(seconds, alarm.ring)
     try:
-        async with timer:
-            return await _Rest(steps, waits_for)
-    except TimeoutError:
-        if timer.expired():
+        return await _Rest(steps, waits_for)
+    except asyncio.CancelledError:
+        if alarm.is_mine():
             raise OutOfTime from None
         raise
+    finally:
+        timer.cancel()
+        alarm.forget()
+
+
+class _Alarm:
+    """Cancels a task, once, and tells its own from others': `asyncio.timeout`, at half the cost."""
+
+    __slots__ = ("_before", "_rang", "_task")
+
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self._task = task
+        self._before = task.cancelling()
+        self._rang = False
+
+    def ring(self) -> None:
+        self._rang = True
+        _ = self._task.cancel()
+
+    def is_mine(self) -> bool:
+        """Whether nobody but this has cancelled the task; takes its own cancellation back."""
+        if not self._rang:
+            return False
+        self._rang = False
+        return self._task.uncancel() <= self._before
+
+    def forget(self) -> None:
+        """Take a cancellation back that the work has swallowed, or was too quick for."""
+        if self._rang:
+            _ = self._task.uncancel()
 
 
 async def _awaited(work: Awaitable[T]) -> T:

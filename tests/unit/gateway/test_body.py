@@ -86,3 +86,16 @@ async def test_a_body_of_no_type_is_refused() -> None:
 async def test_a_body_comes_in_parts() -> None:
     assert await read_body(request([b"12", b"", b"34"]), LIMITS) == b"1234"
     assert await read_body(request([b""]), LIMITS) == b""
+
+
+async def test_a_body_that_is_whole_by_its_length_is_not_waited_for() -> None:
+    assert await read_body(request([b"12", b"34"], (b"content-length", b"4"), last=False), LIMITS) == b"1234"
+
+
+async def test_a_length_that_no_number_can_be_is_not_believed() -> None:
+    assert await read_body(request([b"12"], (b"content-length", b"9" * 5000)), LIMITS) == b"12"
+
+
+async def test_a_length_beside_chunks_is_not_believed() -> None:
+    lengths = ((b"content-length", b"2"), (b"transfer-encoding", b"chunked"))
+    assert await read_body(request([b"12", b"34"], *lengths), LIMITS) == b"1234"
