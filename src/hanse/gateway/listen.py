@@ -3,11 +3,46 @@
 from __future__ import annotations
 
 import socket
+import struct
+import sys
+from array import array
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from hanse.kernel.faults import CouldNotStart
+
+HANDSHAKE_SECONDS = 0.005
+"""How long a handshake that has begun may take to end, before a stop."""
+
+_ATTACH_FILTER = 26
+"""`SO_ATTACH_FILTER` of Linux, which Python does not name; see `man 7 socket`."""
+
+_ONLY_WHO_KNOCKED = (
+    (0x30, 0, 0, 13),  # the flags of TCP,
+    (0x54, 0, 0, 0x12),  # of which SYN and ACK
+    (0x15, 0, 1, 0x02),  # are SYN alone: a new client,
+    (0x06, 0, 0, 0),  # who is not heard;
+    (0x06, 0, 0, 0xFFFFFFFF),  # all others are.
+)
+"""A program for the system, in the words of `linux/filter.h`."""
+
+
+def admit_no_more(listener: socket.socket) -> None:
+    """Have the system hear nobody new at a listening socket, but end the handshakes that have begun.
+
+    A socket that is closed resets whoever has come in and was not accepted. So nobody may come in while it is emptied;
+    who is not heard knocks again after a second, and is refused then, or let in by whoever listens next. Where the
+    system cannot do that, all is as if it had not been asked for.
+
+    Args:
+        listener: Of this process alone: others that share it would hear nobody either.
+    """
+    program = array("B", b"".join(struct.pack("HBBI", *step) for step in _ONLY_WHO_KNOCKED))
+    address, _ = program.buffer_info()
+    with suppress(OSError):
+        if sys.platform == "linux" and listener.family in {socket.AF_INET, socket.AF_INET6}:
+            listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", len(_ONLY_WHO_KNOCKED), address))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from hanse.gateway.gateway import Gateway
 from hanse.gateway.life import Work, tell_draining, tell_started, tell_stopped
 from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
-from hanse.gateway.listen import bound, url_of
+from hanse.gateway.listen import HANDSHAKE_SECONDS, admit_no_more, bound, url_of
 from hanse.gateway.stops import Stops
 from hanse.gateway.streams import ABORT
 from hanse.gateway.wire import WIRE, Wire, Wired
@@ -190,6 +190,10 @@ class _Server(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more; who is connected already is heard, rather than cut off in the first word."""
         loop, listeners = asyncio.get_running_loop(), [one for one in sockets or () if one.fileno() >= 0]
+        if not self._shared:
+            for listener in listeners:
+                admit_no_more(listener)
+            await asyncio.sleep(HANDSHAKE_SECONDS)
         for listener in listeners:
             _ = loop.remove_reader(listener)
         # asyncio gives those whom it has just accepted their connection in its next turn, if the server is open then.

@@ -72,7 +72,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         services: Names of the services that it hosts; empty for all of the app.
         store: URL of the store of every service that has none of its own.
         transport: URL of what carries messages between nodes.
-        drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice.
+        drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice; 5 in Kubernetes.
         grace: Seconds that work in flight has to finish at a stop.
         release: Version of the code that runs, as logs and announcements name it.
         instance: Name of this process among its like; by default made of host name and process id.

@@ -1,4 +1,6 @@
-"""Reads the layers of the settings: defaults < hanse.toml < its environment's table < .env < environment < flags.
+"""Reads the layers of the settings, the weakest first.
+
+Defaults < those of the place < hanse.toml < its environment's table < .env < environment < flags.
 
 The environment mapping and the folder are arguments, so that nothing here depends on the process it runs in. Parsing
 is pure; `load` alone touches files.
@@ -30,6 +32,12 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "HANSE_INSTANCE": ("node", "instance"),
 }
 """Variables with names of their own, the weakest first: what they set, `HANSE_SECTION__KEY` overrides."""
+
+KUBERNETES = "KUBERNETES_SERVICE_HOST"
+"""Variable that every process in Kubernetes has."""
+
+KUBERNETES_DRAIN_SECONDS = 5.0
+"""How long Kubernetes may take to send a process no more requests, after it has told it to stop."""
 
 OTHERS = ("HANSE_CONFIG", "HANSE_URL")
 """Variables that are no settings: the file to read, and where a running system answers."""
@@ -65,12 +73,25 @@ def load(
     name = environment or given.get("HANSE_ENV", "") or str(table.get("environment", ""))
     chosen = [Setting(("environment",), name, "--env")] if environment else []
     layers = [
+        place_layer(environ),
         *file_layers(table, path.name, name, problems),
         _variables(dotenv, ".env: ", directory, problems),
         _variables(environ, "", directory, problems),
         [*chosen, *flags],
     ]
     return resolve(layers, problems)
+
+
+def place_layer(environ: Mapping[str, str]) -> list[Setting]:
+    """What suits the place that a process runs in, and everything else overrides.
+
+    Example:
+        >>> place_layer({"KUBERNETES_SERVICE_HOST": "10.0.0.1"})[0].value
+        5.0
+    """
+    if not environ.get(KUBERNETES):
+        return []
+    return [Setting(("node", "drain_delay"), KUBERNETES_DRAIN_SECONDS, KUBERNETES)]
 
 
 def file_layers(table: Mapping[str, object], source: str, name: str, problems: list[str]) -> list[list[Setting]]:

@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import socket
+import sys
 
 import pytest
 
-from hanse.gateway.listen import bound, url_of
+from hanse.gateway.listen import admit_no_more, bound, url_of
 from hanse.gateway.stops import Stops
 from hanse.kernel.faults import CouldNotStart
 
@@ -29,6 +31,32 @@ def test_a_taken_port_is_refused() -> None:
 def test_what_listens_everywhere_is_reached_here() -> None:
     with bound("0.0.0.0", 0) as listener:
         assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot be told")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_who_has_come_in_is_let_in_and_nobody_new_is_heard(host: str) -> None:
+    with bound(host, 0) as listener:
+        listener.listen()
+        address = listener.getsockname()[:2]
+        with socket.create_connection(address, timeout=10) as early:
+            admit_no_more(listener)
+            with pytest.raises(TimeoutError):
+                _ = socket.create_connection(address, timeout=0.2)
+            accepted, _ = listener.accept()
+            with accepted:
+                early.sendall(b"hello")
+                accepted.settimeout(10)
+                assert accepted.recv(10) == b"hello"
+            with pytest.raises(BlockingIOError):
+                _ = listener.accept()
+
+
+def test_a_socket_that_cannot_be_told_is_left_as_it_is() -> None:
+    with socket.socket(socket.AF_UNIX) as local, socket.socket() as closed:
+        admit_no_more(local)
+        closed.close()
+        admit_no_more(closed)
 
 
 async def test_the_first_signal_asks_and_the_second_forces() -> None:

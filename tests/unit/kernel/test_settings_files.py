@@ -102,6 +102,16 @@ def test_the_usual_variables_give_way_to_our_own(tmp_path: Path) -> None:
     assert settings_of(tmp_path, PORT="1", HANSE_GATEWAY__PORT="2", HOST="::").gateway.port == 2
 
 
+def test_in_kubernetes_a_stop_waits_for_its_balancers(tmp_path: Path) -> None:
+    place = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    settings, sources = load(tmp_path, place)
+    assert (settings.node.drain_delay, sources["node.drain_delay"]) == (5.0, "KUBERNETES_SERVICE_HOST")
+
+    (tmp_path / "hanse.toml").write_text("[node]\ndrain_delay = 1")
+    assert load(tmp_path, place)[0].node.drain_delay == 1.0
+    assert load(tmp_path, {})[0].node.drain_delay == 1.0
+
+
 def test_an_empty_usual_variable_sets_nothing(tmp_path: Path) -> None:
     assert settings_of(tmp_path, PORT="", HANSE_ENV="", HANSE_CONFIG="") == Settings()
 
