@@ -67,8 +67,8 @@ def events(
 ) -> None:
     """Follow the changes of collections and the events of topics; without a name, all that are exposed.
 
-    With --json it is one object a line. FIELD=VALUE filters as in a URL: status=paid, total[gte]=10. A connection that
-    breaks is taken up again where it was.
+    With --json it is one object a line. FIELD=VALUE filters as in a URL: status=paid, total[gte]=10; every feed that is
+    followed has to know the field. A connection that breaks is taken up again where it was.
     """
     feeds = feeds_of(document_of(remote), names, after)
     pairs = [pair_of(text) for text in where]
@@ -184,10 +184,11 @@ def _listener(
         output.note(f"hanse: {feed.name}: {text}")
 
     def work() -> None:
-        query = [] if feed.topic else [*asked.where, ("snapshot", "true" if asked.snapshot else "false")]
+        snapshot = [] if feed.topic else [("snapshot", "true" if asked.snapshot else "false")]
+        query = [*asked.where, *snapshot]
         follower = Follower(remote, feed.path, query, wait=lambda seconds: not stop.wait(seconds), note=note)
         try:
-            for told in _told(follower, feed, asked):
+            for told in _told(follower, feed):
                 heard.put(told)
         except (Fault, ProblemCame) as error:
             heard.put(Ended(error))
@@ -195,7 +196,7 @@ def _listener(
     return work
 
 
-def _told(follower: Follower, feed: Feed, asked: Asked) -> Iterator[Told]:
+def _told(follower: Follower, feed: Feed) -> Iterator[Told]:
     """What is to be printed: a snapshot that broke off begins again, but each row of it is told once."""
     known: dict[str, int] = {}
     for event in follower.follow(feed.after):
@@ -206,6 +207,4 @@ def _told(follower: Follower, feed: Feed, asked: Asked) -> Iterator[Told]:
             if told.event != "deleted" and known.get(told.key) == told.rev:
                 continue
             known[told.key] = told.rev
-        if feed.topic and not told.matches(asked.where):
-            continue
         yield told

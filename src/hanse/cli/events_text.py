@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
@@ -52,15 +52,6 @@ class Told(msgspec.Struct, frozen=True):
         value = self.value or {}
         data = value.get("data") if self.topic else value
         return cast("Json", data) if isinstance(data, dict) else {}
-
-    def matches(self, where: Sequence[tuple[str, str]]) -> bool:
-        """Whether an event says all of this; what tells no event matches.
-
-        Example:
-            >>> Told("placed", "emitted", value={"data": {"sku": "tea"}}, topic=True).matches([("sku", "tea")])
-            True
-        """
-        return not self.value or all(_text(self.data.get(name)) == value for name, value in where)
 
     def plain(self) -> Json:
         """It as one JSON object, without what it does not have."""

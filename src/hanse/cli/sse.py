@@ -36,13 +36,19 @@ class Event(msgspec.Struct, frozen=True):
     cursor: str
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """A sign of life brought a newer cursor: the logs went on without an event."""
+
+    cursor: str
+
+
 class Retry(msgspec.Struct, frozen=True):
     """The server asks for this pause before somebody comes back."""
 
     seconds: float
 
 
-def events_in(lines: Iterable[str], cursor: str = "") -> Iterator[Event | Retry]:
+def events_in(lines: Iterable[str], cursor: str = "") -> Iterator[Event | Moved | Retry]:
     r"""The events that lines of a stream make up; an unfinished one at the end is dropped, as it will come again.
 
     Args:
@@ -56,13 +62,16 @@ def events_in(lines: Iterable[str], cursor: str = "") -> Iterator[Event | Retry]
         >>> list(events_in(["event: created", "id: a.1", "data: {}", "", "data: half"]))
         [Event(name='created', data='{}', cursor='a.1')]
     """
-    name, data, size = "", list[str](), 0
+    name, data, size, told = "", list[str](), 0, cursor
     for line in lines:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if not line:
             if data:
                 yield Event(name or "message", "\n".join(data), cursor)
+            elif cursor != told:
+                yield Moved(cursor)
+            told = cursor
             name, data, size = "", [], 0
         elif field == "event":
             name = value
@@ -120,7 +129,7 @@ class Follower:
         self._query = query
         self._wait = wait
         self._note = note
-        self._cursor = ""
+        self._cursor: str = ""
         self._retry = RETRY_SECONDS
         self._failures = 0
         self._opened = False
@@ -154,6 +163,8 @@ class Follower:
             self._opened, self._failures = True, 0
             if isinstance(one, Retry):
                 self._retry = one.seconds
+            elif isinstance(one, Moved):
+                self._cursor = one.cursor
             elif one.name == "fault":
                 raise ProblemCame(_problem_in(one.data))
             else:
@@ -161,7 +172,7 @@ class Follower:
                 self._cursor = one.cursor
                 yield one
 
-    def _once(self, cursor: str) -> Iterator[Event | Retry]:
+    def _once(self, cursor: str) -> Iterator[Event | Moved | Retry]:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
         query = f"?{urlencode(self._query)}" if self._query else ""
         with self._remote.ask(f"{self._path}{query}", headers=headers) as answer:

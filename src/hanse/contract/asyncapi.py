@@ -12,6 +12,7 @@ from hanse.contract.model import Event, collection_of
 from hanse.contract.openapi import Exposed
 from hanse.contract.openapi_finish import with_prose
 from hanse.contract.openapi_rest import ResourcePath
+from hanse.contract.openapi_topics import following_of
 from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json, schemas_of
 
@@ -31,12 +32,14 @@ class EventPath(msgspec.Struct, frozen=True):
         service: Whose contract lists it.
         path: Where it is followed or emitted over HTTP; None where it is heard inside the app only.
         emit: Whether the outside may emit it.
+        live: Whether the outside may follow it.
     """
 
     kind: type[Event]
     service: str
     path: str | None = None
     emit: bool = False
+    live: bool = False
 
 
 class Talk(msgspec.Struct, frozen=True):
@@ -76,7 +79,7 @@ def asyncapi(exposed: Exposed, talk: Talk | None, events: Sequence[EventPath], *
     for resource in live:
         _follow(resource, exposed.title, next(taken), (channels, operations, messages))
     for event in events:
-        _event(event, exposed.title, next(taken), (channels, operations, messages))
+        _event(event, exposed.title, (next(taken), definitions), (channels, operations, messages))
     if talk is not None:
         schemas_by_kind = dict(zip(said, taken, strict=True))
         _converse(f"{exposed.prefix}/live", talk, schemas_by_kind, (channels, operations, messages))
@@ -138,9 +141,10 @@ def _change(resource: ResourcePath, app: str, change: str, row: Json) -> Json:
     return message
 
 
-def _event(event: EventPath, app: str, data: Json, into: Into) -> None:
-    """An event as CloudEvents in JSON."""
+def _event(event: EventPath, app: str, schemas: tuple[Json, Json], into: Into) -> None:
+    """An event as CloudEvents in JSON: its schema, and what that refers to."""
     channels, operations, messages = into
+    data, definitions = schemas
     name = event_type(app, event.kind)
     properties: Json = {
         "specversion": {"const": SPEC_VERSION},
@@ -161,8 +165,24 @@ def _event(event: EventPath, app: str, data: Json, into: Into) -> None:
     messages[name] = {**_message(name, told, schema), "contentType": CONTENT_TYPE}
     where = {} if event.path else {"description": "Heard inside the app; the outside does not reach it."}
     channels[name] = {"address": event.path, "title": told, **where, "messages": {"event": {"$ref": _REF + name}}}
-    action = "receive" if event.emit else "send"
-    operations[name] = _operation(action, name, f"{'Emit' if event.emit else 'Hear of'} {name}.")
+    if event.emit:
+        operations[name] = _operation("receive", name, f"Emit {name}.")
+    if event.live or not event.emit:
+        hear = _operation("send", name, f"Hear of {name}.")
+        asked = following_of(event.kind, data, definitions) if event.live else []
+        operations[f"follow_{name}" if event.emit else name] = {**hear, **_asked(asked)}
+
+
+def _asked(parameters: Sequence[Json]) -> Json:
+    """What a GET of the channel's address may ask."""
+    if not parameters:
+        return {}
+    told: dict[str, Json] = {}
+    for one in parameters:
+        said = {"description": one["description"]} if "description" in one else {}
+        told[cast("str", one["name"])] = {**cast("Json", one["schema"]), **said}
+    query = _draft_7({"type": "object", "properties": told, "additionalProperties": False})
+    return {"bindings": {"http": {"method": "GET", "query": query, "bindingVersion": "0.3.0"}}}
 
 
 def _converse(path: str, talk: Talk, schemas: Mapping[type[msgspec.Struct], Json], into: Into) -> None:

@@ -187,7 +187,7 @@ def _paths(exposed: Exposed, taken: Iterator[Json], definitions: Json) -> dict[s
         entry = _operation(item, next(taken), next(taken), definitions)
         paths.setdefault(item.path, {})[item.method.lower()] = entry
     for topic in exposed.topics:
-        topic_paths(paths, topic, next(taken))
+        topic_paths(paths, topic, next(taken), definitions)
     names = {entry.get("operationId") for entry in operations_of(paths)}
     for route in exposed.routes:
         name = f"route_{route.name}" if route.name in names else route.name

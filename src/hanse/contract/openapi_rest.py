@@ -18,9 +18,10 @@ from hanse.contract.openapi_shared import (
     PAGE_MAX,
     PARAMETERS,
     STATUS,
+    fields_of,
+    filters_of,
     listed_of,
     operators_of,
-    texts_of,
 )
 from hanse.contract.schema import Json
 
@@ -241,21 +242,11 @@ class _About:
         return parameter_of("sort", {"type": "string", "pattern": pattern, "description": told}, required=False)
 
     def _filters(self) -> list[Json]:
-        """Each field, and each field with each of its operators."""
-        found: list[Json] = []
-        texts = texts_of(self._resource.kind)
-        for name, schema in self._fields().items():
-            operators = operators_of(resolved(schema, self._definitions), text=name in texts)
-            for operator, operand in operators.items():
-                # A field that is called as what turns the pages is asked for by its operators alone.
-                how = operator or ("eq" if name in _PAGE else "")
-                found.append(parameter_of(f"{name}[{how}]" if how else name, operand, required=False))
-        return [IDS_NAMED, *found]
+        return [IDS_NAMED, *filters_of(self._resource.kind, self._fields(), self._definitions, _PAGE)]
 
     def _fields(self) -> dict[str, Json]:
-        shape = resolved(self._schema, self._definitions)
-        properties = cast("dict[str, Json]", shape.get("properties", {}))
-        return {name: schema for name, schema in properties.items() if name not in _OWN}
+        fields = fields_of(self._schema, self._definitions)
+        return {name: schema for name, schema in fields.items() if name not in _OWN}
 
     def _question(self) -> Json:
         """What the body of a QUERY is."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import msgspec
 
-from hanse.contract.model import Resource
-from hanse.contract.openapi_parts import parameter_of
+from hanse.contract.model import Event, Resource
+from hanse.contract.openapi_parts import parameter_of, resolved
 from hanse.contract.schema import Json
 from hanse.kernel.hints import bare
 
@@ -87,7 +87,33 @@ def listed_of(names: Iterable[str], *, before: str = "", after: str = "") -> str
     return f"^(?:{one}(?:,{one})*)?$"
 
 
-def texts_of(kind: type[Resource]) -> frozenset[str]:
+def fields_of(schema: Json, definitions: Json) -> dict[str, Json]:
+    """The fields of a schema, or of what it refers to."""
+    return cast("dict[str, Json]", resolved(schema, definitions).get("properties", {}))
+
+
+def filters_of(
+    kind: type[Resource | Event], fields: Mapping[str, Json], definitions: Json, taken: frozenset[str]
+) -> list[Json]:
+    """What a query may ask of fields: each of them, and each with each of its operators.
+
+    Args:
+        kind: Whose fields they are.
+        fields: Their schemas.
+        definitions: What the schemas refer to.
+        taken: Names that mean something else in the query: a field of such a name is asked for by its operators alone.
+    """
+    found: list[Json] = []
+    texts = texts_of(kind)
+    for name, schema in fields.items():
+        operators = operators_of(resolved(schema, definitions), text=name in texts)
+        for operator, operand in operators.items():
+            how = operator or ("eq" if name in taken else "")
+            found.append(parameter_of(f"{name}[{how}]" if how else name, operand, required=False))
+    return found
+
+
+def texts_of(kind: type[Resource | Event]) -> frozenset[str]:
     """The fields that are any text, of which pieces may be asked for; dates are text in JSON too, but not any."""
     return frozenset(field.encode_name for field in msgspec.structs.fields(kind) if bare(field.type) is str)
 

@@ -187,7 +187,8 @@ def _topics(declared: Declared, node: Node) -> list[EventPath]:
     """The events that contracts list or that are exposed."""
     events = {kind: EventPath(kind, one.name) for one in declared.descriptions for kind in one.events}
     for one in declared.topics:
-        events[one.kind] = EventPath(one.kind, node.topic(one.kind).first.service, one.path, one.emit)
+        service = node.topic(one.kind).first.service
+        events[one.kind] = EventPath(one.kind, service, one.path, one.emit, one.live)
     return list(events.values())
 
 

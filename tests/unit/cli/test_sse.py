@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from hanse.cli.events_text import Told, differences, line_of, shown, told_by
 from hanse.cli.remote import Remote
-from hanse.cli.sse import RETRY_SECONDS_MAX, Event, Follower, ProblemCame, Retry, events_in, pause
+from hanse.cli.sse import RETRY_SECONDS_MAX, Event, Follower, Moved, ProblemCame, Retry, events_in, pause
 from hanse.kernel.faults import Malformed
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=8)
@@ -40,6 +40,11 @@ def test_events_are_read_as_they_were_written(told: list[tuple[str, list[str], i
     for name, data, cursor in told:
         lines += [f"event: {name}", f"id: a.{cursor}", *(f"data: {line}" for line in data), ": beat", ""]
     assert list(events_in(lines)) == [Event(name, "\n".join(data), f"a.{cursor}") for name, data, cursor in told]
+
+
+def test_a_sign_of_life_moves_the_cursor_and_is_no_event() -> None:
+    found = list(events_in([":", "id: a.1", "", ":", "", ":", "id: a.2", "", "data: 1", ""], "a.1"))
+    assert found == [Moved("a.2"), Event("message", "1", "a.2")]
 
 
 def test_a_cursor_stands_until_another_comes_and_a_reset_takes_it_back() -> None:
@@ -142,6 +147,12 @@ def test_a_fault_amid_a_stream_that_may_pass_is_waited_for(other: Other) -> None
     assert other.cursors == [None, "a.1", "a.1"]
     assert other.waited == [0.5, 1.0, 0.5]
     assert other.noted == ["fault: ; trying again", "connected again", "the stream has ended; trying again"]
+
+
+def test_a_stream_that_broke_is_resumed_where_its_last_sign_of_life_was(other: Other) -> None:
+    other.answers = [(200, STREAM, "event: ready\nid: a.1\ndata: {}\n\n:\nid: a.9\n\n"), (200, STREAM, "")]
+    assert [event.cursor for event in other.follower(waits=1).follow()] == ["a.1"]
+    assert other.cursors == [None, "a.9"]
 
 
 def test_a_fault_amid_a_stream_that_stays_ends_it(other: Other) -> None:

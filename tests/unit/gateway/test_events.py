@@ -246,6 +246,20 @@ async def test_the_document_tells_of_them(door: Value) -> None:
     assert json.dumps(entry["post"]).count("#/components/schemas/Placed") == 2
 
 
+async def test_the_documents_list_what_a_feed_may_be_asked_and_that_is_taken(door: Value, node: Node) -> None:
+    listed = (await door("GET", "/openapi.json")).json["paths"]["/events/placed"]["get"]["parameters"]
+    names = [one["name"] for one in listed if one["in"] == "query"]
+    heard = (await door("GET", "/asyncapi.json")).json["operations"]["follow_shop.placed.v1"]
+    assert list(heard["bindings"]["http"]["query"]["properties"]) == names
+    assert {"after", "order_id", "order_id[starts]", "count[gte]", "count[in]"} < set(names)
+    assert [one["name"] for one in listed if one["in"] == "header"] == ["Last-Event-ID"]
+    for one in listed[2:]:
+        value = "1" if one["name"].startswith("count") else "a"
+        wire = door.open(f"/events/placed?{one['name']}={value}")
+        await told(wire, name="ready")
+        wire.leave()
+
+
 def test_everything_has_the_events_that_somebody_may_tell_of() -> None:
     declared = Gateway.everything([Orders, Watcher]).declared()
     assert [(one.path, one.emit) for one in declared.topics] == [("/events/placed", True), ("/events/unheard", True)]
