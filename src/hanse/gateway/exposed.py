@@ -16,15 +16,18 @@ from hanse.gateway.expansion import Expansion, Step, joined
 from hanse.gateway.fields import Wrong
 from hanse.gateway.filters import Asked
 from hanse.gateway.limits import LINES_PAGE
-from hanse.gateway.preconditions import PreconditionRequired
+from hanse.gateway.preconditions import ANY, PreconditionRequired
 from hanse.gateway.projection import Project
 from hanse.gateway.unknown_fields import refuse_unknown
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Flaw, Forbidden, Invalid, Malformed
+from hanse.kernel.faults import Flaw, Forbidden, Invalid, Malformed, NotFound, PreconditionFailed
 from hanse.service.rows import ROWS_MAX, PatchForm, Rows, Written
 from hanse.store.base import Row
 
 _values = msgspec.json.Decoder(list[msgspec.Raw])
+
+TRIES_MAX = 3
+"""How often a write "whatever revision it is at" is tried when others write in between."""
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -118,6 +121,23 @@ class ExposedRows:
         self._check_write(body, strict=strict)
         self._check_revision(id, rev)
         return await self.rows.put(id, body, rev)
+
+    async def replace(self, id: str, body: bytes, *, strict: bool | None = None) -> Written:
+        """A row, written whole over one that is there, at whatever revision."""
+        self._check_write(body, strict=strict)
+        self._check_revision(id, None)
+        left = TRIES_MAX
+        while True:
+            left -= 1
+            try:
+                rev = (await self.rows.get(id)).rev
+            except NotFound:
+                raise PreconditionFailed(topic_of(self.kind), id, ANY, "none") from None
+            try:
+                return await self.rows.put(id, body, rev)
+            except PreconditionFailed:
+                if not left:
+                    raise
 
     async def patch(
         self, id: str, body: bytes, rev: int | None = None, *, form: PatchForm = "merge", strict: bool | None = None

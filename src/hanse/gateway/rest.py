@@ -35,9 +35,6 @@ FORMS: Mapping[str, PatchForm] = {MERGE_PATCH: "merge", JSON_PATCH: "json", JSON
 ACCEPT_QUERY: Header = (b"accept-query", JSON.encode())
 ACCEPT_PATCH: Header = (b"accept-patch", ", ".join(FORMS).encode())
 
-TRIES_MAX = 3
-"""How often a write "whatever revision it is at" is tried when others write in between."""
-
 _VARY: Header = (b"vary", b"accept")
 _document = codec_for(dict[str, object])
 
@@ -143,20 +140,15 @@ class ResourceRoutes:
         id = request.parameters["id"]
         body = await read_body(request, self._limits)
         preferences = preferences_in(request.header(b"prefer"))
-        tries = TRIES_MAX if request.header(b"if-match").strip() == ANY else 1
+        over_any = request.header(b"if-match").strip() == ANY
 
         async def work() -> Response:
-            left = tries
-            while True:
-                left -= 1
+            if over_any:
+                written = await self._exposed.replace(id, body, strict=preferences.strict)
+            else:
                 expected = await self._expected(request, id, whole=True)
-                try:
-                    written = await self._exposed.put(id, body, expected, strict=preferences.strict)
-                except PreconditionFailed:
-                    if not left:
-                        raise
-                else:
-                    return _written(request, written, request.path, preferences)
+                written = await self._exposed.put(id, body, expected, strict=preferences.strict)
+            return _written(request, written, request.path, preferences)
 
         return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
 
@@ -207,7 +199,7 @@ class ResourceRoutes:
         """
         condition = request.header(b"if-match").strip()
         if condition:
-            return await self._matching(id, condition, must_exist=whole)
+            return await self._matching(id, condition)
         unless = request.header(b"if-none-match").strip()
         if not unless:
             return None
@@ -221,8 +213,8 @@ class ResourceRoutes:
             raise PreconditionFailed(topic_of(self._kind), id, f"anything but {unless[:100]}", str(rev))
         return rev
 
-    async def _matching(self, id: str, condition: str, *, must_exist: bool) -> int | None:
-        if condition == ANY and (self._exposed.resource.require_match or not must_exist):
+    async def _matching(self, id: str, condition: str) -> int | None:
+        if condition == ANY:
             return None
         revisions = revisions_in(condition, weak=False)
         if len(revisions) == 1:
@@ -231,8 +223,7 @@ class ResourceRoutes:
             rev = (await self._rows.get(id)).rev
         except NotFound:
             raise PreconditionFailed(topic_of(self._kind), id, condition[:100], "none") from None
-        if condition != ANY:
-            self._check(id, condition, rev)
+        self._check(id, condition, rev)
         return rev
 
     def _check(self, id: str, condition: str, rev: int) -> None:

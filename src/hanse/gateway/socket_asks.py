@@ -208,13 +208,19 @@ async def _write(rows: ExposedRows, ask: Create | Put | Patch | Delete) -> bytes
             return b"null"
         case Put():
             with _pointing("/value"):
-                written = await rows.put(ask.key, bytes(ask.value), ask.rev, strict=ask.strict)
+                written = await _put(rows, ask)
         case Patch():
             with _pointing("/value"):
                 written = await rows.patch(ask.key, bytes(ask.value), ask.rev, form=ask.form, strict=ask.strict)
         case _:
             assert_never(ask)
     return _written(written, minimal=ask.minimal)
+
+
+async def _put(rows: ExposedRows, ask: Put) -> Written:
+    if ask.rev == "*":
+        return await rows.replace(ask.key, bytes(ask.value), strict=ask.strict)
+    return await rows.put(ask.key, bytes(ask.value), ask.rev, strict=ask.strict)
 
 
 async def _create(rows: ExposedRows, ask: Create) -> bytes:

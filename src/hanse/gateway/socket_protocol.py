@@ -119,11 +119,11 @@ class Create(Writing, frozen=True, tag="create", kw_only=True):
 
 
 class Put(Writing, frozen=True, tag="put", kw_only=True):
-    """A row, whole; with `rev`, only over that revision (0: only a new one)."""
+    """A row, whole; with `rev`, only over that revision (0: only a new one; "*": only over one that is there)."""
 
     key: str
     value: msgspec.Raw
-    rev: int | None = None
+    rev: int | Literal["*"] | None = None
     strict: bool | None = None
     minimal: bool = False
 

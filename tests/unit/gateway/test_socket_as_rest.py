@@ -164,6 +164,9 @@ CASES = {
     ),
     "no row any more": Case("DELETE /orders/1", orders("delete", key="1", rev=2), None, {"if_match": '"2"'}),
     "no rows any more": Case("DELETE /orders?id[in]=1,2", orders("delete", keys=["1", "2"])),
+    "a row over whichever is there": writing(
+        "PUT /orders/1", orders("put", key="1", rev="*"), {"sku": "cup"}, if_match="*"
+    ),
     "a careful write": writing(f"PUT {CAREFUL}/1", careful("put", key="1", rev=5), {"sku": "a"}, if_match='"5"'),
     "a call": calling("sell", {"sku": "tea", "price": 2.5}),
     "a call of who may be newer": calling("sell", {"sku": "tea", "x": 1}, prefer="handling=lenient"),
@@ -228,6 +231,10 @@ CASES = {
         at="/values",
     ),
     "none of several": Case("POST /orders", orders("create", values=[]), b"[]", at="/values"),
+    "a row over none": writing("PUT /orders/9", orders("put", key="9", rev="*"), {"sku": "cup"}, if_match="*"),
+    "a careful write over whichever is there": writing(
+        f"PUT {CAREFUL}/1", careful("put", key="1", rev="*"), {"sku": "a"}, if_match="*"
+    ),
     "an old revision": writing("PUT /orders/1", orders("put", key="1", rev=1), {"sku": "cup"}, if_match='"1"'),
     "a row that is not new": writing("PUT /orders/1", orders("put", key="1", rev=0), {"sku": "cup"}, if_none_match="*"),
     "a patch that does not fit": writing("PATCH /orders/1", orders("patch", key="1"), {"count": "many"}),
