@@ -23,7 +23,12 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "port": ("gateway.port", "Port to listen on; 0 takes a free one."),
     "host": ("gateway.host", "Address to listen on; only this machine reaches the default."),
     "store": ("node.store", "URL of the store, such as sqlite:///shop.db."),
-    "transport": ("node.transport", "URL of what carries messages between nodes."),
+    "services": ("node.services", "What to host: names of services, and gateway, with commas; by default all."),
+    "transport": ("node.transport", "URL of what carries messages between nodes, such as unix:run."),
+    "discovery": (
+        "node.discovery",
+        "URL of how nodes find each other, such as udp://; by default the transport's own.",
+    ),
     "log-level": ("log.level", "The least urgent level that is logged."),
     "log-format": ("log.format", "json, text, or auto: text on a terminal."),
 }

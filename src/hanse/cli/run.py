@@ -24,6 +24,7 @@ from hanse.kernel import logs, telemetry
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import Settings
 from hanse.node import App
+from hanse.node.app import has_gateway
 
 GARBAGE_OBJECTS = 10_000
 """New objects after which the collector looks for garbage. A moment's requests hold more than Python's usual 700, so
@@ -35,7 +36,7 @@ LIFE = "hanse.life"
 
 @click.command()
 @click.argument("target", required=False, shell_complete=targets)
-@configured("port", "host", "store", "transport", "log-level", "log-format", "access-log")
+@configured("port", "host", "store", "services", "transport", "discovery", "log-level", "log-format", "access-log")
 @common
 def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
     """Run an app, or the services of a file, in one process.
@@ -43,8 +44,10 @@ def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
     TARGET is a file or a module, and the name of an App or Service in it where there are several: greet.py,
     shop.main, shop.main:app. Without one, it is what hanse.toml says under `app`.
     """
-    settings, _ = chosen.read()
+    settings, sources = chosen.read()
     wanted = wanted_target(target, settings, "run")
+    if not has_gateway(settings.node.services) and "gateway.port" not in sources:
+        settings = anywhere(settings)
     gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
     sys.exit(run_app(load_app(wanted, working_folder()), settings, output))
 
@@ -87,8 +90,9 @@ def run_app(
     """
     from hanse.gateway.serve import loop_factory, serve
 
-    _check_exposure(app, settings)
-    if app.gateway is None:
+    all_exposed = app.gateway is None and has_gateway(settings.node.services)
+    if all_exposed:
+        _check_exposure(settings)
         settings = for_this_machine(settings)
     settings = with_access(settings, wanted=sys.stderr.isatty() and not output.quiet)
     if output.quiet:
@@ -100,15 +104,25 @@ def run_app(
         os.environ,
         {"service.name": app.name, "service.version": labels.release, "service.instance.id": labels.instance},
     )
-    if app.gateway is None:
+    if all_exposed:
         names = ", ".join(part.name for part in app.parts)
         output.note(f"hanse: this app has no gateway, so all of {names} is exposed, to this machine only")
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            announce = _announcer(app, output)
+            announce = _announcer(app, output, whole=has_gateway(settings.node.services))
             return runner.run(serve(app, settings, announce=announce, listener=listener, around=around))
     finally:
         stop()
+
+
+def anywhere(settings: Settings) -> Settings:
+    """The settings, with any free port to answer at: many nodes of one machine answer nobody but those who look on.
+
+    Example:
+        >>> anywhere(Settings()).gateway.port
+        0
+    """
+    return msgspec.structs.replace(settings, gateway=msgspec.structs.replace(settings.gateway, port=0))
 
 
 def with_access(settings: Settings, *, wanted: bool) -> Settings:
@@ -137,20 +151,21 @@ def for_this_machine(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, gateway=msgspec.structs.replace(gateway, hosts=gateway.hosts or OWN))
 
 
-def _check_exposure(app: App, settings: Settings) -> None:
+def _check_exposure(settings: Settings) -> None:
     """What nobody chose to expose is not to be seen from other machines."""
     host = settings.gateway.host
-    if app.gateway is None and not is_loopback(host):
+    if not is_loopback(host):
         raise Misconfigured(
             f"expected a gateway.host on this machine, such as 127.0.0.1, got {host!r}: without a gateway all is "
             f"exposed; say what others may see with `App(..., gateway=Gateway().rpc(...))`"
         )
 
 
-def _announcer(app: App, output: Output) -> Callable[[str], None]:
+def _announcer(app: App, output: Output, *, whole: bool) -> Callable[[str], None]:
     from hanse.gateway.gateway import Gateway
 
     docs = app.gateway.docs_path if isinstance(app.gateway, Gateway) else "" if app.gateway else "/docs"
+    docs = docs if whole else ""
 
     def announce(url: str) -> None:
         click.echo(f"Hanse {app.name}: {url}")

@@ -34,7 +34,7 @@ from hanse.gateway.streams import ABORT
 from hanse.gateway.wire import WIRE, Wire, Wired
 from hanse.kernel.context import FOREVER
 from hanse.kernel.settings import Settings
-from hanse.node.app import App, Door
+from hanse.node.app import App, Door, has_gateway
 from hanse.node.node import Node
 
 BACKLOG = 2048
@@ -64,7 +64,8 @@ async def serve(
     """Serve an app until a signal stops it; the process's exit code.
 
     Args:
-        app: What is served; without a gateway, all of it.
+        app: What is served; without a gateway, all of it. A node that hosts other services than the gateway answers
+            those alone who ask how it is.
         settings: Where to listen, and how to stop.
         announce: Told the URL when everything is ready.
         listener: Where to listen, rather than at the address of the settings: bound by somebody who keeps it.
@@ -74,7 +75,8 @@ async def serve(
         CouldNotStart: The address is taken, or a store refuses.
         Misdeclared, Misconfigured: The app or a setting cannot be.
     """
-    door = app.gateway or Gateway.everything(app.services)
+    whole = has_gateway(settings.node.services)
+    door = (app.gateway or Gateway.everything(app.services)) if whole else Gateway(docs=False)
     address = settings.gateway.host, settings.gateway.port
     with nullcontext(listener) if listener else bound(*address) as bound_listener, Stops() as stops:
         serving = _Serving(app, settings, door, bound_listener, around, shared=listener is not None)

@@ -69,9 +69,12 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     """How one process hosts services.
 
     Attributes:
-        services: Names of the services that it hosts; empty for all of the app.
+        services: Names of what it hosts: services, and `gateway`; empty for the whole app.
         store: URL of the store of every service that has none of its own.
         transport: URL of what carries messages between nodes.
+        discovery: URL of how nodes find each other, where the transport has no broker; empty for its own way.
+        interface: Name or address of the network interface that nodes find each other on.
+        zone: Where it stands; calls prefer their own zone.
         drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice; 5 in Kubernetes.
         grace: Seconds that work in flight has to finish at a stop.
         release: Version of the code that runs, as logs and announcements name it.
@@ -84,6 +87,9 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     services: tuple[str, ...] = ()
     store: str = "memory:"
     transport: str = "memory:"
+    discovery: str = ""
+    interface: str = "127.0.0.1"
+    zone: str = ""
     drain_delay: Seconds = 0.0
     grace: Seconds = 30.0
     release: str = ""

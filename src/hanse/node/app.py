@@ -115,16 +115,35 @@ class App:
             )
 
 
+GATEWAY = "gateway"
+"""Names the gateway among the services that a node hosts."""
+
+
 def parts_named(app: App, names: Sequence[str]) -> list[Part]:
     """The services of an app that have these names, in the app's order; all of them where no name is given.
+
+    Args:
+        app: Whose services.
+        names: Theirs, and `GATEWAY`, which is no service.
 
     Raises:
         Misconfigured: There is no service of such a name.
     """
     known = [part.name for part in app.parts]
-    if unknown := [name for name in names if name not in known]:
-        raise Misconfigured(f"the app {app.name!r} has no service {unknown[0]!r}; it has {', '.join(known)}")
+    if unknown := [name for name in names if name not in known and name != GATEWAY]:
+        there = ", ".join((*known, GATEWAY))
+        raise Misconfigured(f"the app {app.name!r} has no service {unknown[0]!r}; it has {there}")
     return [part for part in app.parts if not names or part.name in names]
+
+
+def has_gateway(names: Sequence[str]) -> bool:
+    """Whether a node that hosts what has these names also lets the outside in.
+
+    Example:
+        >>> has_gateway([]), has_gateway(["orders"]), has_gateway(["gateway"])
+        (True, False, True)
+    """
+    return not names or GATEWAY in names
 
 
 def _owners(parts: list[Part]) -> dict[type[Resource], Part]:
@@ -167,6 +186,11 @@ def _check_classes(services: Iterable[object]) -> None:
 def _check_names(parts: list[Part]) -> None:
     taken: dict[str, type[Service]] = {}
     for part in parts:
+        if part.name == GATEWAY:
+            raise Misdeclared(
+                f"{part.cls.__name__} is called {GATEWAY!r}, as what lets the outside in; "
+                f"name it otherwise: `class {part.cls.__name__}(..., name=...)`"
+            )
         for name in dict.fromkeys((part.name, *(description.name for description in descriptions_of(part.cls)))):
             other = taken.setdefault(name, part.cls)
             if other is not part.cls:
