@@ -19,7 +19,7 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.outlet import Outlet
 from hanse.gateway.place import Place, place_of
 from hanse.gateway.told import Framing, Resumption, Told, together
-from hanse.kernel.faults import Fault, Unavailable
+from hanse.kernel.faults import Fault, Unavailable, UnknownOperation
 from hanse.kernel.tasks import Tasks
 from hanse.node.node import Node
 from hanse.service.rows import Line
@@ -248,7 +248,9 @@ class View:
         now = self._now()
         if self._up or self._away_since is None:
             self._away_since = now
-        hopeful = self._known.is_set() and fault.retryable and self._node.state in SERVING
+        # Whoever served it once is part of the app: what is unknown now is not there at the moment.
+        passing = fault.retryable or isinstance(fault, UnknownOperation)
+        hopeful = self._known.is_set() and passing and self._node.state in SERVING
         return hopeful and now - self._away_since <= AWAY_SECONDS_MAX
 
     async def _follow(self) -> None:
