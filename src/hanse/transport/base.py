@@ -6,6 +6,10 @@ Promises of every transport:
 - Requests run side by side; one that waits blocks no other, and a handler may call back to where it was called from.
 - Cancelling a `request` or closing a `stream` reaches the handler.
 - A stream's items come in order, and no faster than they are taken.
+- What one sender sends to one instance under one key comes there in the order in which it was sent.
+- An answer that is larger than a message may be is a fault at the caller.
+- A transport that was closed, or never opened, may be closed again.
+What transports promise stands as tests in `hanse.testing.transport`.
 Event delivery needs no verb of its own here: a relay requests `on/<group>` and the reply acknowledges. Transports that
 keep events themselves (`Features.durable`) add publish and subscribe to the port when they come.
 """
@@ -28,11 +32,14 @@ class Features(msgspec.Struct, frozen=True):
         balances: Chooses among instances by itself; otherwise the mesh does.
         bytes_max: Of one message's body; a larger one is refused with `TooLarge` before anything is sent. 0 for no
             limit of its own.
+        local: Within one process only: a request runs in the task of its caller, so it ends when its server ends it,
+            also after the transport was closed; and of each service there is one instance.
     """
 
     durable: bool
     balances: bool
     bytes_max: int = 0
+    local: bool = False
 
 
 class Receiver(Protocol):

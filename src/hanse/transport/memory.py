@@ -21,7 +21,7 @@ class MemoryTransport:
     Several nodes of one process may share one, each with services of its own: it is open until the last has closed it.
     """
 
-    features: Features = Features(durable=False, balances=False)
+    features: Features = Features(durable=False, balances=False, local=True)
 
     def __init__(self) -> None:
         self._receivers: dict[str, Receiver] = {}
