@@ -1,6 +1,6 @@
-"""Rows that everybody follows; who calls `change` creates some, in one commit."""
+"""Rows and events that everybody follows; who calls `change` or `tell` makes some, in one commit."""
 
-from hanse import App, Collection, Gateway, Resource, Service, rpc
+from hanse import App, Collection, Event, Gateway, Resource, Service, rpc
 
 
 class Item(Resource):
@@ -9,7 +9,13 @@ class Item(Resource):
     amount: float
 
 
-class Board(Service):
+class Told(Event):
+    number: int
+    customer: str
+    amount: float
+
+
+class Board(Service, events=(Told,)):
     items: Collection[Item]
 
     @rpc
@@ -17,5 +23,10 @@ class Board(Service):
         for _ in range(times):
             await self.items.create(Item(number=123456, customer="Ada Lovelace, London#", amount=1234.56))
 
+    @rpc
+    async def tell(self, times: int) -> None:
+        for _ in range(times):
+            await self.emit(Told(number=123456, customer="Ada Lovelace, London#", amount=1234.56))
 
-app = App("board", Board, gateway=Gateway().resources(Item).rpc(Board))
+
+app = App("board", Board, gateway=Gateway().resources(Item).rpc(Board).events(Told))

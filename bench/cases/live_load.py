@@ -41,6 +41,7 @@ def frame(text: str) -> bytes:
     return b"\x81" + size + bytes(4) + body  # a mask of zeros changes nothing
 
 
+LISTEN = frame('{"op":"listen","id":1,"topic":"told"}')
 SUBSCRIBE = frame('{"op":"subscribe","id":1,"collection":"items","snapshot":false}')
 
 
@@ -48,7 +49,8 @@ def change(kind: str, times: int) -> bytes:
     if kind == "peer":
         return frame("one" if times == 1 else "burst")
     arguments = json.dumps({"times": times})
-    return frame(f'{{"op":"call","id":2,"service":"board","operation":"change","arguments":{arguments}}}')
+    operation = "tell" if kind == "topic" else "change"
+    return frame(f'{{"op":"call","id":2,"service":"board","operation":"{operation}","arguments":{arguments}}}')
 
 
 class Crowd:
@@ -111,6 +113,7 @@ class Client(asyncio.Protocol):
 
 KINDS: dict[str, tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = {
     "hanse": (HANDSHAKE, ((b"\r\n\r\n", SUBSCRIBE), (b"ready", b""))),
+    "topic": (HANDSHAKE, ((b"\r\n\r\n", LISTEN), (b"ready", b""))),
     "peer": (HANDSHAKE, ((b"\r\n\r\n", b""),)),
     "events": (STREAM, ((b"ready", b""),)),
     "beats": (STREAM, ((b"retry", b""),)),

@@ -100,6 +100,12 @@ GROUP = Group(
             limits={"kb_client": 30.0},
             least={"burst_per_second": 300_000.0},
         ),
+        Case(
+            "Hanse, events of a topic",
+            _measured(_hanse, "topic", CLIENTS),
+            "events committed, read from the log, each as a CloudEvent, over WebSocket",
+            limits={"kb_client": 30.0},
+        ),
         Case("Hanse, event stream", _measured(_hanse, "events", CLIENTS), "the same over Server-Sent Events"),
         Case(BEATS, _measured(_starlette, "beats", IDLE), f"{IDLE:,} event streams, idle", BEATS),
         Case(

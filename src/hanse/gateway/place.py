@@ -41,10 +41,7 @@ class Place(msgspec.Struct, frozen=True):
 
     def moved(self, earlier: Place) -> int:
         """The log in which it is further than an earlier place; the first, if in none."""
-        for log, (before, after) in enumerate(zip(earlier.seqs, self.seqs, strict=True)):
-            if before != after:
-                return log
-        return 0
+        return next((log for log, seq in enumerate(self.seqs) if seq != earlier.seqs[log]), 0)
 
 
 def place_of(cursor: str) -> Place:

@@ -260,6 +260,21 @@ async def test_the_documents_list_what_a_feed_may_be_asked_and_that_is_taken(doo
         wire.leave()
 
 
+async def test_the_documents_tell_only_of_what_is_exposed(opened: Callable[[Gateway], Value]) -> None:
+    async def told_of(gateway: Gateway) -> tuple[set[str], set[str]]:
+        door = opened(gateway)
+        path = (await door("GET", "/openapi.json")).json["paths"]["/events/placed"]
+        operations = (await door("GET", "/asyncapi.json")).json["operations"]
+        return set(path), {f"{one['action']} {name}" for name, one in operations.items() if "placed" in name}
+
+    assert await told_of(Gateway().events(Placed)) == ({"get"}, {"send shop.placed.v1"})
+    assert await told_of(Gateway().events(Placed, live=False, emit=True)) == ({"post"}, {"receive shop.placed.v1"})
+    assert await told_of(Gateway().events(Placed, emit=True)) == (
+        {"get", "post"},
+        {"receive shop.placed.v1", "send follow_shop.placed.v1"},
+    )
+
+
 def test_everything_has_the_events_that_somebody_may_tell_of() -> None:
     declared = Gateway.everything([Orders, Watcher]).declared()
     assert [(one.path, one.emit) for one in declared.topics] == [("/events/placed", True), ("/events/unheard", True)]

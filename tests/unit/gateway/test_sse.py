@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 from typing import Any
 from weakref import ref
 
@@ -11,6 +12,7 @@ from hanse.contract.model import Resource
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import Limits
 from hanse.gateway.told import event_of
+from hanse.kernel.host import Host
 from hanse.node.node import Node
 from hanse.service.rows import Line
 from hanse.service.service import Service
@@ -118,6 +120,26 @@ async def test_a_quiet_stream_shows_that_it_lives(door: Door) -> None:
 
     assert pieces[-2:] == [b":\n\n", b":\n\n"]
     assert asyncio.get_running_loop().time() == pytest.approx(30, abs=1)
+
+
+async def test_who_sees_nothing_for_long_does_not_fall_behind_a_log_that_is_trimmed(
+    door: Door, opened: Opened, order: type[Resource], node: Node, host: Host
+) -> None:
+    wire = door.open("/orders?sku=tea")
+    _ = await until(wire, "ready")
+    for number in range(3):
+        await door("PUT", f"/orders/{number}", {"sku": "rum"})
+    cursors: list[str] = []
+    while not cursors:
+        cursors = re.findall(r"^:\nid: (.*)$", (await wire.next()).get("body", b"").decode(), re.MULTILINE)
+    wire.leave()
+    await node.settle()
+    assert await node.hosted[0].store.trim(host.now() + 1, keep_after=3) == 3
+    await door("PUT", "/orders/9", {"sku": "tea"})
+
+    other = opened(Gateway().resources(order))  # it has not followed all the while
+    again = await other.open("/orders?sku=tea", last_event_id=cursors[0]).event()
+    assert (again["event"], again["data"]["key"]) == ("created", "9")
 
 
 async def test_a_stream_without_changes_yet_begins_at_once(door: Door) -> None:
