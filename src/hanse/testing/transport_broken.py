@@ -72,7 +72,7 @@ class KillTests(TransportHooks):
     async def test_what_was_asked_of_a_node_that_is_killed_ends(self) -> None:
         async with self.pair() as pair, unheard() as tasks:
             asking = tasks.start(fate(pair.one, call("wait"), limit=self.notice_seconds))
-            reading = tasks.start(read(pair.one, stream("hang", b"1")))
+            reading = tasks.start(read(pair.one, stream("hang", b"1"), limit=self.notice_seconds))
             await pair.things.until(lambda: pair.things.running + pair.things.made == len([asking, reading]))
             await self.kill(pair.other)
             assert isinstance(await asking, Unavailable)
@@ -101,7 +101,6 @@ class KillTests(TransportHooks):
                 await self.listen([pair.one, again], {"things": things.server}, at=again)
                 await self.recovered(pair.one)
                 assert things.came
-                things.end()
 
     async def test_a_producer_ends_when_its_reader_is_killed(self) -> None:
         async with self.pair() as pair, unheard() as tasks:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hanse.kernel.faults import DeadlineExceeded, Internal, Invalid, Overloaded, Unavailable, UnknownOperation
-from hanse.kernel.message import Kind
+from hanse.kernel.message import Headers, Kind
 from hanse.testing.transport_hooks import TransportHooks, ask, call, fate, read, stream, unheard
 from hanse.testing.transport_things import FLAWS, Deaf, Things
 
@@ -60,7 +60,6 @@ class AnswerTests(TransportHooks):
             there = [ask(pair.one, call("echo", b"%d" % n)) for n in range(50)]
             here = [ask(pair.other, call("back.echo", b"%d" % n)) for n in range(50)]
             assert await asyncio.gather(*there, *here) == [b"%d" % n for n in range(50)] * 2
-            back.end()
 
     async def test_an_event_and_a_note_are_acknowledged(self) -> None:
         async with self.pair() as pair:
@@ -75,10 +74,10 @@ class AnswerTests(TransportHooks):
 
     async def test_what_is_sent_under_one_key_comes_in_order(self) -> None:
         async with self.pair() as pair:
-            bodies = [b"%d" % n for n in range(200)]
+            bodies, ordered = [b"%d" % n for n in range(200)], Headers(key="order-7")
             async with asyncio.TaskGroup() as group:
                 for body in bodies:
-                    _ = group.create_task(ask(pair.one, call("echo", body)))
+                    _ = group.create_task(ask(pair.one, call("echo", body, headers=ordered)))
             assert [message.body for message in pair.things.came] == bodies
 
 
@@ -90,6 +89,12 @@ class FaultTests(TransportHooks):
             with pytest.raises(Invalid, match="2 values are wrong") as raised:
                 await ask(pair.one, call("refuse"))
             assert (type(raised.value), raised.value.errors) == (Invalid, FLAWS)
+
+    async def test_a_fault_says_its_code_in_its_headers(self) -> None:
+        # Breakers and figures count faults without decoding them.
+        async with self.pair() as pair:
+            reply = await pair.one.request(call("refuse"))
+            assert (reply.kind, reply.headers.type) == (Kind.FAULT, "invalid")
 
     async def test_a_handler_that_breaks_answers_without_telling_why(self) -> None:
         async with self.pair() as pair:
@@ -119,7 +124,7 @@ class FaultTests(TransportHooks):
             await things.until(lambda: things.running == 1)
             with pytest.raises(Overloaded, match="limit of 1 at once"):
                 await ask(one, call("wait"))
-            things.end()
+            things.gate.set()
             assert await waiting == b"in"
 
     async def test_a_node_that_drains_refuses_calls_and_finishes_those_it_has(self) -> None:
@@ -158,7 +163,6 @@ class SideBySideTests(TransportHooks):
             pair.things.back, back.back = pair.other, pair.one
             body = b"back.forward things.forward back.echo there and back again"
             assert await ask(pair.one, call("forward", body)) == b"there and back again"
-            back.end()
 
     async def test_a_crowd_of_calls_is_answered_or_told_of_a_limit(self) -> None:
         async with self.pair() as pair, unheard() as tasks:
@@ -186,9 +190,11 @@ class EndTests(TransportHooks):
             self.apart(pair.one)
             deaf = Deaf()
             await self.listen([pair.one, pair.other], {"deaf": deaf}, at=pair.other)
-            with pytest.raises(DeadlineExceeded, match=r"deaf\.echo"):
-                await ask(pair.one, call("deaf.echo", timeout=ENDED_SECONDS))
-            deaf.over.set()
+            try:
+                with pytest.raises(DeadlineExceeded, match=r"deaf\.echo"):
+                    await ask(pair.one, call("deaf.echo", timeout=ENDED_SECONDS))
+            finally:
+                deaf.over.set()
             assert await ask(pair.one, call("echo", b"well")) == b"well"
 
     async def test_time_is_handed_on_as_time_left(self) -> None:
@@ -199,7 +205,6 @@ class EndTests(TransportHooks):
             assert await ask(pair.one, call("forward", b"last.echo on", timeout=5.0)) == b"on"
             (first,), (second,) = pair.things.came, last.came
             assert 0.0 < second.timeout <= first.timeout <= 5.0  # noqa: PLR2004 - what it was sent with
-            last.end()
 
     async def test_a_message_without_a_deadline_has_none(self) -> None:
         async with self.pair() as pair:
@@ -235,4 +240,3 @@ class EndTests(TransportHooks):
             _ = asking.cancel()
             await last.until(lambda: last.cancelled == ["last.hold"])
             await pair.things.until(lambda: pair.things.cancelled == ["things.forward"])
-            last.end()

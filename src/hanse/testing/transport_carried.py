@@ -129,7 +129,6 @@ class AddressTests(TransportHooks):
             for name, things in served.items():
                 assert await ask(one, call(f"{name}.echo", name.encode())) == name.encode()
                 assert [message.address for message in things.came] == [f"{name}.echo"]
-                things.end()
 
     async def test_services_of_several_nodes_are_told_apart(self) -> None:
         async with self.nodes(3) as nodes:
@@ -146,7 +145,6 @@ class AddressTests(TransportHooks):
                 assert await ask(pair.one, call(f"{name}.echo", name.encode())) == name.encode()
                 assert await read(pair.one, stream(f"{name}.count", b"2")) == [b"0", b"1"]
                 assert [message.address for message in things.came] == [f"{name}.echo", f"{name}.count"]
-                things.end()
             assert pair.things.came == []
 
     async def test_a_name_that_begins_as_another_is_another(self) -> None:

@@ -63,10 +63,12 @@ async def fate(node: Transport, message: Message, *, limit: float = WAIT_SECONDS
         return fault
 
 
-async def read(node: Transport, message: Message, into: list[bytes] | None = None) -> list[bytes]:
+async def read(
+    node: Transport, message: Message, into: list[bytes] | None = None, *, limit: float = WAIT_SECONDS
+) -> list[bytes]:
     """All items of a stream; raises the fault that it came to. `into` has those that came before."""
     items = [] if into is None else into
-    async with asyncio.timeout(WAIT_SECONDS), closing(node.stream(message)) as replies:
+    async with asyncio.timeout(limit), closing(node.stream(message)) as replies:
         async for reply in replies:
             if reply.kind is not Kind.ITEM:
                 _ = body_of(reply)
@@ -153,10 +155,7 @@ class TransportHooks:
         async with self.nodes(2) as (one, other):
             things = Things()
             await self.listen([one, other], {"things": things.server}, at=other)
-            try:
-                yield Pair(one, other, things)
-            finally:
-                things.end()
+            yield Pair(one, other, things)
 
     async def listen(self, nodes: Sequence[Transport], services: dict[str, Receiver], *, at: Transport) -> None:
         """Have a node serve something, and all know of it."""

@@ -15,6 +15,12 @@ from hanse.transport.base import TellsTrouble
 # pytest shows a test's name; a docstring would only repeat it.
 # ruff: noqa: D102
 
+CALLS = 100
+"""Calls that are under way while a node closes."""
+
+GONE = (Unavailable, UnknownOperation)
+"""What calls come to of a service that was served, and is served no more."""
+
 
 class LifeTests(TransportHooks):
     """Opening and closing."""
@@ -63,6 +69,15 @@ class LifeTests(TransportHooks):
             with pytest.raises(Unavailable):
                 await reading
 
+    async def test_closing_under_load_leaves_no_call_without_an_end(self) -> None:
+        for which in (0, 1):
+            async with self.pair() as pair, unheard() as tasks:
+                self.apart(pair.one)
+                asked = [tasks.start(fate(pair.one, call("echo", b"well"))) for _ in range(CALLS)]
+                await pair.things.begun()
+                await (pair.one, pair.other)[which].close()
+                assert all(end == b"well" or isinstance(end, GONE) for end in await asyncio.gather(*asked))
+
     async def test_what_is_left_when_a_node_closes_goes_on(self) -> None:
         async with self.nodes(3) as (one, other, third):
             things, more = Things(), Things("more")
@@ -72,7 +87,7 @@ class LifeTests(TransportHooks):
             await third.close()
             await self.settle([one, other])
             assert await ask(one, call("echo", b"well")) == b"well"
-            assert isinstance(await fate(one, call("more.echo")), Unavailable | UnknownOperation)
+            assert isinstance(await fate(one, call("more.echo")), GONE)
 
 
 class ListenTests(TransportHooks):
@@ -82,8 +97,8 @@ class ListenTests(TransportHooks):
         async with self.pair() as pair:
             pair.other.leave("things")
             await self.settle([pair.one, pair.other])
-            assert isinstance(await fate(pair.one, call("echo")), Unavailable | UnknownOperation)
-            with pytest.raises((Unavailable, UnknownOperation)):
+            assert isinstance(await fate(pair.one, call("echo")), GONE)
+            with pytest.raises(GONE):
                 await read(pair.one, stream("count", b"1"))
             assert pair.things.came == []
 
@@ -109,6 +124,18 @@ class ListenTests(TransportHooks):
                 await self.listen(nodes, {"things": pair.things.server}, at=pair.other)
                 assert await ask(pair.one, call("echo", b"back")) == b"back"
 
+    async def test_a_node_that_comes_later_finds_what_is_served(self) -> None:
+        async with self.pair() as pair, self.nodes(1) as (late,):
+            await self.settle([pair.one, pair.other, late])
+            assert await ask(late, call("echo", b"found")) == b"found"
+            assert await read(late, stream("count", b"2")) == [b"0", b"1"]
+
+    async def test_a_service_that_comes_after_it_was_asked_for_is_found(self) -> None:
+        async with self.pair() as pair:
+            assert isinstance(await fate(pair.one, call("more.echo")), UnknownOperation)
+            await self.listen([pair.one, pair.other], {"more": Things("more").server}, at=pair.other)
+            assert await ask(pair.one, call("more.echo", b"found")) == b"found"
+
     async def test_leaving_one_service_leaves_the_others(self) -> None:
         async with self.pair() as pair:
             more = Things("more")
@@ -117,7 +144,6 @@ class ListenTests(TransportHooks):
             pair.other.leave("never served")
             await self.settle([pair.one, pair.other])
             assert await ask(pair.one, call("more.echo", b"well")) == b"well"
-            more.end()
 
     async def test_a_service_moves_from_node_to_node(self) -> None:
         async with self.pair() as pair:
@@ -128,4 +154,3 @@ class ListenTests(TransportHooks):
             await self.listen(nodes, {"things": there.server}, at=pair.one)
             assert await ask(pair.other, call("echo", b"moved")) == b"moved"
             assert (len(there.came), pair.things.came) == (1, [])
-            there.end()

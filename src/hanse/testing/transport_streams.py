@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -11,12 +12,13 @@ from hanse.kernel.faults import DeadlineExceeded, NotFound
 from hanse.kernel.message import Kind
 from hanse.testing.transport_hooks import TransportHooks, ask, call, read, stream, unheard
 from hanse.testing.transport_things import WAIT_SECONDS
+from hanse.transport.base import Transport
 
 # pytest shows a test's name; a docstring would only repeat it.
 # ruff: noqa: D102
 
-ENDLESS = b"%d" % 10**9
-"""Items of a stream that nobody reads to its end."""
+ENDLESS = b"200000"
+"""Items of a stream that nobody reads to its end; not so many that who runs ahead never comes to the end of them."""
 
 ROUNDS = 100
 """Calls that are made while a stream is not read: by then, one that knows no limit has run far ahead."""
@@ -54,6 +56,16 @@ class StreamTests(TransportHooks):
             got = await asyncio.gather(*(read(pair.one, stream("count", b"%d" % size)) for size in sizes))
             assert got == [[b"%d" % n for n in range(size)] for size in sizes]
 
+    async def test_many_streams_are_open_at_once(self) -> None:
+        async with self.pair() as pair, AsyncExitStack() as opened:
+            replies = [pair.one.stream(stream("hang", b"1")) for _ in range(ROUNDS)]
+            for one in replies:
+                _ = await opened.enter_async_context(closing(one))
+                assert (await anext(one)).body == b"0"
+            assert await ask(pair.one, call("echo", b"well")) == b"well"
+            await opened.aclose()
+            await pair.things.until(lambda: pair.things.closed == ROUNDS)
+
     async def test_a_fault_amid_a_stream_comes_after_the_items_before_it(self) -> None:
         async with self.pair() as pair:
             items: list[bytes] = []
@@ -81,8 +93,7 @@ class PaceTests(TransportHooks):
     async def test_a_producer_is_not_far_ahead_of_its_reader(self) -> None:
         async with self.pair() as pair, closing(pair.one.stream(stream("count", ENDLESS))) as replies:
             assert (await anext(replies)).body == b"0"
-            for _ in range(ROUNDS):
-                await ask(pair.one, call("echo"))
+            await _meanwhile(pair.one)
             assert pair.things.made <= self.ahead_max + 1
             async with asyncio.timeout(WAIT_SECONDS):
                 taken = [(await anext(replies)).body for _ in range(2 * self.ahead_max)]
@@ -108,8 +119,7 @@ class PaceTests(TransportHooks):
         async with self.pair() as pair:
             async with closing(pair.one.stream(stream("count", ENDLESS))) as replies:
                 assert (await anext(replies)).kind is Kind.ITEM
-                for _ in range(ROUNDS):
-                    await ask(pair.one, call("echo"))
+                await _meanwhile(pair.one)
             await pair.things.until(lambda: pair.things.closed == 1)
 
     async def test_cancelling_a_reader_reaches_its_producer(self) -> None:
@@ -130,3 +140,10 @@ class PaceTests(TransportHooks):
             await pair.things.until(lambda: pair.things.closed == ROUNDS)
             rest = [reply.body async for reply in others if reply.kind is Kind.ITEM]
             assert rest == [b"%d" % n for n in range(1, 500)]
+
+
+async def _meanwhile(node: Transport) -> None:
+    """Let time pass for whoever would use it: by as many calls, and as many turns of the loop."""
+    for _ in range(ROUNDS):
+        _ = await ask(node, call("echo"))
+        await asyncio.sleep(0)

@@ -80,10 +80,9 @@ class Things:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def end(self) -> None:
-        """Let go of whatever waits."""
-        self.gate.set()
-        self.server.close()
+    async def begun(self) -> None:
+        """Wait until the first message is there."""
+        await self.until(lambda: len(self.came) > 0)
 
     # The operations.
 
