@@ -1,0 +1,361 @@
+"""A connection that lasts: it goes from server to server, and has its subscriptions with it.
+
+What is published while no server is there waits, up to `PENDING_BYTES_MAX`. What was written to a server that went
+away may have been lost; whoever has to know is told by `lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import final
+
+import msgspec
+
+from hanse.kernel.faults import CouldNotStart, Misconfigured
+from hanse.kernel.host import Host
+from hanse.kernel.message import Message
+from hanse.kernel.tasks import Tasks
+from hanse.transport.nats.login import Info, Options, connect_line
+from hanse.transport.nats.servers import Server, Servers
+from hanse.transport.nats.wire import Wire
+
+_log = logging.getLogger("hanse.transport.nats")
+
+CONNECT_SECONDS = 3.0
+"""For which one server has the time to answer when it is connected to."""
+
+PING_SECONDS = 2.0
+"""Between looks at whether a server still says something."""
+
+QUIET_MAX = 2
+"""Looks in a row that find nothing, after which another server is gone to."""
+
+PENDING_BYTES_MAX = 8 * 1024 * 1024
+"""Published while no server is there, or faster than it takes it; what comes beyond is refused."""
+
+HEAD_BYTES = 16_384
+"""Of a message for what is not its body: what a request tree carries along."""
+
+LEAD_BYTES = 16
+"""Of a frame before its message, at most."""
+
+CLOSE_SECONDS = 2.0
+"""For which a server has the time to take what was said last."""
+
+_REFUSALS = ("authorization", "authentication", "user auth", "account", "revoked", "maximum", "cannot")
+
+Take = Callable[[bytes, bytes, bytes, bytes], object]
+"""Takes a message of a subscription: subject, where to answer, payload, headers. It never raises."""
+
+
+class Subscription(msgspec.Struct, eq=False):
+    """What is listened to.
+
+    Attributes:
+        subject: With wildcards.
+        take: Given each message.
+        group: Of those with the same one, each message is given to one; empty for all.
+    """
+
+    subject: bytes
+    take: Take
+    group: bytes = b""
+    id: bytes = b""
+
+
+class _RefusedError(Exception):
+    """A server does not want this client; to try again at once will not help."""
+
+
+@final
+class Connection:
+    """To one of several servers at a time.
+
+    Attributes:
+        info: What the server said of itself last.
+        losses: How often it was lost, so that one can tell whether it was since.
+    """
+
+    def __init__(self, named: list[Server], options: Options, host: Host, *, lost: Callable[[str], None]) -> None:
+        """Know where to go.
+
+        Args:
+            named: Servers to begin with.
+            options: Who asks, and for how long a first server is looked for.
+            host: Draws which server is next, and when.
+            lost: Told why, when the connection broke; what was written may not have come.
+        """
+        self._options = options
+        self._servers = Servers(named, host)
+        self._lost = lost
+        self._tasks = Tasks(self._failed)
+        self._wire: Wire | None = None
+        self._subscriptions: dict[bytes, Subscription] = {}
+        self._greeted: set[bytes] = set()
+        self._count = 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._up = asyncio.Event()
+        self._closing = False
+        self._why = "it was not opened"
+        self.info: Info = Info()
+        self.losses: int = 0
+
+    @property
+    def body_bytes_max(self) -> int:
+        """Of one body: what the server takes, less what goes along."""
+        return max(1, self.info.max_payload - HEAD_BYTES)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a server."""
+        return self._wire is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no server at the moment; empty if there is."""
+        return "" if self._wire is not None else f"there is no connection to NATS: {self._why}"
+
+    @property
+    def native(self) -> asyncio.Transport | None:
+        """The socket underneath, while there is one."""
+        return None if self._wire is None else self._wire.transport
+
+    async def open(self) -> None:
+        """Find a server. Raises `CouldNotStart` if none is there within `Options.patience`, or all refuse."""
+        self._closing = False
+        try:
+            async with asyncio.timeout(self._options.patience):
+                wire = await self._find(insist=False)
+        except TimeoutError:
+            problem = f"no NATS server could be reached in {self._options.patience} s; the last said: {self._why}"
+            raise CouldNotStart(f"{problem}. Is one running, and is the URL right?") from None
+        except (_RefusedError, Misconfigured) as error:
+            raise CouldNotStart(f"NATS refuses this client: {error}") from None
+        self._use(wire)
+        _ = self._tasks.start(self._keep(wire), name="nats connection")
+
+    async def close(self) -> None:
+        """Have the server take what was said, and leave."""
+        self._closing = True
+        wire = self._wire
+        if wire is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await wire.round_trip()
+            except (TimeoutError, ConnectionError) as error:
+                _log.warning("NATS did not take all before the end: %s", str(error) or "it was too slow")
+        await self._tasks.cancel()
+        self._wire, self._why = None, "it was closed"
+        self._up.clear()
+        if wire is not None:
+            wire.abort(self._why)
+
+    def over(self, message: Message, payload: bytes) -> str | None:
+        """The limit that a message is over; None if it may be sent."""
+        most = self.body_bytes_max
+        if len(message.body) > most:
+            return f"{most} bytes, as the NATS server takes messages of {self.info.max_payload} bytes"
+        if len(payload) + LEAD_BYTES > self.info.max_payload:
+            return f"{self.info.max_payload} bytes with its headers, which is all that the NATS server takes"
+        return None
+
+    async def up(self) -> None:
+        """Wait until there is a server."""
+        await self._up.wait()
+
+    async def writable(self) -> None:
+        """Wait until the server takes what it is sent."""
+        if self._wire is not None and self._wire.full:
+            await self._wire.writable.wait()
+
+    async def flush(self) -> None:
+        """Wait until the server has taken all that was said. Raises `ConnectionError` where it goes away."""
+        if self._wire is None:
+            raise ConnectionError(self.trouble)
+        await self._wire.round_trip()
+
+    def subscribe(self, subject: bytes, take: Take, group: bytes = b"") -> Subscription:
+        """Listen; also on every server that is gone to later."""
+        self._count += 1
+        subscription = Subscription(subject, take, group, b"%d" % self._count)
+        self._subscriptions[subscription.id] = subscription
+        if self._wire is not None:
+            self._wire.write(_sub(subscription))
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Listen no more; what is under way to here may still come."""
+        # It is forgotten once the server has taken this, as until then it may have sent something.
+        if self._wire is not None and not self._closing:
+            self._wire.write(b"UNSUB %b\r\n" % subscription.id)
+            _ = self._tasks.start(self._forget(subscription, self._wire), name="nats unsubscribe")
+        else:
+            self._subscriptions.pop(subscription.id, None)
+
+    def publish(self, subject: bytes, reply: bytes, payload: bytes, lead: bytes = b"") -> bool:
+        """Say something; False if there is no room for it while no server takes it.
+
+        Args:
+            subject: Where to.
+            reply: Where to answer; empty for nowhere.
+            payload: What.
+            lead: Bytes before the payload.
+        """
+        head = b"PUB %b %b %d\r\n%b" % (subject, reply, len(lead) + len(payload), lead)
+        return self._write(head, payload)
+
+    def publish_with_headers(self, subject: bytes, headers: bytes, payload: bytes) -> bool:
+        """Say something under headers, which begin with `NATS/1.0` and end with an empty line."""
+        head = b"HPUB %b %d %d\r\n%b" % (subject, len(headers), len(headers) + len(payload), headers)
+        return self._write(head, payload)
+
+    def _write(self, head: bytes, payload: bytes) -> bool:
+        wire = self._wire
+        # What waits goes first: whoever is told two things of one node is told them in order.
+        if wire is None or wire.full or self._pending:
+            return self._keep_for_later(head, payload)
+        wire.write(head, payload, b"\r\n")
+        return True
+
+    def _keep_for_later(self, head: bytes, payload: bytes) -> bool:
+        size = len(head) + len(payload) + 2
+        if self._closing or self._pending_bytes + size > PENDING_BYTES_MAX:
+            return False
+        if not self._pending and self._wire is not None:
+            _ = self._tasks.start(self._when_writable(self._wire), name="nats pending")
+        self._pending_bytes += size
+        self._pending += (head, payload, b"\r\n")
+        return True
+
+    async def _when_writable(self, wire: Wire) -> None:
+        await wire.writable.wait()
+        if wire is self._wire:
+            self._write_pending(wire)
+
+    def _write_pending(self, wire: Wire) -> None:
+        if self._pending:
+            wire.write(*self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    async def _forget(self, subscription: Subscription, wire: Wire) -> None:
+        try:
+            await wire.round_trip()
+        except ConnectionError:
+            pass  # then no server knows of it any more
+        finally:
+            self._subscriptions.pop(subscription.id, None)
+
+    # From server to server.
+
+    async def _keep(self, wire: Wire) -> None:
+        while True:
+            await _watch(wire)
+            self._wire, self._why = None, wire.why
+            self._up.clear()
+            self.losses += 1
+            _log.warning("the connection to NATS broke (%s); others are tried", wire.why)
+            self._lost(wire.why)
+            wire = await self._find(insist=True)
+            self._use(wire)
+            _log.info("connected to NATS again, at %s", wire.info.server_name or "a server without a name")
+
+    async def _find(self, *, insist: bool) -> Wire:
+        """A server that takes this client; waits for ever. Raises `_RefusedError` unless it is to insist."""
+        refused = 0
+        while True:
+            await asyncio.sleep(self._servers.pause())
+            server = self._servers.next()
+            try:
+                wire = await self._dial(server)
+            except _RefusedError as error:
+                self._why = f"{server}: {error}"
+                _log.warning("NATS refuses this client at %s", self._why)
+                refused += 1
+                if not insist and refused >= len(self._servers):
+                    raise _RefusedError(self._why) from None
+            except (OSError, TimeoutError) as error:
+                self._why = f"{server}: {str(error) or 'it did not answer in time'}"
+            else:
+                self._servers.reached()
+                self._learn(wire.info, server)
+                return wire
+
+    async def _dial(self, server: Server) -> Wire:
+        def make() -> Wire:
+            return Wire(self._deliver, lambda info: self._learn(info, server), self._complained)
+
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, wire = await asyncio.get_running_loop().create_connection(make, server.host, server.port)
+            try:
+                await wire.greeted
+                await self._greet(wire, server)
+            except BaseException as error:
+                wire.abort("the greeting came to nothing")
+                if isinstance(error, ConnectionError) and wire.why.lower().startswith(_REFUSALS):
+                    raise _RefusedError(wire.why) from None
+                raise
+        return wire
+
+    async def _greet(self, wire: Wire, server: Server) -> None:
+        if server.tls or wire.info.tls_required or self._options.tls is not None:
+            context = self._options.tls or ssl.create_default_context()
+            try:
+                await wire.secure(context, server.host)
+            except ssl.SSLError as error:
+                raise ConnectionError(f"no TLS: {error}") from None
+        wire.write(connect_line(self._options, server, wire.info))
+        self._greeted = set(self._subscriptions)
+        for subscription in self._subscriptions.values():
+            wire.write(_sub(subscription))
+        await wire.round_trip()
+
+    def _use(self, wire: Wire) -> None:
+        self.info = wire.info
+        self._wire, self._why = wire, ""
+        # While the greeting was under way others may have come, and some may have gone: a member of a group that does
+        # not listen any more would swallow what it is given.
+        for id in self._greeted - self._subscriptions.keys():
+            wire.write(b"UNSUB %b\r\n" % id)
+        for id in self._subscriptions.keys() - self._greeted:
+            wire.write(_sub(self._subscriptions[id]))
+        self._write_pending(wire)
+        self._up.set()
+
+    def _learn(self, info: Info, server: Server) -> None:
+        self.info = info
+        if info.connect_urls:
+            self._servers.learn(info.connect_urls, server)
+
+    def _deliver(self, id: bytes, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
+        subscription = self._subscriptions.get(id)
+        if subscription is not None:
+            _ = subscription.take(subject, reply, payload, headers)
+
+    @staticmethod
+    def _complained(problem: str) -> None:
+        _log.error("NATS: %s; give the user of this node the permission", problem)
+
+    @staticmethod
+    def _failed(error: BaseException) -> None:
+        _log.error("the connection to NATS failed", exc_info=error)
+
+
+def _sub(subscription: Subscription) -> bytes:
+    return b"SUB %b %b %b\r\n" % (subscription.subject, subscription.group, subscription.id)
+
+
+async def _watch(wire: Wire) -> None:
+    """Until it ends, or the server says nothing any more."""
+    while not wire.ended.is_set():
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await wire.ended.wait()
+        except TimeoutError:
+            wire.ask()
+            if wire.quiet >= QUIET_MAX:
+                wire.abort(f"it said nothing for {PING_SECONDS * QUIET_MAX:g} s")

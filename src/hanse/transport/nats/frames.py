@@ -1,0 +1,138 @@
+"""What nodes say to each other over NATS: a byte that tells what it is, and MessagePack.
+
+A request goes to the subject of its operation as a `MESSAGE`, and is answered at the subject that it names:
+
+- by one `MESSAGE`, or
+- where items are wanted, by `BEGUN` with the name of the node that makes them, and by `ITEM`s, numbered from 0, the
+  last of which is an end or a fault; or
+- by `REFUSED`, where nothing has been done, or the answer cannot be told.
+
+Whoever serves for longer than a moment tells the one that asked which of its requests those are (`Serving`), so that
+it knows whom to tell that it gave up (`Cancel`) or took some items (`More`). From then on each tells the other that it
+lives and what it still serves (`Beat`): so each notices when the other has gone, or when an answer was lost.
+The first byte is the version: another one is of a Hanse that this one does not understand.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from hanse.kernel.faults import Fault, Malformed, Overloaded, TooLarge, Unavailable
+from hanse.kernel.message import Message
+
+MESSAGE = b"\x01"
+ITEM = b"\x02"
+BEGUN = b"\x03"
+REFUSED = b"\x04"
+CONTROL = b"\x05"
+
+INDEX_BYTES = 8
+"""Of an item's number."""
+
+T = TypeVar("T")
+
+
+class Serving(msgspec.Struct, frozen=True, array_like=True, tag="serving"):
+    """A node works on what another asked.
+
+    Attributes:
+        node: Which.
+        tokens: What.
+    """
+
+    node: bytes
+    tokens: list[bytes]
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """A node does not wait for answers any more."""
+
+    node: bytes
+    tokens: list[bytes]
+
+
+class More(msgspec.Struct, frozen=True, array_like=True, tag="more"):
+    """A node took some items of a stream."""
+
+    node: bytes
+    token: bytes
+    count: int
+
+
+class Beat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
+    """A node lives.
+
+    Attributes:
+        node: Which.
+        serves: All that it works on for the one that is told.
+        whole: Whether that is all; where it would be too much for one message, it is nothing.
+    """
+
+    node: bytes
+    serves: list[bytes]
+    whole: bool = True
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True):
+    """Why there is no answer.
+
+    Attributes:
+        why: `elsewhere` (this node does not serve it any more; nothing was done), `busy`, `closing`, `unreadable` or
+            `too_large`.
+        text: What a caller may be told.
+    """
+
+    why: str
+    text: str = ""
+
+
+Control = Serving | Cancel | More | Beat
+
+encode = msgspec.msgpack.Encoder().encode
+_message = msgspec.msgpack.Decoder(Message)
+_control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
+_refusal = msgspec.msgpack.Decoder(Refusal)
+
+
+def message_in(payload: bytes, skip: int = 1) -> Message:
+    """The message in a frame. Raises `Malformed`."""
+    return _decoded(_message, payload, skip)
+
+
+def control_in(payload: bytes) -> Control:
+    """What a node says besides answers. Raises `Malformed`."""
+    if payload[:1] != CONTROL:
+        raise Malformed(f"expected {CONTROL!r}, got {payload[:1]!r}")
+    return _decoded(_control, payload, 1)
+
+
+def fault_of(payload: bytes, address: str) -> Fault | NotTakenError:
+    """What a refusal comes to. Raises `Malformed`."""
+    refusal = _decoded(_refusal, payload, 1)
+    match refusal.why:
+        case "too_large":
+            return TooLarge(f"the answer of {address}", refusal.text)
+        case "busy":
+            return Overloaded(refusal.text)
+        case "elsewhere":
+            return NotTakenError(f"nobody serves {address} at the moment")
+        case _:
+            return Unavailable(refusal.text or f"{address} was refused: {refusal.why}")
+
+
+def index_of(payload: bytes) -> int:
+    """The number of an item."""
+    return int.from_bytes(payload[1 : 1 + INDEX_BYTES], "big")
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], payload: bytes, skip: int) -> T:
+    try:
+        return decoder.decode(memoryview(payload)[skip:])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Malformed(f"expected a frame of Hanse's: {error}") from None
+
+
+class NotTakenError(Exception):
+    """Nobody has done anything: to ask again may help. Without a text where nobody is there, as the server says."""

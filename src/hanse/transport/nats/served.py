@@ -1,0 +1,228 @@
+"""What a node works on for others: a task for each, until it has answered, or nobody wants it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import final
+
+from hanse.kernel.closing import closing
+from hanse.kernel.faults import Malformed, UnknownOperation
+from hanse.kernel.host import Host
+from hanse.kernel.message import Kind, Message
+from hanse.transport.base import Receiver, service_of
+from hanse.transport.nats.connection import Connection
+from hanse.transport.nats.frames import BEGUN, INDEX_BYTES, ITEM, MESSAGE, REFUSED, Refusal, encode, message_in
+from hanse.transport.nats.names import Names
+
+_log = logging.getLogger("hanse.transport.nats")
+
+SERVED_MAX = 50_000
+"""Requests and streams that one node works on at once for others; its server has a limit of its own below that."""
+
+AHEAD_MAX = 128
+"""Items of a stream that are under way at once; the next waits until some were taken."""
+
+TAKEN_TOLD = 32
+"""Items that a reader takes until it says so, which makes room for as many more."""
+
+END_SECONDS = 2.0
+"""How long handlers have to end once they were told that the transport closes."""
+
+_STREAM = Kind.STREAM  # to ask the enumeration for its member costs more than the comparison (CPython 3.11)
+_CLOSING = Refusal("closing", "whoever was asked is closing")
+
+
+@final
+class Work:
+    """One thing that is worked on.
+
+    Attributes:
+        reply: Where it is answered.
+        peer: The node that asked; empty for others than ours.
+        token: How that one names it.
+        since: When it came, by the host's monotonic clock.
+        told: Whether the peer was told who works on it.
+        streams: Whether it is answered with items.
+    """
+
+    __slots__ = ("_room", "_waiter", "peer", "reply", "since", "streams", "task", "token", "told")
+
+    def __init__(self, reply: bytes, asker: tuple[bytes, bytes], since: float, *, streams: bool) -> None:
+        self.reply = reply
+        self.peer, self.token = asker
+        self.since = since
+        self.streams = streams
+        self.told = False
+        self.task: asyncio.Task[None] | None = None
+        self._room = AHEAD_MAX
+        self._waiter: asyncio.Future[None] | None = None
+
+    def taken(self, count: int) -> None:
+        """The reader took some items."""
+        # More than was sent cannot have been taken, whatever is said.
+        self._room = min(AHEAD_MAX, self._room + max(0, count))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def room(self) -> None:
+        """Wait until another item may be under way."""
+        while self._room <= 0:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._room -= 1
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        if self.task is not None:
+            self.task.cancel()
+
+
+@final
+class Served:
+    """All that one node works on for others.
+
+    Attributes:
+        receivers: Who serves what here.
+        works: By the subject at which each is answered, in the order in which they came.
+    """
+
+    def __init__(self, connection: Connection, names: Names, host: Host, begun: Callable[[], None]) -> None:
+        """Work on nothing yet.
+
+        Args:
+            connection: What answers go through.
+            names: Whom subjects belong to.
+            host: Its clock.
+            begun: Told when something comes.
+        """
+        self.receivers: dict[str, Receiver] = {}
+        self.works: dict[bytes, Work] = {}
+        self.open: bool = False
+        self._connection = connection
+        self._names = names
+        self._host = host
+        self._begun = begun
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def take(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
+        """A request came."""
+        del headers
+        if not reply:
+            return  # nobody of ours asks so; whatever it is, its sender does not want to know
+        try:
+            message = self._message(subject, payload)
+        except Malformed as fault:
+            _log.warning("a request at %s was refused: %s", subject.decode(errors="replace"), fault.detail)
+            self.refuse(reply, Refusal("unreadable", f"the request cannot be read there: {fault.detail}"))
+            return
+        receiver = self.receivers.get(service_of(message.address))
+        if receiver is None or not self.open:
+            self.refuse(reply, Refusal("elsewhere"))
+        elif len(self.works) >= SERVED_MAX or reply in self.works:
+            self.refuse(reply, Refusal("busy", f"the limit of {SERVED_MAX} requests at once"))
+        else:
+            self._work(receiver, message, reply)
+
+    def cancel(self, peer: bytes, tokens: list[bytes]) -> None:
+        """A node does not wait for these any more."""
+        inbox = self._names.inbox(peer)
+        for token in tokens:
+            if (work := self.works.get(inbox + token)) is not None:
+                work.cancel()
+
+    def more(self, peer: bytes, token: bytes, count: int) -> None:
+        """A node took some items."""
+        if (work := self.works.get(self._names.inbox(peer) + token)) is not None:
+            work.taken(count)
+
+    def drop(self, which: Callable[[Work], bool]) -> None:
+        """Cancel some of what is worked on."""
+        for work in list(self.works.values()):
+            if which(work):
+                work.cancel()
+
+    async def end(self) -> None:
+        """Give up all that is worked on, and say so to those who wait for it."""
+        tasks = [work.task for work in self.works.values() if work.task is not None]
+        for work in list(self.works.values()):
+            self.refuse(work.reply, _CLOSING)
+            work.cancel()
+        if tasks:
+            _ = await asyncio.wait(tasks, timeout=END_SECONDS)
+
+    def refuse(self, reply: bytes, refusal: Refusal) -> None:
+        """Answer that there is no answer."""
+        _ = self._connection.publish(reply, b"", encode(refusal), REFUSED)
+
+    def _message(self, subject: bytes, payload: bytes) -> Message:
+        if payload[:1] != MESSAGE:
+            raise Malformed(f"expected a frame that begins with {MESSAGE!r}, got {payload[:1]!r}")
+        message = message_in(payload)
+        # Who may call what is the broker's to say, by the subject; what the message says must not get around that.
+        try:
+            named = self._names.call(message.address)
+        except UnknownOperation:
+            named = b""
+        if named != subject:
+            raise Malformed(f"it is for {message.address[:100]!r}")
+        return message
+
+    def _work(self, receiver: Receiver, message: Message, reply: bytes) -> None:
+        streams = message.kind is _STREAM
+        work = Work(reply, self._names.asker(reply), self._host.monotonic(), streams=streams)
+        self.works[reply] = work
+        run = self._items(work, receiver.serve_stream(message)) if streams else self._answer(work, receiver, message)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        # Owned by `works`, and ended by `end`: a scope of tasks for each call would cost as much as the call.
+        work.task = _started(self._loop, run)
+        self._begun()
+
+    async def _answer(self, work: Work, receiver: Receiver, message: Message) -> None:
+        try:
+            reply = await receiver.serve(message)
+        except Exception:  # noqa: BLE001 - whoever asked must not wait for one that broke
+            _log.exception("whoever serves %s broke its promise never to raise", message.address)
+            self.refuse(work.reply, Refusal("closing", f"whoever serves {message.address} failed"))
+        else:
+            _ = self._say(work, MESSAGE, reply)
+        finally:
+            del self.works[work.reply]
+
+    async def _items(self, work: Work, items: AsyncIterator[Message]) -> None:
+        index = 0
+        try:
+            _ = self._connection.publish(work.reply, b"", self._names.node, BEGUN)
+            async with closing(items) as replies:
+                async for reply in replies:
+                    await work.room()
+                    await self._connection.writable()
+                    if not self._say(work, ITEM + index.to_bytes(INDEX_BYTES, "big"), reply):
+                        return
+                    index += 1
+        except Exception:  # noqa: BLE001 - whoever asked must not wait for one that broke
+            _log.exception("whoever makes items broke its promise never to raise")
+            self.refuse(work.reply, Refusal("closing", "whoever makes the items failed"))
+        finally:
+            del self.works[work.reply]
+
+    def _say(self, work: Work, lead: bytes, message: Message) -> bool:
+        """Answer something; False where that cannot be told."""
+        payload = encode(message)
+        if (limit := self._connection.over(message, payload)) is not None:
+            self.refuse(work.reply, Refusal("too_large", limit))
+            return False
+        if not self._connection.publish(work.reply, b"", payload, lead):
+            _log.warning("an answer was dropped: NATS is away for too long, or too slow")
+            return False
+        return True
+
+
+def _started(loop: asyncio.AbstractEventLoop, run: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    """A task, begun at once where Python can: one that does not wait then costs no turn of the loop."""
+    if sys.version_info >= (3, 12):
+        return asyncio.eager_task_factory(loop, run)
+    return loop.create_task(run)

@@ -1,0 +1,320 @@
+"""The transport: what is served here is handed over at once, all else goes through NATS, which balances by itself.
+
+Instances of a service are one queue group. Where nobody listens, the server says so at once. A node that leaves
+refuses what is still under way to it, and its callers ask again: so a rolling restart fails no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import final
+
+import msgspec
+
+from hanse.kernel.closing import closing
+from hanse.kernel.faults import Conflict, Fault, Malformed, TooLarge, Unavailable, UnknownOperation
+from hanse.kernel.host import Host
+from hanse.kernel.message import Kind, Message
+from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.nats.asked import Answer, Reading
+from hanse.transport.nats.connection import Connection, Subscription
+from hanse.transport.nats.frames import (
+    BEGUN,
+    INDEX_BYTES,
+    ITEM,
+    MESSAGE,
+    REFUSED,
+    Cancel,
+    More,
+    NotTakenError,
+    encode,
+    fault_of,
+    index_of,
+    message_in,
+)
+from hanse.transport.nats.login import Options
+from hanse.transport.nats.names import CONTROL as CONTROL_TOKEN, KNOWN_MAX, NOBODY, Names
+from hanse.transport.nats.parse import status_of
+from hanse.transport.nats.pulse import Pulse
+from hanse.transport.nats.served import TAKEN_TOLD
+from hanse.transport.nats.servers import servers_in
+
+PAUSES_SECONDS = (0.02, 0.1)
+"""Before it is asked again where nobody was there: somebody may just be arriving, or have left for the others."""
+
+AWAY_SECONDS = 2.0
+"""For which a request waits for a server to be there again."""
+
+NODE_BYTES = 8
+"""Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list subjects."""
+
+_CALL, _ITEM = Kind.CALL, Kind.ITEM
+
+
+@final
+class NatsTransport:
+    """Messages through NATS; see `hanse.transport.base.Transport` for what its verbs promise.
+
+    Example:
+        >>> transport = NatsTransport("nats://127.0.0.1:4222", Host.system(), Options(app="shop"))
+        >>> transport.features.balances, transport.trouble()
+        (True, 'there is no connection to NATS: it was not opened')
+    """
+
+    def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
+        """Know where to go.
+
+        Args:
+            url: Such as `nats://127.0.0.1:4222`, or several with commas: `nats://user:password@a,b,c`; `tls://` for
+                servers under TLS.
+            host: Clock, chance and names.
+            options: The app's name, who asks, and how servers are verified.
+
+        Raises:
+            Misconfigured: The URL is none of NATS.
+        """
+        options = options or Options()
+        self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex())
+        self._host = host
+        self._connection = Connection(servers_in(url), options, host, lost=self._lost)
+        self._pulse = Pulse(self._connection, self.names, host, options.silence)
+        self._asked, self._served = self._pulse.asked, self._pulse.served
+        self._subscriptions: dict[str, Subscription] = {}
+        self._inbox: Subscription | None = None
+        self._met: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def features(self) -> Features:
+        """See `Transport.features`; how large a message may be is the server's to say."""
+        return Features(durable=False, balances=True, bytes_max=self._connection.body_bytes_max)
+
+    @property
+    def native(self) -> Connection:
+        """The connection underneath: `publish` and `subscribe` to any subject; nothing is hidden."""
+        return self._connection
+
+    async def open(self) -> None:
+        """See `Transport.open`. Raises `CouldNotStart`."""
+        if self._inbox is None:
+            self._inbox = self._connection.subscribe(self.names.here + b"*", self._told)
+        await self._connection.open()
+        self._loop = asyncio.get_running_loop()
+        self._served.open = True
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        if self._loop is None:
+            return
+        self._loop, self._served.open = None, False
+        self._asked.fail(Unavailable("the transport is closed"))
+        for peer, tokens in self._asked.by_peer().items():
+            self._pulse.say(peer, Cancel(self.names.node, tokens))
+        await self._served.end()
+        self._pulse.close()
+        await self._connection.close()
+
+    async def flush(self) -> None:
+        """Wait until the server knows all that was said before, such as what is served here.
+
+        Raises:
+            Unavailable: It went away.
+        """
+        try:
+            await self._connection.flush()
+        except ConnectionError as error:
+            raise Unavailable(f"NATS went away: {error}") from None
+
+    def trouble(self) -> str:
+        """See `TellsTrouble.trouble`."""
+        return self._connection.trouble
+
+    def listen(self, service: str, receiver: Receiver, /) -> None:
+        """See `Transport.listen`.
+
+        Raises:
+            Conflict: Something else serves it here; one process has one instance of a service.
+        """
+        if self._served.receivers.setdefault(service, receiver) is not receiver:
+            raise Conflict(f"another node of this process serves {service!r} already")
+        if service not in self._subscriptions:
+            subject = self.names.service(service)
+            self._subscriptions[service] = self._connection.subscribe(subject, self._served.take, b"hanse")
+
+    def leave(self, service: str, /) -> None:
+        """See `Transport.leave`."""
+        self._served.receivers.pop(service, None)
+        if (subscription := self._subscriptions.pop(service, None)) is not None:
+            self._connection.unsubscribe(subscription)
+
+    def request(self, message: Message, /) -> Awaitable[Message]:
+        """See `Transport.request`."""
+        receiver = self._served.receivers.get(service_of(message.address))
+        if receiver is None or self._loop is None:
+            return self._ask(message)
+        return receiver.serve(message)
+
+    async def stream(self, message: Message, /) -> AsyncIterator[Message]:
+        """See `Transport.stream`."""
+        receiver = self._served.receivers.get(service_of(message.address))
+        local = receiver is not None and self._loop is not None
+        items = receiver.serve_stream(message) if receiver is not None and local else self._read(message)
+        async with closing(items) as replies:
+            async for reply in replies:
+                yield reply
+
+    # What is asked.
+
+    async def _ask(self, message: Message) -> Message:
+        since = self._host.monotonic()
+        for pause in PAUSES_SECONDS:
+            try:
+                return await self._ask_once(message)
+            except NotTakenError:
+                await asyncio.sleep(pause)
+                message = self._later(message, since)
+        try:
+            return await self._ask_once(message)
+        except NotTakenError as error:
+            raise self._nobody(message.address, error) from None
+
+    async def _ask_once(self, message: Message) -> Message:
+        loop = self._loop
+        if loop is None or not self._connection.is_up:
+            message = await self._when_up(message)
+            loop = asyncio.get_running_loop()
+        subject, payload = self._framed(message)
+        token, answer = self._asked.answer(message, loop)
+        try:
+            self._send(subject, token, payload)
+            reply = await answer.reply
+        except asyncio.CancelledError:
+            self._give_up(token, answer)
+            raise
+        finally:
+            del self._asked.waiting[token]
+        self._meet(message.address)
+        return reply
+
+    async def _read(self, message: Message) -> AsyncIterator[Message]:
+        since = self._host.monotonic()
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                async with closing(self._read_once(message)) as replies:
+                    async for reply in replies:
+                        yield reply
+            except NotTakenError as error:
+                if pause is None:
+                    raise self._nobody(message.address, error) from None
+                await asyncio.sleep(pause)
+                message = self._later(message, since)
+            else:
+                return
+
+    async def _read_once(self, message: Message) -> AsyncIterator[Message]:
+        if self._loop is None or not self._connection.is_up:
+            message = await self._when_up(message)
+        subject, payload = self._framed(message)
+        token, reading = self._asked.reading(message)
+        ended, taken = False, 0
+        try:
+            self._send(subject, token, payload)
+            while not ended:
+                reply = await reading.take()
+                ended, taken = reply.kind is not _ITEM, taken + 1
+                if taken % TAKEN_TOLD == 0 and not ended:
+                    self._pulse.say(reading.peer, More(self.names.node, token, TAKEN_TOLD))
+                yield reply
+            self._meet(message.address)
+        finally:
+            del self._asked.waiting[token]
+            if not ended:
+                self._give_up(token, reading)
+
+    def _framed(self, message: Message) -> tuple[bytes, bytes]:
+        """Where a message goes, and as what. Raises `TooLarge` and `UnknownOperation`."""
+        subject, payload = self.names.call(message.address), encode(message)
+        if (limit := self._connection.over(message, payload)) is not None:
+            raise TooLarge(f"the message to {message.address}", limit)
+        return subject, payload
+
+    def _send(self, subject: bytes, token: bytes, payload: bytes) -> None:
+        if not self._connection.publish(subject, self.names.here + token, payload, MESSAGE):
+            raise Unavailable("NATS is too slow: what waits for it fills the memory that it may take")
+        self._pulse.asking()
+
+    def _give_up(self, token: bytes, waiting: Answer | Reading) -> None:
+        """Tell whoever works on it; where that is not known yet, it is told when it tells."""
+        if waiting.peer and self._loop is not None:
+            self._pulse.say(waiting.peer, Cancel(self.names.node, [token]))
+
+    async def _when_up(self, message: Message) -> Message:
+        """Wait for a server; the message with the time that is left. Raises `Unavailable`."""
+        if self._loop is None:
+            raise Unavailable("the transport is closed")
+        since = self._host.monotonic()
+        patience = min(AWAY_SECONDS, message.timeout or AWAY_SECONDS)
+        try:
+            async with asyncio.timeout(patience):
+                await self._connection.up()
+        except TimeoutError:
+            raise Unavailable(self.trouble() or "there was no connection to NATS in time") from None
+        return self._later(message, since)
+
+    def _later(self, message: Message, since: float) -> Message:
+        """A message with the time that is left of it."""
+        if not message.timeout:
+            return message
+        left = message.timeout - (self._host.monotonic() - since)
+        return msgspec.structs.replace(message, timeout=max(0.001, left))
+
+    def _meet(self, address: str) -> None:
+        """Somebody serves it: who does not find anybody later knows that they are away, not unheard of."""
+        if address not in self._met and len(self._met) < KNOWN_MAX:
+            self._met.add(address)
+
+    def _nobody(self, address: str, error: NotTakenError) -> Fault:
+        service = service_of(address)
+        if str(error) or any(service_of(met) == service for met in self._met):
+            return Unavailable(f"nobody serves {service!r} at the moment")
+        return UnknownOperation(f"nobody serves {service!r} of the app {self.names.app!r} on this NATS")
+
+    # What comes.
+
+    def _told(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
+        """An answer, or what else others tell this node."""
+        del reply
+        token = subject[len(self.names.here) :]
+        waiting = self._asked.waiting.get(token)
+        try:
+            if waiting is not None:
+                self._answered(waiting, payload, headers)
+            elif token == CONTROL_TOKEN:
+                self._pulse.take(payload)
+            elif token.startswith(NOBODY) and status_of(headers) == "503":
+                self._pulse.gone(token[len(NOBODY) :], "is not connected to NATS any more")
+        except Malformed as fault:
+            if waiting is not None:
+                waiting.fail(Unavailable(f"the answer of {waiting.address} cannot be read: {fault.detail}"))
+
+    def _answered(self, waiting: Answer | Reading, payload: bytes, headers: bytes) -> None:
+        lead = payload[:1]
+        if lead == MESSAGE and isinstance(waiting, Answer):
+            if not waiting.reply.done():
+                waiting.reply.set_result(message_in(payload))
+        elif lead == ITEM and isinstance(waiting, Reading):
+            waiting.put(index_of(payload), message_in(payload, 1 + INDEX_BYTES))
+        elif lead == BEGUN:
+            waiting.peer = payload[1:]
+        elif lead == REFUSED:
+            waiting.fail(fault_of(payload, waiting.address))
+        elif not payload and status_of(headers) == "503":
+            waiting.fail(NotTakenError())
+        else:
+            raise Malformed(f"expected a frame of Hanse's, got one that begins with {lead!r}")
+
+    def _lost(self, why: str) -> None:
+        """The connection broke: what was asked may not have come, and no more of what is read will."""
+        self._asked.fail(Unavailable(f"the connection to NATS broke: {why}"))
+        self._served.drop(lambda work: work.streams)
