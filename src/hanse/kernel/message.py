@@ -35,6 +35,10 @@ CALL, SEND, STREAM, REPLY, FAULT, ITEM, END, EVENT = Kind
 # For what is done with each message: to ask the enumeration costs more than the comparison (CPython 3.11).
 
 
+BACKGROUND = 1
+"""The priority of work that nobody waits for; a server that comes near its limit refuses it first."""
+
+
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Who is asking: verified at the edge, carried from service to service.
 
@@ -84,6 +88,8 @@ class Headers(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         key: Messages of one key are handled in order.
         expires: Wall-clock second after which nobody wants this any more; 0 for never. It is
             carried on, and nobody acts on it yet.
+        release: The release that a route has chosen for this story: see `hanse.mesh.routes`.
+        priority: 0 where somebody waits for it; above, it is shed first: see `BACKGROUND`.
         extra: Headers that this version does not know.
     """
 
@@ -100,6 +106,8 @@ class Headers(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     correlation_id: str = ""
     key: str = ""
     expires: float = 0.0
+    release: str = ""
+    priority: int = 0
     extra: dict[str, str] = {}
 
 

@@ -17,6 +17,11 @@ from hanse.kernel.message import Headers, Kind, Message
 HINTS_MAX = 1_024
 """Classes of faults whose annotations are kept: to read them takes longer than to decode the fault."""
 
+UNDONE = "hanse-undone"
+"""The header of a refusal by a node that has done nothing: it stops, or does not have the operation."""
+
+_UNDONE = {UNDONE: "1"}
+
 
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     """A fault on the wire.
@@ -47,6 +52,17 @@ def fault_message(fault: Fault, id: str) -> Message:
     else:
         told = Told(fault.code, _text(fault), _values(fault), fault.retryable, origin_of(type(fault)))
     return Message(FAULT, id, "", headers=Headers(type=told.code), body=encode(told))
+
+
+def undone_message(fault: Fault, id: str) -> Message:
+    """The reply of a node that refuses a message before anything is done about it: others may be asked."""
+    told = fault_message(fault, id)
+    return told.with_headers(msgspec.structs.replace(told.headers, extra=_UNDONE))
+
+
+def is_undone(reply: Message) -> bool:
+    """Whether a fault says that nothing was done about what it answers."""
+    return UNDONE in reply.headers.extra
 
 
 def fault_in(message: Message, declared: Sequence[type[Fault]] = ()) -> Fault:

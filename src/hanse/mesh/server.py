@@ -33,7 +33,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.kernel.telemetry import Side
 from hanse.mesh.deadline import Deadlines
-from hanse.mesh.fault import fault_message
+from hanse.mesh.fault import fault_message, undone_message
 from hanse.mesh.watch import Watch
 from hanse.transport.base import service_of
 
@@ -241,7 +241,8 @@ class Server:
         return endpoint
 
     def _refused(self, fault: Fault, message: Message) -> Message:
-        reply = fault_message(fault, message.id)
+        elsewhere = isinstance(fault, Unavailable | UnknownOperation)  # it stops, or has another release
+        reply = undone_message(fault, message.id) if elsewhere else fault_message(fault, message.id)
         if message.address in self._endpoints:  # others are names that anybody may have made up
             self._count(message.address, reply.headers.type)
         return reply

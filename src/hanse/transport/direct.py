@@ -20,7 +20,7 @@ from hanse.kernel.message import Message
 from hanse.transport.base import Features, Receiver
 
 
-class NotSent(Unavailable):
+class NotSent(Unavailable, detail="{problem}"):
     """The message did not leave this node: it may be sent elsewhere, whatever it asks for."""
 
 

@@ -9,6 +9,7 @@ from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
 from hanse.node.node import Node
 
+from .apart import Shops, shops_on
 from .back import SCRIPTS, STREAMS, Back, FrontDoor
 
 
@@ -28,3 +29,9 @@ async def node(settings: Settings, host: Host) -> AsyncIterator[Node]:
 @pytest.fixture
 def back(node: Node) -> Back:
     return node.client(Back)
+
+
+@pytest.fixture
+async def shops(host: Host) -> AsyncIterator[Shops]:
+    async with shops_on(host) as shops:
+        yield shops

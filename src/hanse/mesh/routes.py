@@ -1,0 +1,132 @@
+"""Which release a call goes to, where several run: a route says how calls are shared among them. Pure.
+
+A story (a request, and all that is called for it) stays with the release that was chosen for it first, wherever that
+release has the service: so two halves of a change meet each other. And all calls of a story are shared alike: not each
+one is drawn, but the story, or what the route has it stick to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from hanse.kernel.message import Headers
+from hanse.kernel.traceparent import parse_traceparent
+from hanse.mesh.rendezvous import score
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that has to be so of a call.
+
+    Attributes:
+        of: What is looked at: `subject` or `tenant` of who asks, `tag.NAME` of the story, or `header.NAME`.
+        value: What it has to be.
+    """
+
+    of: str
+    value: str
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How some calls are shared.
+
+    Attributes:
+        releases: Weights by release, such as `{"1.4": 95, "1.5": 5}`.
+        when: All have to hold for the rule to be the one; without any it is for all calls.
+    """
+
+    releases: Mapping[str, int]
+    when: tuple[Condition, ...] = ()
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the calls of one service are shared among its releases, and their instances.
+
+    Attributes:
+        rules: The first whose conditions hold decides; where none does, all releases share by their instances' weights.
+        sticks_to: What stays with one release, named as in `Condition.of`; by default the story.
+        belongs_to: What belongs to one instance, named likewise, such as `tenant` for one that keeps things of tenants
+            in its memory; by default nothing does.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    sticks_to: str = ""
+    belongs_to: str = ""
+
+
+class Way(msgspec.Struct, frozen=True):
+    """Where among the instances of a service a call goes.
+
+    Attributes:
+        release: Those of it are asked, where it is there; empty for any.
+        key: Whatever has the same goes to the same one, as long as that is there; empty for the lighter one.
+    """
+
+    release: str = ""
+    key: str = ""
+
+
+ANY = Way()
+
+
+def way_for(route: Route, headers: Headers, offered: Collection[str], draw: float) -> Way:
+    """Where a call goes; see `release_for`."""
+    return Way(release_for(route, headers, offered, draw), value_of(headers, route.belongs_to))
+
+
+def release_for(route: Route, headers: Headers, offered: Collection[str], draw: float) -> str:
+    """The release that a call goes to; empty for any of them.
+
+    Args:
+        route: The service's.
+        headers: What the call carries.
+        offered: The releases that there are; others of the route get nothing.
+        draw: A number from 0 up to, not including, 1, by chance, for calls of no story.
+
+    Example:
+        >>> route = Route((Rule({"1.5": 1}, (Condition("tenant", "acme"),)), Rule({"1.4": 1})))
+        >>> from hanse.kernel.message import Identity
+        >>> release_for(route, Headers(identity=Identity("ada", "acme")), {"1.4", "1.5"}, 0.0)
+        '1.5'
+        >>> release_for(route, Headers(), {"1.4", "1.5"}, 0.0)
+        '1.4'
+    """
+    if headers.release in offered:
+        return headers.release
+    rule = next(
+        (rule for rule in route.rules if all(value_of(headers, one.of) == one.value for one in rule.when)), None
+    )
+    if rule is None:
+        return ""
+    weights = {name: weight for name, weight in sorted(rule.releases.items()) if weight > 0 and name in offered}
+    key = value_of(headers, route.sticks_to) or _story(headers) or repr(draw)
+    return max(weights, key=lambda name: score(key, name, weights[name]), default="")
+
+
+def value_of(headers: Headers, of: str) -> str:
+    """What a call carries under a name; empty where it carries nothing of it.
+
+    Example:
+        >>> value_of(Headers(tags={"beta": "yes"}), "tag.beta"), value_of(Headers(), "tenant")
+        ('yes', '')
+    """
+    kind, _, name = of.partition(".")
+    match kind:
+        case "subject":
+            return headers.identity.subject
+        case "tenant":
+            return headers.identity.tenant
+        case "tag":
+            return headers.tags.get(name, "")
+        case "header":
+            return headers.extra.get(name, "")
+        case _:
+            return ""
+
+
+def _story(headers: Headers) -> str:
+    if headers.correlation_id:
+        return headers.correlation_id
+    trace = parse_traceparent(headers.traceparent)
+    return trace.trace_id if trace else ""
