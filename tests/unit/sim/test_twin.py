@@ -36,6 +36,7 @@ from hanse import (
 from hanse.kernel.message import Kind, Message
 from hanse.mesh.fault import fault_message
 from hanse.sim.lane import Lane
+from hanse.sim.loop import Loop
 from hanse.sim.network import Network, Port
 from hanse.sim.plan import Cut, Kill, Plan
 from hanse.sim.run import Outcome, run_once
@@ -43,7 +44,8 @@ from hanse.sim.simulation import Simulation, Story
 from hanse.sim.token import Token
 from hanse.sim.trace import Trace
 from hanse.sim.twin import Appliance, Medium, Twin
-from hanse.transport.base import Features, Receiver, service_of
+from hanse.testing.transport_broken import RestartTests
+from hanse.transport.base import Features, Receiver, Transport, service_of
 
 OFFICE = "office"
 AHEAD = 8
@@ -202,6 +204,9 @@ class Customer:
             for service in self.receivers:
                 self.say(Letter("serve", service=service))
         return self.office is not None
+
+    def trouble(self) -> str:
+        return "" if self.port.open and self.found() else "the post office is closed"
 
     def serving(self, more_than: int = 0) -> int:
         del more_than
@@ -644,3 +649,29 @@ def test_one_seed_does_one_thing() -> None:
     first, again, other = (tell(restless, seed=seed, plan=plan) for seed in (1, 1, 2))
     assert wrong(first) == []
     assert first.hash == again.hash != other.hash
+
+
+# What the suite of transports says of it.
+
+
+@pytest.mark.virtual_time
+class TestThroughAnOffice(RestartTests):
+    """An office comes back, and everybody goes on by themselves."""
+
+    def setup_method(self) -> None:
+        self.posts: list[Post] = []
+        self.lanes = 0
+
+    async def join(self) -> Transport:
+        if not self.posts:
+            trace = Trace()
+            network = Network(cast("Loop", asyncio.get_running_loop()), trace, 7)
+            self.posts.append(Post(network, trace, 7))
+            self.posts[0].office.start()
+        self.lanes += 1
+        return self.posts[0].join(Lane(self.posts[0].network.loop, f"node-{self.lanes}"))
+
+    async def restart(self) -> None:
+        self.posts[0].office.kill()
+        await asyncio.sleep(1.0)
+        self.posts[0].office.start()
