@@ -6,7 +6,7 @@ PIP = PYTHONPATH="$$(echo tools/bootstrap/pip-*.whl)" $(BIN)/python -m pip --dis
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
 
-.PHONY: help demo test lint types suite unit test-matrix planted fuzz fmt lock bench clean
+.PHONY: help demo test lint types suite unit test-matrix planted transports fuzz fmt lock bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -42,6 +42,9 @@ test-matrix: ## Run all tests on each supported Python that is found
 
 planted: $(VENV)/.dev ## Hunt every planted bug, and write docs/testing/planted-bugs.md
 	$(BIN)/python tools/planted.py
+
+transports: $(VENV)/.dev ## Run the suite of transports on all of them, and write docs/reference/transports.md
+	$(BIN)/python tools/transports.py
 
 fuzz: $(VENV)/.dev ## Send the door what it should not get, for an hour (MINUTES=, HOURS=)
 	$(BIN)/python tools/fuzz.py $(if $(MINUTES),$(MINUTES),$$(( 60 * $(if $(HOURS),$(HOURS),1) )))
