@@ -21,7 +21,7 @@ from hanse.mesh.directory import Directory
 from hanse.mesh.explained import Explained, explained
 from hanse.mesh.fault import undone_message
 from hanse.mesh.routes import ANY, Route, Way
-from hanse.mesh.sender import Sender
+from hanse.mesh.sender import FIRST_SECONDS, Sender
 from hanse.transport.base import Features, Receiver, Transport, service_of
 from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
@@ -41,7 +41,14 @@ class Routed:
     """
 
     def __init__(
-        self, here: Announcement, local: Transport, direct: Direct, discovery: Discovery, *, host: Host
+        self,
+        here: Announcement,
+        local: Transport,
+        direct: Direct,
+        discovery: Discovery,
+        *,
+        host: Host,
+        first_seconds: float = FIRST_SECONDS,
     ) -> None:
         """Get ready; nothing is sent or told before `open`.
 
@@ -51,6 +58,8 @@ class Routed:
             direct: What carries them to other nodes.
             discovery: Tells of them.
             host: Its clock and chance.
+            first_seconds: How long after it has opened somebody may be waited for who announces what is asked for; 0
+                where discovery has told of all that there are by then.
         """
         self.here: Announcement = msgspec.structs.replace(here, names=())
         self.chooser: Chooser = Chooser(Directory(here.app, here.instance), zone=here.zone)
@@ -58,7 +67,7 @@ class Routed:
         self._direct = direct
         self._discovery = discovery
         self._host = host
-        self._sender = Sender(self.chooser, direct, discovery.suspect, host=host)
+        self._sender = Sender(self.chooser, direct, discovery.suspect, host=host, first_seconds=first_seconds)
         self._served: dict[str, Receiver] = {}
         self._weight = here.weight
         self._opened = AsyncExitStack()

@@ -43,7 +43,15 @@ NAMES_TOLD_MAX = 5
 class Sender:
     """The way out of one node to others."""
 
-    def __init__(self, chooser: Chooser, direct: Direct, suspect: Callable[[str], None], *, host: Host) -> None:
+    def __init__(
+        self,
+        chooser: Chooser,
+        direct: Direct,
+        suspect: Callable[[str], None],
+        *,
+        host: Host,
+        first_seconds: float = FIRST_SECONDS,
+    ) -> None:
         """Know of nobody yet.
 
         Args:
@@ -51,6 +59,7 @@ class Sender:
             direct: Carries what is sent.
             suspect: Told the name of an instance that cannot be reached.
             host: Its clock and chance.
+            first_seconds: How long after `start` somebody may be waited for.
         """
         self.open: bool = False
         self._chooser = chooser
@@ -59,6 +68,7 @@ class Sender:
         self._suspect = suspect
         self._clock = host.monotonic
         self._draw = host.chance.random
+        self._first_seconds = first_seconds
         self._young_until = 0.0
         self._heard = asyncio.Event()
         self._at: dict[str, Instance] = {}
@@ -67,7 +77,7 @@ class Sender:
     def start(self) -> None:
         """Others can be asked from now on, once they are known."""
         self.open = True
-        self._young_until = self._clock() + FIRST_SECONDS
+        self._young_until = self._clock() + self._first_seconds
 
     def stop(self) -> None:
         """Nobody is asked any more."""
