@@ -28,6 +28,7 @@ class Options(msgspec.Struct, frozen=True):
         route: An HTTP route of its own, such as `GET /stock/{sku}`; empty for none.
         allow: Who may call it; None where the gateway's exposure decides alone.
         faults: What it raises, for the documents.
+        hedge: Callers make a call that is slow once more, elsewhere, and take the first answer.
     """
 
     idempotent: bool = False
@@ -35,6 +36,7 @@ class Options(msgspec.Struct, frozen=True):
     route: str = ""
     allow: Guard | None = None
     faults: tuple[type[Fault], ...] = ()
+    hedge: bool = False
 
 
 @overload
@@ -49,10 +51,11 @@ def rpc(
     route: str = "",
     allow: Guard | None = None,
     faults: tuple[type[Fault], ...] = (),
+    hedge: bool = False,
 ) -> Callable[[F], F]: ...
 
 
-def rpc(
+def rpc(  # noqa: PLR0913 - all that may be said of an operation, by name; most say nothing
     function: F | None = None,
     /,
     *,
@@ -61,6 +64,7 @@ def rpc(
     route: str = "",
     allow: Guard | None = None,
     faults: tuple[type[Fault], ...] = (),
+    hedge: bool = False,
 ) -> F | Callable[[F], F]:
     """Mark a method as an operation that others may call.
 
@@ -72,6 +76,8 @@ def rpc(
         route: An HTTP route of its own, such as `GET /stock/{sku}`.
         allow: Who may call it, such as `scope("orders:write")`.
         faults: What it raises, for the documents; every fault crosses with its class, listed or not.
+        hedge: Callers make a call that takes longer than nearly all others once more, elsewhere, and take the first
+            answer; only for what is idempotent.
 
     Raises:
         Misdeclared: The method cannot be an operation.
@@ -87,7 +93,10 @@ def rpc(
         route=route,
         allow=allow,
         faults=faults,
+        hedge=hedge,
     )
+    if hedge and not idempotent:
+        raise Misdeclared("@rpc(hedge=True) may run an operation twice; say idempotent=True too, if that does no harm")
 
     def mark(method: F) -> F:
         _check(method)

@@ -79,7 +79,7 @@ def retrying(budget: Budget, host: Host) -> Middleware:
                     await asyncio.sleep(delay)
                     left = ends - host.monotonic()
                     if left > 0:
-                        message = _again(message, left)
+                        message = again(message, left)
                         continue
                 if reply is None:
                     raise fault
@@ -90,7 +90,8 @@ def retrying(budget: Budget, host: Host) -> Middleware:
     return wrap
 
 
-def _again(message: Message, left: float) -> Message:
+def again(message: Message, left: float) -> Message:
+    """The same message once more, with so many seconds left: others know it by its attempt."""
     headers = msgspec.structs.replace(message.headers, attempt=message.headers.attempt + 1)
     timeout = 0.0 if left == FOREVER else left
     return Message(message.kind, message.id, message.address, timeout, headers, message.body)

@@ -25,6 +25,7 @@ from hanse.kernel.telemetry import Side
 from hanse.mesh.breaker import Breaker
 from hanse.mesh.chain import Handler, breaking, chain, retrying, watching
 from hanse.mesh.fault import FAULT, fault_in
+from hanse.mesh.hedge import Pace, hedging
 from hanse.mesh.retry import Budget
 from hanse.mesh.watch import Watch
 from hanse.transport.base import Transport
@@ -42,11 +43,14 @@ class Policy(msgspec.Struct, frozen=True):
         timeout: Seconds to wait for the answer; None for the operation's or the node's default.
         retry: Whether to try again; None for "where the operation is idempotent".
         idempotency_key: Makes a repeat get the first answer.
+        hedge: Whether a slow call is made once more, elsewhere; None for what the operation says. Only what is
+            idempotent is.
     """
 
     timeout: float | None = None
     retry: bool | None = None
     idempotency_key: str = ""
+    hedge: bool | None = None
 
 
 class Caller:
@@ -61,6 +65,7 @@ class Caller:
         self._tasks = tasks
         self._watch = watch
         self._budgets: dict[str, Budget] = {}
+        self._paces: dict[str, Pace] = {}
         self.breakers: dict[str, Breaker] = {}
         """By address."""
         # The moment, and draws enough to tell it from nodes that started in the same one.
@@ -76,8 +81,13 @@ class Caller:
         breaker = self.breakers.setdefault(operation.address, Breaker())
         middlewares = [breaking(breaker, operation.address, self._host)]
         again = operation.options.idempotent or bool(policy.idempotency_key)
-        if again if policy.retry is None else policy.retry:
-            budget = self._budgets.setdefault(operation.contract, Budget())
+        retry = again if policy.retry is None else policy.retry
+        budget = self._budgets.setdefault(operation.contract, Budget())
+        hedge = operation.options.hedge if policy.hedge is None else policy.hedge
+        if hedge and operation.options.idempotent:
+            pace = self._paces.setdefault(operation.address, Pace())
+            middlewares.insert(0, hedging(pace, budget, self._host, earns=not retry))
+        if retry:
             middlewares.insert(0, retrying(budget, self._host))
         if self._watch is not None:
             middlewares.insert(0, watching(self._watch))
@@ -125,7 +135,15 @@ def client_of(description: Description, caller: Caller, policy: Policy = Policy(
     return Client(description, caller, policy)
 
 
-def policy(client: T, /, *, timeout: Duration | None = None, retry: bool | None = None, idempotency_key: str = "") -> T:
+def policy(
+    client: T,
+    /,
+    *,
+    timeout: Duration | None = None,
+    retry: bool | None = None,
+    idempotency_key: str = "",
+    hedge: bool | None = None,
+) -> T:
     """The same client under another policy.
 
     Write `await policy(self.payments, timeout="2s").charge(...)`. An object that is no client (a service constructed in
@@ -136,6 +154,8 @@ def policy(client: T, /, *, timeout: Duration | None = None, retry: bool | None 
         timeout: How long to wait for answers.
         retry: Whether to try again after failures that allow it; by default where the operation is idempotent.
         idempotency_key: The call is executed once under this key; a repeat gets the first answer.
+        hedge: Whether to make a call that is slow once more, elsewhere, and take the first answer; by default where the
+            operation says so, and only where it is idempotent.
     """
     if not isinstance(client, Client):
         return client
@@ -144,6 +164,7 @@ def policy(client: T, /, *, timeout: Duration | None = None, retry: bool | None 
         timeout=old.timeout if timeout is None else seconds(timeout),
         retry=old.retry if retry is None else retry,
         idempotency_key=idempotency_key or old.idempotency_key,
+        hedge=old.hedge if hedge is None else hedge,
     )
     return cast("T", client_of(description, caller, new))
 
