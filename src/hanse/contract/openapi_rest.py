@@ -109,6 +109,7 @@ class _About:
     def row(self) -> Json:
         """The path of one row."""
         found = _with_headers(answer_of("The row.", self._expanded()), "ETag")
+        cast("Json", found["content"])[PART] = {"schema": _PART_OF_ROW}
         get = self._entry(f"get_{self._name}", f"One {self._name}.", {"200": found, **_KNOWN}, (400, 404, 412, 422))
         get["parameters"] = [*self._shown(), *map(_parameter, ("IfMatch", "IfNoneMatch"))]
         identity: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
@@ -203,6 +204,8 @@ class _About:
         }
         answer = _with_headers(answer_of("A page of rows.", schema), "ETag", "Link")
         content = cast("Json", answer["content"])
+        of_parts = {**cast("Json", schema["properties"]), "items": {"type": "array", "items": _PART_OF_ROW}}
+        content[PART] = {"schema": {**schema, "properties": of_parts}}
         content["application/jsonl"] = {"schema": {"type": "string", "description": "All rows that match, one a line."}}
         if self._resource.live:
             told = "Rows, then their changes; the id is the cursor."
@@ -224,7 +227,7 @@ class _About:
         """Parameters that say how rows are wanted."""
         names = [*_OWN_NAMES, *self._fields()]
         pattern = listed_of(map(re.escape, names), after=r"(?:\.[^,]+)?")
-        told = "Fields wanted, beside id and rev, with commas between; address.city for a part of one."
+        told = f"Fields wanted, beside id and rev, with commas between; address.city for a part of one. Answers {PART}."
         fields = parameter_of("fields", {"type": "string", "pattern": pattern, "description": told}, required=False)
         if not self._links:
             return [fields]
@@ -274,6 +277,17 @@ _QUERY = "A page, as a JSON document asks for it.\n\nThe same as a list, for fil
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _LIST_FAULTS = (400, 413, 422)
+PART = "application/vnd.hanse.part+json"
+"""Media type of rows of which some fields were asked for: what has not all that a row needs is no row, and cannot be
+taken for one, nor written back as one."""
+
+_PART_OF_ROW: Json = {
+    "type": "object",
+    "description": "The fields of a row that were asked for.",
+    "properties": {"id": {"type": "string"}, "rev": {"type": "integer"}},
+    "required": ["id", "rev"],
+}
+
 _PAGE = frozenset({"limit", "cursor", "sort", "total", "fields", "expand", "after", "snapshot"})
 _LISTED = ("limit", "cursor", "total", "IfNoneMatch")
 _NAMED: Json = {

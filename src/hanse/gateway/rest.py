@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 from hanse.contract.model import Resource, collection_of, topic_of
-from hanse.contract.openapi_rest import ResourcePath
+from hanse.contract.openapi_rest import PART, ResourcePath
 from hanse.gateway.accept import liked_best
 from hanse.gateway.asgi import JSON, Header, Request, Response
 from hanse.gateway.body import read_body
@@ -104,7 +104,7 @@ class ResourceRoutes:
             headers.append((b"link", links))
         if is_same(request.header(b"if-none-match"), tag):
             return Response(304, b"", tuple(headers), "")
-        return Response(200, body, tuple(headers))
+        return Response(200, body, tuple(headers), JSON if wanted.project is None else PART)
 
     async def get(self, request: Request) -> Response:
         """One row."""
@@ -118,7 +118,7 @@ class ResourceRoutes:
         known = request.header(b"if-none-match")
         if known and (is_same(known, tag) if shown.steps else is_known(known, row.rev)):
             return Response(304, b"", ((b"etag", tag),), "")
-        return Response(200, row.value, ((b"etag", tag),))
+        return Response(200, row.value, ((b"etag", tag),), JSON if shown.project is None else PART)
 
     async def create(self, request: Request) -> Response:
         """A new row; of a list, a new row for each of its values, all or none."""

@@ -45,6 +45,26 @@ async def test_a_row_has_only_the_fields_that_are_asked_for(stocked: Door) -> No
     assert row.headers["etag"] == f'"{row.json["rev"]}"'
 
 
+async def test_a_part_of_a_row_is_no_row_by_its_type_and_cannot_be_written_back(stocked: Door) -> None:
+    whole = await stocked("GET", "/orders/a?fields=")
+    part = await stocked("GET", "/orders/a?fields=sku")
+    parts = await stocked("GET", "/orders?fields=sku")
+    asked = await stocked("QUERY", "/orders", {"fields": ["sku"]})
+    back = await stocked("PUT", "/orders/a", part.json, content_type=part.headers["content-type"])
+
+    assert whole.headers["content-type"] == "application/json"
+    assert {one.headers["content-type"] for one in (part, parts, asked)} == {"application/vnd.hanse.part+json"}
+    assert back.status == 415
+
+
+async def test_the_document_tells_parts_of_rows_from_rows(stocked: Door) -> None:
+    paths = (await stocked("GET", "/openapi.json")).json["paths"]
+
+    for path in ("/orders", "/orders/{id}"):
+        content = paths[path]["get"]["responses"]["200"]["content"]
+        assert "required" in str(content["application/vnd.hanse.part+json"]["schema"])
+
+
 async def test_names_may_come_in_pieces_and_all_else_once(stocked: Door) -> None:
     rows = (await stocked("GET", "/orders?fields=sku&fields=count&sort=sku&sort=-count")).json["items"]
     twice = await stocked("GET", "/orders?limit=1&limit=2&total=true&total=true")
