@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from hanse.kernel.codec import canonical
-from hanse.kernel.message import EVENT, Message
+from hanse.kernel.message import BACKGROUND, EVENT, Message
 from hanse.store.base import Entry
 
 _log = logging.getLogger("hanse.delivery")
@@ -79,6 +79,7 @@ def message_of(wanted: Taken, timeout: float, *, producer: str = "", attempt: in
         attempt=attempt,
         key=wanted.key,
         extra=extra,
+        priority=BACKGROUND,
     )
     return Message(
         EVENT, wanted.entry.message_id, topic.address or topic.name, timeout, headers, canonical(wanted.entry)

@@ -14,7 +14,7 @@ import msgspec
 
 from hanse.kernel.faults import Misdeclared
 from hanse.kernel.host import Host
-from hanse.kernel.message import NO_HEADERS, Headers, Identity
+from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers, Identity
 
 FOREVER = float("inf")
 
@@ -74,6 +74,18 @@ class Context(msgspec.Struct, eq=False):
         if self is _SYSTEM:
             raise Misdeclared("tags belong to a story; add them in a handler, or under `with node.context():`")
         self.headers = msgspec.structs.replace(self.headers, tags={**self.headers.tags, **tags})
+
+    def background(self) -> None:
+        """Say that nobody waits for this work: what is called from here is the first to be refused by who is busy.
+
+        Events, rules and schedules are such work by themselves.
+
+        Raises:
+            Misdeclared: There is no story: the code runs neither in a handler nor under `node.context()`.
+        """
+        if self is _SYSTEM:
+            raise Misdeclared("a priority belongs to a story; set it in a handler, or under `with node.context():`")
+        self.headers = msgspec.structs.replace(self.headers, priority=BACKGROUND)
 
     def time_left(self) -> float:
         """Seconds until the deadline; infinity where there is none, negative when it has passed."""

@@ -30,7 +30,7 @@ from hanse.kernel.faults import (
     UnknownOperation,
 )
 from hanse.kernel.host import Host
-from hanse.kernel.message import NO_HEADERS, Kind, Message
+from hanse.kernel.message import BACKGROUND, NO_HEADERS, Kind, Message
 from hanse.kernel.telemetry import Side
 from hanse.mesh.deadline import Deadlines
 from hanse.mesh.fault import fault_message, undone_message
@@ -45,6 +45,10 @@ STREAMS_MAX = 10_000
 INNER_FACTOR = 10
 """How many times the limit of calls may run in all, counting those that handlers make of one another. A call from a
 handler that runs here was let in with it: to shed it would fail, halfway, just the work that was admitted."""
+
+BACKGROUND_SHARE = 0.8
+"""Share of a limit up to which there is room for what nobody waits for: events, rules, schedules, and what these call.
+The rest is kept for calls of people, so that a backlog delays itself and not them."""
 
 STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
@@ -232,13 +236,23 @@ class Server:
             raise self._unknown(message.address)
         if self._draining and message.kind is not _EVENT and not ambient.get().operation:
             raise Unavailable(STOPPING)
-        if running >= limit and (running >= INNER_FACTOR * limit or ambient.get() not in self._deadlines.running):
-            raise Overloaded(f"the limit of {limit} at once")
+        if running >= BACKGROUND_SHARE * limit:
+            self._check_room(message, running, limit)
         if endpoint.allow is not None and not endpoint.allow.allows(message.headers.identity):
             if message.headers.identity.anonymous:
                 raise Unauthenticated
             raise Forbidden(f"{message.address} needs {endpoint.allow.wants}")
         return endpoint
+
+    def _check_room(self, message: Message, running: int, limit: int) -> None:
+        """Refuse what is too much: first what nobody waits for, then all but what belongs to admitted work."""
+        low = message.headers.priority >= BACKGROUND
+        if (running < limit and not low) or (
+            running < INNER_FACTOR * limit and ambient.get() in self._deadlines.running
+        ):
+            return
+        kept = f"; from {BACKGROUND_SHARE:.0%} of it on, calls that somebody waits for have the rest" if low else ""
+        raise Overloaded(f"the limit of {limit} at once{kept}")
 
     def _refused(self, fault: Fault, message: Message) -> Message:
         elsewhere = isinstance(fault, Unavailable | UnknownOperation)  # it stops, or has another release

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from hanse.delivery.schedule import EveryRunner
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.host import Host
+from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers
 from hanse.node.hosted import Hosted
 from hanse.service.held import Leases
 from hanse.service.reaction import Every, Rule
@@ -18,6 +19,8 @@ Call = Callable[[], Awaitable[None]]
 
 TRIM_SECONDS = 3600.0
 """How often logs are trimmed."""
+
+_UNATTENDED = Headers(priority=BACKGROUND)
 
 
 class Runner(Protocol):
@@ -48,7 +51,7 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host) -> R
     handler: Callable[..., Awaitable[None]] = getattr(hosted.instance, method)
 
     async def in_unit(call: Call) -> None:
-        await as_unit(name, hosted, host, call)
+        await as_unit(name, hosted, host, call, headers=_UNATTENDED)
 
     if isinstance(reaction, Every):
         return EveryRunner(name, reaction.period, lambda: in_unit(handler), host=host)
@@ -67,9 +70,9 @@ def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
     return EveryRunner(f"trim {hosted.part.name}", TRIM_SECONDS, trim, host=host)
 
 
-async def as_unit(name: str, hosted: Hosted, host: Host, call: Call) -> None:
+async def as_unit(name: str, hosted: Hosted, host: Host, call: Call, *, headers: Headers = NO_HEADERS) -> None:
     """Run a method that nobody calls as a unit of work of its service, in a context of its own."""
-    context = Context(host, message_id=host.new_id(), operation=name)
+    context = Context(host, headers, message_id=host.new_id(), operation=name)
     context.store = hosted.store
     token = ambient.set(context)
     try:

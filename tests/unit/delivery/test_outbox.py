@@ -5,7 +5,7 @@ import pytest
 
 from hanse.delivery.deadletter import failed_letter, place_of
 from hanse.delivery.outbox import FAILING_SINCE, Topic, failing_since, message_of, taken
-from hanse.kernel.message import Headers, Kind, Message
+from hanse.kernel.message import BACKGROUND, Headers, Kind, Message
 from hanse.store.base import Entry, Op
 
 CONTEXT = Headers(
@@ -34,6 +34,7 @@ def test_a_message_keeps_the_story_and_leaves_out_the_failures_before_it() -> No
     headers = message_of(taken(ENTRY, TOPIC), 1.0).headers
     assert (headers.traceparent, headers.tags, headers.causation_id) == ("t", {"booking": "ABC"}, "c")
     assert (headers.correlation_id, headers.attempt, headers.extra) == ("s", 1, {"x-other": "y"})
+    assert headers.priority == BACKGROUND
 
 
 def test_a_topic_may_have_its_own_address_and_type() -> None:

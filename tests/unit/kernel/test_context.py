@@ -5,7 +5,7 @@ import pytest
 from hanse.kernel.context import Context, ambient, current
 from hanse.kernel.faults import Misdeclared
 from hanse.kernel.host import Host
-from hanse.kernel.message import Headers, Identity, Kind, Message
+from hanse.kernel.message import BACKGROUND, Headers, Identity, Kind, Message
 
 
 def test_outside_any_story_there_is_nothing_to_tag() -> None:
@@ -21,6 +21,14 @@ def test_tags_add_up_and_leave_earlier_headers_alone() -> None:
     context.tag(a="3")
     assert context.tags == {"a": "3", "b": "2"}
     assert earlier.tags == {"a": "1"}
+
+
+def test_work_in_the_background_says_so_for_all_that_it_calls() -> None:
+    context = Context(Host.fixed(wall=0.0, seed=1), Headers(tags={"a": "1"}))
+    context.background()
+    assert context.headers == Headers(tags={"a": "1"}, priority=BACKGROUND)
+    with pytest.raises(Misdeclared, match="a priority belongs to a story"):
+        current().background()
 
 
 def test_time_left_is_counted_on_the_host() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from hanse.contract.declare import Contract, rpc
 from hanse.contract.derive import describe
+from hanse.kernel.context import current
 from hanse.kernel.faults import (
     BrokenContract,
     Internal,
@@ -16,6 +17,7 @@ from hanse.kernel.faults import (
     Overloaded,
     UnknownOperation,
 )
+from hanse.kernel.message import BACKGROUND, Headers
 from hanse.mesh.client import client_of
 from hanse.node.node import Node
 
@@ -161,6 +163,35 @@ async def test_over_the_limit_calls_are_shed_at_once(back: Back) -> None:
         await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="the limit of 50 at once is reached"):
             await back.run(name)
+        gate.set()
+
+
+async def test_near_the_limit_what_nobody_waits_for_is_shed_first(node: Node, back: Back) -> None:
+    gate = asyncio.Event()
+
+    async def wait(self: Back) -> None:
+        await gate.wait()
+
+    async def unattended(self: Back) -> object:
+        current().background()
+        return await self.front.echo("through")
+
+    async def echo(self: Back) -> object:
+        return "through"
+
+    name = script(wait)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(40):
+            tasks.create_task(cast("Any", back.run(name)))
+        await asyncio.sleep(0)
+        with (
+            node.context(Headers(priority=BACKGROUND)),
+            pytest.raises(Overloaded, match="of 50 at once; from 80% of it"),
+        ):
+            await back.run(script(echo))
+        # What somebody waits for is let in; and so is what was begun, whoever waits for it.
+        assert await back.run(script(echo)) == "through"
+        assert await back.run(script(unattended)) == "through"
         gate.set()
 
 

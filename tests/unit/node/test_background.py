@@ -8,6 +8,7 @@ from hanse.contract.model import Event, Resource
 from hanse.kernel.context import current
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
+from hanse.kernel.message import BACKGROUND
 from hanse.kernel.tasks import Tasks
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -37,6 +38,7 @@ class Clockwork(Service):
     @every("1h")
     async def tick(self) -> None:
         TICKS.append(current().operation)
+        assert current().headers.priority == BACKGROUND
         await self.emit(Ticked(number=len(TICKS)))
         if len(TICKS) == 2:
             raise Clumsy
