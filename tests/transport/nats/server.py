@@ -63,10 +63,10 @@ class Server:
                 continue
         raise AssertionError(f"nats-server was not ready:\n{self._log.read_text() if self._log.exists() else ''}")
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+    def freeze(self) -> None:
+        """Have it stand still, with its sockets open."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """End it as kill -9 does."""

@@ -34,10 +34,10 @@ class Answer:
 
     __slots__ = ("address", "deadline", "peer", "reply", "since")
 
-    def __init__(self, address: str, since: float, timeout: float, reply: asyncio.Future[Message]) -> None:
+    def __init__(self, address: str, since: float, deadline: float, reply: asyncio.Future[Message]) -> None:
         self.address = address
         self.since = since
-        self.deadline: float = since + timeout if timeout else FOREVER
+        self.deadline = deadline
         self.peer = b""
         self.reply = reply
 
@@ -119,10 +119,12 @@ class Asked:
 
     def answer(self, message: Message, loop: asyncio.AbstractEventLoop) -> tuple[bytes, Answer]:
         """Wait for an answer. Raises `Overloaded`."""
-        answer = Answer(message.address, self._host.monotonic(), message.timeout, loop.create_future())
+        now, timeout = self._host.monotonic(), message.timeout
+        deadline = now + timeout if timeout else FOREVER
+        answer = Answer(message.address, now, deadline, loop.create_future())
         token = self._token(answer)
-        if answer.deadline < self._nearest:
-            self._wait_for(answer.deadline, loop)
+        if deadline < self._nearest:
+            self._wait_for(deadline, loop)
         return token, answer
 
     def reading(self, message: Message) -> tuple[bytes, Reading]:

@@ -19,6 +19,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.nats.login import Info, Options, connect_line
+from hanse.transport.nats.parse import Take
 from hanse.transport.nats.servers import Server, Servers
 from hanse.transport.nats.wire import Wire
 
@@ -47,9 +48,6 @@ CLOSE_SECONDS = 2.0
 
 _REFUSALS = ("authorization", "authentication", "user auth", "account", "revoked", "maximum", "cannot")
 
-Take = Callable[[bytes, bytes, bytes, bytes], object]
-"""Takes a message of a subscription: subject, where to answer, payload, headers. It never raises."""
-
 
 class Subscription(msgspec.Struct, eq=False):
     """What is listened to.
@@ -76,7 +74,8 @@ class Connection:
 
     Attributes:
         info: What the server said of itself last.
-        losses: How often it was lost, so that one can tell whether it was since.
+        body_bytes_max: Of one body: what the server takes, less what goes along.
+        is_up: Whether there is a server.
     """
 
     def __init__(self, named: list[Server], options: Options, host: Host, *, lost: Callable[[str], None]) -> None:
@@ -94,6 +93,7 @@ class Connection:
         self._tasks = Tasks(self._failed)
         self._wire: Wire | None = None
         self._subscriptions: dict[bytes, Subscription] = {}
+        self._takes: dict[bytes, Take] = {}
         self._greeted: set[bytes] = set()
         self._count = 0
         self._pending: list[bytes] = []
@@ -102,17 +102,9 @@ class Connection:
         self._closing = False
         self._why = "it was not opened"
         self.info: Info = Info()
-        self.losses: int = 0
-
-    @property
-    def body_bytes_max(self) -> int:
-        """Of one body: what the server takes, less what goes along."""
-        return max(1, self.info.max_payload - HEAD_BYTES)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether there is a server."""
-        return self._wire is not None
+        self.body_bytes_max: int = 0
+        self.is_up: bool = False
+        self._learn(self.info, None)
 
     @property
     def trouble(self) -> str:
@@ -149,16 +141,14 @@ class Connection:
             except (TimeoutError, ConnectionError) as error:
                 _log.warning("NATS did not take all before the end: %s", str(error) or "it was too slow")
         await self._tasks.cancel()
-        self._wire, self._why = None, "it was closed"
-        self._up.clear()
+        self._down("it was closed")
         if wire is not None:
             wire.abort(self._why)
 
     def over(self, message: Message, payload: bytes) -> str | None:
         """The limit that a message is over; None if it may be sent."""
-        most = self.body_bytes_max
-        if len(message.body) > most:
-            return f"{most} bytes, as the NATS server takes messages of {self.info.max_payload} bytes"
+        if len(message.body) > self.body_bytes_max:
+            return f"{self.body_bytes_max} bytes, as the NATS server takes messages of {self.info.max_payload} bytes"
         if len(payload) + LEAD_BYTES > self.info.max_payload:
             return f"{self.info.max_payload} bytes with its headers, which is all that the NATS server takes"
         return None
@@ -183,6 +173,7 @@ class Connection:
         self._count += 1
         subscription = Subscription(subject, take, group, b"%d" % self._count)
         self._subscriptions[subscription.id] = subscription
+        self._takes[subscription.id] = take
         if self._wire is not None:
             self._wire.write(_sub(subscription))
         return subscription
@@ -194,7 +185,7 @@ class Connection:
             self._wire.write(b"UNSUB %b\r\n" % subscription.id)
             _ = self._tasks.start(self._forget(subscription, self._wire), name="nats unsubscribe")
         else:
-            self._subscriptions.pop(subscription.id, None)
+            self._end(subscription)
 
     def publish(self, subject: bytes, reply: bytes, payload: bytes, lead: bytes = b"") -> bool:
         """Say something; False if there is no room for it while no server takes it.
@@ -206,19 +197,19 @@ class Connection:
             lead: Bytes before the payload.
         """
         head = b"PUB %b %b %d\r\n%b" % (subject, reply, len(lead) + len(payload), lead)
-        return self._write(head, payload)
-
-    def publish_with_headers(self, subject: bytes, headers: bytes, payload: bytes) -> bool:
-        """Say something under headers, which begin with `NATS/1.0` and end with an empty line."""
-        head = b"HPUB %b %d %d\r\n%b" % (subject, len(headers), len(headers) + len(payload), headers)
-        return self._write(head, payload)
-
-    def _write(self, head: bytes, payload: bytes) -> bool:
         wire = self._wire
         # What waits goes first: whoever is told two things of one node is told them in order.
         if wire is None or wire.full or self._pending:
             return self._keep_for_later(head, payload)
         wire.write(head, payload, b"\r\n")
+        return True
+
+    def publish_with_headers(self, subject: bytes, headers: bytes, payload: bytes) -> bool:
+        """Say something under headers, which begin with `NATS/1.0` and end with an empty line."""
+        head = b"HPUB %b %d %d\r\n%b" % (subject, len(headers), len(headers) + len(payload), headers)
+        if self._wire is None or self._wire.full or self._pending:
+            return self._keep_for_later(head, payload)
+        self._wire.write(head, payload, b"\r\n")
         return True
 
     def _keep_for_later(self, head: bytes, payload: bytes) -> bool:
@@ -242,22 +233,24 @@ class Connection:
         self._pending.clear()
         self._pending_bytes = 0
 
+    def _end(self, subscription: Subscription) -> None:
+        self._subscriptions.pop(subscription.id, None)
+        self._takes.pop(subscription.id, None)
+
     async def _forget(self, subscription: Subscription, wire: Wire) -> None:
         try:
             await wire.round_trip()
         except ConnectionError:
             pass  # then no server knows of it any more
         finally:
-            self._subscriptions.pop(subscription.id, None)
+            self._end(subscription)
 
     # From server to server.
 
     async def _keep(self, wire: Wire) -> None:
         while True:
             await _watch(wire)
-            self._wire, self._why = None, wire.why
-            self._up.clear()
-            self.losses += 1
+            self._down(wire.why)
             _log.warning("the connection to NATS broke (%s); others are tried", wire.why)
             self._lost(wire.why)
             wire = await self._find(insist=True)
@@ -287,7 +280,7 @@ class Connection:
 
     async def _dial(self, server: Server) -> Wire:
         def make() -> Wire:
-            return Wire(self._deliver, lambda info: self._learn(info, server), self._complained)
+            return Wire(self._takes, lambda info: self._learn(info, server), self._complained)
 
         async with asyncio.timeout(CONNECT_SECONDS):
             _, wire = await asyncio.get_running_loop().create_connection(make, server.host, server.port)
@@ -315,8 +308,7 @@ class Connection:
         await wire.round_trip()
 
     def _use(self, wire: Wire) -> None:
-        self.info = wire.info
-        self._wire, self._why = wire, ""
+        self._wire, self._why, self.is_up = wire, "", True
         # While the greeting was under way others may have come, and some may have gone: a member of a group that does
         # not listen any more would swallow what it is given.
         for id in self._greeted - self._subscriptions.keys():
@@ -326,15 +318,15 @@ class Connection:
         self._write_pending(wire)
         self._up.set()
 
-    def _learn(self, info: Info, server: Server) -> None:
-        self.info = info
-        if info.connect_urls:
-            self._servers.learn(info.connect_urls, server)
+    def _down(self, why: str) -> None:
+        self._wire, self._why, self.is_up = None, why, False
+        self._up.clear()
 
-    def _deliver(self, id: bytes, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
-        subscription = self._subscriptions.get(id)
-        if subscription is not None:
-            _ = subscription.take(subject, reply, payload, headers)
+    def _learn(self, info: Info, server: Server | None) -> None:
+        self.info = info
+        self.body_bytes_max = max(1, info.max_payload - HEAD_BYTES)
+        if info.connect_urls and server is not None:
+            self._servers.learn(info.connect_urls, server)
 
     @staticmethod
     def _complained(problem: str) -> None:

@@ -91,26 +91,29 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
 Control = Serving | Cancel | More | Beat
 
 encode = msgspec.msgpack.Encoder().encode
-_message = msgspec.msgpack.Decoder(Message)
+_message = msgspec.msgpack.Decoder(Message).decode
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _refusal = msgspec.msgpack.Decoder(Refusal)
 
 
 def message_in(payload: bytes, skip: int = 1) -> Message:
     """The message in a frame. Raises `Malformed`."""
-    return _decoded(_message, payload, skip)
+    try:
+        return _message(payload[skip:])  # a slice is copied, which costs less than a view of it
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Malformed(f"expected a message of Hanse's: {error}") from None
 
 
 def control_in(payload: bytes) -> Control:
     """What a node says besides answers. Raises `Malformed`."""
     if payload[:1] != CONTROL:
         raise Malformed(f"expected {CONTROL!r}, got {payload[:1]!r}")
-    return _decoded(_control, payload, 1)
+    return _decoded(_control, payload)
 
 
 def fault_of(payload: bytes, address: str) -> Fault | NotTakenError:
     """What a refusal comes to. Raises `Malformed`."""
-    refusal = _decoded(_refusal, payload, 1)
+    refusal = _decoded(_refusal, payload)
     match refusal.why:
         case "too_large":
             return TooLarge(f"the answer of {address}", refusal.text)
@@ -127,9 +130,9 @@ def index_of(payload: bytes) -> int:
     return int.from_bytes(payload[1 : 1 + INDEX_BYTES], "big")
 
 
-def _decoded(decoder: msgspec.msgpack.Decoder[T], payload: bytes, skip: int) -> T:
+def _decoded(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
     try:
-        return decoder.decode(memoryview(payload)[skip:])
+        return decoder.decode(payload[1:])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed(f"expected a frame of Hanse's: {error}") from None
 

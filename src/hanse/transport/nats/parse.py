@@ -6,7 +6,7 @@ See https://docs.nats.io/reference/reference-protocols/nats-protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import final
 
 from hanse.kernel.faults import Malformed
@@ -17,8 +17,8 @@ LINE_BYTES_MAX = 262_144
 PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
 """Of one message: what a server can be set to take at most."""
 
-Deliver = Callable[[bytes, bytes, bytes, bytes, bytes], object]
-"""Takes a message: id of the subscription, subject, where to answer, payload, headers; the last three may be empty."""
+Take = Callable[[bytes, bytes, bytes, bytes], object]
+"""Takes a message: subject, where to answer, payload, headers; the last three may be empty. It never raises."""
 
 Said = Callable[[bytes, bytes], object]
 """Takes what else a server says: the word, such as `INFO`, and the rest of its line."""
@@ -32,21 +32,21 @@ class Parser:
     r"""Takes bytes as they come, and tells of each thing that was said once it is whole.
 
     Example:
-        >>> parser = Parser(print, print)
+        >>> parser = Parser({b"7": print}, print)
         >>> parser.feed(b"PING\r\nMSG orders.new 7 2\r\nh")
         b'PING' b''
         >>> parser.feed(b"i\r\n")
-        b'7' b'orders.new' b'' b'hi' b''
+        b'orders.new' b'' b'hi' b''
     """
 
-    def __init__(self, deliver: Deliver, said: Said) -> None:
+    def __init__(self, takes: Mapping[bytes, Take], said: Said) -> None:
         """Begin with nothing.
 
         Args:
-            deliver: Told of messages.
+            takes: What is given the messages of each subscription, by its id; it may change at any time.
             said: Told of everything else.
         """
-        self._deliver = deliver
+        self._takes = takes
         self._said = said
         self._parts: list[bytes] = []
         self._missing = 0
@@ -72,7 +72,7 @@ class Parser:
     def _cut(self, data: bytes) -> int:
         """Tell of all that is whole; where the rest begins."""
         position, end = 0, len(data)
-        deliver = self._deliver
+        takes = self._takes
         self._missing = 0
         while position < end:
             line_end = data.find(b"\r\n", position)
@@ -89,26 +89,21 @@ class Parser:
             fields = data[position:line_end].split()
             least = 4 if kind == _MSG else 5
             start = line_end + 2
-            stop = start + _size(fields, least)
+            size = fields[-1]
+            if not size.isdigit() or not least <= len(fields) <= least + 1:
+                raise Malformed(f"expected a message of NATS's, got the line {data[position:line_end][:100]!r}")
+            stop = start + int(size)
             if stop + 2 > end:
+                if stop - start > PAYLOAD_BYTES_MAX:
+                    raise Malformed(f"expected up to {PAYLOAD_BYTES_MAX} bytes in a message, got {stop - start}")
                 self._missing = stop + 2 - end
                 break
             head = start if kind == _MSG else start + _head(fields[-2], stop - start)
             reply = fields[3] if len(fields) > least else b""
-            deliver(fields[2], fields[1], reply, data[head:stop], data[start:head])
+            if (take := takes.get(fields[2])) is not None:
+                _ = take(fields[1], reply, data[head:stop], data[start:head])
             position = stop + 2
         return position
-
-
-def _size(fields: list[bytes], least: int) -> int:
-    """How many bytes follow a line."""
-    try:
-        size = int(fields[-1])
-    except ValueError:
-        size = -1
-    if not 0 <= size <= PAYLOAD_BYTES_MAX or not least <= len(fields) <= least + 1:
-        raise Malformed(f"expected a message of NATS's, got the line {b' '.join(fields)[:100]!r}")
-    return size
 
 
 def _head(field: bytes, size: int) -> int:

@@ -35,7 +35,13 @@ TOKENS_MAX = 10_000
 
 @final
 class Pulse:
-    """Tells others what is under way with them, and hears them."""
+    """Tells others what is under way with them, and hears them.
+
+    Attributes:
+        asked: What this node waits for.
+        served: What it works on.
+        beats: Whether a beat is due.
+    """
 
     def __init__(self, connection: Connection, names: Names, host: Host, silence: float) -> None:
         """Be silent, as nothing is under way.
@@ -47,18 +53,20 @@ class Pulse:
             silence: Seconds after which one that says nothing is taken for dead.
         """
         self.asked: Asked = Asked(host, silence)
-        self.served: Served = Served(connection, names, host, self.begun)
+        self.served: Served = Served(connection, names, self.begun)
         self._connection = connection
         self._names = names
         self._host = host
         self._silence = silence
         self._heard: dict[bytes, float] = {}
         self._due = 0.0
+        self.beats: bool = False
         self._beat: asyncio.TimerHandle | None = None
         self._tell: asyncio.TimerHandle | None = None
 
     def begun(self) -> None:
         """Something came that is worked on."""
+        self.served.watched = True
         if self._tell is None:
             self._tell = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell_all)
         self.asking()
@@ -66,6 +74,7 @@ class Pulse:
     def asking(self) -> None:
         """Something is asked."""
         if self._beat is None:
+            self.beats = True
             self._due = self._host.monotonic() + BEAT_SECONDS
             self._beat = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat_all)
 
@@ -75,6 +84,7 @@ class Pulse:
             if timer is not None:
                 timer.cancel()
         self._beat = self._tell = None
+        self.beats = self.served.watched = False
         self.asked.close()
         self._heard.clear()
 
@@ -99,7 +109,8 @@ class Pulse:
         """A node is dead, as far as can be seen from here."""
         self._heard.pop(peer, None)
         self.asked.fail(Unavailable(f"whoever was asked {why}"), of=lambda waiting: waiting.peer == peer)
-        self.served.drop(lambda work: work.peer == peer)
+        inbox = self._names.inbox(peer)
+        self.served.drop(lambda work: work.reply.startswith(inbox))
 
     def say(self, peer: bytes, what: Control, reply: bytes = b"") -> None:
         """Tell another node something."""
@@ -113,17 +124,21 @@ class Pulse:
     def _tell_all(self) -> None:
         """Tell those that asked who works on it, where they have not been told."""
         self._tell = None
+        self.served.watched = False
         untold: dict[bytes, list[bytes]] = {}
         for work in self.served.works.values():
-            if not work.told and work.peer:
+            if not work.told:
                 work.told = True
-                untold.setdefault(work.peer, []).append(work.token)
+                peer, token = self._names.asker(work.reply)
+                if peer:
+                    untold.setdefault(peer, []).append(token)
         for peer, tokens in untold.items():
             for first in range(0, len(tokens), TOKENS_MAX):
                 self.say(peer, Serving(self._names.node, tokens[first : first + TOKENS_MAX]))
 
     def _beat_all(self) -> None:
         self._beat = None
+        self.beats = self.served.watched = False
         now = self._host.monotonic()
         beats = self._beats()
         was_held_up = now - self._due > LATE_SECONDS
@@ -145,9 +160,10 @@ class Pulse:
             if waiting.peer and waiting.peer not in beats:
                 beats[waiting.peer] = Beat(self._names.node, [])
         for work in self.served.works.values():
-            if work.peer:
-                work.told = True
-                beats.setdefault(work.peer, Beat(self._names.node, [])).serves.append(work.token)
+            work.told = True
+            peer, token = self._names.asker(work.reply)
+            if peer:
+                beats.setdefault(peer, Beat(self._names.node, [])).serves.append(token)
         return beats
 
     def _fitting(self, beat: Beat) -> Beat:

@@ -10,7 +10,6 @@ from typing import final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed, UnknownOperation
-from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.transport.base import Receiver, service_of
 from hanse.transport.nats.connection import Connection
@@ -36,27 +35,12 @@ _CLOSING = Refusal("closing", "whoever was asked is closing")
 
 
 @final
-class Work:
-    """One thing that is worked on.
+class Pace:
+    """How many more items of a stream may be under way."""
 
-    Attributes:
-        reply: Where it is answered.
-        peer: The node that asked; empty for others than ours.
-        token: How that one names it.
-        since: When it came, by the host's monotonic clock.
-        told: Whether the peer was told who works on it.
-        streams: Whether it is answered with items.
-    """
+    __slots__ = ("_room", "_waiter")
 
-    __slots__ = ("_room", "_waiter", "peer", "reply", "since", "streams", "task", "token", "told")
-
-    def __init__(self, reply: bytes, asker: tuple[bytes, bytes], since: float, *, streams: bool) -> None:
-        self.reply = reply
-        self.peer, self.token = asker
-        self.since = since
-        self.streams = streams
-        self.told = False
-        self.task: asyncio.Task[None] | None = None
+    def __init__(self) -> None:
         self._room = AHEAD_MAX
         self._waiter: asyncio.Future[None] | None = None
 
@@ -74,6 +58,26 @@ class Work:
             await self._waiter
         self._room -= 1
 
+
+@final
+class Work:
+    """One thing that is worked on.
+
+    Attributes:
+        reply: Where it is answered, which tells who asked.
+        pace: Of its items, where it is answered with items.
+        told: Whether that node was told who works on it.
+        task: What does it, once it has begun.
+    """
+
+    __slots__ = ("pace", "reply", "task", "told")
+
+    def __init__(self, reply: bytes, pace: Pace | None) -> None:
+        self.reply = reply
+        self.pace = pace
+        self.told = False
+        self.task: asyncio.Task[None] | None = None
+
     def cancel(self) -> None:
         """Nobody wants it any more."""
         if self.task is not None:
@@ -87,23 +91,23 @@ class Served:
     Attributes:
         receivers: Who serves what here.
         works: By the subject at which each is answered, in the order in which they came.
+        watched: Whether somebody will look soon at what has begun.
     """
 
-    def __init__(self, connection: Connection, names: Names, host: Host, begun: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, names: Names, begun: Callable[[], None]) -> None:
         """Work on nothing yet.
 
         Args:
             connection: What answers go through.
             names: Whom subjects belong to.
-            host: Its clock.
-            begun: Told when something comes.
+            begun: Told when something comes, unless it is `watched` already.
         """
         self.receivers: dict[str, Receiver] = {}
         self.works: dict[bytes, Work] = {}
         self.open: bool = False
+        self.watched: bool = False
         self._connection = connection
         self._names = names
-        self._host = host
         self._begun = begun
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -114,7 +118,7 @@ class Served:
             return  # nobody of ours asks so; whatever it is, its sender does not want to know
         try:
             message = self._message(subject, payload)
-        except Malformed as fault:
+        except (Malformed, UnknownOperation) as fault:
             _log.warning("a request at %s was refused: %s", subject.decode(errors="replace"), fault.detail)
             self.refuse(reply, Refusal("unreadable", f"the request cannot be read there: {fault.detail}"))
             return
@@ -135,8 +139,9 @@ class Served:
 
     def more(self, peer: bytes, token: bytes, count: int) -> None:
         """A node took some items."""
-        if (work := self.works.get(self._names.inbox(peer) + token)) is not None:
-            work.taken(count)
+        work = self.works.get(self._names.inbox(peer) + token)
+        if work is not None and work.pace is not None:
+            work.pace.taken(count)
 
     def drop(self, which: Callable[[Work], bool]) -> None:
         """Cancel some of what is worked on."""
@@ -161,61 +166,60 @@ class Served:
         if payload[:1] != MESSAGE:
             raise Malformed(f"expected a frame that begins with {MESSAGE!r}, got {payload[:1]!r}")
         message = message_in(payload)
-        # Who may call what is the broker's to say, by the subject; what the message says must not get around that.
-        try:
-            named = self._names.call(message.address)
-        except UnknownOperation:
-            named = b""
-        if named != subject:
+        # Who may call what is the broker's to say, by the subject; what a message says must not get around that.
+        if self._names.call(message.address) != subject:
             raise Malformed(f"it is for {message.address[:100]!r}")
         return message
 
     def _work(self, receiver: Receiver, message: Message, reply: bytes) -> None:
-        streams = message.kind is _STREAM
-        work = Work(reply, self._names.asker(reply), self._host.monotonic(), streams=streams)
-        self.works[reply] = work
-        run = self._items(work, receiver.serve_stream(message)) if streams else self._answer(work, receiver, message)
+        pace = Pace() if message.kind is _STREAM else None
+        work = self.works[reply] = Work(reply, pace)
+        if pace is None:
+            run = self._answer(reply, receiver, message)
+        else:
+            run = self._items(reply, receiver.serve_stream(message), pace)
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         # Owned by `works`, and ended by `end`: a scope of tasks for each call would cost as much as the call.
         work.task = _started(self._loop, run)
-        self._begun()
+        if not self.watched:
+            self._begun()
 
-    async def _answer(self, work: Work, receiver: Receiver, message: Message) -> None:
+    async def _answer(self, address: bytes, receiver: Receiver, message: Message) -> None:
         try:
             reply = await receiver.serve(message)
         except Exception:  # noqa: BLE001 - whoever asked must not wait for one that broke
             _log.exception("whoever serves %s broke its promise never to raise", message.address)
-            self.refuse(work.reply, Refusal("closing", f"whoever serves {message.address} failed"))
+            self.refuse(address, Refusal("closing", f"whoever serves {message.address} failed"))
         else:
-            _ = self._say(work, MESSAGE, reply)
+            _ = self._say(address, MESSAGE, reply)
         finally:
-            del self.works[work.reply]
+            del self.works[address]
 
-    async def _items(self, work: Work, items: AsyncIterator[Message]) -> None:
+    async def _items(self, address: bytes, items: AsyncIterator[Message], pace: Pace) -> None:
         index = 0
         try:
-            _ = self._connection.publish(work.reply, b"", self._names.node, BEGUN)
+            _ = self._connection.publish(address, b"", self._names.node, BEGUN)
             async with closing(items) as replies:
                 async for reply in replies:
-                    await work.room()
+                    await pace.room()
                     await self._connection.writable()
-                    if not self._say(work, ITEM + index.to_bytes(INDEX_BYTES, "big"), reply):
+                    if not self._say(address, ITEM + index.to_bytes(INDEX_BYTES, "big"), reply):
                         return
                     index += 1
         except Exception:  # noqa: BLE001 - whoever asked must not wait for one that broke
             _log.exception("whoever makes items broke its promise never to raise")
-            self.refuse(work.reply, Refusal("closing", "whoever makes the items failed"))
+            self.refuse(address, Refusal("closing", "whoever makes the items failed"))
         finally:
-            del self.works[work.reply]
+            del self.works[address]
 
-    def _say(self, work: Work, lead: bytes, message: Message) -> bool:
+    def _say(self, address: bytes, lead: bytes, message: Message) -> bool:
         """Answer something; False where that cannot be told."""
         payload = encode(message)
-        if (limit := self._connection.over(message, payload)) is not None:
-            self.refuse(work.reply, Refusal("too_large", limit))
+        if len(payload) > self._connection.body_bytes_max and (limit := self._connection.over(message, payload)):
+            self.refuse(address, Refusal("too_large", limit))
             return False
-        if not self._connection.publish(work.reply, b"", payload, lead):
+        if not self._connection.publish(address, b"", payload, lead):
             _log.warning("an answer was dropped: NATS is away for too long, or too slow")
             return False
         return True

@@ -40,8 +40,8 @@ from hanse.transport.nats.pulse import Pulse
 from hanse.transport.nats.served import TAKEN_TOLD
 from hanse.transport.nats.servers import servers_in
 
-PAUSES_SECONDS = (0.02, 0.1)
-"""Before it is asked again where nobody was there: somebody may just be arriving, or have left for the others."""
+PAUSES_SECONDS = (0.02, 0.1, None)
+"""Before it is asked again where nobody was there, as somebody may just be arriving; None after the last time."""
 
 AWAY_SECONDS = 2.0
 """For which a request waits for a server to be there again."""
@@ -80,6 +80,8 @@ class NatsTransport:
         self._connection = Connection(servers_in(url), options, host, lost=self._lost)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
         self._asked, self._served = self._pulse.asked, self._pulse.served
+        self._waiting = self._asked.waiting
+        self._here_length = len(self.names.here)
         self._subscriptions: dict[str, Subscription] = {}
         self._inbox: Subscription | None = None
         self._met: set[str] = set()
@@ -167,39 +169,36 @@ class NatsTransport:
     # What is asked.
 
     async def _ask(self, message: Message) -> Message:
-        since = self._host.monotonic()
+        # One coroutine, though it could be several: this is on the way of every call.
         for pause in PAUSES_SECONDS:
+            loop = self._loop
+            if loop is None or not self._connection.is_up:
+                message = await self._when_up(message)
+                loop = asyncio.get_running_loop()
+            payload = self._encoded(message)
+            token, answer = self._asked.answer(message, loop)
             try:
-                return await self._ask_once(message)
-            except NotTakenError:
-                await asyncio.sleep(pause)
-                message = self._later(message, since)
-        try:
-            return await self._ask_once(message)
-        except NotTakenError as error:
-            raise self._nobody(message.address, error) from None
-
-    async def _ask_once(self, message: Message) -> Message:
-        loop = self._loop
-        if loop is None or not self._connection.is_up:
-            message = await self._when_up(message)
-            loop = asyncio.get_running_loop()
-        subject, payload = self._framed(message)
-        token, answer = self._asked.answer(message, loop)
-        try:
-            self._send(subject, token, payload)
-            reply = await answer.reply
-        except asyncio.CancelledError:
-            self._give_up(token, answer)
-            raise
-        finally:
-            del self._asked.waiting[token]
-        self._meet(message.address)
-        return reply
+                self._send(message.address, token, payload)
+                reply = await answer.reply
+            except NotTakenError as error:
+                if pause is None:
+                    raise self._nobody(message.address, error) from None
+            except asyncio.CancelledError:
+                self._give_up(token, answer)
+                raise
+            else:
+                if message.address not in self._met:
+                    self._meet(message.address)
+                return reply
+            finally:
+                del self._waiting[token]
+            await asyncio.sleep(pause)
+            message = self._later(message, answer.since)
+        raise AssertionError("the last pause is none")
 
     async def _read(self, message: Message) -> AsyncIterator[Message]:
         since = self._host.monotonic()
-        for pause in (*PAUSES_SECONDS, None):
+        for pause in PAUSES_SECONDS:
             try:
                 async with closing(self._read_once(message)) as replies:
                     async for reply in replies:
@@ -215,11 +214,11 @@ class NatsTransport:
     async def _read_once(self, message: Message) -> AsyncIterator[Message]:
         if self._loop is None or not self._connection.is_up:
             message = await self._when_up(message)
-        subject, payload = self._framed(message)
+        payload = self._encoded(message)
         token, reading = self._asked.reading(message)
         ended, taken = False, 0
         try:
-            self._send(subject, token, payload)
+            self._send(message.address, token, payload)
             while not ended:
                 reply = await reading.take()
                 ended, taken = reply.kind is not _ITEM, taken + 1
@@ -228,21 +227,23 @@ class NatsTransport:
                 yield reply
             self._meet(message.address)
         finally:
-            del self._asked.waiting[token]
+            del self._waiting[token]
             if not ended:
                 self._give_up(token, reading)
 
-    def _framed(self, message: Message) -> tuple[bytes, bytes]:
-        """Where a message goes, and as what. Raises `TooLarge` and `UnknownOperation`."""
-        subject, payload = self.names.call(message.address), encode(message)
-        if (limit := self._connection.over(message, payload)) is not None:
+    def _encoded(self, message: Message) -> bytes:
+        """What is sent for a message. Raises `TooLarge`."""
+        payload = encode(message)
+        if len(payload) > self._connection.body_bytes_max and (limit := self._connection.over(message, payload)):
             raise TooLarge(f"the message to {message.address}", limit)
-        return subject, payload
+        return payload
 
-    def _send(self, subject: bytes, token: bytes, payload: bytes) -> None:
+    def _send(self, address: str, token: bytes, payload: bytes) -> None:
+        subject = self.names.call(address)
         if not self._connection.publish(subject, self.names.here + token, payload, MESSAGE):
             raise Unavailable("NATS is too slow: what waits for it fills the memory that it may take")
-        self._pulse.asking()
+        if not self._pulse.beats:
+            self._pulse.asking()
 
     def _give_up(self, token: bytes, waiting: Answer | Reading) -> None:
         """Tell whoever works on it; where that is not known yet, it is told when it tells."""
@@ -285,10 +286,13 @@ class NatsTransport:
     def _told(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
         """An answer, or what else others tell this node."""
         del reply
-        token = subject[len(self.names.here) :]
-        waiting = self._asked.waiting.get(token)
+        token = subject[self._here_length :]
+        waiting = self._waiting.get(token)
         try:
-            if waiting is not None:
+            if type(waiting) is Answer and payload[:1] == MESSAGE:
+                if not waiting.reply.done():
+                    waiting.reply.set_result(message_in(payload))
+            elif waiting is not None:
                 self._answered(waiting, payload, headers)
             elif token == CONTROL_TOKEN:
                 self._pulse.take(payload)
@@ -300,10 +304,7 @@ class NatsTransport:
 
     def _answered(self, waiting: Answer | Reading, payload: bytes, headers: bytes) -> None:
         lead = payload[:1]
-        if lead == MESSAGE and isinstance(waiting, Answer):
-            if not waiting.reply.done():
-                waiting.reply.set_result(message_in(payload))
-        elif lead == ITEM and isinstance(waiting, Reading):
+        if lead == ITEM and isinstance(waiting, Reading):
             waiting.put(index_of(payload), message_in(payload, 1 + INDEX_BYTES))
         elif lead == BEGUN:
             waiting.peer = payload[1:]
@@ -317,4 +318,4 @@ class NatsTransport:
     def _lost(self, why: str) -> None:
         """The connection broke: what was asked may not have come, and no more of what is read will."""
         self._asked.fail(Unavailable(f"the connection to NATS broke: {why}"))
-        self._served.drop(lambda work: work.streams)
+        self._served.drop(lambda work: work.pace is not None)

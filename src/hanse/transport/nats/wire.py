@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast, final
 
 import msgspec
 
 from hanse.kernel.faults import Malformed
 from hanse.transport.nats.login import Info
-from hanse.transport.nats.parse import Deliver, Parser
+from hanse.transport.nats.parse import Parser, Take
 
 _info = msgspec.json.Decoder(Info)
 
@@ -27,17 +27,19 @@ class Wire(asyncio.Protocol):
         quiet: How often in a row `ask` found that nothing had come since the last time.
     """
 
-    def __init__(self, deliver: Deliver, changed: Callable[[Info], None], complained: Callable[[str], None]) -> None:
+    def __init__(
+        self, takes: Mapping[bytes, Take], changed: Callable[[Info], None], complained: Callable[[str], None]
+    ) -> None:
         """Be ready for a connection.
 
         Args:
-            deliver: Told of messages.
+            takes: What is given the messages of each subscription, by its id.
             changed: Told when the server says something else of itself.
             complained: Told what the server does not like, but for what it closes the connection for.
         """
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._parser = Parser(deliver, self._said)
+        self._parser = Parser(takes, self._said)
         self._changed = changed
         self._complained = complained
         self._out: list[bytes] = []

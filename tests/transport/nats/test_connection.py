@@ -1,0 +1,312 @@
+"""The connection to a real NATS server, and to a cluster of three."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nkeys  # type: ignore[import-untyped]
+import pytest
+import trustme
+
+from hanse.kernel.faults import CouldNotStart, DeadlineExceeded, TooLarge, Unavailable, UnknownOperation
+from hanse.kernel.host import Host
+from hanse.kernel.message import Headers, Kind, Message
+from hanse.testing.transport_things import Things
+from hanse.transport.base import Transport
+from hanse.transport.nats.connection import PENDING_BYTES_MAX
+from hanse.transport.nats.login import Options
+from hanse.transport.nats.transport import NatsTransport
+
+from .server import Server, cluster, free_port
+
+_apps = map("connection-%d".__mod__, itertools.count(1))
+WAIT_SECONDS = 20.0
+
+
+def call(operation: str, body: bytes = b"", *, timeout: float = WAIT_SECONDS, kind: Kind = Kind.CALL) -> Message:
+    return Message(kind, "1", f"things.{operation}", timeout, body=body)
+
+
+@asynccontextmanager
+async def opened(*transports: NatsTransport) -> AsyncGenerator[None]:
+    for transport in transports:
+        await transport.open()
+    try:
+        yield
+    finally:
+        for transport in transports:
+            await transport.close()
+
+
+async def echo(transport: Transport, body: bytes = b"well") -> bytes:
+    return (await transport.request(call("echo", body))).body
+
+
+async def refused(url: str, options: Options) -> str:
+    transport = NatsTransport(url, Host.system(), options)
+    with pytest.raises(CouldNotStart) as raised:
+        await transport.open()
+    await transport.close()
+    return raised.value.detail
+
+
+async def works(url: str, options: Options, *, secured: bool = False) -> None:
+    """A node that serves and one that asks reach each other."""
+    options = Options(app=next(_apps), **{name: getattr(options, name) for name in options.__struct_fields__[1:]})
+    one, other = (NatsTransport(url, Host.system(), options) for _ in range(2))
+    things = Things()
+    other.listen("things", things.server)
+    async with opened(other, one):
+        assert await echo(one) == b"well"
+        wire = one.native.native
+        assert wire is not None
+        assert (wire.get_extra_info("ssl_object") is not None) is secured
+    things.server.close()
+
+
+def served(folder: Path, *arguments: str, config: str = "") -> Server:
+    path = folder / "server.conf"
+    path.write_text(config)
+    server = Server(folder, *(("-c", str(path)) if config else ()), *arguments)
+    server.start()
+    server.wait_ready()
+    return server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+class TestStarting:
+    async def test_no_server_is_told_with_what_was_tried(self) -> None:
+        url = f"nats://ada:secret@127.0.0.1:{free_port()}"
+        said = await refused(url, Options(patience=0.2))
+        assert "could be reached" in said
+        assert "127.0.0.1" in said
+        assert "secret" not in said
+
+    async def test_what_is_no_nats_server_is_told(self) -> None:
+        class Web(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                assert isinstance(transport, asyncio.Transport)
+                transport.write(b"HTTP/1.1 400 No\r\n\r\n")
+
+        server = await asyncio.get_running_loop().create_server(Web, "127.0.0.1")
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            assert "a message of NATS" in await refused(f"nats://127.0.0.1:{port}", Options(patience=0.5))
+
+    async def test_a_server_that_starts_late_is_waited_for(self, folder: Path) -> None:
+        server = Server(folder)
+        transport = NatsTransport(server.url, Host.system(), Options(patience=WAIT_SECONDS))
+        async with asyncio.TaskGroup() as group:
+            opening = group.create_task(transport.open())
+            server.start()
+            await opening
+        assert transport.trouble() == ""
+        await transport.close()
+        server.kill()
+
+    async def test_a_transport_opens_again_after_it_was_closed(self, server: Server) -> None:
+        app = next(_apps)
+        one, other = (NatsTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
+        things = Things()
+        other.listen("things", things.server)
+        for _ in range(2):
+            async with opened(other, one):
+                assert await echo(one) == b"well"
+        things.server.close()
+
+
+class TestWhoAsks:
+    async def test_a_user_with_a_password(self, folder: Path) -> None:
+        server = served(folder, "--user", "ada", "--pass", "se cret")
+        place = f"127.0.0.1:{server.port}"
+        try:
+            await works(f"nats://ada:se%20cret@{place}", Options())
+            await works(f"nats://{place}", Options(user="ada", password="se cret"))
+            assert "Authorization Violation" in await refused(f"nats://ada:wrong@{place}", Options())
+            assert "Authorization Violation" in await refused(f"nats://{place}", Options())
+        finally:
+            server.kill()
+
+    async def test_a_token(self, folder: Path) -> None:
+        server = served(folder, "--auth", "s3cret")
+        try:
+            await works(f"nats://s3cret@127.0.0.1:{server.port}", Options())
+            await works(server.url, Options(token="s3cret"))
+            assert "Authorization Violation" in await refused(server.url, Options(token="other"))
+        finally:
+            server.kill()
+
+    async def test_a_key(self, folder: Path) -> None:
+        seed = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER).decode()
+        public = nkeys.from_seed(seed.encode()).public_key.decode()
+        server = served(folder, config=f"authorization: {{ users: [ {{ nkey: {public} }} ] }}")
+        other = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER).decode()
+        creds = folder / "ada.creds"
+        creds.write_text(
+            "-----BEGIN NATS USER JWT-----\n"
+            f"{base64.urlsafe_b64encode(b'not looked at by this server').decode()}\n------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        )
+        try:
+            await works(server.url, Options(nkey=seed))
+            assert "Authorization Violation" in await refused(server.url, Options(nkey=other))
+            assert "begins with SU" in await refused(server.url, Options(nkey="nonsense"))
+            assert "cannot be read" in await refused(server.url, Options(credentials=str(folder / "nothing")))
+            assert "Authorization Violation" in await refused(server.url, Options(credentials=str(creds)))
+        finally:
+            server.kill()
+
+    async def test_tls_both_ways(self, folder: Path) -> None:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+        certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+        authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+        server = served(
+            folder,
+            *("--tlsverify", "--tlscert", str(folder / "cert.pem"), "--tlskey", str(folder / "key.pem")),
+            *("--tlscacert", str(folder / "ca.pem")),
+        )
+        trusting = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        authority.issue_cert("ada@example.org").configure_cert(trusting)
+        try:
+            await works(f"tls://127.0.0.1:{server.port}", Options(tls=trusting), secured=True)
+            assert "TLS" in await refused(server.url, Options(patience=0.5))
+        finally:
+            server.kill()
+
+    async def test_what_a_user_may_not_do_is_logged_and_ends(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        permissions = '{ publish: "hanse.shop.node.>", subscribe: "hanse.shop.>" }'
+        users = f"users: [ {{ user: ada, password: a, permissions: {permissions} }} ]"
+        server = served(folder, config=f"authorization: {{ {users} }}")
+        url = f"nats://ada:a@127.0.0.1:{server.port}"
+        transport = NatsTransport(url, Host.system(), Options(app="shop", silence=0.5))
+        try:
+            async with opened(transport):
+                with pytest.raises(Unavailable, match="said nothing"):
+                    await echo(transport)
+            assert "Permissions Violation for Publish" in caplog.text
+        finally:
+            server.kill()
+
+
+class TestLimits:
+    async def test_a_small_server_takes_small_messages(self, folder: Path) -> None:
+        server = served(folder, config="max_payload: 65536")
+        app = next(_apps)
+        one, other = (NatsTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
+        things = Things()
+        other.listen("things", things.server)
+        try:
+            async with opened(other, one):
+                assert one.features.bytes_max == 65_536 - 16_384
+                assert await echo(one, bytes(one.features.bytes_max)) == bytes(one.features.bytes_max)
+                with pytest.raises(TooLarge, match=r"things\.echo is over its limit of 49152 bytes"):
+                    await echo(one, bytes(one.features.bytes_max + 1))
+                wide = Message(Kind.CALL, "1", "things.echo", headers=Headers(tags={"a": "x" * 65_536}))
+                with pytest.raises(TooLarge, match="with its headers"):
+                    await one.request(wide)
+                assert await echo(one) == b"well"
+        finally:
+            server.kill()
+            things.server.close()
+
+    async def test_an_address_that_is_too_long_is_nobody_s(self, server: Server) -> None:
+        transport = NatsTransport(server.url, Host.system(), Options(app=next(_apps)))
+        async with opened(transport):
+            with pytest.raises(UnknownOperation, match="5007 characters"):
+                await transport.request(call("x" * 5_000))
+
+    async def test_what_waits_for_a_server_is_bounded(self, folder: Path) -> None:
+        server = served(folder)
+        transport = NatsTransport(server.url, Host.system(), Options(app=next(_apps)))
+        try:
+            async with opened(transport):
+                server.kill()
+                while not transport.trouble():  # noqa: ASYNC110 - the loop notices when it reads
+                    await asyncio.sleep(0)
+                block = bytes(PENDING_BYTES_MAX // 10)
+                published = [transport.native.publish(b"a", b"", block) for _ in range(12)]
+                assert published == [True] * 9 + [False] * 3
+                with pytest.raises(Unavailable, match="no connection to NATS"):
+                    await transport.request(call("echo", timeout=0.2))
+                server.start()
+                server.wait_ready()
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await transport.native.up()
+                    await transport.flush()
+        finally:
+            server.kill()
+
+
+class TestCluster:
+    async def test_calls_go_on_while_servers_are_killed(self, folder: Path) -> None:
+        servers = cluster(folder, 3)
+        app = next(_apps)
+        things = Things()
+        try:
+            for server in servers:
+                server.start()
+            for server in servers:
+                server.wait_ready()
+            # Each knows one server; of the others they learn.
+            one = NatsTransport(servers[0].url, Host.system(), Options(app=app))
+            other = NatsTransport(servers[1].url, Host.system(), Options(app=app))
+            other.listen("things", things.server)
+            async with opened(other, one):
+                await _answered(one)
+                for server in servers[:2]:
+                    server.kill()
+                    await _answered(one)
+                    server.start()
+                    server.wait_ready()
+                assert one.trouble() == other.trouble() == ""
+        finally:
+            things.server.close()
+            for server in servers:
+                server.kill()
+
+    async def test_a_server_that_is_frozen_is_left(self, folder: Path) -> None:
+        servers = cluster(folder, 2)
+        app = next(_apps)
+        things = Things()
+        try:
+            for server in servers:
+                server.start()
+            for server in servers:
+                server.wait_ready()
+            one = NatsTransport(servers[0].url, Host.system(), Options(app=app))
+            other = NatsTransport(servers[1].url, Host.system(), Options(app=app))
+            other.listen("things", things.server)
+            async with opened(other, one):
+                await _answered(one)
+                servers[0].freeze()
+                await _answered(one)
+        finally:
+            things.server.close()
+            for server in servers:
+                server.kill()
+
+
+async def _answered(transport: NatsTransport) -> None:
+    """Wait until calls go through."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            try:
+                assert (await transport.request(call("echo", b"well", timeout=1.0))).body == b"well"
+            except (Unavailable, UnknownOperation, DeadlineExceeded):
+                await asyncio.sleep(0.05)  # nothing tells of it but a call that goes through
+            else:
+                return
