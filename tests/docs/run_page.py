@@ -253,5 +253,8 @@ def renamed(text: str, old: str, new: str) -> str:
 
 
 if __name__ == "__main__":
+    # Compiled files are told from outdated ones by size and second: a page changes files faster than that.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     page_file = Path(sys.argv[1]).resolve()
     write(page_file) if sys.argv[2:] == ["--write"] else main(page_file)

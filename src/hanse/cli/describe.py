@@ -11,9 +11,8 @@ import msgspec
 from hanse.cli.complete import targets
 from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json
-from hanse.cli.run import wanted_target
 from hanse.cli.schema_text import fields_text, type_text
-from hanse.cli.target import load_app
+from hanse.cli.target import load_app, wanted_target
 from hanse.contract.derive import Description
 from hanse.node import App
 from hanse.service.service import descriptions_of

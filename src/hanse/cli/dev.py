@@ -31,8 +31,7 @@ def dev(*, target: str | None, fresh: bool, chosen: Chosen, output: Output) -> N
         from hanse.cli.dev_child import be_child
 
         sys.exit(be_child(os.environ.pop(CHILD), target, chosen, output))
-    from hanse.cli.run import wanted_target
-    from hanse.cli.target import folder_of, parse_target
+    from hanse.cli.target import folder_of, parse_target, wanted_target
     from hanse.gateway.listen import bound
 
     settings = for_development(*chosen.read())

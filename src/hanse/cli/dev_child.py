@@ -22,8 +22,8 @@ from hanse.cli.dev_settings import STORE, check_address, for_development
 from hanse.cli.excerpt import Excerpt, as_text, excerpt_of
 from hanse.cli.options import Chosen, working_folder
 from hanse.cli.output import Output
-from hanse.cli.run import GARBAGE_OBJECTS, LIFE, for_this_machine, run_app, wanted_target
-from hanse.cli.target import load_app
+from hanse.cli.run import GARBAGE_OBJECTS, LIFE, for_this_machine, run_app
+from hanse.cli.target import load_app, wanted_target
 from hanse.gateway.asgi import Application
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import CouldNotStart, Fault

@@ -181,7 +181,8 @@ def _listener(
     feed: Feed, remote: Remote, asked: Asked, output: Output, heard: queue.Queue[Told | Ended], stop: threading.Event
 ) -> Callable[[], None]:
     def note(text: str) -> None:
-        output.note(f"hanse: {feed.name}: {text}")
+        if not stop.is_set():
+            output.note(f"hanse: {feed.name}: {text}")
 
     def work() -> None:
         snapshot = [] if feed.topic else [("snapshot", "true" if asked.snapshot else "false")]

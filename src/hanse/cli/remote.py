@@ -12,9 +12,11 @@ import msgspec
 
 from hanse.cli.http import Answer, request
 from hanse.cli.net import url_of
-from hanse.cli.options import Chosen, configured
+from hanse.cli.options import Chosen, configured, working_folder
 
 T = TypeVar("T")
+
+_APP_HELP = "With --transport: whose nodes are asked, as `hanse run` takes it; else what hanse.toml says."
 
 SILENCE_SECONDS_MAX = 60.0
 """How long a command waits for the next byte, unless `--timeout` says otherwise."""
@@ -73,13 +75,27 @@ def remote(command: Callable[..., T]) -> Callable[..., T]:
         show_default=True,
         help="Seconds of silence after which a request is given up.",
     )
-    @configured()
+    @click.option("--app", "through", default="", metavar="TARGET", help=_APP_HELP)
+    @configured("transport", "discovery")
     @wraps(command)
     def wrapped(*args: object, url: str, headers: tuple[str, ...], timeout: float, chosen: Chosen, **rest: object) -> T:
+        through = str(rest.pop("through"))
+        if not url and any(flag.path == ("node", "transport") for flag in chosen.flags):
+            url = _through(through, chosen)
         reached = Remote(url, dict(map(header_in, headers)), timeout, chosen)
         return command(*args, remote=reached, **rest)
 
     return wrapped
+
+
+def _through(target: str, chosen: Chosen) -> str:
+    """Where a gateway answers that is the command's own, and goes with it."""
+    from hanse.cli.target import load_app, wanted_target
+    from hanse.cli.through import Through
+
+    settings, _ = chosen.read()
+    app = load_app(wanted_target(target, settings, "call --app"), working_folder())
+    return click.get_current_context().with_resource(Through(app, settings)).url
 
 
 def header_in(text: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from hanse.cli.complete import targets
 from hanse.cli.net import is_loopback
 from hanse.cli.options import Chosen, common, configured, working_folder
 from hanse.cli.output import Output
-from hanse.cli.target import load_app
+from hanse.cli.target import load_app, wanted_target
 from hanse.gateway.asgi import Application
 from hanse.gateway.hosts import OWN
 from hanse.kernel import logs, telemetry
@@ -50,18 +50,6 @@ def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
         settings = anywhere(settings)
     gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
     sys.exit(run_app(load_app(wanted, working_folder()), settings, output))
-
-
-def wanted_target(target: str | None, settings: Settings, verb: str) -> str:
-    """What to run: what was typed, else what the settings say.
-
-    Raises:
-        click.UsageError: Neither says anything.
-    """
-    wanted = target or settings.app
-    if not wanted:
-        raise click.UsageError(f"expected what to run, such as `hanse {verb} greet.py`, or `app = ...` in hanse.toml")
-    return wanted
 
 
 def run_app(

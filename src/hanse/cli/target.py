@@ -13,9 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+import click
 import msgspec
 
 from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
+from hanse.kernel.settings import Settings
 from hanse.kernel.settings_schema import nearest
 from hanse.node import App
 from hanse.service.service import Service, service_name
@@ -39,6 +41,18 @@ class Place(msgspec.Struct, frozen=True):
     module: str
     folder: Path
     file: Path | None = None
+
+
+def wanted_target(target: str | None, settings: Settings, verb: str) -> str:
+    """What to run: what was typed, else what the settings say.
+
+    Raises:
+        click.UsageError: Neither says anything.
+    """
+    wanted = target or settings.app
+    if not wanted:
+        raise click.UsageError(f"expected what to run, such as `hanse {verb} greet.py`, or `app = ...` in hanse.toml")
+    return wanted
 
 
 def parse_target(text: str) -> Target:

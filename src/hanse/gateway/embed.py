@@ -140,7 +140,7 @@ async def _started(node: Node, door: Door) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        node.state = "draining"
+        node.drain()
         end = now() + grace
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):

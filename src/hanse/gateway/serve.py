@@ -60,6 +60,7 @@ async def serve(
     announce: Callable[[str], None],
     listener: socket.socket | None = None,
     around: Callable[[Application], Application] = lambda app: app,
+    stops: Stops | None = None,
 ) -> int:
     """Serve an app until a signal stops it; the process's exit code.
 
@@ -70,6 +71,7 @@ async def serve(
         announce: Told the URL when everything is ready.
         listener: Where to listen, rather than at the address of the settings: bound by somebody who keeps it.
         around: What stands around the application, such as while it is developed.
+        stops: What says when to stop; by default the signals of this process.
 
     Raises:
         CouldNotStart: The address is taken, or a store refuses.
@@ -78,9 +80,9 @@ async def serve(
     whole = has_gateway(settings.node.services)
     door = (app.gateway or Gateway.everything(app.services)) if whole else Gateway(docs=False)
     address = settings.gateway.host, settings.gateway.port
-    with nullcontext(listener) if listener else bound(*address) as bound_listener, Stops() as stops:
+    with nullcontext(listener) if listener else bound(*address) as bound_listener, stops or Stops() as asked:
         serving = _Serving(app, settings, door, bound_listener, around, shared=listener is not None)
-        return await stops.unless_forced(serving.run(stops, announce))
+        return await asked.unless_forced(serving.run(asked, announce))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -130,7 +132,7 @@ class _Serving:
                 _ = await stops.asked.wait()
                 asked = now()
                 tell_draining(self._node, stops.why, self._work())
-                self._node.state = "draining"
+                self._node.drain()
                 await asyncio.sleep(self._settings.node.drain_delay)
                 end = now() + grace
                 with suppress(TimeoutError):

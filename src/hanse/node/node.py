@@ -31,6 +31,7 @@ from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
 from hanse.node.stores import open_store, url_for
 from hanse.node.topics import Source, TopicFeed, tellers_of
+from hanse.node.transports import open_transport, place_of
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import ProcessPool
@@ -39,8 +40,7 @@ from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
 from hanse.service.service import descriptions_of, reactions_of
 from hanse.store.base import Store
-from hanse.transport.base import Transport
-from hanse.transport.memory import MemoryTransport
+from hanse.transport.base import Drains, Transport
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
@@ -102,7 +102,8 @@ class Node:
         self._opened = AsyncExitStack()
         self._changing = asyncio.Lock()
         self._tasks = Tasks(_failed)
-        self._transport: Transport = transport or _transport(settings.node.transport)
+        place = place_of(app.name, settings.node, self.host)
+        self._transport: Transport = transport or open_transport(settings.node.transport, place)
         watching = watch or watch_of(self.host)
         self._stores = stores
         self._health = Health(self.host)
@@ -142,6 +143,12 @@ class Node:
                 raise
             self.state = "ready"
 
+    def drain(self) -> None:
+        """Be ready no more, and say so: others ask elsewhere, while what comes is still served until `stop`."""
+        self.state = "draining"
+        if isinstance(self._transport, Drains):
+            self._transport.drain()
+
     async def stop(self, grace: float | None = None) -> None:
         """Finish what is under way, at most `grace` seconds, and let go.
 
@@ -151,7 +158,7 @@ class Node:
         async with self._changing:
             if self.state in ("new", "stopped"):
                 return
-            self.state = "draining"
+            self.drain()
             fault_point("node.draining")
             grace = self.settings.node.grace if grace is None else grace
             try:
@@ -347,12 +354,6 @@ class Node:
         while heads != (heads := [await hosted.store.head() for hosted in self.hosted]):
             for relay in self._relays:
                 await relay.flush(insist=insist)
-
-
-def _transport(url: str) -> Transport:
-    if url != "memory:":
-        raise Misconfigured(f"no transport for {url!r}; this version has memory:")
-    return MemoryTransport()
 
 
 def _check_services(app: App, settings: Settings) -> None:

@@ -28,7 +28,7 @@ _WALL = 1_700_000_000.0
 _SEED = 7
 
 
-FLAWS = [Flaw("/sku", "unknown", "expected a tea, got 'grüner Kaffee'"), Flaw("/left", "too_small", "got -1")]
+FLAWS = [Flaw("/sku", "choice", "expected a tea, got 'grüner Kaffee'"), Flaw("/left", "range", "got -1")]
 """What the fault of `refuse` holds: data that has to come as what it is, not as a text."""
 
 

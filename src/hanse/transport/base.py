@@ -96,6 +96,15 @@ class TellsTrouble(Protocol):
         ...
 
 
+@runtime_checkable
+class Drains(Protocol):
+    """A transport that can tell others to send no more calls, before it leaves."""
+
+    def drain(self) -> None:
+        """Have others ask elsewhere where they can; what comes is still served."""
+        ...
+
+
 def service_of(address: str) -> str:
     """The part of an address that says who serves it.
 

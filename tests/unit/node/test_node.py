@@ -171,8 +171,8 @@ async def test_settings_that_do_not_fit_are_explained(settings: Settings, told: 
 
 
 def test_a_transport_that_is_not_there_is_refused() -> None:
-    with pytest.raises(Misconfigured, match="no transport for 'nats://x'"):
-        Node(App("shop", Stock), Settings(node=NodeSettings(transport="nats://x")))
+    with pytest.raises(Misconfigured, match="'carrier:' names none of the transports that are installed"):
+        Node(App("shop", Stock), Settings(node=NodeSettings(transport="carrier://x")))
 
 
 async def test_values_arrive_as_their_types() -> None:

@@ -1,0 +1,88 @@
+"""An app apart: a process for each part of it, ended by its id."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.transport.nats.server import Server
+
+from .served import serving
+
+MEDIUMS = ("nats",)
+"""What carries messages between the processes."""
+
+
+@contextmanager
+def medium(name: str, folder: Path) -> Generator[str]:
+    """The URL of a transport, and whatever has to run for it."""
+    assert name in MEDIUMS
+    server = Server(folder)
+    server.start()
+    server.wait_ready()
+    try:
+        yield server.url
+    finally:
+        server.kill()
+
+
+class Fleet:
+    """Processes of one app by what they host.
+
+    Args of the constructor:
+        target: The app, as `hanse run` takes it.
+        transport: URL of the transport.
+        folder: Where they run.
+        options: More of the command line, of each.
+    """
+
+    def __init__(self, target: Path, transport: str, folder: Path, *options: str) -> None:
+        self._target = target
+        self._options = ("--transport", transport, *options)
+        self._folder = folder
+        self._running: dict[str, tuple[ExitStack, str]] = {}
+
+    def start(self, part: str, port: str = "0") -> str:
+        """Start a process; the address at which it answers, once it does."""
+        stack = ExitStack()
+        options = ("--services", part, *self._options)
+        url = stack.enter_context(serving(self._folder, self._target, *options, port=port))
+        self._running[part] = stack, url
+        return url
+
+    def kill(self, part: str) -> None:
+        """End one as a power cut would."""
+        stack, _ = self._running.pop(part)
+        stack.close()
+
+    def again(self, part: str) -> str:
+        """Kill one and start it at the same address."""
+        port = self._running[part][1].rpartition(":")[2]
+        self.kill(part)
+        return self.start(part, port)
+
+    def end(self) -> None:
+        """Kill all."""
+        for part in list(self._running):
+            self.kill(part)
+
+
+@contextmanager
+def fleet(target: Path, parts: Iterable[str], transport: str, folder: Path, *options: str) -> Generator[Fleet]:
+    """All parts of an app, each in its process."""
+    found = Fleet(target, transport, folder, *options)
+    try:
+        for part in parts:
+            _ = found.start(part)
+        yield found
+    finally:
+        found.end()
+
+
+def hanse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command, to its end."""
+    command = [sys.executable, "-m", "hanse", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
