@@ -49,6 +49,14 @@ class AnswerTests(TransportHooks):
                 pair.things.gate.set()
             assert slow.result() == b"wait"
 
+    async def test_a_message_that_is_sent_again_is_handled_again(self) -> None:
+        # What has taken effect is known to inboxes and idempotency keys; a transport that guessed would lose retries.
+        async with self.pair() as pair:
+            for kind in (Kind.CALL, Kind.EVENT):
+                message = call("echo", b"tea", kind=kind)
+                assert [await ask(pair.one, message) for _ in range(2)] == [b"tea"] * 2
+            assert len(pair.things.came) == 2 * len((Kind.CALL, Kind.EVENT))
+
     async def test_a_node_calls_what_it_serves_itself(self) -> None:
         async with self.pair() as pair:
             assert await ask(pair.other, call("echo", b"mine")) == b"mine"
@@ -219,6 +227,17 @@ class EndTests(TransportHooks):
             await pair.things.until(lambda: pair.things.cancelled == ["things.hold"])
             assert await ask(pair.one, call("echo", b"well")) == b"well"
             assert asking.cancelled()
+
+    async def test_calls_that_are_cancelled_at_once_leave_nothing_behind(self) -> None:
+        async with self.pair() as pair, unheard() as tasks:
+            for turns in range(SOME):
+                asked = [tasks.start(ask(pair.one, call("hold"))) for _ in range(SOME)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                for task in asked:
+                    _ = task.cancel()
+            assert await ask(pair.one, call("echo", b"well")) == b"well"
+            await pair.things.until(lambda: pair.things.running == 0)
 
     async def test_cancelling_a_call_leaves_others_alone(self) -> None:
         async with self.pair() as pair, unheard() as tasks:

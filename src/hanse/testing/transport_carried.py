@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from hanse.kernel.faults import TooLarge, UnknownOperation
@@ -92,6 +94,17 @@ class BodyTests(TransportHooks):
             body = (ALL * (most // 256 + 1))[:most]
             assert await ask(pair.one, call("echo", body, headers=EVERYTHING)) == body
             assert await read(pair.one, stream("swell", b"%d 1" % most)) == [bytes(most), bytes(1)]
+
+    async def test_big_bodies_at_once_arrive_whole_and_hold_up_no_small_one(self) -> None:
+        # Both ways at once: a node that only writes while it has something to write waits for one that does the same.
+        async with self.pair() as pair:
+            back = Things("back")
+            await self.listen([pair.one, pair.other], {"back": back.server}, at=pair.one)
+            bodies = [bytes([n]) * min(BIG, _most(pair.one)) for n in range(16)]
+            there = [ask(pair.one, call("echo", body)) for body in bodies]
+            here = [ask(pair.other, call("back.echo", body)) for body in bodies]
+            small = [ask(pair.one, call("echo", b"small")) for _ in bodies]
+            assert await asyncio.gather(*there, *here, *small) == [*bodies, *bodies, *([b"small"] * len(bodies))]
 
     async def test_a_body_over_the_limit_is_refused_before_it_is_sent(self) -> None:
         async with self.pair() as pair:

@@ -39,6 +39,16 @@ class LifeTests(TransportHooks):
             with pytest.raises(Unavailable):
                 await read(node, stream("count", b"1"))
 
+    async def test_a_closed_transport_leaves_no_task_behind(self) -> None:
+        before = asyncio.all_tasks()
+        async with self.pair() as pair:
+            assert await ask(pair.one, call("echo", b"tea")) == b"tea"
+            async with closing(pair.one.stream(stream("hang", b"1"))) as replies:
+                assert (await anext(replies)).body == b"0"
+            await pair.things.until(lambda: pair.things.closed == 1)
+        await asyncio.sleep(0)  # whoever has just ended is rid of in the next turn
+        assert asyncio.all_tasks() - before == set()
+
     async def test_an_open_transport_is_in_no_trouble_and_a_closed_one_is(self) -> None:
         async with self.nodes(1) as (node,):
             if not isinstance(node, TellsTrouble):

@@ -10,6 +10,7 @@ from typing import final
 
 import msgspec
 
+from hanse.kernel.closing import closing
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.faults import Flaw, Invalid, NotFound
 from hanse.kernel.host import Host
@@ -165,10 +166,11 @@ class Things:
         del context
         self.came.append(message)
         try:
-            async for item in stream(message):
-                self.made += 1
-                self.changed.set()
-                yield item
+            async with closing(stream(message)) as items:
+                async for item in items:
+                    self.made += 1
+                    self.changed.set()
+                    yield item
         finally:
             self.closed += 1
             self.changed.set()

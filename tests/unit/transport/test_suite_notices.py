@@ -269,6 +269,18 @@ class OpenForEver(Wrong):
         pass
 
 
+class Restless(Wrong):
+    """Goes on beating after it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks = Tasks(lambda _: None)
+
+    async def open(self) -> None:
+        await super().open()
+        _ = self.tasks.start(asyncio.sleep(60.0))
+
+
 class Suite(TransportSuite):
     """The suite on a transport that is wrong."""
 
@@ -305,10 +317,11 @@ NOTICED: dict[type[Wrong], tuple[str, ...]] = {
     Shielded: (
         "cancelling_a_call_reaches_its_handler",
         "cancelling_a_call_leaves_others_alone",
+        "calls_that_are_cancelled_at_once_leave_nothing_behind",
         "cancelling_a_call_reaches_what_its_handler_called",
     ),
     Twice: ("each_of_many_calls_has_its_own_answer", "an_event_and_a_note_are_acknowledged"),
-    ById: ("two_messages_with_one_id_have_each_their_own_answer",),
+    ById: ("two_messages_with_one_id_have_each_their_own_answer", "a_message_that_is_sent_again_is_handled_again"),
     Overtaking: ("what_is_sent_under_one_key_comes_in_order",),
     Trimmed: ("bodies_are_carried_to_the_byte",),
     ByPrefix: ("any_name_is_an_address", "a_name_that_begins_as_another_is_another"),
@@ -336,6 +349,7 @@ NOTICED: dict[type[Wrong], tuple[str, ...]] = {
         "closing_ends_what_the_node_was_asked_for",
     ),
     Alone: ("two_instances_share_calls_and_each_is_answered_once", "two_instances_share_streams"),
+    Restless: ("a_closed_transport_leaves_no_task_behind",),
     OpenForEver: (
         "a_closed_transport_says_so_and_closes_again",
         "an_open_transport_is_in_no_trouble_and_a_closed_one_is",
