@@ -162,6 +162,10 @@ class Connection:
         if self._wire is not None and self._wire.full:
             await self._wire.writable.wait()
 
+    def has_room(self, body: bytes) -> bool:
+        """Whether a message of this body could wait for the server, besides all that waits already."""
+        return self._pending_bytes + len(body) + HEAD_BYTES <= PENDING_BYTES_MAX
+
     async def flush(self) -> None:
         """Wait until the server has taken all that was said. Raises `ConnectionError` where it goes away."""
         if self._wire is None:

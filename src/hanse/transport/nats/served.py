@@ -192,6 +192,8 @@ class Served:
             _log.exception("whoever serves %s broke its promise never to raise", message.address)
             self.refuse(address, Refusal("closing", f"whoever serves {message.address} failed"))
         else:
+            if not self._connection.has_room(reply.body):
+                await self._room(reply.body)
             _ = self._say(address, MESSAGE, reply)
         finally:
             del self.works[address]
@@ -204,6 +206,8 @@ class Served:
                 async for reply in replies:
                     await pace.room()
                     await self._connection.writable()
+                    if not self._connection.has_room(reply.body):
+                        await self._room(reply.body)
                     if not self._say(address, ITEM + index.to_bytes(INDEX_BYTES, "big"), reply):
                         return
                     index += 1
@@ -212,6 +216,12 @@ class Served:
             self.refuse(address, Refusal("closing", "whoever makes the items failed"))
         finally:
             del self.works[address]
+
+    async def _room(self, body: bytes) -> None:
+        """Wait until what waits for the server leaves room: what was done must not go unanswered as others say much."""
+        while self._connection.is_up and not self._connection.has_room(body):
+            await self._connection.writable()
+            await asyncio.sleep(0)  # what waits goes out in the turn after the one in which there is room
 
     def _say(self, address: bytes, lead: bytes, message: Message) -> bool:
         """Answer something; False where that cannot be told."""
