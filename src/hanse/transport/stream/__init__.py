@@ -1,0 +1,1 @@
+"""`unix:` and `tcp://`: messages over sockets, from node to node; see `direct.StreamDirect`."""

@@ -1,0 +1,228 @@
+"""What one other node asks of this one over one connection: handlers that run for it, and streams that it reads.
+
+While the connection takes less than comes, nothing further is begun: what is asked then is held, within limits, and
+refused beyond. To stop reading instead could stop both ends for good, each waiting for the other to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from functools import partial
+from typing import Final, final
+
+from hanse.kernel.closing import closing
+from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
+from hanse.kernel.message import ITEM, NO_HEADERS, REPLY, STREAM, Message
+from hanse.kernel.tasks import Tasks
+from hanse.transport.base import Receiver
+from hanse.transport.direct import NotSent
+from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
+from hanse.transport.stream.frame import ANSWER, REFUSE, Refusal, Taken
+from hanse.transport.stream.limits import StreamLimits
+from hanse.transport.stream.outbound import Outbound
+from hanse.transport.stream.workers import Workers
+
+HELD_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bodies of what is asked and held while the connection is slow; what is more is refused with `Overloaded`."""
+
+
+class Serving:
+    """What one node serves, whoever asks: shared by its connections."""
+
+    def __init__(self, receiver: Receiver, tasks: Tasks) -> None:
+        """Serve.
+
+        Args:
+            receiver: Handles what comes.
+            tasks: Owns the handlers.
+        """
+        self.receiver: Receiver = receiver
+        self.tasks: Tasks = tasks
+        self.context: contextvars.Context = contextvars.copy_context()
+        self.workers: Workers = Workers(tasks, receiver.serve)
+
+
+@final
+class _Writing:
+    """The writing end of a stream: how much more may go."""
+
+    __slots__ = ("items", "size", "waiter")
+
+    def __init__(self) -> None:
+        self.items = AHEAD_MAX
+        self.size = AHEAD_BYTES_MAX
+        self.waiter: asyncio.Future[None] | None = None
+
+    def more(self, taken: Taken) -> None:
+        self.items += taken.items
+        self.size += taken.bytes
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def room(self, message: Message) -> None:
+        while self.items <= 0 or self.size <= 0:
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        self.items -= 1
+        self.size -= len(message.body)
+
+
+@final
+class Served:
+    """What is under way for one other node."""
+
+    __slots__ = (
+        "_bytes_max",
+        "_held",
+        "_held_bytes",
+        "_leaving",
+        "_out",
+        "_put",
+        "_serving",
+        "_serving_max",
+        "_writings",
+        "running",
+        "used",
+    )
+
+    def __init__(self, serving: Serving, limits: StreamLimits, out: Outbound) -> None:
+        self.running: dict[int, asyncio.Task[None] | None] = {}
+        """What was asked and has not ended, by its number; None for what has not begun."""
+        self._serving = serving
+        self.used: bool = False
+        """Whether anything was asked since somebody looked and set it back."""
+        self._bytes_max = limits.bytes_max
+        self._serving_max = limits.serving_max
+        self._put = serving.workers.put
+        self._out = out
+        self._writings: dict[int, _Writing] = {}
+        self._held: deque[tuple[int, Message]] = deque()
+        self._held_bytes = 0
+        self._leaving = False
+
+    def __len__(self) -> int:
+        return len(self.running)
+
+    def ask(self, number: int, message: Message) -> None:
+        """Something is asked."""
+        running = self.running
+        self.used = True
+        if not self._out.free or self._leaving or len(running) >= self._serving_max or number in running:
+            self._hold(number, message)
+        elif message.kind is STREAM:
+            self._begin_stream(number, message)
+        else:
+            running[number] = None
+            self._put(self, number, message)
+
+    def _hold(self, number: int, message: Message) -> None:
+        """Keep for later what cannot begin now, or refuse it."""
+        if self._leaving:
+            self._refuse(number, NotSent.code, "the node that was asked is going away")
+        elif len(self.running) >= self._serving_max:
+            self._refuse(number, Overloaded.code, f"{self._serving_max} requests of one node at once")
+        elif number in self.running:
+            self._refuse(number, Unavailable.code, f"number {number} is under way already")
+        elif self._held_bytes + len(message.body) > HELD_BYTES_MAX:
+            self._refuse(number, Overloaded.code, "what may be asked while the answers are not read")
+        else:
+            self.running[number] = None
+            self._held.append((number, message))
+            self._held_bytes += len(message.body)
+
+    def _begin_stream(self, number: int, message: Message) -> None:
+        serving = self._serving
+        try:
+            task = serving.context.run(serving.tasks.start, self._items(number, message), name=message.address)
+        except Overloaded as fault:
+            self._refuse(number, fault.code, fault.limit)
+        else:
+            self.running[number] = task
+            self._writings[number] = _Writing()
+            task.add_done_callback(partial(self._ended, number))
+
+    def resumed(self) -> None:
+        """The connection takes more again: what was held begins."""
+        while self._held and self._out.free:
+            number, message = self._held.popleft()
+            self._held_bytes -= len(message.body)
+            if number in self.running:
+                del self.running[number]
+                self.ask(number, message)
+
+    def handled(self, number: int, message: Message, reply: Message | None, /) -> None:
+        """See `Asker.handled`."""
+        if reply is None:
+            self._refuse(number, Unavailable.code, "the handler was ended before it answered")
+        elif (
+            reply.kind is REPLY
+            and reply.headers is NO_HEADERS
+            and reply.id == message.id
+            and not reply.address
+            and len(reply.body) <= self._bytes_max
+        ):
+            self._out.send_reply(number, reply.body)
+        else:
+            _ = self._answer(number, reply)
+
+    def _answer(self, number: int, reply: Message) -> bool:
+        """Send any answer, or an item; one that is too large is told of instead. Whether it was sent."""
+        size, limit = len(reply.body), self._bytes_max
+        try:
+            if size <= limit:
+                self._out.send(ANSWER, number, reply)
+                return True
+            problem = f"{limit} bytes, with {size}"
+        except TooLarge as fault:
+            problem = fault.limit
+        self._refuse(number, TooLarge.code, problem)
+        return False
+
+    def cancel(self, number: int) -> None:
+        """Whoever asked wants it no more."""
+        if number in self.running:
+            task = self.running[number]
+            if task is None:
+                del self.running[number]
+            else:
+                task.cancel()
+
+    def more(self, number: int, taken: Taken) -> None:
+        """The reader of a stream took some items."""
+        writing = self._writings.get(number)
+        if writing is not None:
+            writing.more(taken)
+
+    def leave(self) -> None:
+        """Take nothing more."""
+        self._leaving = True
+
+    def lost(self) -> None:
+        """Whoever asked has gone."""
+        self._held.clear()
+        for number in list(self.running):
+            self.cancel(number)
+
+    def _refuse(self, number: int, code: str, problem: str) -> None:
+        self._out.send(REFUSE, number, Refusal(code, problem))
+
+    async def _items(self, number: int, message: Message) -> None:
+        writing = self._writings[number]
+        async with closing(self._serving.receiver.serve_stream(message)) as replies:
+            async for reply in replies:
+                ends = reply.kind is not ITEM
+                if not ends:
+                    await writing.room(reply)
+                if self._out.paused:
+                    await self._out.room()
+                if not self._answer(number, reply) or ends:
+                    return
+        self._refuse(number, Unavailable.code, f"{message.address} broke off")
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        # Also of a task that was cancelled before it began.
+        del self._writings[number], self.running[number]
+        if task.cancelled() or task.exception() is not None:
+            self._refuse(number, Unavailable.code, "the handler was ended before its stream was")
