@@ -12,14 +12,16 @@ from tests.transport.nats.server import Server
 
 from .served import serving
 
-MEDIUMS = ("nats",)
+MEDIUMS = ("unix", "nats")
 """What carries messages between the processes."""
 
 
 @contextmanager
 def medium(name: str, folder: Path) -> Generator[str]:
     """The URL of a transport, and whatever has to run for it."""
-    assert name in MEDIUMS
+    if name == "unix":
+        yield "unix:run"
+        return
     server = Server(folder)
     server.start()
     server.wait_ready()

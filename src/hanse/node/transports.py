@@ -91,6 +91,23 @@ def _memory(url: str, place: Place) -> Transport:
     return MemoryTransport()
 
 
+def _stream(url: str, place: Place) -> Transport:
+    from hanse.mesh.routed import Routed
+    from hanse.transport.memory import MemoryTransport
+    from hanse.transport.stream.direct import StreamDirect
+
+    direct = StreamDirect(url, place.host, instance=place.here.instance)
+    discovery = open_discovery(place.settings.discovery or url, place)
+    return Routed(place.here, MemoryTransport(), direct, discovery, host=place.host)
+
+
+def _folder(url: str, place: Place) -> Discovery:
+    from hanse.transport.folder import FolderDiscovery
+
+    del place
+    return FolderDiscovery(url.removeprefix("unix:"))
+
+
 def _nats(url: str, place: Place) -> Transport:
     from hanse.transport.nats.login import Options
     from hanse.transport.nats.transport import NatsTransport
@@ -101,6 +118,8 @@ def _nats(url: str, place: Place) -> Transport:
 _TRANSPORTS: Mapping[str, Callable[[str, Place], Transport]] = {
     "memory": _memory,
     "nats": _nats,
+    "tcp": _stream,
     "tls": _nats,
+    "unix": _stream,
 }
-_DISCOVERIES: Mapping[str, Callable[[str, Place], Discovery]] = {}
+_DISCOVERIES: Mapping[str, Callable[[str, Place], Discovery]] = {"unix": _folder}

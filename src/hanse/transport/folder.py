@@ -21,7 +21,7 @@ from hanse.kernel.faults import Malformed
 from hanse.kernel.tasks import Tasks
 from hanse.transport.discovery import Announcement
 from hanse.transport.stream.frame import PREFACE, Unpacker, pack
-from hanse.transport.stream.socket_file import BACKLOG, in_folder, listen_at, own, remove_dead, remove_own
+from hanse.transport.stream.socket_file import BACKLOG, in_folder, listen_at, own, remove_dead, remove_own, short
 
 _log = logging.getLogger("hanse.discovery")
 
@@ -122,7 +122,8 @@ class FolderDiscovery:
         for path in in_folder(self._folder, SUFFIX):
             if unquote(path.stem) not in connected:
                 try:
-                    _, peer = await asyncio.get_running_loop().create_unix_connection(self._peer, str(path))
+                    with short(path) as name:
+                        _, peer = await asyncio.get_running_loop().create_unix_connection(self._peer, name)
                 except OSError:
                     await remove_dead(self._folder, SUFFIX)
                 else:

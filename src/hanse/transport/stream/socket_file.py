@@ -12,7 +12,8 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import AsyncGenerator
+import sys
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ FOLDER_MODE: Final = 0o700
 
 BACKLOG: Final = 1_024
 """Connections that wait until they are taken."""
+
+PATH_BYTES_MAX: Final = 103
+"""Of a path that every system takes for a socket: four fewer than Linux."""
 
 LOCK_TRIES: Final = 200
 LOCK_SECONDS: Final = 0.01
@@ -56,7 +60,8 @@ def _listening(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX)
     try:
         listening.settimeout(0)
-        listening.bind(os.fspath(beside))
+        with short(beside) as name:
+            listening.bind(name)
         beside.chmod(FILE_MODE)
         listening.listen(BACKLOG)
         beside.rename(path)
@@ -67,12 +72,29 @@ def _listening(path: Path) -> socket.socket:
     return listening
 
 
+@contextlib.contextmanager
+def short(path: Path) -> Generator[str]:
+    """A path to the same socket that systems take for one, while this is entered: by way of its folder, if it is long.
+
+    Folders of projects and of tests are often too deep for the hundred bytes that an address of a socket has.
+    """
+    if len(os.fsencode(path)) <= PATH_BYTES_MAX or sys.platform != "linux":
+        yield os.fspath(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def is_alive(path: Path) -> bool:
     """Whether a process listens at a path."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(0)
         try:
-            probe.connect(os.fspath(path))
+            with short(path) as name:
+                probe.connect(name)
         except OSError as error:
             # One that has no room for another connection at the moment listens.
             return error.errno == errno.EAGAIN

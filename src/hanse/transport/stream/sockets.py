@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast, final
 from urllib.parse import parse_qs, quote, urlsplit
 
 from hanse.kernel.faults import CouldNotStart, Misconfigured
-from hanse.transport.stream.socket_file import BACKLOG, listen_at, own, remove_dead, remove_own
+from hanse.transport.stream.socket_file import BACKLOG, listen_at, own, remove_dead, remove_own, short
 from hanse.transport.stream.tls import Tls, dialing_context, listening_context
 
 SUFFIX: Final = ".sock"
@@ -91,7 +91,8 @@ class UnixSockets:
         scheme, _, path = address.partition(":")
         if scheme != "unix":
             raise ValueError(f"this node speaks unix:, and not {scheme}:")
-        _ = await asyncio.get_running_loop().create_unix_connection(make, path)
+        with short(Path(path)) as name:
+            _ = await asyncio.get_running_loop().create_unix_connection(make, name)
 
     def trusts(self, address: str, peer: object, /) -> bool:
         """See `Sockets.trusts`: whoever can connect is this very user."""

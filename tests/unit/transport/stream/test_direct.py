@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import stat
+import sys
 from pathlib import Path
 
 import msgspec
@@ -381,12 +382,18 @@ async def test_a_file_that_is_no_socket_is_left_alone(unix: Place) -> None:
     assert (unix.folder / "notes.sock").read_text() == "mine"
 
 
-async def test_a_path_that_is_too_long_is_told() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="goes by way of /proc")
+async def test_a_folder_may_be_deeper_than_a_socket_address_is_long() -> None:
     with short_folder() as folder:
         place = Place("unix", folder / ("x" * 100))
-        with pytest.raises(CouldNotStart, match="AF_UNIX path too long"):
-            async with place.node():
-                pass
+        async with place.node() as one, place.node() as other:
+            assert await one.ask(other, call(body=b"x")) == b"x"
+
+
+async def test_a_name_that_is_too_long_is_told(unix: Place) -> None:
+    with pytest.raises(CouldNotStart, match="AF_UNIX path too long"):
+        async with unix.node(url=f"unix:{unix.folder}/{'x' * 100}.sock"):
+            pass
 
 
 async def test_a_port_that_is_taken_is_told() -> None:
