@@ -13,12 +13,10 @@ import msgspec
 from hanse.kernel.codec import codec_for, encode, from_builtin, to_builtin
 from hanse.kernel.faults import Fault, RemoteFault, fault_class, origin_of
 from hanse.kernel.message import Headers, Kind, Message
+from hanse.transport.base import UNDONE
 
 HINTS_MAX = 1_024
 """Classes of faults whose annotations are kept: to read them takes longer than to decode the fault."""
-
-UNDONE = "hanse-undone"
-"""The header of a refusal by a node that has done nothing: it stops, or does not have the operation."""
 
 _UNDONE = {UNDONE: "1"}
 

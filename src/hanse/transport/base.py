@@ -23,6 +23,9 @@ import msgspec
 
 from hanse.kernel.message import Message
 
+UNDONE = "hanse-undone"
+"""The header of a refusal by a node that has done nothing: it stops, or does not have the operation."""
+
 
 class Features(msgspec.Struct, frozen=True):
     """What transports may differ in.

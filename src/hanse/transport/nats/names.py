@@ -21,6 +21,9 @@ CONTROL = b"c"
 NOBODY = b"n"
 """Begins the token under which a server says that a node is not there; the node's name follows."""
 
+GROUP = b"hanse"
+"""The queue group of all that serve one thing: each request is given to one of them."""
+
 SUBJECT_BYTES_MAX = 1_024
 """Longer names would make lines that servers close the connection for."""
 

@@ -123,12 +123,37 @@ class Served:
             self.refuse(reply, Refusal("unreadable", f"the request cannot be read there: {fault.detail}"))
             return
         receiver = self.receivers.get(service_of(message.address))
-        if receiver is None or not self.open:
+        if receiver is None:
             self.refuse(reply, Refusal("elsewhere"))
-        elif len(self.works) >= SERVED_MAX or reply in self.works:
-            self.refuse(reply, Refusal("busy", f"the limit of {SERVED_MAX} requests at once"))
+        elif (refusal := self.refusal(reply)) is not None:
+            self.refuse(reply, refusal)
+        elif message.kind is _STREAM:
+            pace = Pace()
+            self.start(Work(reply, pace), self._items(reply, receiver.serve_stream(message), pace))
         else:
-            self._work(receiver, message, reply)
+            self.start(Work(reply, None), self._answer(reply, receiver, message))
+
+    def refusal(self, reply: bytes) -> Refusal | None:
+        """Why nothing more is worked on; None if something may."""
+        if not self.open:
+            return Refusal("elsewhere")
+        if len(self.works) >= SERVED_MAX or reply in self.works:
+            return Refusal("busy", f"the limit of {SERVED_MAX} requests at once")
+        return None
+
+    def start(self, work: Work, run: Coroutine[object, object, None]) -> None:
+        """Work on something; whatever does it calls `ended` in the end."""
+        self.works[work.reply] = work
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        # Owned by `works`, and ended by `end`: a scope of tasks for each call would cost as much as the call.
+        work.task = _started(self._loop, run)
+        if not self.watched:
+            self._begun()
+
+    def ended(self, reply: bytes) -> None:
+        """It has been worked on."""
+        del self.works[reply]
 
     def cancel(self, peer: bytes, tokens: list[bytes]) -> None:
         """A node does not wait for these any more."""
@@ -171,20 +196,6 @@ class Served:
             raise Malformed(f"it is for {message.address[:100]!r}")
         return message
 
-    def _work(self, receiver: Receiver, message: Message, reply: bytes) -> None:
-        pace = Pace() if message.kind is _STREAM else None
-        work = self.works[reply] = Work(reply, pace)
-        if pace is None:
-            run = self._answer(reply, receiver, message)
-        else:
-            run = self._items(reply, receiver.serve_stream(message), pace)
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        # Owned by `works`, and ended by `end`: a scope of tasks for each call would cost as much as the call.
-        work.task = _started(self._loop, run)
-        if not self.watched:
-            self._begun()
-
     async def _answer(self, address: bytes, receiver: Receiver, message: Message) -> None:
         try:
             reply = await receiver.serve(message)
@@ -196,7 +207,7 @@ class Served:
                 await self._room(reply.body)
             _ = self._say(address, MESSAGE, reply)
         finally:
-            del self.works[address]
+            self.ended(address)
 
     async def _items(self, address: bytes, items: AsyncIterator[Message], pace: Pace) -> None:
         index = 0
@@ -215,7 +226,7 @@ class Served:
             _log.exception("whoever makes items broke its promise never to raise")
             self.refuse(address, Refusal("closing", "whoever makes the items failed"))
         finally:
-            del self.works[address]
+            self.ended(address)
 
     async def _room(self, body: bytes) -> None:
         """Wait until what waits for the server leaves room: what was done must not go unanswered as others say much."""

@@ -16,7 +16,8 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import Conflict, Fault, Malformed, TooLarge, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
-from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.base import UNDONE, Features, Receiver, service_of
+from hanse.transport.described import DescribedService
 from hanse.transport.nats.asked import Answer, Reading
 from hanse.transport.nats.connection import Connection, Subscription
 from hanse.transport.nats.frames import (
@@ -34,11 +35,12 @@ from hanse.transport.nats.frames import (
     message_in,
 )
 from hanse.transport.nats.login import Options
-from hanse.transport.nats.names import CONTROL as CONTROL_TOKEN, KNOWN_MAX, NOBODY, Names
+from hanse.transport.nats.names import CONTROL as CONTROL_TOKEN, GROUP, KNOWN_MAX, NOBODY, Names
 from hanse.transport.nats.parse import status_of
 from hanse.transport.nats.pulse import Pulse
 from hanse.transport.nats.served import TAKEN_TOLD
 from hanse.transport.nats.servers import servers_in
+from hanse.transport.nats.services import Services
 
 PAUSES_SECONDS = (0.02, 0.1, None)
 """Before it is asked again where nobody was there, as somebody may just be arriving; None after the last time."""
@@ -49,7 +51,7 @@ AWAY_SECONDS = 2.0
 NODE_BYTES = 8
 """Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list subjects."""
 
-_CALL, _ITEM = Kind.CALL, Kind.ITEM
+_ITEM, _FAULT = Kind.ITEM, Kind.FAULT  # to ask the enumeration costs more than the comparison (CPython 3.11)
 
 
 @final
@@ -82,6 +84,7 @@ class NatsTransport:
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._waiting = self._asked.waiting
         self._here_length = len(self.names.here)
+        self._services = Services(self._connection, self.names, host, self._served)
         self._subscriptions: dict[str, Subscription] = {}
         self._inbox: Subscription | None = None
         self._met: set[str] = set()
@@ -142,13 +145,19 @@ class NatsTransport:
             raise Conflict(f"another node of this process serves {service!r} already")
         if service not in self._subscriptions:
             subject = self.names.service(service)
-            self._subscriptions[service] = self._connection.subscribe(subject, self._served.take, b"hanse")
+            self._subscriptions[service] = self._connection.subscribe(subject, self._served.take, GROUP)
+            self._services.listen(service)
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
         self._served.receivers.pop(service, None)
         if (subscription := self._subscriptions.pop(service, None)) is not None:
             self._connection.unsubscribe(subscription)
+            self._services.leave(service)
+
+    def describe(self, service: DescribedService, /) -> None:
+        """See `TellsOthers.describe`: NATS's own tools list the service, and call it with JSON."""
+        self._services.describe(service)
 
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
@@ -189,7 +198,8 @@ class NatsTransport:
             else:
                 if message.address not in self._met:
                     self._meet(message.address)
-                return reply
+                if reply.kind is not _FAULT or pause is None or not _elsewhere(reply):
+                    return reply
             finally:
                 del self._waiting[token]
             await asyncio.sleep(pause)
@@ -319,3 +329,8 @@ class NatsTransport:
         """The connection broke: what was asked may not have come, and no more of what is read will."""
         self._asked.fail(Unavailable(f"the connection to NATS broke: {why}"))
         self._served.drop(lambda work: work.pace is not None)
+
+
+def _elsewhere(reply: Message) -> bool:
+    """Whether a node that stops refuses what others may still take."""
+    return UNDONE in reply.headers.extra and reply.headers.type == Unavailable.code
