@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Container, Iterable
-from itertools import accumulate
+from itertools import accumulate, permutations
 
 from hanse.mesh.instance import Instance
 from hanse.mesh.rendezvous import score
 
 SPILL_IN_FLIGHT = 32
 """Calls under way to a near instance from which on those of other zones are compared with it."""
+
+PAIRED_MAX = 16
+"""Instances of which all pairs are kept, as one draw is faster than two."""
 
 Draw = Callable[[], float]
 """Gives a number from 0 up to, not including, 1."""
@@ -28,7 +31,7 @@ class Pool:
         members: The instances, in order of their names.
     """
 
-    __slots__ = ("_sums", "_total", "members")
+    __slots__ = ("_pairs", "_sums", "_total", "members")
 
     def __init__(self, members: Iterable[Instance]) -> None:
         """Take instances of a weight above 0."""
@@ -37,6 +40,9 @@ class Pool:
         # Where all weigh the same, which is usual, a draw needs no search.
         self._sums: list[int] | None = list(accumulate(weights)) if len(set(weights)) > 1 else None
         self._total = sum(weights)
+        few = self._sums is None and len(weights) <= PAIRED_MAX
+        # Two that differ, in one draw.
+        self._pairs = tuple(permutations(self.members, 2)) if few else ()
 
     def __len__(self) -> int:
         return len(self.members)
@@ -47,7 +53,9 @@ class Pool:
         size = len(members)
         if size == 1:
             return members[0]
-        if self._sums is None:
+        if self._pairs:
+            one, other = self._pairs[int(draw() * len(self._pairs))]
+        elif self._sums is None:
             # The second is drawn from the others.
             first = int(draw() * size)
             second = int(draw() * (size - 1))

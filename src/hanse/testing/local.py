@@ -145,6 +145,8 @@ class LocalDirect:
 
     @staticmethod
     async def _in_time(message: Message, waiting: _Waiting) -> Message:
+        if waiting.why and waiting.replies.empty():
+            raise Unavailable(waiting.why)
         try:
             async with asyncio.timeout(message.timeout or None):
                 reply = await waiting.replies.get()
@@ -242,11 +244,10 @@ class _Waiting:
         self.replies: asyncio.Queue[bytes | None] = asyncio.Queue(AHEAD_MAX)
 
     def end(self, why: str) -> None:
-        """Nothing more comes: what has not been taken by now is lost with the connection."""
+        """Nothing more comes, but for what is on its way already."""
         self.why = why
-        while not self.replies.empty():
-            _ = self.replies.get_nowait()
-        self.replies.put_nowait(None)
+        if not self.replies.full():
+            self.replies.put_nowait(None)
 
 
 def _ignore(_: object) -> None:

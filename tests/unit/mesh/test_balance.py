@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, strategies as st
 
-from hanse.mesh.balance import SPILL_IN_FLIGHT, Pool, nearest
+from hanse.mesh.balance import PAIRED_MAX, SPILL_IN_FLIGHT, Pool, nearest
 from hanse.mesh.instance import FORGET_SECONDS, LATENCY_SECONDS_MIN, Instance
 from hanse.mesh.standing import State
 from hanse.transport.discovery import Announcement
@@ -38,7 +38,10 @@ def test_whoever_is_drawn_is_of_the_pool_and_no_heavier_than_the_heaviest(
         assert chosen.cost(0.0) <= costs[-2] or costs[-1] == costs[-2]
 
 
-@pytest.mark.parametrize(("weights", "share"), [((100, 100), 0.5), ((90, 10), 0.1), ((300, 100, 100), 0.2)])
+@pytest.mark.parametrize(
+    ("weights", "share"),
+    [((100, 100), 0.5), ((90, 10), 0.1), ((300, 100, 100), 0.2), ((100,) * (PAIRED_MAX + 4), 1 / (PAIRED_MAX + 4))],
+)
 def test_equals_share_by_weight(weights: tuple[int, ...], share: float) -> None:
     pool = Pool(instance(str(i), weight=weight) for i, weight in enumerate(weights))
     assert drawn(pool)[str(len(weights) - 1)] == pytest.approx(share * CALLS, rel=0.2)
