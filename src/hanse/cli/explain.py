@@ -1,4 +1,4 @@
-"""`hanse explain`: what a code means, why it comes, and what to do."""
+"""`hanse explain`: what a code means, why it comes, and what to do; and who answers a call."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import click
 import msgspec
 
 from hanse.cli.advice import EXIT_CODES, FAULTS, FLAWS, RUNS, VIOLATIONS, Advice
-from hanse.cli.complete import codes
-from hanse.cli.options import Chosen, as_json, common, configured, working_folder
+from hanse.cli.complete import codes, operations
+from hanse.cli.explain_route import explain_route
+from hanse.cli.options import as_json, common, working_folder
 from hanse.cli.output import Output, print_json, print_table
+from hanse.cli.remote import Remote, remote
 from hanse.kernel.faults import Fault
 from hanse.kernel.settings_schema import nearest
+
+ROUTE = "route"
+"""What stands in place of a code where a call is to be explained."""
 
 OWN = "Look where it is raised; what callers should know of it belongs into its docstring."
 OWN_AGAIN = "Try again in a moment; if it stays, look where it is raised."
@@ -51,20 +56,37 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @click.command()
 @click.argument("code", required=False, shell_complete=codes)
-@configured()
+@click.argument("address", required=False, metavar="[SERVICE.OPERATION]", shell_complete=operations)
+@click.option("--carrying", multiple=True, metavar="NAME=VALUE", help="What the call carries, such as tenant=acme.")
+@remote
 @as_json
 @common
-def explain(*, code: str | None, chosen: Chosen, json_wanted: bool, output: Output) -> None:
+def explain(
+    *,
+    code: str | None,
+    address: str | None,
+    carrying: tuple[str, ...],
+    remote: Remote,
+    json_wanted: bool,
+    output: Output,
+) -> None:
     """Explain CODE: what it means, why it comes, and what to do. Without one, list all.
 
     CODE is that of a fault, of a flaw of an input, of a violation in a simulation, or an exit code; or of a fault that
     the app declares which hanse.toml names.
+
+    `hanse explain route SERVICE.OPERATION` asks a running node whom it would call, and why not others.
     """
+    if code == ROUTE and address is not None:
+        explain_route(address, carrying, remote, output, json_wanted=json_wanted)
+        return
+    if address is not None or code == ROUTE or carrying:
+        raise click.UsageError("expected a code, or `route` and a SERVICE.OPERATION")
     known = explanations()
     if code is None:
         _list(known, output, json_wanted=json_wanted)
         return
-    found = matching(code, known) or matching(code, _of_the_app(chosen.read()[0].app))
+    found = matching(code, known) or matching(code, _of_the_app(remote.chosen.read()[0].app))
     if not found:
         raise click.UsageError(_unknown(code, [one.code for one in known]))
     if json_wanted:

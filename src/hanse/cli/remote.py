@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 import msgspec
 
-from hanse.cli.http import Answer, request
+from hanse.cli.http import Answer, request, request_directly
 from hanse.cli.net import url_of
 from hanse.cli.options import Chosen, configured, working_folder
 
@@ -61,6 +61,15 @@ class Remote(msgspec.Struct, frozen=True):
         """
         every = {**self.headers, **(headers or {})}
         return request(f"{self.base}{path}", body=body, method=method, headers=every, timeout=self.timeout)
+
+    def ask_directly(self, path: str) -> Answer:
+        """Ask for a page that is the operator's.
+
+        Raises:
+            Misconfigured: Its URL is none.
+            Unavailable: Nobody answers.
+        """
+        return request_directly(f"{self.base}{path}", headers=self.headers, timeout=self.timeout)
 
 
 def remote(command: Callable[..., T]) -> Callable[..., T]:

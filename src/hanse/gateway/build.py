@@ -35,6 +35,7 @@ from hanse.gateway.rates import Meters, Rate
 from hanse.gateway.rest import ACCEPT_PATCH, ACCEPT_QUERY, ResourceRoutes
 from hanse.gateway.room import Room
 from hanse.gateway.routes import Handler, Routes
+from hanse.gateway.routing import Routing
 from hanse.gateway.rpc import OperationRoute
 from hanse.gateway.socket import Sockets
 from hanse.gateway.socket_asks import Live
@@ -146,6 +147,8 @@ def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes) -> d
     checks: dict[str, Check] = {"/livez": health.live, "/readyz": health.ready, "/startupz": health.started}
     if node.settings.gateway.metrics != "off" and routes.find(("metrics",)) is None:
         checks["/metrics"] = metrics
+    if node.settings.gateway.metrics != "off" and routes.find(("routez",)) is None:
+        checks["/routez"] = Routing(node)
     docs = f"{declared.prefix}/docs"
     if declared.docs and routes.find(tuple(docs[1:].split("/"))) is None:
         # It holds nothing but itself, and a token for what it shows is entered there: nobody is asked who they are.

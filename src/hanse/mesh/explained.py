@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import msgspec
 
 from hanse.kernel.host import Host
-from hanse.kernel.message import Headers
+from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.mesh.choice import Chooser, is_here, why_out
 from hanse.mesh.instance import Instance
 from hanse.mesh.routes import Way
 from hanse.mesh.standing import State
-from hanse.transport.base import service_of
+from hanse.transport.base import Transport, service_of
 from hanse.transport.discovery import Announcement
 
 
@@ -52,6 +54,33 @@ class Explained(msgspec.Struct, frozen=True):
     summary: str
     release: str = ""
     candidates: tuple[Candidate, ...] = ()
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A transport that chooses by itself whom it asks, and can say why."""
+
+    def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:
+        """Who would be asked now, and why not the others."""
+        ...
+
+
+def explained_by(transport: Transport, address: str, headers: Headers = NO_HEADERS) -> Explained:
+    """What a transport says of how a call finds its way; in a sentence, where there is nothing to choose.
+
+    Example:
+        >>> from hanse.transport.memory import MemoryTransport
+        >>> explained_by(MemoryTransport(), "orders.place").summary
+        'messages stay within this process: whoever serves orders in it is asked'
+    """
+    if isinstance(transport, Explains):
+        return transport.explain(address, headers)
+    service = service_of(address)
+    if transport.features.local:
+        summary = f"messages stay within this process: whoever serves {service} in it is asked"
+    else:
+        summary = f"the transport chooses by itself among all that serve {service}"
+    return Explained(address, summary)
 
 
 def explained(

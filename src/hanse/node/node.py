@@ -21,6 +21,7 @@ from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
+from hanse.mesh.explained import Explained, explained_by
 from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App, Part, parts_named
@@ -251,6 +252,15 @@ class Node:
             breakers={address: breaker.state for address, breaker in self._caller.breakers.items()},
             stores=[await store_figures(hosted) for hosted in list(self.hosted)],
         )
+
+    def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:
+        """Who would answer a call that this node made now, and why not others.
+
+        Args:
+            address: `service.operation`.
+            headers: What the call would carry.
+        """
+        return explained_by(self._transport, address, headers)
 
     @property
     def running(self) -> int:
