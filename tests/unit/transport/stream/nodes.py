@@ -133,10 +133,17 @@ class Node:
         async with asyncio.timeout(WAIT_SECONDS):
             return (await self.direct.request(message, to)).body
 
-    async def read(self, other: Node, message: Message) -> list[int]:
+    async def read_one_and_wait(self, to: str) -> None:
+        """Take one item of a stream, and no more."""
+        async with closing(self.direct.stream(stream("items"), to)) as replies:
+            _ = await anext(replies)
+            await asyncio.Event().wait()
+
+    async def read(self, other: Node | str, message: Message) -> list[int]:
         """The sizes of the items of a stream, in time."""
         sizes: list[int] = []
-        async with asyncio.timeout(WAIT_SECONDS), closing(self.direct.stream(message, other.address)) as replies:
+        to = other if isinstance(other, str) else other.address
+        async with asyncio.timeout(WAIT_SECONDS), closing(self.direct.stream(message, to)) as replies:
             async for reply in replies:
                 if reply.kind is not Kind.ITEM:
                     assert reply.kind is Kind.END
@@ -207,7 +214,7 @@ class Bare:
                     came, number, content = self._frames.pop(0)
                     if came == kind:
                         return number, content
-                data = await self.reader.read(1024)
+                data = await self.reader.read(len(self._unpacker.room()))
                 if not data:
                     raise EOFError
                 view = self._unpacker.room()[: len(data)]
