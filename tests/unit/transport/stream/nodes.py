@@ -13,6 +13,8 @@ import msgspec
 from hanse.kernel.closing import closing
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers, Kind, Message
+from hanse.transport.discovery import Announcement
+from hanse.transport.folder import ANNOUNCE
 from hanse.transport.stream.direct import StreamDirect
 from hanse.transport.stream.frame import HELLO, PREFACE, Hello, Unpacker, pack
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
@@ -200,6 +202,11 @@ class Bare:
     def greet(self, address: str = "") -> None:
         self.writer.write(PREFACE)
         self.send(HELLO, 0, Hello("bare", address))
+
+    def greet_as(self, here: Announcement) -> None:
+        """Greet as nodes do in a folder."""
+        self.writer.write(PREFACE)
+        self.send(ANNOUNCE, 0, here)
 
     def send(self, kind: int, number: int, content: object = None) -> None:
         out = bytearray()
