@@ -41,9 +41,9 @@ async def one_by_one(operation: Operation, seconds: float, *, batch: int = 500, 
 
 async def in_flight(operation: Operation, seconds: float) -> None:
     """Keep 64 operations under way."""
-    await _crowd(operation, WARM_UP_SECONDS)
+    await crowd(operation, WARM_UP_SECONDS)
     used = time.process_time()
-    done = await _crowd(operation, seconds)
+    done = await crowd(operation, seconds)
     tell(cpu_us=(time.process_time() - used) / done * 1e6)
 
 
@@ -60,7 +60,7 @@ def runs(operation: Callable[[], object], seconds: float, *, each: int) -> None:
     tell(cpu_us=cost * 1e6, per_second=1 / cost)
 
 
-async def _crowd(operation: Operation, seconds: float) -> int:
+async def crowd(operation: Operation, seconds: float) -> int:
     done = 0
     end = time.perf_counter() + seconds
 

@@ -1,0 +1,35 @@
+"""A call where caller and service are two processes, 64 of them in flight: what it costs both together."""
+
+from __future__ import annotations
+
+from plan import Case, Column, Group
+from process import python_case
+
+RAW = "as little as an asyncio protocol can do: no deadline, trace, identity, fault, cancellation, limit, heartbeat"
+HANSE = "typed client to service: validation, deadline, trace, identity, breaker, limit"
+SIZES = {"small": "100 bytes", "10k": "10 KiB"}
+
+
+def _cases() -> tuple[Case, ...]:
+    cases: list[Case] = []
+    for size, told in SIZES.items():
+        for scheme in ("tcp", "unix"):
+            raw = f"raw, {scheme}, {told}"
+            cases.append(Case(raw, python_case("calls.py", "raw", scheme, size), RAW, raw))
+            about = f"{HANSE}; over {scheme}"
+            cases.append(Case(f"Hanse, {scheme}, {told}", python_case("calls.py", "hanse", scheme, size), about, raw))
+    return tuple(cases)
+
+
+GROUP = Group(
+    "calls",
+    "Calls between two processes",
+    f"raw, tcp, {SIZES['small']}",
+    (
+        Column("cpu_us", "CPU µs", 2),
+        Column("caller_us", "of the caller", 2),
+        Column("server_us", "of the server", 2),
+        Column("per_second", "a second", 0),
+    ),
+    _cases(),
+)
