@@ -8,25 +8,29 @@ from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.transport.nats.server import Server
+from tests.transport.nats.server import Server, free_port
 
 from .served import serving
 
-MEDIUMS = ("unix", "nats")
+MEDIUMS = ("unix", "tcp", "nats")
 """What carries messages between the processes."""
 
 
 @contextmanager
-def medium(name: str, folder: Path) -> Generator[str]:
-    """The URL of a transport, and whatever has to run for it."""
+def medium(name: str, folder: Path) -> Generator[tuple[str, ...]]:
+    """The options that name a transport, while whatever has to run for it does."""
     if name == "unix":
-        yield "unix:run"
+        yield "--transport", "unix:run"
+        return
+    if name == "tcp":
+        # A port of its own, that nodes of other tests are not heard.
+        yield "--transport", "tcp://", "--discovery", f"udp://239.255.72.83:{free_port()}"
         return
     server = Server(folder)
     server.start()
     server.wait_ready()
     try:
-        yield server.url
+        yield "--transport", server.url
     finally:
         server.kill()
 
@@ -36,14 +40,13 @@ class Fleet:
 
     Args of the constructor:
         target: The app, as `hanse run` takes it.
-        transport: URL of the transport.
         folder: Where they run.
         options: More of the command line, of each.
     """
 
-    def __init__(self, target: Path, transport: str, folder: Path, *options: str) -> None:
+    def __init__(self, target: Path, folder: Path, *options: str) -> None:
         self._target = target
-        self._options = ("--transport", transport, *options)
+        self._options = options
         self._folder = folder
         self._running: dict[str, tuple[ExitStack, str]] = {}
 
@@ -73,9 +76,9 @@ class Fleet:
 
 
 @contextmanager
-def fleet(target: Path, parts: Iterable[str], transport: str, folder: Path, *options: str) -> Generator[Fleet]:
+def fleet(target: Path, parts: Iterable[str], folder: Path, *options: str) -> Generator[Fleet]:
     """All parts of an app, each in its process."""
-    found = Fleet(target, transport, folder, *options)
+    found = Fleet(target, folder, *options)
     try:
         for part in parts:
             _ = found.start(part)

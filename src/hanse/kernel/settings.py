@@ -73,7 +73,9 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         store: URL of the store of every service that has none of its own.
         transport: URL of what carries messages between nodes.
         discovery: URL of how nodes find each other, where the transport has no broker; empty for its own way.
-        interface: Name or address of the network interface that nodes find each other on.
+        discovery_keys: Secrets by which nodes that find each other sign what they say: the first signs, all are
+            believed, so that keys are changed with no gap; empty for whoever reaches the port.
+        interface: Name or address of the network interface that nodes find each other on; empty for the loopback.
         zone: Where it stands; calls prefer their own zone.
         drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice; 5 in Kubernetes.
         grace: Seconds that work in flight has to finish at a stop.
@@ -88,7 +90,8 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     store: str = "memory:"
     transport: str = "memory:"
     discovery: str = ""
-    interface: str = "127.0.0.1"
+    discovery_keys: tuple[str, ...] = ()
+    interface: str = ""
     zone: str = ""
     drain_delay: Seconds = 0.0
     grace: Seconds = 30.0

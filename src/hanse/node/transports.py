@@ -97,7 +97,7 @@ def _stream(url: str, place: Place) -> Transport:
     from hanse.transport.stream.direct import StreamDirect
 
     direct = StreamDirect(url, place.host, instance=place.here.instance)
-    discovery = open_discovery(place.settings.discovery or url, place)
+    discovery = open_discovery(place.settings.discovery or (url if url.startswith("unix:") else "udp://"), place)
     return Routed(place.here, MemoryTransport(), direct, discovery, host=place.host)
 
 
@@ -106,6 +106,22 @@ def _folder(url: str, place: Place) -> Discovery:
 
     del place
     return FolderDiscovery(url.removeprefix("unix:"))
+
+
+def _udp(url: str, place: Place) -> Discovery:
+    from hanse.transport.udp import discovery
+
+    return discovery(url, place.host, interface=place.settings.interface, keys=_keys(place))
+
+
+def _seeds(url: str, place: Place) -> Discovery:
+    from hanse.transport.seeds import discovery
+
+    return discovery(url, place.host, interface=place.settings.interface, keys=_keys(place))
+
+
+def _keys(place: Place) -> list[bytes]:
+    return [key.encode() for key in place.settings.discovery_keys]
 
 
 def _nats(url: str, place: Place) -> Transport:
@@ -122,4 +138,9 @@ _TRANSPORTS: Mapping[str, Callable[[str, Place], Transport]] = {
     "tls": _nats,
     "unix": _stream,
 }
-_DISCOVERIES: Mapping[str, Callable[[str, Place], Discovery]] = {"unix": _folder}
+_DISCOVERIES: Mapping[str, Callable[[str, Place], Discovery]] = {
+    "dns": _seeds,
+    "static": _seeds,
+    "udp": _udp,
+    "unix": _folder,
+}

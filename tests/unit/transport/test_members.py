@@ -281,6 +281,26 @@ def test_an_announcement_that_changes_is_told_to_all() -> None:
     assert not [box for box in boxes if box.went]
 
 
+def test_a_change_is_told_to_a_whole_network_at_once() -> None:
+    lan = Lan()
+    boxes = lan.grown(30)
+    changed = Announcement(boxes[0].name, boxes[0].announcement.address, ("orders",), version=2)
+    lan.perform(boxes[0], boxes[0].members.announce(changed))
+    seconds = lan.until(lambda: all(box.there[boxes[0].name].names for box in boxes[1:]), 5.0)
+    assert seconds <= 0.1
+
+
+def test_a_change_is_told_to_some_at_once_where_nobody_hears_all() -> None:
+    lan = Lan()
+    lan.multicast = False
+    seeds = [lan.join("a").address]
+    boxes = [lan.join(name, seeds) for name in "bcd"]
+    lan.run(3.0)
+    lan.perform(boxes[0], boxes[0].members.announce(Announcement("b", "tcp://b:1", ("orders",), version=2)))
+    seconds = lan.until(lambda: all(box.there["b"].names for box in boxes[1:]), 5.0)
+    assert seconds <= 0.1
+
+
 def test_versions_count_on_from_what_was_refuted() -> None:
     lan = Lan()
     a, b = lan.join("a"), lan.join("b")

@@ -72,6 +72,9 @@ ANSWERERS = 3
 GOODBYES = 8
 """Members that are told goodbye directly; they tell the others."""
 
+TOLD_AT_ONCE = 8
+"""Members that are told of a change directly, as not every network lets all be told; they tell the others."""
+
 ACCUSED = 4
 """Accusations in one datagram: that many fit, whatever the members are called."""
 
@@ -230,6 +233,13 @@ class Members:
             Misconfigured: It is too long.
         """
         self._say(here, max(here.version, self._own_record.version + 1))
+        # Told at once, as somebody may be waiting for what is served from now on; gossip sees to who did not hear it.
+        for address in self._everybody:
+            self._outbox.send(
+                address, Hello(everybody=True, print=self.roster.print, blob=self._own_blob), gossip=False
+            )
+        for member in self.roster.some(TOLD_AT_ONCE, self._host, self._instance):
+            self._outbox.send(member.record.address, Tell())
         return self._outcome()
 
     def suspect(self, instance: str, now: float) -> Outcome:
@@ -252,6 +262,12 @@ class Members:
         return self._twin
 
     # What it says of itself.
+
+    @property
+    def _own_blob(self) -> bytes:
+        """What this member says of itself, where it fits beside a hello."""
+        blob = self.roster.members[self._instance].blob
+        return blob if len(blob) <= PIECE_BYTES else b""
 
     @property
     def _own_record(self) -> Record:
@@ -556,8 +572,7 @@ class Members:
         seeds = chance.sample(self._seeds, min(len(self._seeds), ANSWERERS if len(self.roster) == 1 else 1))
         lost = [tomb.record.address for tomb in self.roster.tombs.values() if not tomb.left]
         greeted = [*seeds, chance.choice(lost)] if lost else seeds
-        own = self.roster.members[self._instance]
-        blob = own.blob if len(own.blob) <= PIECE_BYTES else b""
+        blob = self._own_blob
         for address in dict.fromkeys(greeted):
             everybody = address in self._everybody
             self._outbox.send(address, Hello(everybody, self.roster.print, blob), gossip=not everybody)
