@@ -18,9 +18,9 @@ from hanse.kernel.faults import CouldNotStart, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
+from hanse.transport.brokered.servers import Server, Servers
 from hanse.transport.nats.login import Info, Options, connect_line
 from hanse.transport.nats.parse import Take
-from hanse.transport.nats.servers import Server, Servers
 from hanse.transport.nats.wire import Wire
 
 _log = logging.getLogger("hanse.transport.nats")

@@ -12,7 +12,10 @@ from typing import Protocol, cast
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
-from hanse.transport.nats.servers import Server
+from hanse.transport.brokered.servers import Scheme, Server
+
+SCHEME = Scheme(4222, {"nats": False, "tls": True}, "nats://127.0.0.1:4222")
+"""URLs of servers."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 - `hanse.<app>.rpc.<service>.<operation>`: calls and events; the instances of a service are one queue group.
 - `hanse.<app>.json.<service>.<operation>`: the same, for others who speak JSON.
-- `hanse.<app>.node.<node>.<token>`: what one node is told: answers to what it asked, and, under `CONTROL`, how those
+- `hanse.<app>.node.<node>.<token>`: what one node is told: answers to what it asked, and, under `c`, how those
   fare with whom it has something under way.
 
 So an account's permissions can say who may serve, who may call and who may listen to answers.
@@ -14,12 +14,6 @@ from typing import final
 from urllib.parse import quote
 
 from hanse.kernel.faults import UnknownOperation
-
-CONTROL = b"c"
-"""Token of what nodes tell each other besides answers; tokens of answers are numbers."""
-
-NOBODY = b"n"
-"""Begins the token under which a server says that a node is not there; the node's name follows."""
 
 GROUP = b"hanse"
 """The queue group of all that serve one thing: each request is given to one of them."""

@@ -18,10 +18,10 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers, Kind, Message
 from hanse.kernel.traceparent import parse_traceparent
 from hanse.transport.base import Receiver
+from hanse.transport.brokered.served import Served, Work
 from hanse.transport.described import DescribedOperation, DescribedService, Refused
 from hanse.transport.nats.connection import Connection, Subscription
 from hanse.transport.nats.names import GROUP, Names
-from hanse.transport.nats.served import Served, Work
 
 CALL_SECONDS = 10.0
 """For which a call of others is worked on; they do not say how long they wait."""

@@ -17,10 +17,8 @@ from hanse.kernel.faults import Conflict, Fault, Malformed, TooLarge, Unavailabl
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.transport.base import UNDONE, Features, Receiver, service_of
-from hanse.transport.described import DescribedService
-from hanse.transport.nats.asked import Answer, Reading
-from hanse.transport.nats.connection import Connection, Subscription
-from hanse.transport.nats.frames import (
+from hanse.transport.brokered.asked import Answer, Reading
+from hanse.transport.brokered.frames import (
     BEGUN,
     INDEX_BYTES,
     ITEM,
@@ -34,12 +32,14 @@ from hanse.transport.nats.frames import (
     index_of,
     message_in,
 )
-from hanse.transport.nats.login import Options
-from hanse.transport.nats.names import CONTROL as CONTROL_TOKEN, GROUP, KNOWN_MAX, NOBODY, Names
+from hanse.transport.brokered.pulse import CONTROL_TOKEN, NOBODY, Pulse
+from hanse.transport.brokered.served import TAKEN_TOLD
+from hanse.transport.brokered.servers import servers_in
+from hanse.transport.described import DescribedService
+from hanse.transport.nats.connection import Connection, Subscription
+from hanse.transport.nats.login import SCHEME, Options
+from hanse.transport.nats.names import GROUP, KNOWN_MAX, Names
 from hanse.transport.nats.parse import status_of
-from hanse.transport.nats.pulse import Pulse
-from hanse.transport.nats.served import TAKEN_TOLD
-from hanse.transport.nats.servers import servers_in
 from hanse.transport.nats.services import Services
 
 PAUSES_SECONDS = (0.02, 0.1, None)
@@ -79,7 +79,7 @@ class NatsTransport:
         options = options or Options()
         self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex())
         self._host = host
-        self._connection = Connection(servers_in(url), options, host, lost=self._lost)
+        self._connection = Connection(servers_in(url, SCHEME), options, host, lost=self._lost)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._waiting = self._asked.waiting

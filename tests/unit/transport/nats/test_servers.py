@@ -9,13 +9,13 @@ from hypothesis import given, strategies as st
 
 from hanse.kernel.faults import Misconfigured, UnknownOperation
 from hanse.kernel.host import Host
-from hanse.transport.nats.login import Info, Options, connect_line, credentials_in, key_of
+from hanse.transport.brokered.servers import PAUSE_SECONDS_MAX, SERVERS_MAX, Server, Servers, servers_in
+from hanse.transport.nats.login import SCHEME, Info, Options, connect_line, credentials_in, key_of
 from hanse.transport.nats.names import KNOWN_MAX, Names, token_of
-from hanse.transport.nats.servers import PAUSE_SECONDS_MAX, SERVERS_MAX, Server, Servers, servers_in
 
 
 def servers(*named: str) -> Servers:
-    return Servers([Server(name) for name in named], Host.fixed(wall=0.0, seed=7))
+    return Servers([Server(name, 4222) for name in named], Host.fixed(wall=0.0, seed=7))
 
 
 def tried(some: Servers, number: int) -> list[str]:
@@ -45,11 +45,11 @@ class TestTurns:
 
     def test_those_of_a_cluster_are_learnt_and_forgotten_and_those_named_stay(self) -> None:
         some = servers("a")
-        like = Server("a", tls=True, user="ada")
+        like = Server("a", 4222, tls=True, user="ada")
         some.learn(["b:4223", "[::1]:4224", "not a place:x"], like)
         found = {some.next() for _ in range(len(some))}
         assert found == {
-            Server("a"),
+            Server("a", 4222),
             Server("b", 4223, tls=True, user="ada"),
             Server("::1", 4224, tls=True, user="ada"),
         }
@@ -58,7 +58,7 @@ class TestTurns:
 
     def test_no_more_are_learnt_than_the_limit(self) -> None:
         some = servers("a")
-        some.learn([f"h{n}:1" for n in range(2 * SERVERS_MAX)], Server("a"))
+        some.learn([f"h{n}:1" for n in range(2 * SERVERS_MAX)], Server("a", 4222))
         assert len(some) == SERVERS_MAX
 
 
@@ -66,29 +66,29 @@ class TestUrls:
     @pytest.mark.parametrize(
         ("url", "found"),
         [
-            ("nats://a", [Server("a")]),
+            ("nats://a", [Server("a", 4222)]),
             ("nats://a:1,b:2/ignored?too", [Server("a", 1), Server("b", 2)]),
             ("tls://[::1]:1", [Server("::1", 1, tls=True)]),
             (
                 "nats://ada:p%40ss@a,b",
-                [Server("a", user="ada", password="p@ss"), Server("b", user="ada", password="p@ss")],
+                [Server("a", 4222, user="ada", password="p@ss"), Server("b", 4222, user="ada", password="p@ss")],
             ),
-            ("nats://t0ken@a", [Server("a", token="t0ken")]),
+            ("nats://t0ken@a", [Server("a", 4222, token="t0ken")]),
         ],
     )
     def test_a_url_names_servers(self, url: str, found: list[Server]) -> None:
-        assert servers_in(url) == found
+        assert servers_in(url, SCHEME) == found
 
     @pytest.mark.parametrize(
         "url", ["", "nats:", "http://a", "nats://", "nats://s3cret@", "nats://s3cret@a:x", "nats://a,,b"]
     )
     def test_what_is_no_url_is_told_without_its_secrets(self, url: str) -> None:
         with pytest.raises(Misconfigured, match="expected") as raised:
-            servers_in(url)
+            servers_in(url, SCHEME)
         assert "s3cret" not in raised.value.detail
 
     def test_an_address_reads_as_one_writes_it(self) -> None:
-        assert [str(server) for server in (Server("a"), Server("::1", 1))] == ["a:4222", "[::1]:1"]
+        assert [str(server) for server in (Server("a", 4222), Server("::1", 1))] == ["a:4222", "[::1]:1"]
 
 
 class TestNames:
@@ -131,6 +131,6 @@ class TestCredentials:
 
     def test_what_stands_in_a_url_wins(self) -> None:
         options = Options(user="eve", password="e", token="other")
-        line = connect_line(options, Server("a", user="ada", password="a", token="mine"), Info())
+        line = connect_line(options, Server("a", 4222, user="ada", password="a", token="mine"), Info())
         assert b'"user":"ada","pass":"a"' in line
         assert b'"auth_token":"mine"' in line

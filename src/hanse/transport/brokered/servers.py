@@ -10,7 +10,6 @@ import msgspec
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 
-PORT = 4222
 SERVERS_MAX = 100
 """Servers that are known at once; what one tells of beyond that is left out."""
 
@@ -30,7 +29,7 @@ class Server(msgspec.Struct, frozen=True):
     """
 
     host: str
-    port: int = PORT
+    port: int
     tls: bool = False
     user: str = ""
     password: str = ""
@@ -41,45 +40,62 @@ class Server(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}"
 
 
-def servers_in(url: str) -> list[Server]:
+class Scheme(msgspec.Struct, frozen=True):
+    """How the URLs of a broker's servers look.
+
+    Attributes:
+        port: Where servers listen of which none is named.
+        secure: For each name that such a URL begins with, whether it is spoken under TLS only.
+        example: Such a URL.
+        lone_user: Whether what stands alone before an `@` is a user's name; otherwise it is a token.
+    """
+
+    port: int
+    secure: dict[str, bool]
+    example: str
+    lone_user: bool = False
+
+
+def servers_in(url: str, scheme: Scheme) -> list[Server]:
     """The servers that a URL names, with commas between them; what stands before an `@` holds for all.
 
     Raises:
         Misconfigured: It is no such URL.
 
     Example:
-        >>> [str(server) for server in servers_in("nats://ada:secret@a,b:4223")]
+        >>> scheme = Scheme(4222, {"nats": False}, "nats://127.0.0.1:4222")
+        >>> [str(server) for server in servers_in("nats://ada:secret@a,b:4223", scheme)]
         ['a:4222', 'b:4223']
     """
-    scheme, separator, rest = url.partition("://")
-    if scheme not in ("nats", "tls") or not separator:
-        raise Misconfigured(f"expected a URL such as nats://127.0.0.1:4222, got {_shown(url)!r}")
+    name, separator, rest = url.partition("://")
+    if name not in scheme.secure or not separator:
+        raise Misconfigured(f"expected a URL such as {scheme.example}, got {shown(url)!r}")
     # What follows the servers, such as a path, has no meaning here.
     rest = rest.split("/")[0].split("?")[0]
     login, _, places = rest.rpartition("@")
     user, colon, password = login.partition(":")
-    token = "" if colon else unquote(user)
+    token = "" if colon or scheme.lone_user else unquote(user)
     if token:
         user = ""
     found = [
-        Server(host, port, scheme == "tls", unquote(user), unquote(password), token)
-        for host, port in (_place(place, url) for place in places.split(","))
+        Server(host, port, scheme.secure[name], unquote(user), unquote(password), token)
+        for host, port in (_place(place, url, scheme.port) for place in places.split(","))
     ]
     return found[:SERVERS_MAX]
 
 
-def _place(place: str, url: str) -> tuple[str, int]:
+def _place(place: str, url: str, usual: int) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{place.strip()}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if not host:
-        raise Misconfigured(f"expected a host and a port, got {place!r} in {_shown(url)!r}")
-    return host, PORT if port is None else port
+        raise Misconfigured(f"expected a host and a port, got {place!r} in {shown(url)!r}")
+    return host, usual if port is None else port
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """A URL without its secrets."""
     scheme, separator, rest = url.partition("://")
     return scheme + separator + rest.rpartition("@")[2]
@@ -142,7 +158,7 @@ class Servers:
 def _like(server: Server, place: str) -> Server | None:
     """Another server of a cluster; None if its place cannot be read."""
     try:
-        host, port = _place(place, place)
+        host, port = _place(place, place, server.port)
     except Misconfigured:
         return None
     return msgspec.structs.replace(server, host=host, port=port)

@@ -1,4 +1,4 @@
-"""What nodes say to each other over NATS: a byte that tells what it is, and MessagePack.
+"""What nodes say to each other over a broker: a byte that tells what it is, and MessagePack.
 
 A request goes to the subject of its operation as a `MESSAGE`, and is answered at the subject that it names:
 

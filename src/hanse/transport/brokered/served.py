@@ -12,11 +12,10 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed, UnknownOperation
 from hanse.kernel.message import Kind, Message
 from hanse.transport.base import Receiver, service_of
-from hanse.transport.nats.connection import Connection
-from hanse.transport.nats.frames import BEGUN, INDEX_BYTES, ITEM, MESSAGE, REFUSED, Refusal, encode, message_in
-from hanse.transport.nats.names import Names
+from hanse.transport.brokered.frames import BEGUN, INDEX_BYTES, ITEM, MESSAGE, REFUSED, Refusal, encode, message_in
+from hanse.transport.brokered.post import Post, Subjects
 
-_log = logging.getLogger("hanse.transport.nats")
+_log = logging.getLogger("hanse.transport.brokered")
 
 SERVED_MAX = 50_000
 """Requests and streams that one node works on at once for others; its server has a limit of its own below that."""
@@ -94,7 +93,7 @@ class Served:
         watched: Whether somebody will look soon at what has begun.
     """
 
-    def __init__(self, connection: Connection, names: Names, begun: Callable[[], None]) -> None:
+    def __init__(self, connection: Post, names: Subjects, begun: Callable[[], None]) -> None:
         """Work on nothing yet.
 
         Args:
@@ -122,6 +121,10 @@ class Served:
             _log.warning("a request at %s was refused: %s", subject.decode(errors="replace"), fault.detail)
             self.refuse(reply, Refusal("unreadable", f"the request cannot be read there: {fault.detail}"))
             return
+        self.accept(message, reply)
+
+    def accept(self, message: Message, reply: bytes) -> None:
+        """Work on a request, or say why not."""
         receiver = self.receivers.get(service_of(message.address))
         if receiver is None:
             self.refuse(reply, Refusal("elsewhere"))
@@ -241,7 +244,7 @@ class Served:
             self.refuse(address, Refusal("too_large", limit))
             return False
         if not self._connection.publish(address, b"", payload, lead):
-            _log.warning("an answer was dropped: NATS is away for too long, or too slow")
+            _log.warning("an answer was dropped: the broker is away for too long, or too slow")
             return False
         return True
 

@@ -11,11 +11,16 @@ from typing import final
 
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
-from hanse.transport.nats.asked import Asked
-from hanse.transport.nats.connection import Connection
-from hanse.transport.nats.frames import CONTROL, Beat, Cancel, Control, More, Serving, control_in, encode
-from hanse.transport.nats.names import CONTROL as CONTROL_TOKEN, NOBODY, Names
-from hanse.transport.nats.served import Served
+from hanse.transport.brokered.asked import Asked
+from hanse.transport.brokered.frames import CONTROL, Beat, Cancel, Control, More, Serving, control_in, encode
+from hanse.transport.brokered.post import Post, Subjects
+from hanse.transport.brokered.served import Served
+
+CONTROL_TOKEN = b"c"
+"""Token of what nodes tell each other besides answers; tokens of answers are numbers."""
+
+NOBODY = b"n"
+"""Begins the token under which a broker says that a node is not there; the node's name follows."""
 
 TELL_SECONDS = 0.05
 """After which whoever asked is told who works on it: most requests are answered by then."""
@@ -43,7 +48,7 @@ class Pulse:
         beats: Whether a beat is due.
     """
 
-    def __init__(self, connection: Connection, names: Names, host: Host, silence: float) -> None:
+    def __init__(self, connection: Post, names: Subjects, host: Host, silence: float) -> None:
         """Be silent, as nothing is under way.
 
         Args:
@@ -167,6 +172,6 @@ class Pulse:
         return beats
 
     def _fitting(self, beat: Beat) -> Beat:
-        if len(encode(beat)) < self._connection.info.max_payload:
+        if len(encode(beat)) <= self._connection.body_bytes_max:
             return beat
         return Beat(beat.node, [], whole=False)

@@ -1,0 +1,70 @@
+"""What carries words from node to node: the part of a broker's connection that all transports over brokers need."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hanse.kernel.message import Message
+
+
+class Post(Protocol):
+    """A connection to a broker, as far as nodes say something to each other through it."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a broker."""
+        ...
+
+    @property
+    def body_bytes_max(self) -> int:
+        """Of one body."""
+        ...
+
+    def publish(self, subject: bytes, reply: bytes, payload: bytes, lead: bytes = b"") -> bool:
+        """Say something; False if there is no room for it while no broker takes it.
+
+        Args:
+            subject: Where to.
+            reply: Where the broker is to say that nobody listens there; empty for nowhere.
+            payload: What.
+            lead: Bytes before the payload.
+        """
+        ...
+
+    def has_room(self, body: bytes) -> bool:
+        """Whether a message of this body could wait for the broker, besides all that waits already."""
+        ...
+
+    async def writable(self) -> None:
+        """Wait until the broker takes what it is sent."""
+        ...
+
+    def over(self, message: Message, payload: bytes) -> str | None:
+        """The limit that a message is over; None if it may be sent."""
+        ...
+
+
+class Subjects(Protocol):
+    """What of a node's is where."""
+
+    @property
+    def node(self) -> bytes:
+        """Name of the process."""
+        ...
+
+    @property
+    def here(self) -> bytes:
+        """Begins every subject on which the node is told something; a token follows."""
+        ...
+
+    def call(self, address: str) -> bytes:
+        """Where an address is called. Raises `UnknownOperation`."""
+        ...
+
+    def inbox(self, node: bytes) -> bytes:
+        """Begins every subject on which another is told something."""
+        ...
+
+    def asker(self, reply: bytes) -> tuple[bytes, bytes]:
+        """Which node awaits an answer at a subject, and its token; two empty ones if it is none of ours."""
+        ...
