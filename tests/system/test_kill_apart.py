@@ -60,7 +60,7 @@ async def caller(shop: ModuleType, tmp_path: Path) -> AsyncIterator[Node]:
 
 @pytest.fixture
 def instances(tmp_path: Path) -> Iterator[list[Fleet]]:
-    fleets = [Fleet(tmp_path / "shop.py", f"unix:{tmp_path / 'run'}", tmp_path) for _ in range(2)]
+    fleets = [Fleet(tmp_path / "shop.py", tmp_path, "--transport", "unix:run") for _ in range(2)]
     yield fleets
     for one in fleets:
         one.end()

@@ -8,6 +8,7 @@ from typing import cast
 import msgspec
 
 from hanse.kernel.settings_hide import hidden
+from hanse.node.app import GATEWAY
 from hanse.node.node import Node
 from hanse.node.stores import url_for
 
@@ -67,9 +68,10 @@ def tell_started(node: Node, url: str, seconds: float) -> None:
         "hanse.transport": transport,
         "hanse.start.duration": round(seconds, 3),
     }
-    kept = ", ".join(dict.fromkeys(stores.values()))
+    kept = ", ".join(dict.fromkeys(stores.values())) or "none"
+    hosted = ", ".join(names) or GATEWAY
     told = "serving %s at %s; store %s, transport %s; started in %.2f s"
-    _log.info(told, ", ".join(names), url, kept, transport, seconds, extra=about)
+    _log.info(told, hosted, url, kept, transport, seconds, extra=about)
 
 
 def tell_draining(node: Node, why: str, work: Work) -> None:
