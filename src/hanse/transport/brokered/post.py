@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from hanse.kernel.message import Message
@@ -42,6 +43,13 @@ class Post(Protocol):
     def over(self, message: Message, payload: bytes) -> str | None:
         """The limit that a message is over; None if it may be sent."""
         ...
+
+
+async def room(post: Post, body: bytes) -> None:
+    """Wait until what waits for the broker leaves room for a message of this body, or there is no broker."""
+    while post.is_up and not post.has_room(body):
+        await post.writable()
+        await asyncio.sleep(0)  # what waits goes out in the turn after the one in which there is room
 
 
 class Subjects(Protocol):

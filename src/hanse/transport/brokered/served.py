@@ -13,7 +13,7 @@ from hanse.kernel.faults import Malformed, UnknownOperation
 from hanse.kernel.message import Kind, Message
 from hanse.transport.base import Receiver, service_of
 from hanse.transport.brokered.frames import BEGUN, INDEX_BYTES, ITEM, MESSAGE, REFUSED, Refusal, encode, message_in
-from hanse.transport.brokered.post import Post, Subjects
+from hanse.transport.brokered.post import Post, Subjects, room
 
 _log = logging.getLogger("hanse.transport.brokered")
 
@@ -207,7 +207,8 @@ class Served:
             self.refuse(address, Refusal("closing", f"whoever serves {message.address} failed"))
         else:
             if not self._connection.has_room(reply.body):
-                await self._room(reply.body)
+                # What was done must not go unanswered as others say much.
+                await room(self._connection, reply.body)
             _ = self._say(address, MESSAGE, reply)
         finally:
             self.ended(address)
@@ -220,8 +221,7 @@ class Served:
                 async for reply in replies:
                     await pace.room()
                     await self._connection.writable()
-                    if not self._connection.has_room(reply.body):
-                        await self._room(reply.body)
+                    await room(self._connection, reply.body)
                     if not self._say(address, ITEM + index.to_bytes(INDEX_BYTES, "big"), reply):
                         return
                     index += 1
@@ -230,12 +230,6 @@ class Served:
             self.refuse(address, Refusal("closing", "whoever makes the items failed"))
         finally:
             self.ended(address)
-
-    async def _room(self, body: bytes) -> None:
-        """Wait until what waits for the server leaves room: what was done must not go unanswered as others say much."""
-        while self._connection.is_up and not self._connection.has_room(body):
-            await self._connection.writable()
-            await asyncio.sleep(0)  # what waits goes out in the turn after the one in which there is room
 
     def _say(self, address: bytes, lead: bytes, message: Message) -> bool:
         """Answer something; False where that cannot be told."""

@@ -43,6 +43,9 @@ HEAD_BYTES = 16_384
 LEAD_BYTES = 16
 """Of a frame before its message, at most."""
 
+LARGE_BYTES = 65_536
+"""Of a message that does not wait for others to go out with."""
+
 CLOSE_SECONDS = 2.0
 """For which a server has the time to take what was said last."""
 
@@ -206,6 +209,9 @@ class Connection:
         if wire is None or wire.full or self._pending:
             return self._keep_for_later(head, payload)
         wire.write(head, payload, b"\r\n")
+        if len(payload) > LARGE_BYTES:
+            # Gains nothing by going out with others; and at once it is known whether the server takes more.
+            wire.flush()
         return True
 
     def publish_with_headers(self, subject: bytes, headers: bytes, payload: bytes) -> bool:

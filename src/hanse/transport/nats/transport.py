@@ -13,7 +13,7 @@ from typing import final
 import msgspec
 
 from hanse.kernel.closing import closing
-from hanse.kernel.faults import Conflict, Fault, Malformed, TooLarge, Unavailable, UnknownOperation
+from hanse.kernel.faults import Conflict, Fault, Malformed, Overloaded, TooLarge, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.transport.base import UNDONE, Features, Receiver, service_of
@@ -32,11 +32,12 @@ from hanse.transport.brokered.frames import (
     index_of,
     message_in,
 )
+from hanse.transport.brokered.post import room
 from hanse.transport.brokered.pulse import CONTROL_TOKEN, NOBODY, Pulse
 from hanse.transport.brokered.served import TAKEN_TOLD
 from hanse.transport.brokered.servers import servers_in
 from hanse.transport.described import DescribedService
-from hanse.transport.nats.connection import Connection, Subscription
+from hanse.transport.nats.connection import PENDING_BYTES_MAX, Connection, Subscription
 from hanse.transport.nats.login import SCHEME, Options
 from hanse.transport.nats.names import GROUP, KNOWN_MAX, Names
 from hanse.transport.nats.parse import status_of
@@ -46,7 +47,7 @@ PAUSES_SECONDS = (0.02, 0.1, None)
 """Before it is asked again where nobody was there, as somebody may just be arriving; None after the last time."""
 
 AWAY_SECONDS = 2.0
-"""For which a request waits for a server to be there again."""
+"""For which a request waits for a server to be there again, or to take what waits already."""
 
 NODE_BYTES = 8
 """Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list subjects."""
@@ -187,7 +188,8 @@ class NatsTransport:
             payload = self._encoded(message)
             token, answer = self._asked.answer(message, loop)
             try:
-                self._send(message.address, token, payload)
+                if not self._send(message.address, token, payload):
+                    await self._send_patiently(message, token, payload)
                 reply = await answer.reply
             except NotTakenError as error:
                 if pause is None:
@@ -228,7 +230,8 @@ class NatsTransport:
         token, reading = self._asked.reading(message)
         ended, taken = False, 0
         try:
-            self._send(message.address, token, payload)
+            if not self._send(message.address, token, payload):
+                await self._send_patiently(message, token, payload)
             while not ended:
                 reply = await reading.take()
                 ended, taken = reply.kind is not _ITEM, taken + 1
@@ -248,12 +251,23 @@ class NatsTransport:
             raise TooLarge(f"the message to {message.address}", limit)
         return payload
 
-    def _send(self, address: str, token: bytes, payload: bytes) -> None:
-        subject = self.names.call(address)
-        if not self._connection.publish(subject, self.names.here + token, payload, MESSAGE):
-            raise Unavailable("NATS is too slow: what waits for it fills the memory that it may take")
+    def _send(self, address: str, token: bytes, payload: bytes) -> bool:
+        """Say it; False if there is no room."""
         if not self._pulse.beats:
             self._pulse.asking()
+        return self._connection.publish(self.names.call(address), self.names.here + token, payload, MESSAGE)
+
+    async def _send_patiently(self, message: Message, token: bytes, payload: bytes) -> None:
+        """Say it once there is room. Raises `Overloaded` and `Unavailable`."""
+        try:
+            async with asyncio.timeout(_patience(message)):
+                while self._connection.is_up:
+                    await room(self._connection, message.body)
+                    if self._send(message.address, token, payload):
+                        return
+        except TimeoutError:
+            raise Overloaded(f"the limit of {PENDING_BYTES_MAX} bytes that wait for NATS to take them") from None
+        raise Unavailable(self.trouble())
 
     def _give_up(self, token: bytes, waiting: Answer | Reading) -> None:
         """Tell whoever works on it; where that is not known yet, it is told when it tells."""
@@ -265,9 +279,8 @@ class NatsTransport:
         if self._loop is None:
             raise Unavailable("the transport is closed")
         since = self._host.monotonic()
-        patience = min(AWAY_SECONDS, message.timeout or AWAY_SECONDS)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(_patience(message)):
                 await self._connection.up()
         except TimeoutError:
             raise Unavailable(self.trouble() or "there was no connection to NATS in time") from None
@@ -329,6 +342,11 @@ class NatsTransport:
         """The connection broke: what was asked may not have come, and no more of what is read will."""
         self._asked.fail(Unavailable(f"the connection to NATS broke: {why}"))
         self._served.drop(lambda work: work.pace is not None)
+
+
+def _patience(message: Message) -> float:
+    """Seconds for which a message waits until it can be sent."""
+    return min(AWAY_SECONDS, message.timeout or AWAY_SECONDS)
 
 
 def _elsewhere(reply: Message) -> bool:
