@@ -87,6 +87,7 @@ if TYPE_CHECKING:
         on as on,
         rule as rule,
     )
+    from hanse.service.replica import Replica as Replica, ReplicaBehind as ReplicaBehind, replica as replica
     from hanse.service.service import Service as Service
     from hanse.sim.declare import simulation as simulation
     from hanse.sim.setup import Setup as Setup
@@ -137,6 +138,8 @@ _HOMES = {
     "Ready": "hanse.service.change",
     "RemoteFault": "hanse.kernel.faults",
     "Reset": "hanse.service.change",
+    "Replica": "hanse.service.replica",
+    "ReplicaBehind": "hanse.service.replica",
     "Request": "hanse.gateway.asgi",
     "Resource": "hanse.contract.model",
     "Response": "hanse.gateway.asgi",
@@ -164,6 +167,7 @@ _HOMES = {
     "on": "hanse.service.reaction",
     "one_of": "hanse.service.query",
     "policy": "hanse.mesh.client",
+    "replica": "hanse.service.replica",
     "rpc": "hanse.contract.declare",
     "rule": "hanse.service.reaction",
     "scope": "hanse.contract.guard",
@@ -215,6 +219,8 @@ __all__ = [
     "Rate",
     "Ready",
     "RemoteFault",
+    "Replica",
+    "ReplicaBehind",
     "Request",
     "Reset",
     "Resource",
@@ -243,6 +249,7 @@ __all__ = [
     "on",
     "one_of",
     "policy",
+    "replica",
     "rpc",
     "rule",
     "scope",

@@ -170,6 +170,10 @@ FAULTS: Mapping[str, Advice] = {
         "The other side raised a fault whose class is not known here; its module is not imported, or it is newer.",
         "Import the contract that declares it, or handle it by `remote_code`.",
     ),
+    "replica_behind": Advice(
+        "The owner of the rows is away, or the first snapshot of the copy is not whole yet.",
+        "Try again, or read without `at_least`: what the copy has is there. /readyz?verbose tells what is in its way.",
+    ),
     "request_timeout": Advice(
         "The client is slow, or was cut off in the middle of a body.",
         "Send it again; large files belong on a route of one's own that streams.",

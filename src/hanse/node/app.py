@@ -100,11 +100,25 @@ class App:
 
     def _check_needs(self, part: Part) -> None:
         for field in part.fields:
+            self._check_replica(part, field)
             if field.contract is not None and field.contract not in self.providers:
                 raise Misdeclared(
                     f"{part.cls.__name__}.{field.name} needs {field.contract.__name__}, which no service of the "
                     f"app {self.name!r} provides; add one: App({self.name!r}, ..., {field.contract.__name__}...)"
                 )
+
+    def _check_replica(self, part: Part, field: Field) -> None:
+        if field.replica is None:
+            return
+        source = field.replica.source
+        owner = self.owners.get(source)
+        if owner is None or owner is part:
+            raise Misdeclared(
+                f"{part.cls.__name__}.{field.name} copies {source.__name__}, which "
+                + ("it owns itself; " if owner is part else f"no service of the app {self.name!r} owns; ")
+                + ("read its own" if owner is part else "add a service with a field")
+                + f" `Collection[{source.__name__}]`"
+            )
 
     def _check_reaction(self, part: Part, name: str, reaction: Reaction) -> None:
         kind = None if isinstance(reaction, Every) else reaction.kind

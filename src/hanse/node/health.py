@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from hanse.kernel.host import Host
 from hanse.node.background import as_unit
 from hanse.node.figures import lag_of
 from hanse.node.hosted import Hosted
+from hanse.service.replicated import ReplicaOf
 from hanse.service.service import Service
 from hanse.transport.base import TellsTrouble, Transport
 
@@ -36,7 +37,8 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
         state: `failing` keeps the node from being ready.
         since: When it was first seen so, by somebody who looked.
         why: What is wrong; empty where nothing is.
-        lag: Of a relay, entries of the log that are not known to be handled.
+        lag: Of a relay, entries of the log that are not known to be handled; of a replica, positions of its owner's log
+            that it has not come to, whatever they tell of.
     """
 
     state: State
@@ -113,13 +115,31 @@ async def _look(hosted: Hosted, host: Host, *, started: bool) -> list[_Seen]:
 
         own = await _asked(name, ask_service)
         found.append(_Seen(f"service:{name}", "failing" if own else "ok", own))
-    return [*found, *([] if why else (_relay(name, relay, head) for relay in hosted.relays))]
+    if why:
+        return found
+    copies = [await _replica(name, replica) for replica in hosted.replicas]
+    return [*found, *(_relay(name, relay, head) for relay in hosted.relays), *copies]
 
 
 def _relay(service: str, relay: Relay, head: int) -> _Seen:
     return _Seen(
         f"relay:{service}/{relay.name}", "behind" if relay.trouble else "ok", relay.trouble, lag_of(relay, head)
     )
+
+
+async def _replica(service: str, replica: ReplicaOf[Any]) -> _Seen:
+    """A copy that is behind keeps nobody from reading it: that is what it is for."""
+    lag = 0
+
+    async def ask_owner() -> str:
+        nonlocal lag
+        lag = await replica.lag()
+        return ""
+
+    why = replica.trouble or await _asked("its owner", ask_owner)
+    if not why and not (await replica.state()).whole:
+        why = "its first snapshot is not whole"
+    return _Seen(f"replica:{service}/{replica.name}", "behind" if why else "ok", why, lag)
 
 
 def _own_word(instance: Service) -> Callable[[], Awaitable[str]] | None:

@@ -22,6 +22,8 @@ from hanse.service.collection import Collection
 from hanse.service.events import Events, EventsOf, events_contract
 from hanse.service.local import LocalCollection
 from hanse.service.remote import RemoteCollection
+from hanse.service.replica import Wanted
+from hanse.service.replicated import ReplicaOf, replica_schemas
 from hanse.service.rows import Rows, RowsOf, rows_contract
 from hanse.service.service import Field, Outlet, Service, descriptions_of
 from hanse.service.shape import schema_of
@@ -38,6 +40,7 @@ class Hosted:
         owned: The resources that it owns.
         collections: Their collections.
         relays: What takes its log to subscribers.
+        replicas: Its copies of what others own.
     """
 
     def __init__(self, app: App, part: Part, store: Store, caller: Caller, values: Mapping[str, object]) -> None:
@@ -48,13 +51,14 @@ class Hosted:
             kind: LocalCollection(kind, store) for kind in self.owned
         }
         self.relays: list[Relay] = []
+        self.replicas: list[ReplicaOf[Any]] = []
         self._caller = caller
         self.instance: Service = self._construct(app, values)
         self.instance.__dict__["_outlet"] = Outlet(store)
 
     def schemas(self) -> list[CollectionSchema]:
         """What the store has to keep."""
-        return schemas_of(self.owned)
+        return schemas_of(self.part, self.owned)
 
     def serve(self, server: Server) -> list[str]:
         """Bind every operation; the names under which the transport has to listen."""
@@ -79,12 +83,19 @@ class Hosted:
         own = self.collections.get(kind)
         return RemoteCollection(kind, rows_client(kind, self._caller)) if own is None else own
 
+    def _replica(self, name: str, wanted: Wanted) -> ReplicaOf[Any]:
+        made = ReplicaOf(name, wanted, wanted.kind, self.store, rows_client(wanted.source, self._caller))
+        self.replicas.append(made)
+        return made
+
     def _construct(self, app: App, values: Mapping[str, object]) -> Service:
         dependencies: dict[str, object] = {}
         unused = dict(values)
         for field in self.part.fields:
             if field.resource is not None:
                 dependencies[field.name] = self.collection(field.resource)
+            elif field.replica is not None:
+                dependencies[field.name] = self._replica(field.name, field.replica)
             elif field.contract is not None:
                 dependencies[field.name] = contract_client(app, field.contract, self._caller)
             elif field.name in unused:
@@ -109,9 +120,16 @@ class Hosted:
             raise Misconfigured(f"{where} does not fit {self.part.cls.__name__}.{field.name}: {fault}") from None
 
 
-def schemas_of(owned: Iterable[type[Resource]]) -> list[CollectionSchema]:
-    """What the store of a service keeps: the resources that it owns, and what could not be handled."""
-    return [*map(schema_of, owned), schema_of(DeadLetter)]
+def schemas_of(part: Part, owned: Iterable[type[Resource]]) -> list[CollectionSchema]:
+    """What the store of a service keeps: the resources that it owns, its replicas, and what could not be handled."""
+    copied = [
+        schema
+        for field in part.fields
+        if field.replica is not None
+        for schema in replica_schemas(field.name, field.replica)
+    ]
+    unique = {schema.name: schema for schema in (*map(schema_of, owned), *copied, schema_of(DeadLetter))}
+    return list(unique.values())
 
 
 def contract_client(app: App, contract: type, caller: Caller) -> object:

@@ -38,6 +38,7 @@ from hanse.service.cpu import using_pool
 from hanse.service.pool import ProcessPool
 from hanse.service.reaction import On
 from hanse.service.remote import RemoteCollection
+from hanse.service.replicator import Replicator
 from hanse.service.rows import Rows
 from hanse.service.service import descriptions_of, reactions_of
 from hanse.store.base import Store
@@ -343,6 +344,11 @@ class Node:
             for hosted in self.hosted
             for method, reaction in reactions_of(hosted.part.cls).items()
             if not isinstance(reaction, On)
+        ]
+        self._rules += [
+            Replicator(f"{hosted.part.name}.{replica.name}", replica, host=self.host)
+            for hosted in self.hosted
+            for replica in hosted.replicas
         ]
         self._rules += [trimmer(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
         runs: list[Relay | Runner] = [*self._relays, *self._rules]

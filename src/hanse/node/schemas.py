@@ -80,4 +80,4 @@ async def apply_stores(app: App, settings: Settings, plans: list[StorePlan]) -> 
 
 
 def _wanted(app: App, part: Part) -> list[CollectionSchema]:
-    return schemas_of(kind for kind, owner in app.owners.items() if owner is part)
+    return schemas_of(part, (kind for kind, owner in app.owners.items() if owner is part))

@@ -34,9 +34,19 @@ CONFLICT_TRIES_MAX = 10
 class LocalCollection(Generic[R]):
     """`Collection` over a store. Reads see what the same handler has written."""
 
-    def __init__(self, kind: type[R], store: Store) -> None:
-        self.shape: Shape[R] = shape_of(kind)
-        self.schema: CollectionSchema = schema_of(kind)
+    def __init__(
+        self, kind: type[R], store: Store, *, shape: Shape[R] | None = None, schema: CollectionSchema | None = None
+    ) -> None:
+        """Over rows that are kept in the usual way, or in another.
+
+        Args:
+            kind: The resource.
+            store: Where its rows are.
+            shape: How they are read and written, where that is special; then the `schema` as well.
+            schema: As the store knows it.
+        """
+        self.shape: Shape[R] = shape or shape_of(kind)
+        self.schema: CollectionSchema = schema or schema_of(kind)
         self._store = store
 
     async def get(self, id: str, /) -> R:

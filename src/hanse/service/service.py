@@ -19,6 +19,7 @@ from hanse.kernel.faults import Misdeclared, snake_case
 from hanse.kernel.hints import hints_of
 from hanse.service.collection import Collection
 from hanse.service.reaction import On, Reaction, reaction_of
+from hanse.service.replica import Replica, Wanted, wanted
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Store
 
@@ -206,11 +207,20 @@ def field_names(cls: type[Service]) -> dict[str, str]:
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A dependency: its name, its type, whether it must be given, and what it is."""
+    """A dependency: its name, its type, whether it must be given and else what it is, and what kind of thing."""
 
     name: str
     hint: Any
     required: bool
+    default: object = None
+
+    @property
+    def replica(self) -> Wanted | None:
+        """What a `Replica[...]` field says; None for any other."""
+        if typing.get_origin(self.hint) is not Replica:
+            return None
+        kind = cast("type[Resource]", typing.get_args(self.hint)[0])
+        return self.default if isinstance(self.default, Wanted) else wanted(kind, None, None)
 
     @property
     def resource(self) -> type[Resource] | None:
@@ -234,7 +244,7 @@ def fields_of(cls: type[Service]) -> list[Field]:
         Misdeclared: A hint names something that does not exist.
     """
     hints = hints_of(cls, f"a field of {cls.__name__}")
-    return [Field(name, hints[name], not hasattr(cls, name)) for name in field_names(cls)]
+    return [Field(name, hints[name], not hasattr(cls, name), getattr(cls, name, None)) for name in field_names(cls)]
 
 
 def service_name(cls: type[Service]) -> str:
