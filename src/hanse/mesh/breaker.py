@@ -3,7 +3,8 @@
 closed -> (too many failures in a window) -> open -> (after a pause) -> one probe -> closed, or open again.
 Only failures of the machinery count (unavailable, no answer in time, internal); a fault that the contract knows is an
 answer like any other. So is "overloaded": whoever says it works at its limit, and to leave it alone would turn a share
-of refusals into an outage.
+of refusals into an outage. What is told at once of one instance says nothing of the operation, and does not count
+either: that a connection broke, that nobody is there, or that a node which stops has not begun.
 """
 
 from __future__ import annotations

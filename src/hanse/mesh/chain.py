@@ -16,7 +16,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.telemetry import Side
 from hanse.mesh.breaker import COUNTED, Breaker
-from hanse.mesh.fault import FAULT, fault_in
+from hanse.mesh.fault import FAULT, fault_in, is_undone
 from hanse.mesh.retry import Budget, next_delay
 from hanse.mesh.watch import Watch
 
@@ -40,12 +40,16 @@ def breaking(breaker: Breaker, target: str, host: Host) -> Middleware:
                 raise Unavailable(f"{target} has been failing and is left alone for a moment")
             try:
                 reply = await handler(message)
+            except Unavailable:
+                # A lost connection took many calls with it, or nobody is there: that is told at once, and says nothing
+                # of whoever is asked next. To leave the operation alone would make an outage of one instance's death.
+                raise
             except Fault as fault:
                 breaker.record(failed=fault.code in COUNTED, now=host.monotonic())
                 raise
             if reply.kind is not FAULT and breaker.closed:
                 breaker.answered()
-            else:
+            elif reply.kind is not FAULT or not is_undone(reply):
                 failed = reply.kind is FAULT and reply.headers.type in COUNTED
                 breaker.record(failed=failed, now=host.monotonic())
             return reply

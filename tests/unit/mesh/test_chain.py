@@ -10,7 +10,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.mesh.breaker import CALLS_MIN, PAUSE_SECONDS, Breaker, State
 from hanse.mesh.chain import breaking, chain, retrying, watching
-from hanse.mesh.fault import fault_in, fault_message
+from hanse.mesh.fault import fault_in, fault_message, undone_message
 from hanse.mesh.retry import RETRIES_MAX, Budget
 from hanse.mesh.watch import Watch
 
@@ -130,6 +130,19 @@ async def test_what_keeps_failing_is_left_alone_for_a_while(host: Host, failure:
 async def outcome(call: Awaitable[object]) -> None:
     with suppress(Fault):
         await call
+
+
+@pytest.mark.parametrize("told_of_one", [Unavailable("it broke"), undone_message(Unavailable("it stops"), "1")])
+async def test_what_is_told_of_one_instance_leaves_the_operation_alone(
+    host: Host, told_of_one: Message | Fault
+) -> None:
+    target, breaker = Target(*[told_of_one] * CALLS_MIN, DONE), Breaker()
+    call = chain(target, breaking(breaker, "orders", host))
+    with running(host):
+        for _ in range(CALLS_MIN):
+            with suppress(Unavailable):
+                await call(CALL)
+        assert await call(CALL) is DONE
 
 
 @pytest.mark.parametrize("fault", [NotFound("order", "42"), Overloaded("the limit")])

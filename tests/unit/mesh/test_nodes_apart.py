@@ -13,6 +13,7 @@ from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import BACKGROUND, Headers, Identity
 from hanse.kernel.settings import NodeSettings, Settings
+from hanse.mesh.breaker import CALLS_MIN
 from hanse.mesh.client import policy
 from hanse.mesh.routed import Routed
 from hanse.node.app import App
@@ -139,6 +140,27 @@ async def test_one_that_comes_anew_is_asked(fleet: Fleet) -> None:
     await fleet.start("again", "orders")
     await asyncio.sleep(0)  # each says all that it serves once in a turn of the loop
     assert await caller.node.client(Orders).place() == "placed"
+
+
+async def test_that_all_were_away_does_not_keep_callers_from_one_that_comes(fleet: Fleet) -> None:
+    caller, one = await fleet.start("caller", "front"), await fleet.start("one", "orders")
+    one.direct.kill()
+    for _ in range(2 * CALLS_MIN):
+        assert await outcome(caller.node, "place") == "unavailable"
+    await fleet.start("again", "orders")
+    await asyncio.sleep(0)
+    assert await outcome(caller.node, "place") == "placed"
+
+
+async def test_a_kill_under_load_does_not_keep_callers_from_the_other(fleet: Fleet) -> None:
+    caller, one = await fleet.start("caller", "front"), await fleet.start("one", "orders")
+    await fleet.start("two", "orders")
+    async with asyncio.TaskGroup() as group:
+        under_way = [group.create_task(outcome(caller.node, "place")) for _ in range(10 * CALLS_MIN)]
+        await asyncio.sleep(0.001)
+        one.direct.kill()
+    assert [call.result() for call in under_way].count("unavailable") > CALLS_MIN
+    assert await outcome(caller.node, "place") == "placed"
 
 
 async def test_who_asks_and_how_urgently_goes_along(fleet: Fleet) -> None:
