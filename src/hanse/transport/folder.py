@@ -39,7 +39,7 @@ ANNOUNCEMENT_BYTES_MAX: Final = 64 * 1024
 CHUNK_BYTES: Final = 4 * 1024
 
 NODES_MAX: Final = 1_000
-"""Connections at once; further nodes are not listened to, with a line in the log."""
+"""Connections at once, where nothing else is said."""
 
 GREET_SECONDS: Final = 1.0
 """How long a newcomer waits until those who are there have said who they are."""
@@ -57,12 +57,14 @@ _decode = msgspec.msgpack.Decoder(Announcement).decode
 class FolderDiscovery:
     """Tells of the nodes in a folder; see `Discovery` for what it promises."""
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, nodes_max: int = NODES_MAX) -> None:
         """Be ready to take part.
 
         Args:
             folder: The same for all nodes that are to find each other; it is made where it is missing.
+            nodes_max: Connections at once; further nodes are not listened to, with a line in the log.
         """
+        self._nodes_max = nodes_max
         self._folder = Path(folder).absolute()
         self._here = Announcement("", "")
         self._told: Callable[[Announcement], None] = _ignore
@@ -138,8 +140,8 @@ class FolderDiscovery:
 
     def made(self, peer: _Peer) -> bool:
         """Somebody is connected; whether there is room for it."""
-        if len(self._peers) >= NODES_MAX:
-            _log.warning("a node in %s is not listened to: %d are, which is the limit", self._folder, NODES_MAX)
+        if len(self._peers) >= self._nodes_max:
+            _log.warning("a node in %s is not listened to: %d are, which is the limit", self._folder, self._nodes_max)
             return False
         self._peers[peer] = None
         peer.say(ANNOUNCE, self._here)

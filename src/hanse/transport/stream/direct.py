@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final, final
 
 import msgspec
@@ -39,6 +40,15 @@ FAILED_MAX: Final = 10_000
 
 DOUBLED_MAX: Final = 20
 """How often a pause doubles: it has reached any sensible limit long before."""
+
+
+@final
+class _Dial:
+    """A connection that is being made, and whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.over: asyncio.Event = asyncio.Event()
+        self.wire: Wire | str = "the transport was closed while it connected"
 
 
 @final
@@ -78,7 +88,7 @@ class StreamDirect:
         self._lost: Callable[[str], None] = _nobody
         self._wires: dict[str, Wire] = {}
         self._all: dict[Wire, None] = {}
-        self._dialing: dict[str, asyncio.Task[Wire | str]] = {}
+        self._dialing: dict[str, _Dial] = {}
         self._failed: dict[str, tuple[int, float]] = {}
         self._tasks = Tasks(_report, limit=limits.serving_max + limits.connections_max)
         self._sweep: asyncio.TimerHandle | None = None
@@ -163,12 +173,17 @@ class StreamDirect:
             DeadlineExceeded: The message's time was over first.
         """
         began = self._host.monotonic()
-        task = self._dialing.get(to) or self._begin_to_dial(to, began)
+        dial = self._dialing.get(to) or self._begin_to_dial(to, began)
         # Others may wait for the same connection: whoever gives up leaves it to them.
-        await asyncio.wait((task,), timeout=message.timeout or None)
-        if not task.done():
-            raise DeadlineExceeded(message.address)
-        wire = "the transport was closed while it connected" if task.cancelled() else task.result()
+        if 0 < message.timeout < self._limits.connect_seconds:
+            try:
+                async with asyncio.timeout(message.timeout):
+                    await dial.over.wait()
+            except TimeoutError:
+                raise DeadlineExceeded(message.address) from None
+        else:
+            await dial.over.wait()  # It takes no longer than there is time, and a crowd of timers is costly.
+        wire = dial.wire
         if isinstance(wire, str):
             raise NotSent(wire)
         if not message.timeout:
@@ -176,7 +191,7 @@ class StreamDirect:
         left = message.timeout - (self._host.monotonic() - began)
         return wire, msgspec.structs.replace(message, timeout=max(TICK_SECONDS, left))
 
-    def _begin_to_dial(self, to: str, now: float) -> asyncio.Task[Wire | str]:
+    def _begin_to_dial(self, to: str, now: float) -> _Dial:
         if self._closed or self._serving is None:
             raise NotSent("the transport is closed")
         if len(self._all) >= self._limits.connections_max:
@@ -184,10 +199,16 @@ class StreamDirect:
         failures, again = self._failed.get(to, (0, 0.0))
         if now < again:
             raise NotSent(f"{to} could not be reached {failures} times; it is tried again in {again - now:.2f} s")
+        dial = self._dialing[to] = _Dial()
         task = self._serving.context.run(self._tasks.start, self._dial(to), name=f"dial {to}")
-        self._dialing[to] = task
-        task.add_done_callback(lambda _: self._dialing.pop(to, None))
-        return task
+        task.add_done_callback(partial(self._dialed, to, dial))
+        return dial
+
+    def _dialed(self, to: str, dial: _Dial, task: asyncio.Task[Wire | str]) -> None:
+        del self._dialing[to]
+        if not task.cancelled() and task.exception() is None:
+            dial.wire = task.result()
+        dial.over.set()
 
     async def _dial(self, to: str) -> Wire | str:
         """Connect and be greeted; why not, where that fails."""

@@ -20,7 +20,7 @@ from hanse.transport.stream.frame import HELLO, PREFACE, Hello, Unpacker, pack
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
 from hanse.transport.stream.tls import Tls
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 """How long a test waits for what has to happen; only a failure makes it wait so long."""
 
 QUICK = StreamLimits(beat_seconds=0.1, silent_seconds=0.3, connect_seconds=0.3)
@@ -56,14 +56,14 @@ class Things:
         try:
             if operation in {"hold", "stubborn"}:
                 await asyncio.Event().wait()
-            if operation == "wait":
+            if operation.startswith("wait"):
                 await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled.append(operation)
             self.changed.set()
             if operation != "stubborn":
                 raise
-        if operation == "grow":
+        if operation in {"grow", "wait_and_grow"}:
             body = bytes(int(body))
         if operation == "other":
             return Message(Kind.FAULT, message.id, "", headers=Headers(type="other"), body=body)

@@ -347,6 +347,46 @@ async def test_who_asks_and_does_not_read_is_held_back_and_then_served(unix: Pla
         await bare.close()
 
 
+async def test_who_asks_more_than_is_held_is_refused_the_rest(unix: Place) -> None:
+    limits = msgspec.structs.replace(DEFAULT_LIMITS, unsent_bytes=100_000)
+    async with unix.node(limits) as node:
+        bare = await Bare.to(node.address)
+        bare.greet()
+        for number in range(1, 11):
+            bare.send(ASK, number, call("grow", b"1000000"))
+        await node.things.until(lambda: len(node.things.came) > 0)
+        for number in range(11, 41):
+            bare.send(ASK, number, call("echo", bytes(1_000_000)))
+        await bare.writer.drain()
+        _, content = await bare.frame(REFUSE)
+        assert decode(content) == ["overloaded", "what may be asked while the answers are not read"]
+        await bare.close()
+
+
+async def test_who_lets_answers_pile_up_is_cut_off(unix: Place) -> None:
+    limits = msgspec.structs.replace(DEFAULT_LIMITS, unsent_bytes=10_000, unsent_bytes_max=3_000_000)
+    async with unix.node(limits) as node:
+        bare = await Bare.to(node.address)
+        bare.greet()
+        for number in range(1, 11):
+            bare.send(ASK, number, call("wait_and_grow", b"1000000"))
+        await node.things.until(lambda: len(node.things.came) == 10)
+        node.things.gate.set()
+        await bare.ended()
+        await bare.close()
+
+
+async def test_items_wait_for_a_slow_reader_and_end_with_it(unix: Place) -> None:
+    limits = msgspec.structs.replace(DEFAULT_LIMITS, unsent_bytes=10_000)
+    async with unix.node(limits) as node:
+        bare = await Bare.to(node.address)
+        bare.greet()
+        bare.send(ASK, 1, stream("items", *[900_000] * 9))
+        await node.things.until(lambda: node.things.made >= 2)
+        await bare.close()
+        await node.things.until(lambda: node.things.closed == 1)
+
+
 async def test_an_event_is_a_request_like_any_other(unix: Place) -> None:
     async with unix.node() as one, unix.node() as other:
         assert await one.ask(other, msgspec.structs.replace(call(body=b"x"), kind=EVENT)) == b"x"

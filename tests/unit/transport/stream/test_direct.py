@@ -252,6 +252,19 @@ async def test_too_many_requests_of_one_node_are_refused(place: Place) -> None:
             await one.ask(other, call())
 
 
+async def test_what_one_node_runs_for_all_has_a_limit(place: Place) -> None:
+    async with place.node() as one, place.node() as third, unheard() as tasks:
+        few = StreamLimits(serving_max=1, connections_max=2)
+        async with place.node(few) as other:
+            held = [tasks.start(node.ask(other, call("wait", b"x"))) for node in (one, third)]
+            await other.things.until(lambda: len(other.things.came) == 2)
+            for node in (one, third):
+                with pytest.raises(Overloaded):
+                    await node.ask(other, call())
+            other.things.gate.set()
+            assert await asyncio.gather(*held) == [b"x", b"x"]
+
+
 async def test_more_connections_than_allowed_are_not_made(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     few = StreamLimits(connections_max=1)
     async with place.node() as other, place.node() as third, place.node(few) as one:

@@ -200,3 +200,18 @@ async def test_a_folder_that_cannot_be_used_is_told(unix: Place) -> None:
     (unix.folder / "file").write_text("")
     with pytest.raises(CouldNotStart, match="cannot listen at"):
         await Member(unix.folder / "file", "a").open()
+
+
+async def test_what_was_never_opened_can_be_closed(unix: Place) -> None:
+    member = Member(unix.folder, "a")
+    member.discovery.suspect("b")
+    await member.discovery.close()
+
+
+async def test_more_nodes_than_the_limit_are_not_listened_to(unix: Place, caplog: pytest.LogCaptureFixture) -> None:
+    async with members(unix.folder, "a") as (a,):
+        full = FolderDiscovery(unix.folder, nodes_max=0)
+        await full.open(Announcement("full", "", app="shop"), lambda _: None, lambda _: None)
+        await full.close()
+        assert [name for name, _, _ in a.told] == []
+    assert "is not listened to: 0 are, which is the limit" in caplog.text

@@ -1,0 +1,84 @@
+import asyncio
+
+from hanse.kernel.message import Kind, Message
+from hanse.kernel.tasks import Tasks
+from hanse.transport.stream.workers import IDLE_MAX, Workers
+
+
+class Asker:
+    """Notes what was handled for it."""
+
+    def __init__(self) -> None:
+        self.running: dict[int, asyncio.Task[None] | None] = {}
+        self.ended: list[int] = []
+        self.gate: asyncio.Event = asyncio.Event()
+
+    def put(self, workers: Workers, number: int, operation: str = "echo") -> None:
+        self.running[number] = None
+        workers.put(self, number, Message(Kind.CALL, str(number), operation))
+
+    async def handle(self, message: Message) -> Message:
+        if message.address == "wait":
+            await self.gate.wait()
+        return message
+
+    def handled(self, number: int, message: Message, reply: Message | None, /) -> None:
+        assert reply is message
+        self.ended.append(number)
+
+
+async def turns(count: int = 8) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_what_waits_for_nothing_costs_one_task_in_all() -> None:
+    asker = Asker()
+    async with Tasks(print) as tasks:
+        workers = Workers(tasks, asker.handle)
+        for number in range(100):
+            asker.put(workers, number)
+        await turns()
+        assert asker.ended == list(range(100))
+        assert len(tasks) == 1
+
+
+async def test_behind_the_limit_of_tasks_messages_wait() -> None:
+    asker = Asker()
+    async with Tasks(print, limit=2) as tasks:
+        workers = Workers(tasks, asker.handle)
+        for number, operation in enumerate(["wait", "wait", "echo"]):
+            asker.put(workers, number, operation)
+        await turns()
+        assert asker.ended == []
+        asker.gate.set()
+        await turns()
+        assert sorted(asker.ended) == [0, 1, 2]
+        asker.put(workers, 3)
+        await turns()
+        assert asker.ended[-1] == 3
+
+
+async def test_what_nobody_wants_any_more_does_not_begin() -> None:
+    asker = Asker()
+    async with Tasks(print) as tasks:
+        workers = Workers(tasks, asker.handle)
+        asker.put(workers, 1)
+        del asker.running[1]
+        asker.put(workers, 2)
+        await turns()
+        assert asker.ended == [2]
+
+
+async def test_after_a_crowd_few_workers_stay() -> None:
+    asker = Asker()
+    async with Tasks(print) as tasks:
+        workers = Workers(tasks, asker.handle)
+        for number in range(2 * IDLE_MAX):
+            asker.put(workers, number, "wait")
+        await turns(3 * IDLE_MAX)
+        assert len(tasks) == 2 * IDLE_MAX
+        asker.gate.set()
+        await turns()
+        assert len(asker.ended) == 2 * IDLE_MAX
+        assert len(tasks) == IDLE_MAX
