@@ -101,6 +101,17 @@ def _stream(url: str, place: Place) -> Transport:
     return Routed(place.here, MemoryTransport(), direct, discovery, host=place.host)
 
 
+def _zmq(url: str, place: Place) -> Transport:
+    from hanse.mesh.routed import Routed
+    from hanse.transport.memory import MemoryTransport
+    from hanse.transport.zmq.direct import zmq_direct
+
+    direct = zmq_direct(url, place.host, instance=place.here.instance)
+    scheme, _, rest = url.partition(":")
+    discovery = place.settings.discovery or (f"unix:{rest}" if scheme == "zmq+ipc" else "udp://")
+    return Routed(place.here, MemoryTransport(), direct, open_discovery(discovery, place), host=place.host)
+
+
 def _folder(url: str, place: Place) -> Discovery:
     from hanse.transport.folder import FolderDiscovery
 
@@ -137,6 +148,8 @@ _TRANSPORTS: Mapping[str, Callable[[str, Place], Transport]] = {
     "tcp": _stream,
     "tls": _nats,
     "unix": _stream,
+    "zmq": _zmq,
+    "zmq+ipc": _zmq,
 }
 _DISCOVERIES: Mapping[str, Callable[[str, Place], Discovery]] = {
     "dns": _seeds,

@@ -90,7 +90,7 @@ def has_all(world: World) -> None:
 
 def of_copy(world: World, copy: ReplicaOf[Resource]) -> dict[str, int]:
     """The revisions of its rows, by id, past all code that they belong to."""
-    statement = f'SELECT id, json_extract(value, \'$.rev\') FROM "rows:{copy.shape.collection}"'  # noqa: S608 - ours
+    statement = f"SELECT id, json_extract(value, '$.rev') FROM \"rows:{copy.shape.collection}\""
     return {cast("str", id): cast("int", rev) for id, rev in world.query(Window, statement)}
 
 

@@ -26,7 +26,7 @@ from hanse.transport.direct import NotSent
 from hanse.transport.stream.frame import Goodbye, Hello
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
 from hanse.transport.stream.served import Serving
-from hanse.transport.stream.sockets import sockets_of
+from hanse.transport.stream.sockets import Server, Sockets, sockets_of
 from hanse.transport.stream.tls import Tls
 from hanse.transport.stream.wire import Wire
 
@@ -57,7 +57,7 @@ class StreamDirect:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sockets,
         host: Host,
         *,
         instance: str = "",
@@ -67,7 +67,8 @@ class StreamDirect:
         """Be ready to listen.
 
         Args:
-            url: Where, such as `unix:/run/shop` or `tcp://10.0.0.7:7421`; see `hanse.transport.stream.sockets`.
+            url: Where, such as `unix:/run/shop` or `tcp://10.0.0.7:7421`; see `hanse.transport.stream.sockets`. Or
+                sockets of another kind.
             host: Its clock and chance.
             instance: Name of this process; a new id by default.
             limits: What is allowed.
@@ -79,11 +80,11 @@ class StreamDirect:
         """
         self.features: Features = Features(durable=False, balances=False, bytes_max=limits.bytes_max)
         self.address: str = ""
-        self._sockets = sockets_of(url, tls)
+        self._sockets = sockets_of(url, tls) if isinstance(url, str) else url
         self._host = host
         self._instance = instance or host.new_id()
         self._limits = limits
-        self._server: asyncio.Server | None = None
+        self._server: Server | None = None
         self._serving: Serving | None = None
         self._lost: Callable[[str], None] = _nobody
         self._wires: dict[str, Wire] = {}
@@ -98,7 +99,7 @@ class StreamDirect:
 
     @property
     def native(self) -> object:
-        """The `asyncio.Server` that listens; None before `open`."""
+        """What listens, such as an `asyncio.Server`; None before `open`."""
         return self._server
 
     def trouble(self) -> str:

@@ -26,10 +26,22 @@ SUFFIX: Final = ".sock"
 Make = Callable[[], asyncio.BaseProtocol]
 
 
+class Server(Protocol):
+    """What listens, such as an `asyncio.Server`."""
+
+    def close(self) -> None:
+        """Take no more connections; those that there are go on."""
+        ...
+
+    async def wait_closed(self) -> object:
+        """Let go of what was used to listen, once all connections have ended."""
+        ...
+
+
 class Sockets(Protocol):
     """Opens sockets of one kind."""
 
-    async def listen(self, make: Make, instance: str, /) -> tuple[asyncio.Server, str]:
+    async def listen(self, make: Make, instance: str, /) -> tuple[Server, str]:
         """Take connections from now on; and the address to be told to others. Raises `CouldNotStart`."""
         ...
 
@@ -114,7 +126,7 @@ class TcpSockets:
         self._host, self._port = _host_and_port(url)
         self._host = self._host or "127.0.0.1"
         self._advertise = parse_qs(urlsplit(url).query).get("advertise", [""])[0]
-        if _is_wildcard(self._host) and not self._advertise:
+        if is_wildcard(self._host) and not self._advertise:
             raise Misconfigured(f"{url!r} takes connections on all interfaces; add ?advertise=HOST:PORT for the others")
         self._listening: ssl.SSLContext | None = listening_context(tls) if tls else None
         self._dialing: ssl.SSLContext | None = dialing_context(tls) if tls else None
@@ -161,7 +173,8 @@ def _host_and_port(url: str) -> tuple[str, int]:
     return host, port
 
 
-def _is_wildcard(host: str) -> bool:
+def is_wildcard(host: str) -> bool:
+    """Whether a host stands for all interfaces."""
     try:
         return ip_address(host).is_unspecified
     except ValueError:

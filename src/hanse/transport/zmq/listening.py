@@ -1,0 +1,178 @@
+"""Connections that others made: one ROUTER socket, which tells them apart by names that it gave them itself.
+
+ZeroMQ tells whose connection broke by the descriptor that it had, and who sent a message by a name; both are in a
+message's properties, so the first of a newcomer says what belongs together. A single connection cannot be cut off
+here: an empty message tells the other side to close it, and whatever it sends nevertheless is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, final
+
+import zmq
+
+from hanse.transport.zmq.driven import NOW, Driven, Raw
+from hanse.transport.zmq.link import Link, Peer
+from hanse.transport.zmq.monitor import Monitor
+from hanse.transport.zmq.options import LINGER_MS
+
+_log = logging.getLogger("hanse.transport")
+
+END: Final = b""
+"""The message that tells the other side to close the connection."""
+
+GIVEN_BYTES: Final = 5
+"""Length of the names that ZeroMQ gives; they begin with a zero."""
+
+
+@final
+class Listening:
+    """A ROUTER socket, and a link for each who sends to it."""
+
+    def __init__(
+        self,
+        context: zmq.Context[Raw],
+        socket: Raw,
+        make: Callable[[], asyncio.BaseProtocol],
+        ended: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Own a socket that has its options, and is not bound.
+
+        Args:
+            context: Of the socket.
+            socket: Theirs who connect.
+            make: Makes a protocol for each connection.
+            ended: Called when the socket is closed for good, and waited for.
+        """
+        self._make = make
+        self._ended = ended
+        self._names: dict[Link, bytes] = {}
+        self._links: dict[bytes, Link | None] = {}
+        self._by_descriptor: dict[int, bytes] = {}
+        self._blocked: dict[Link, None] = {}
+        self._broken: list[bytes] = []
+        self._open = True
+        self._events = Monitor(context, socket, zmq.Event.DISCONNECTED, self._event)
+        self._driven = Driven(socket, self._take, self._bare)
+
+    @property
+    def socket(self) -> Raw:
+        """The ROUTER socket; whoever uses it takes what belongs to nodes."""
+        return self._driven.socket
+
+    # See `Server`.
+
+    def close(self) -> None:
+        """Take no more connections; those that there are go on."""
+        self._open = False
+
+    async def wait_closed(self) -> None:
+        """Close the socket, with whatever connections there still are."""
+        self.end()
+        await self._ended()
+
+    def end(self) -> None:
+        """Close the socket, and wait for nothing."""
+        self._open = False
+        if not self._driven.socket.closed:
+            self._events.close()
+            self._driven.close(LINGER_MS)
+
+    # What links ask; see `Carrier`.
+
+    def carry(self, link: Link, data: bytes | bytearray, /) -> bool:
+        """See `Carrier.carry`."""
+        if self._driven.send(data, self._names[link]):
+            _ = self._blocked.pop(link, None)
+            return True
+        self._blocked[link] = None
+        return False
+
+    def release(self, link: Link, /, *, cut: bool) -> None:
+        """See `Carrier.release`."""
+        del cut  # what the socket was given is on its way
+        name = self._names.pop(link)
+        _ = self._blocked.pop(link, None)
+        if name in self._links:
+            self._links[name] = None
+            self._tell_end(name)
+
+    # What the sockets tell.
+
+    def _take(self) -> None:
+        name = self._driven.socket.recv(NOW)
+        frame = self._driven.socket.recv(NOW, copy=False)
+        link = self._links.get(name)
+        if frame.more:
+            self._pass_over_parts()
+            _log.warning("a connection of ZeroMQ's was closed: a message of one part was expected, one of several came")
+            self._refuse(name, link)
+        elif link is not None:
+            link.feed(frame.buffer)
+        elif name not in self._links:
+            self._newcomer(name, frame)
+
+    def _newcomer(self, name: bytes, frame: zmq.Frame) -> None:
+        """The first message of a connection."""
+        # Whoever had this descriptor before is gone, and that was told before this message came.
+        self._events.look()
+        descriptor = frame.get(zmq.SRCFD)
+        self._by_descriptor[descriptor] = name
+        if len(name) != GIVEN_BYTES or name[0]:
+            _log.warning("a connection of ZeroMQ's was closed: it wants to be called %r, and nodes have no wish", name)
+            self._refuse(name, None)
+        elif not self._open:
+            self._refuse(name, None)
+        else:
+            protocol = self._make()
+            assert isinstance(protocol, asyncio.BufferedProtocol)
+            link = Link(self, protocol, Peer(str(frame.get("Peer-Address")), _key(frame)))
+            self._links[name], self._names[link] = link, name
+            link.start()
+            link.feed(frame.buffer)
+
+    def _refuse(self, name: bytes, link: Link | None) -> None:
+        if link is not None:
+            link.abort()
+        elif name not in self._links:
+            self._links[name] = None
+            self._tell_end(name)
+
+    def _tell_end(self, name: bytes) -> None:
+        try:
+            # Where there is no room for it, the other side finds the connection silent.
+            _ = self._driven.send(END, name)
+        except zmq.ZMQError:
+            return  # It is gone; or the socket is.
+
+    def _pass_over_parts(self) -> None:
+        while self._driven.socket.recv(NOW, copy=False).more:
+            pass
+
+    def _event(self, event: zmq.Event, descriptor: int) -> None:
+        del event
+        name = self._by_descriptor.pop(descriptor, None)
+        if name is not None:
+            # What had come before is still there to be taken.
+            self._broken.append(name)
+            self._driven.wake_soon()
+
+    def _bare(self) -> None:
+        while self._broken:
+            name = self._broken.pop()
+            link = self._links.get(name)
+            if link is not None:
+                link.lost()
+            _ = self._links.pop(name, None)
+        for link in list(self._blocked):
+            link.retry()
+
+
+def _key(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""  # none had to be shown
