@@ -44,9 +44,10 @@ def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
     TARGET is a file or a module, and the name of an App or Service in it where there are several: greet.py,
     shop.main, shop.main:app. Without one, it is what hanse.toml says under `app`.
     """
-    settings, sources = chosen.read()
+    settings, _ = chosen.read()
     wanted = wanted_target(target, settings, "run")
-    if not has_gateway(settings.node.services) and "gateway.port" not in sources:
+    # What a file says of the gateway's port is not about those who do not host it.
+    if not has_gateway(settings.node.services) and ("gateway", "port") not in {flag.path for flag in chosen.flags}:
         settings = anywhere(settings)
     gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
     sys.exit(run_app(load_app(wanted, working_folder()), settings, output))

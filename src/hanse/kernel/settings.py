@@ -77,6 +77,8 @@ class NodeSettings(Section, frozen=True, kw_only=True):
             believed, so that keys are changed with no gap; empty for whoever reaches the port.
         interface: Name or address of the network interface that nodes find each other on; empty for the loopback.
         zone: Where it stands; calls prefer their own zone.
+        tls_certificate, tls_key: Paths of what the node shows to others over `tcp://` (PEM); empty for no TLS.
+        tls_authority: Path of the certificates of whoever signs those of all nodes; others are not listened to.
         drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice; 5 in Kubernetes.
         grace: Seconds that work in flight has to finish at a stop.
         release: Version of the code that runs, as logs and announcements name it.
@@ -93,6 +95,9 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     discovery_keys: tuple[str, ...] = ()
     interface: str = ""
     zone: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_authority: str = ""
     drain_delay: Seconds = 0.0
     grace: Seconds = 30.0
     release: str = ""

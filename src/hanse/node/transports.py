@@ -6,8 +6,11 @@ Adapters are found by the URL's scheme: our own here, anybody's through the entr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import TypeVar, cast
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,10 +20,18 @@ from hanse.kernel.settings import NodeSettings
 from hanse.transport.base import Transport
 from hanse.transport.discovery import Announcement, Discovery
 
+if TYPE_CHECKING:
+    from hanse.transport.stream.tls import Tls
+
 TRANSPORTS = "hanse.transports"
 DISCOVERIES = "hanse.discoveries"
 
 T = TypeVar("T")
+
+_log = logging.getLogger("hanse.node")
+
+LOOPBACK = "127.0.0.1"
+_TLS_WANTED = "set node.tls_certificate, tls_key and tls_authority"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -93,10 +104,17 @@ def _memory(url: str, place: Place) -> Transport:
 
 def _stream(url: str, place: Place) -> Transport:
     from hanse.mesh.routed import Routed
+    from hanse.transport.members.interface import find_interface
     from hanse.transport.memory import MemoryTransport
     from hanse.transport.stream.direct import StreamDirect
 
-    direct = StreamDirect(url, place.host, instance=place.here.instance)
+    if url == "tcp://" and place.settings.interface:
+        # Where others are found, they have to reach this node too.
+        url = f"tcp://{_bracketed(find_interface(place.settings.interface).address)}:0"
+    tls = _tls(url, place.settings)
+    direct = StreamDirect(url, place.host, instance=place.here.instance, tls=tls)
+    if tls is None and url.startswith("tcp:") and not is_loopback(urlsplit(url).hostname or LOOPBACK):
+        _log.warning("whoever reaches %s may call everything; %s", url, _TLS_WANTED)
     discovery = open_discovery(place.settings.discovery or (url if url.startswith("unix:") else "udp://"), place)
     return Routed(place.here, MemoryTransport(), direct, discovery, host=place.host)
 
@@ -110,6 +128,42 @@ def _zmq(url: str, place: Place) -> Transport:
     scheme, _, rest = url.partition(":")
     discovery = place.settings.discovery or (f"unix:{rest}" if scheme == "zmq+ipc" else "udp://")
     return Routed(place.here, MemoryTransport(), direct, open_discovery(discovery, place), host=place.host)
+
+
+def _tls(url: str, settings: NodeSettings) -> Tls | None:
+    """TLS as the settings have it.
+
+    Raises:
+        Misconfigured: They have half of it.
+    """
+    from hanse.transport.stream.tls import Tls
+
+    given = (settings.tls_certificate, settings.tls_key, settings.tls_authority)
+    if not url.startswith("tcp:") or not any(given):
+        return None
+    if not all(given):
+        raise Misconfigured(
+            "expected node.tls_certificate, node.tls_key and node.tls_authority, all three or none: each node shows "
+            "who it is, and believes those whom the authority has signed"
+        )
+    return Tls(certificate=given[0], key=given[1], authority=given[2])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    Example:
+        >>> is_loopback("127.0.0.2"), is_loopback("localhost"), is_loopback("10.0.0.7"), is_loopback("shop.example")
+        (True, True, False, False)
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _folder(url: str, place: Place) -> Discovery:

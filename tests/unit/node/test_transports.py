@@ -1,0 +1,72 @@
+"""Transports and discoveries by their URLs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hanse.kernel.faults import Misconfigured
+from hanse.kernel.host import Host
+from hanse.kernel.settings import NodeSettings
+from hanse.mesh.routed import Routed
+from hanse.node.transports import Place, open_discovery, open_transport, place_of
+
+
+def place(**settings: str) -> Place:
+    return place_of("shop", NodeSettings(**settings), Host.fixed(wall=0.0, seed=1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("carrier://x", "'carrier:' names none of the transports that are installed: memory:, nats:"),
+        ("memory:shared", "expected memory: and nothing behind it"),
+        ("unix:", "expected to be like 'unix:/run/shop'"),
+        ("tcp://0.0.0.0:1", "add .advertise=HOST:PORT"),
+    ],
+)
+def test_a_transport_that_cannot_be_is_told(url: str, told: str) -> None:
+    with pytest.raises(Misconfigured, match=told):
+        open_transport(url, place())
+
+
+def test_a_discovery_that_cannot_be_is_told() -> None:
+    with pytest.raises(Misconfigured, match="'pigeons:' names none of the discoveries that are installed: dns:"):
+        open_transport("tcp://", place(discovery="pigeons://"))
+
+
+def test_half_of_tls_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="all three or none"):
+        open_transport("tcp://", place(tls_certificate="node.pem"))
+
+
+def test_each_start_has_a_name_of_its_own_unless_one_is_given() -> None:
+    host = Host.fixed(wall=0.0, seed=1)
+    names = {place_of("shop", NodeSettings(), host).here.instance for _ in range(2)}
+
+    assert len(names) == 2
+    assert place(instance="shop-1").here.instance == "shop-1"
+
+
+async def test_where_others_are_found_they_reach_this_node_too() -> None:
+    transport = open_transport("tcp://", place(interface="127.0.0.2", discovery="static://127.0.0.2:7419"))
+    await transport.open()
+    try:
+        assert isinstance(transport, Routed)
+        assert transport.here.address.startswith("tcp://127.0.0.2:")
+    finally:
+        await transport.close()
+
+
+async def test_anybody_can_reach_a_node_without_tls_and_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    _ = open_transport("tcp://192.0.2.1:7421", place())
+    _ = open_transport("tcp://", place())
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "whoever reaches tcp://192.0.2.1:7421 may call everything; set node.tls_certificate, tls_key and tls_authority"
+    ]
+
+
+def test_a_folder_is_a_discovery_too(tmp_path: Path) -> None:
+    assert open_discovery(f"unix:{tmp_path}", place()) is not None
