@@ -7,6 +7,7 @@ from process import python_case
 
 RAW = "as little as an asyncio protocol can do: no deadline, trace, identity, fault, cancellation, limit, heartbeat"
 HANSE = "typed client to service: validation, deadline, trace, identity, breaker, limit"
+NATS_PY = "request and respond, and a queue group; typed bodies, a time limit, and nothing else"
 SIZES = {"small": "100 bytes", "10k": "10 KiB"}
 
 
@@ -18,6 +19,9 @@ def _cases() -> tuple[Case, ...]:
             cases.append(Case(raw, python_case("calls.py", "raw", scheme, size), RAW, raw))
             about = f"{HANSE}; over {scheme}"
             cases.append(Case(f"Hanse, {scheme}, {told}", python_case("calls.py", "hanse", scheme, size), about, raw))
+        raw = f"raw, tcp, {told}"
+        for case, name, about in (("hanse", "Hanse", f"{HANSE}; over NATS"), ("nats-py", "nats-py", NATS_PY)):
+            cases.append(Case(f"{name}, NATS, {told}", python_case("calls_nats.py", case, size), about, raw))
     return tuple(cases)
 
 
@@ -29,6 +33,7 @@ GROUP = Group(
         Column("cpu_us", "CPU µs", 2),
         Column("caller_us", "of the caller", 2),
         Column("server_us", "of the server", 2),
+        Column("broker_us", "of the NATS server", 2),
         Column("per_second", "a second", 0),
     ),
     _cases(),

@@ -14,7 +14,7 @@ import nkeys  # type: ignore[import-untyped]
 import pytest
 import trustme
 
-from hanse.kernel.faults import CouldNotStart, DeadlineExceeded, TooLarge, Unavailable, UnknownOperation
+from hanse.kernel.faults import Conflict, CouldNotStart, DeadlineExceeded, TooLarge, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.testing.transport_things import Things
@@ -92,16 +92,24 @@ class TestStarting:
         assert "127.0.0.1" in said
         assert "secret" not in said
 
-    async def test_what_is_no_nats_server_is_told(self) -> None:
-        class Web(asyncio.Protocol):
+    @pytest.mark.parametrize(
+        ("greeting", "said"),
+        [
+            (b"HTTP/1.1 400 No\r\n\r\n", "expected a message of NATS"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", "expected what a NATS server says, got b'SSH"),
+            (b"INFO {\r\n", "says of itself"),
+        ],
+    )
+    async def test_what_is_no_nats_server_is_told(self, greeting: bytes, said: str) -> None:
+        class Other(asyncio.Protocol):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 assert isinstance(transport, asyncio.Transport)
-                transport.write(b"HTTP/1.1 400 No\r\n\r\n")
+                transport.write(greeting)
 
-        server = await asyncio.get_running_loop().create_server(Web, "127.0.0.1")
+        server = await asyncio.get_running_loop().create_server(Other, "127.0.0.1")
         async with server:
             port = server.sockets[0].getsockname()[1]
-            assert "a message of NATS" in await refused(f"nats://127.0.0.1:{port}", Options(patience=0.5))
+            assert said in await refused(f"nats://127.0.0.1:{port}", Options(patience=0.5))
 
     async def test_a_server_that_starts_late_is_waited_for(self, folder: Path) -> None:
         server = Server(folder)
@@ -200,6 +208,70 @@ class TestWhoAsks:
             assert "Permissions Violation for Publish" in caplog.text
         finally:
             server.kill()
+
+
+class TestWhileAway:
+    async def test_what_is_listened_to_may_change(self, folder: Path) -> None:
+        server = served(folder)
+        app = next(_apps)
+        one, other = (NatsTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
+        things, more = Things(), Things("more")
+        other.listen("things", things.server)
+        try:
+            async with opened(other, one):
+                assert await echo(one) == b"well"
+                server.kill()
+                while not other.trouble():  # noqa: ASYNC110 - the loop notices when it reads
+                    await asyncio.sleep(0)
+                with pytest.raises(Unavailable, match="no connection to NATS"):
+                    await other.flush()
+                other.leave("things")
+                other.listen("more", more.server)
+                server.start()
+                server.wait_ready()
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await other.native.up()
+                    await one.native.up()
+                assert (await one.request(Message(Kind.CALL, "1", "more.echo", WAIT_SECONDS, body=b"w"))).body == b"w"
+                with pytest.raises((Unavailable, UnknownOperation)):
+                    await echo(one)
+        finally:
+            server.kill()
+            things.server.close()
+            more.server.close()
+
+    async def test_credentials_that_are_away_too_are_looked_for_until_they_are_back(self, folder: Path) -> None:
+        seed = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER).decode()
+        path = folder / "ada.creds"
+        text = "\n".join(
+            (
+                *("-----BEGIN NATS USER JWT-----", "not-looked-at", "------END NATS USER JWT------"),
+                *("-----BEGIN USER NKEY SEED-----", seed, "------END USER NKEY SEED------", ""),
+            )
+        )
+        path.write_text(text)
+        server = served(folder)
+        transport = NatsTransport(server.url, Host.system(), Options(credentials=str(path)))
+        try:
+            async with opened(transport):
+                path.unlink()
+                server.restart()
+                async with asyncio.timeout(WAIT_SECONDS):
+                    while "cannot be read" not in transport.trouble():  # noqa: ASYNC110 - nothing tells of it
+                        await asyncio.sleep(0.01)
+                    path.write_text(text)
+                    await transport.native.up()
+                assert transport.trouble() == ""
+        finally:
+            server.kill()
+
+    async def test_two_receivers_of_one_service_do_not_fit_into_one_transport(self) -> None:
+        transport = NatsTransport("nats://a", Host.system())
+        things, others = Things(), Things()
+        transport.listen("things", things.server)
+        transport.listen("things", things.server)
+        with pytest.raises(Conflict, match="'things' already"):
+            transport.listen("things", others.server)
 
 
 class TestLimits:

@@ -107,6 +107,22 @@ async def test_a_service_that_was_there_is_away_and_one_that_never_was_is_unknow
     things.server.close()
 
 
+async def test_one_inbox_is_not_answered_twice_and_who_wants_no_answer_is_not_served(server: Server) -> None:
+    things = Things()
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+    async with nodes(server, 2) as (one, other):
+        other.listen("things", things.server)
+        await other.flush()
+        subject, payload = one.names.call("things.hold"), frames.encode(call("hold"))
+        _ = one.native.subscribe(b"elsewhere", lambda subject, reply, payload, headers: got.put_nowait(payload))
+        for reply in (b"", b"elsewhere", b"elsewhere"):
+            assert one.native.publish(subject, reply, payload, frames.MESSAGE)
+        fault = frames.fault_of(await asyncio.wait_for(got.get(), WAIT_SECONDS), "things.hold")
+        assert isinstance(fault, Overloaded)
+        assert len(things.came) == 1
+    things.server.close()
+
+
 class Broken:
     """A receiver that raises, which none may."""
 

@@ -7,9 +7,11 @@ import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import jsonschema
+import msgspec
 import nats
 import nats.errors
 import pytest
@@ -21,6 +23,7 @@ from hanse import App, Fault, Model, Node, Service, current, rpc
 from hanse.kernel.host import Host
 from hanse.node.described import described
 from hanse.service.service import descriptions_of
+from hanse.testing.transport_things import Things
 from hanse.transport.described import TellsOthers
 from hanse.transport.nats.login import Options
 from hanse.transport.nats.transport import NatsTransport
@@ -197,6 +200,47 @@ async def test_others_that_send_what_is_none_of_ours_are_refused_and_harm_nobody
         await shelf.client.publish(subject, b"\x01 nobody is to answer this")
         await shelf.client.flush()
         assert json.loads((await shelf.call("take", {"sku": "green"})).data)["sku"] == "green"
+
+
+async def test_schemas_that_are_more_than_a_message_takes_are_left_out(tmp_path: Path) -> None:
+    config = tmp_path / "server.conf"
+    config.write_text("max_payload: 17000")
+    server = Server(tmp_path, "-c", str(config))
+    server.start()
+    try:
+        server.wait_ready()
+        async with reached(server) as shelf:
+            info = await shelf.told("$SRV.INFO.shelf")
+            assert {"request_schema"} & info["endpoints"][0]["metadata"].keys() == set()
+            assert json.loads((await shelf.call("take", {"sku": "green"})).data)["sku"] == "green"
+    finally:
+        server.kill()
+
+
+async def test_names_that_others_cannot_write_are_not_told_of(server: Server) -> None:
+    async with reached(server) as shelf:
+        rows = msgspec.structs.replace(described(descriptions_of(Shelf)[0]), name="rows/teas")
+        shelf.node.listen("rows/teas", Things("rows/teas").server)
+        shelf.node.describe(rows)
+        await shelf.node.flush()
+        with pytest.raises(nats.errors.NoRespondersError):
+            await shelf.ask("$SRV.PING.rows/teas")
+
+
+async def test_a_service_may_be_described_after_it_is_served(server: Server) -> None:
+    async with reached(server) as shelf:
+        teas = msgspec.structs.replace(described(descriptions_of(Shelf)[0]), name="teas", version="spring")
+        shelf.node.listen("teas", Things("teas").server)
+        shelf.node.describe(teas)
+        await shelf.node.flush()
+        assert (await shelf.told("$SRV.PING.teas"))["version"] == "0.0.0"
+        answer = await shelf.call("take", {"sku": "green"})
+        assert answer.headers is None
+        shelf.node._served.open = False
+        refused = await shelf.call("take", {"sku": "green"})
+        assert refused.headers is not None
+        assert refused.headers["Nats-Service-Error-Code"] == "503"
+        shelf.node._served.open = True
 
 
 async def test_calls_of_others_end_when_the_node_closes(server: Server) -> None:

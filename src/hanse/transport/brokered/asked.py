@@ -46,6 +46,11 @@ class Answer:
         if not self.reply.done():
             self.reply.set_exception(fault)
 
+    def leave(self) -> None:
+        """Nobody waits for it, and nobody is to be told that he should have."""
+        if not self.reply.cancel() and not self.reply.cancelled():
+            _ = self.reply.exception()
+
 
 @final
 class Reading:

@@ -128,7 +128,7 @@ class Connection:
         except TimeoutError:
             problem = f"no NATS server could be reached in {self._options.patience} s; the last said: {self._why}"
             raise CouldNotStart(f"{problem}. Is one running, and is the URL right?") from None
-        except (_RefusedError, Misconfigured) as error:
+        except _RefusedError as error:
             raise CouldNotStart(f"NATS refuses this client: {error}") from None
         self._use(wire)
         _ = self._tasks.start(self._keep(wire), name="nats connection")
@@ -275,13 +275,13 @@ class Connection:
             server = self._servers.next()
             try:
                 wire = await self._dial(server)
-            except _RefusedError as error:
+            except (_RefusedError, Misconfigured) as error:
                 self._why = f"{server}: {error}"
                 _log.warning("NATS refuses this client at %s", self._why)
                 refused += 1
                 if not insist and refused >= len(self._servers):
                     raise _RefusedError(self._why) from None
-            except (OSError, TimeoutError) as error:
+            except (OSError, ValueError) as error:  # the latter of names that no resolver takes
                 self._why = f"{server}: {str(error) or 'it did not answer in time'}"
             else:
                 self._servers.reached()

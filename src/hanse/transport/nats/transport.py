@@ -266,6 +266,9 @@ class NatsTransport:
                     if self._send(message.address, token, payload):
                         return
         except TimeoutError:
+            waiting = self._waiting[token]
+            if isinstance(waiting, Answer):
+                waiting.leave()  # its time may have come to its end at the same moment
             raise Overloaded(f"the limit of {PENDING_BYTES_MAX} bytes that wait for NATS to take them") from None
         raise Unavailable(self.trouble())
 
