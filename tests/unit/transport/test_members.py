@@ -209,7 +209,7 @@ def test_two_that_cannot_reach_each_other_do_not_judge_alone() -> None:
 
 @pytest.mark.parametrize("loss", [0.0, LOSS])
 @pytest.mark.parametrize("multicast", [True, False])
-@pytest.mark.parametrize("count", [2, 3, 10, 60])
+@pytest.mark.parametrize("count", [2, 3, 10, 30])
 def test_both_sides_of_a_partition_keep_their_own_and_merge_afterwards(
     count: int, loss: float, *, multicast: bool
 ) -> None:
@@ -248,6 +248,20 @@ def test_a_process_that_was_stopped_refutes_its_death_by_a_higher_version() -> N
     assert lan.until(lan.agreed, 5.0) <= 1.0
     assert boxes[0].members.roster.members[boxes[0].name].record.version > 1
     # Whoever was asleep takes nobody else for dead.
+    assert not boxes[0].went
+
+
+def test_time_that_was_slept_is_no_time_in_which_others_were_silent() -> None:
+    lan = Lan()
+    boxes = lan.grown(5)
+    lan.run(1.0)
+    lan.cut = lambda one, other: boxes[1] in {one, other}
+    assert lan.until(lambda: boxes[1].name in boxes[0].members._suspicions, 3.0) <= 2.0
+    lan.stop(boxes[0])
+    lan.heal()
+    lan.run(10.0)
+    lan.go_on(boxes[0])
+    assert lan.until(lan.agreed, 5.0) <= 3.0
     assert not boxes[0].went
 
 
@@ -329,17 +343,30 @@ def test_two_of_one_name_are_told_apart_and_the_second_is_told_why_nobody_calls_
     assert not other.went
 
 
+def test_a_process_that_starts_again_under_its_old_name_is_taken_when_the_old_one_is_missed() -> None:
+    lan = Lan()
+    before, other = lan.join("kept"), lan.join("other")
+    lan.run(1.0)
+    lan.kill(before)
+    again = lan.make("kept", zone="new")
+    lan.start(again)
+    assert lan.until(lambda: "kept" in other.there and other.there["kept"].zone == "new", 9.0) <= 4.0
+    lan.run(5.0)
+    assert again.members.trouble() == ""
+
+
 # What it costs.
 
 
+@pytest.mark.timeout(300)
 def test_what_a_node_sends_while_nothing_happens_does_not_grow_with_their_number() -> None:
     def quiet(count: int) -> tuple[float, float]:
         lan = Lan()
         lan.grown(count)
-        lan.run(2.0)
+        lan.run(1.0)
         sent, size = lan.sent, lan.bytes_sent
-        lan.run(4.0)
-        return (lan.sent - sent) / count / 4, (lan.bytes_sent - size) / count / 4
+        lan.run(2.0)
+        return (lan.sent - sent) / count / 2, (lan.bytes_sent - size) / count / 2
 
     costs = {count: quiet(count) for count in (10, 100, 1000)}
     for count, (datagrams, size) in costs.items():
@@ -365,6 +392,7 @@ def test_a_thousand_find_a_newcomer_within_two_seconds_and_miss_it_within_three(
     assert {gone for box in boxes for _, gone in box.went} == {"newcomer"}
 
 
+@pytest.mark.timeout(300)
 def test_a_partition_of_hundreds_ends_in_a_few_seconds_and_costs_nobody_their_place() -> None:
     lan = Lan(loss=LOSS)
     boxes = lan.grown(200)

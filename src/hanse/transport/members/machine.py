@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.transport.discovery import Announcement
 from hanse.transport.members.comparing import Comparing
@@ -45,12 +44,11 @@ from hanse.transport.members.datagram import (
     Tell,
     Want,
 )
-from hanse.transport.members.fetch import ANNOUNCEMENT_BYTES_MAX, PIECE_BYTES, Fetching
+from hanse.transport.members.fetch import Fetching
 from hanse.transport.members.outbox import Outbox, Send
+from hanse.transport.members.own import Own
 from hanse.transport.members.probes import Probe, Probes, Relayed
 from hanse.transport.members.record import (
-    INSTANCE_BYTES_MAX,
-    VERSION_MAX,
     Gone,
     Member,
     News,
@@ -59,12 +57,12 @@ from hanse.transport.members.record import (
     State,
     Tomb,
     announcement_of,
-    blob_of,
     digest_of,
     place_of,
 )
-from hanse.transport.members.rhythm import CONFIRMATIONS, Rhythm
+from hanse.transport.members.rhythm import Rhythm
 from hanse.transport.members.roster import MEMBERS_MAX, TOMB_SECONDS, Roster
+from hanse.transport.members.suspicions import Suspicions
 
 ANSWERERS = 3
 """Members that answer a hello which all hear, on average."""
@@ -80,20 +78,6 @@ ACCUSED = 4
 
 LATE_SECONDS = 0.05
 """A tick that comes later than this has found its process asleep, or busy with something else."""
-
-
-class Suspicion(msgspec.Struct):
-    """A member that is suspected.
-
-    Attributes:
-        since: When it was first heard.
-        by: The places of those who suspect it.
-        ends_at: When it is given up.
-    """
-
-    since: float
-    by: set[int]
-    ends_at: float
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -151,20 +135,19 @@ class Members:
         self._app = here.app
         self._seeds: list[str] = []
         self._everybody: frozenset[str] = frozenset()
-        self._suspicions: dict[str, Suspicion] = {}
+        self._suspicions = Suspicions(self.rhythm)
         self._outbox = Outbox(self.envelope, self.roster)
         self._rumours = self._outbox.rumours
         self._fetching = Fetching(self.roster, self._outbox, host)
         self._comparing = Comparing(self.roster, self._outbox)
+        self._own = Own(here.instance, address, self.roster, self._outbox)
         self._probes = Probes(self.rhythm, host)
         self._news: list[News] = []
         self._accusations: list[Rumour] = []
-        self._twin = ""
-        self._leaving = False
         self._ticked_at: float | None = None
         self._hello_at = 0.0
         self._sync_at = 0.0
-        self._say(here, here.version)
+        self._own.say(here, here.version)
 
     # What happens to it.
 
@@ -190,7 +173,7 @@ class Members:
     def take(self, frame: Frame, source: str, now: float) -> Outcome:
         """A datagram came, and was opened by `envelope`."""
         if frame.sender.instance == self._instance:
-            self._own(Rumour(State.ALIVE, frame.sender), source)
+            self._of_me(Rumour(State.ALIVE, frame.sender), source)
             return self._outcome()
         shy = isinstance(frame.act, Hello) and not self._answers(frame.act)
         if self._meet(frame, source, shy=shy):
@@ -212,7 +195,7 @@ class Members:
             self._ask_others(number, probe)
         for relayed in self._probes.unanswered(now):
             self._outbox.send(relayed.origin, Nack(relayed.number))
-        for instance in [name for name, suspicion in self._suspicions.items() if suspicion.ends_at <= now]:
+        for instance in self._suspicions.due(now):
             self._bury(self.roster.members[instance].record, State.DEAD, "it did not answer", now)
         self.roster.forget(now)
         wanted = self._probes.choose(self.roster, self._instance, self._suspicions, self._host)
@@ -232,11 +215,11 @@ class Members:
         Raises:
             Misconfigured: It is too long.
         """
-        self._say(here, max(here.version, self._own_record.version + 1))
+        self._own.say(here, max(here.version, self._own.record.version + 1))
         # Told at once, as somebody may be waiting for what is served from now on; gossip sees to who did not hear it.
         for address in self._everybody:
             self._outbox.send(
-                address, Hello(everybody=True, print=self.roster.print, blob=self._own_blob), gossip=False
+                address, Hello(everybody=True, print=self.roster.print, blob=self._own.blob), gossip=False
             )
         for member in self.roster.some(TOLD_AT_ONCE, self._host, self._instance):
             self._outbox.send(member.record.address, Tell())
@@ -250,8 +233,8 @@ class Members:
 
     def leave(self) -> Outcome:
         """Say goodbye."""
-        self._leaving = True
-        rumour = Rumour(State.LEFT, self._own_record)
+        self._own.leaving = True
+        rumour = Rumour(State.LEFT, self._own.record)
         told = [member.record.address for member in self.roster.some(GOODBYES, self._host, self._instance)]
         for address in dict.fromkeys([*self._everybody, *told]):
             self._outbox.send(address, Tell(), [rumour])
@@ -259,55 +242,7 @@ class Members:
 
     def trouble(self) -> str:
         """What a person has to put right; empty where there is nothing."""
-        return self._twin
-
-    # What it says of itself.
-
-    @property
-    def _own_blob(self) -> bytes:
-        """What this member says of itself, where it fits beside a hello."""
-        blob = self.roster.members[self._instance].blob
-        return blob if len(blob) <= PIECE_BYTES else b""
-
-    @property
-    def _own_record(self) -> Record:
-        return self.roster.members[self._instance].record
-
-    def _say(self, here: Announcement, version: int) -> None:
-        blob = blob_of(here)
-        if not 0 < len(here.instance.encode()) <= INSTANCE_BYTES_MAX:
-            raise Misconfigured(f"the instance is called {here.instance!r}; expected 1 to {INSTANCE_BYTES_MAX} bytes")
-        if len(blob) > ANNOUNCEMENT_BYTES_MAX:
-            raise Misconfigured(
-                f"what this node says of itself takes {len(blob)} bytes, at most {ANNOUNCEMENT_BYTES_MAX} can be told: "
-                f"it serves {len(here.names)} names; host fewer of them in one node"
-            )
-        record = Record(self._instance, version, self._address, digest_of(blob))
-        self._become(msgspec.structs.replace(Member.of(record), told=record.digest, blob=blob))
-
-    def _become(self, own: Member) -> None:
-        self.roster.put(own)
-        self._outbox.sign(own.record)
-        self._rumours.add(Rumour(State.ALIVE, own.record))
-
-    def _own(self, rumour: Rumour, source: str) -> None:
-        """Somebody says something of this member: refute it at once, if it is wrong."""
-        own, told = self._own_record, rumour.record
-        if told.address != own.address and rumour.state is State.ALIVE:
-            self._twin = (
-                f"another process is called {self._instance!r} too, at {told.address}: give each a name of its own "
-                "(node.instance), or leave it out"
-            )
-            return
-        wrong = rumour.state is not State.ALIVE or told.version > own.version
-        if self._leaving or told.version < own.version or not wrong or told.version >= VERSION_MAX:
-            return
-        if rumour.state is not State.ALIVE:
-            # Whoever is taken for dead is slow, or badly connected: it waits longer before it says so of others.
-            self._probes.distrust()
-        record = msgspec.structs.replace(own, version=told.version + 1)
-        self._become(Member.of(record, self.roster.members[self._instance]))
-        self._outbox.send(source, Tell(), [Rumour(State.ALIVE, record)])
+        return self._own.twin
 
     # What it hears of others.
 
@@ -320,7 +255,7 @@ class Members:
                 # Each takes the other for dead. To accuse in turn would never end: one refutes, and then the other.
                 for rumour in frame.act.rumours:
                     if rumour.record.instance == self._instance:
-                        self._own(rumour, source)
+                        self._of_me(rumour, source)
             elif not shy:
                 self._accusations.append(_said_of(tomb))
                 self._accuse(source)
@@ -338,10 +273,15 @@ class Members:
         member = self.roster.members.get(record.instance)
         return member is not None and member.record.digest == record.digest
 
+    def _of_me(self, rumour: Rumour, source: str) -> None:
+        if self._own.heard(rumour, source):
+            # Whoever is taken for dead is slow, or badly connected: it waits longer before it says so of others.
+            self._probes.distrust()
+
     def _hear(self, rumour: Rumour, source: str, now: float) -> None:
         record = rumour.record
         if record.instance == self._instance:
-            self._own(rumour, source)
+            self._of_me(rumour, source)
             return
         match rumour.state:
             case State.ALIVE:
@@ -369,7 +309,7 @@ class Members:
             self._probes.met(record.instance, self._host)
         member = Member.of(record, known)
         self.roster.put(member)
-        self._suspicions.pop(record.instance, None)
+        self._suspicions.clear(record.instance)
         if not member.whole:
             self._rumours.drop(record.instance)
             self._fetching.want(record.instance, source, spread=spread)
@@ -395,24 +335,16 @@ class Members:
         member = self.roster.members.get(record.instance)
         if member is None or record.version < member.record.version:
             return
-        suspicion = self._suspicions.get(record.instance)
-        if suspicion is None:
-            suspicion = self._suspicions[record.instance] = Suspicion(now, set(), 0.0)
-        elif by in suspicion.by or len(suspicion.by) > CONFIRMATIONS:
-            return
-        suspicion.by.add(by)
-        seconds = self.rhythm.suspicion_seconds(len(self.roster) - 2, len(suspicion.by) - 1)
-        suspicion.ends_at = suspicion.since + seconds
-        self._rumours.add(Rumour(State.SUSPECT, member.record, by))
+        if self._suspicions.heard(record.instance, by, len(self.roster) - 2, now):
+            self._rumours.add(Rumour(State.SUSPECT, member.record, by))
 
     def _doomed(self, rumour: Rumour, now: float) -> None:
-        """Somebody has given a member up; who has not heard before that it is suspected lets it refute that first."""
+        """Somebody has given a member up."""
         record = rumour.record
-        member, suspicion = self.roster.members.get(record.instance), self._suspicions.get(record.instance)
-        if member is None or record.version < member.record.version or (suspicion is not None and suspicion.by):
+        member = self.roster.members.get(record.instance)
+        if member is None or self._suspicions.named(record.instance):
             self._bury(record, State.DEAD, "it did not answer others", now)
-        elif suspicion is None:
-            self._suspicions[record.instance] = Suspicion(now, set(), now + self.rhythm.suspicion_min / 2)
+        elif record.version >= member.record.version and self._suspicions.warned(record.instance, now):
             self._rumours.add(rumour)
 
     def _bury(self, record: Record, state: State, why: str, now: float) -> None:
@@ -425,7 +357,7 @@ class Members:
             return
         self.roster.remove(instance)
         self.roster.bury(Tomb(record, state is State.LEFT, now + TOMB_SECONDS))
-        self._suspicions.pop(instance, None)
+        self._suspicions.clear(instance)
         self._fetching.drop(instance)
         self._probes.drop(instance)
         if member is None:
@@ -500,7 +432,7 @@ class Members:
     def _read(self, page: Page, source: str) -> None:
         for record in page.records:
             if record.instance == self._instance:
-                self._own(Rumour(State.ALIVE, record), source)
+                self._of_me(Rumour(State.ALIVE, record), source)
             else:
                 # Not to be passed on: whoever lacks it finds that out by comparing.
                 self._alive(record, source, spread=False)
@@ -529,9 +461,7 @@ class Members:
         self._ticked_at = now
         if late > LATE_SECONDS:
             self._probes.shift(late)
-            for suspicion in self._suspicions.values():
-                suspicion.since += late
-                suspicion.ends_at += late
+            self._suspicions.shift(late)
         if late > self.rhythm.tick:
             self._probes.distrust()
 
@@ -559,9 +489,8 @@ class Members:
     def _fail(self, probe: Probe, now: float) -> None:
         record = self.roster.members[probe.instance].record
         self._suspected(record, place_of(self._instance), now)
-        suspicion = self._suspicions[probe.instance]
         if probe.witnessed:
-            suspicion.ends_at = min(suspicion.ends_at, suspicion.since + self.rhythm.suspicion_min)
+            self._suspicions.hurry(probe.instance)
         # It is told at once: it may have been busy, and live.
         self._outbox.send(record.address, Tell(), self._doubts_of(probe.instance))
 
@@ -572,7 +501,7 @@ class Members:
         seeds = chance.sample(self._seeds, min(len(self._seeds), ANSWERERS if len(self.roster) == 1 else 1))
         lost = [tomb.record.address for tomb in self.roster.tombs.values() if not tomb.left]
         greeted = [*seeds, chance.choice(lost)] if lost else seeds
-        blob = self._own_blob
+        blob = self._own.blob
         for address in dict.fromkeys(greeted):
             everybody = address in self._everybody
             self._outbox.send(address, Hello(everybody, self.roster.print, blob), gossip=not everybody)
