@@ -12,7 +12,7 @@ from tests.transport.nats.server import Server, free_port
 
 from .served import serving
 
-MEDIUMS = ("unix", "tcp", "nats")
+MEDIUMS = ("unix", "tcp", "zmq", "nats")
 """What carries messages between the processes."""
 
 
@@ -22,9 +22,9 @@ def medium(name: str, folder: Path) -> Generator[tuple[str, ...]]:
     if name == "unix":
         yield "--transport", "unix:run"
         return
-    if name == "tcp":
+    if name in {"tcp", "zmq"}:
         # A port of its own, that nodes of other tests are not heard.
-        yield "--transport", "tcp://", "--discovery", f"udp://239.255.72.83:{free_port()}"
+        yield "--transport", f"{name}://", "--discovery", f"udp://239.255.72.83:{free_port()}"
         return
     server = Server(folder)
     server.start()
