@@ -196,12 +196,23 @@ def _nats(url: str, place: Place) -> Transport:
     return NatsTransport(url, place.host, Options(app=place.here.app))
 
 
+def _redis(url: str, place: Place) -> Transport:
+    from hanse.transport.redis.options import Options
+    from hanse.transport.redis.transport import RedisTransport
+
+    return RedisTransport(url, place.host, Options(app=place.here.app))
+
+
 _TRANSPORTS: Mapping[str, Callable[[str, Place], Transport]] = {
     "memory": _memory,
     "nats": _nats,
+    "redis": _redis,
+    "rediss": _redis,
     "tcp": _stream,
     "tls": _nats,
     "unix": _stream,
+    "valkey": _redis,
+    "valkeys": _redis,
     "zmq": _zmq,
     "zmq+ipc": _zmq,
 }

@@ -104,6 +104,13 @@ def message_in(payload: bytes, skip: int = 1) -> Message:
         raise Malformed(f"expected a message of Hanse's: {error}") from None
 
 
+def later(message: Message, seconds: float) -> Message:
+    """A message with the time that is left of it when so many seconds have passed."""
+    if not message.timeout:
+        return message
+    return msgspec.structs.replace(message, timeout=max(0.001, message.timeout - seconds))
+
+
 def control_in(payload: bytes) -> Control:
     """What a node says besides answers. Raises `Malformed`."""
     if payload[:1] != CONTROL:

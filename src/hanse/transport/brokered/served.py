@@ -12,7 +12,17 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed, UnknownOperation
 from hanse.kernel.message import Kind, Message
 from hanse.transport.base import Receiver, service_of
-from hanse.transport.brokered.frames import BEGUN, INDEX_BYTES, ITEM, MESSAGE, REFUSED, Refusal, encode, message_in
+from hanse.transport.brokered.frames import (
+    BEGUN,
+    INDEX_BYTES,
+    ITEM,
+    MESSAGE,
+    REFUSED,
+    Refusal,
+    encode,
+    later,
+    message_in,
+)
 from hanse.transport.brokered.post import Post, Subjects, room
 
 _log = logging.getLogger("hanse.transport.brokered")
@@ -110,8 +120,16 @@ class Served:
         self._begun = begun
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def take(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
-        """A request came."""
+    def take(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes, age: float = 0.0) -> None:
+        """A request came.
+
+        Args:
+            subject: Where it was sent to.
+            reply: Where it is answered.
+            payload: The frame.
+            headers: Of the broker's, which mean nothing here.
+            age: Seconds for which it has waited on its way.
+        """
         del headers
         if not reply:
             return  # nobody of ours asks so; whatever it is, its sender does not want to know
@@ -121,6 +139,10 @@ class Served:
             _log.warning("a request at %s was refused: %s", subject.decode(errors="replace"), fault.detail)
             self.refuse(reply, Refusal("unreadable", f"the request cannot be read there: {fault.detail}"))
             return
+        if age:
+            if 0.0 < message.timeout <= age:
+                return  # whoever asked has been told that its time is up
+            message = later(message, age)
         self.accept(message, reply)
 
     def accept(self, message: Message, reply: bytes) -> None:

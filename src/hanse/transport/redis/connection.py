@@ -1,0 +1,429 @@
+"""A connection that lasts: two sockets to one server at a time, which come and go together.
+
+On one all is said, and what is told comes; on the other `Pull` waits for requests.
+What is published while no server is there waits, up to `PENDING_BYTES_MAX`. What was said to a server that went away
+may have been lost; whoever has to know is told by `lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, cast, final
+
+from hanse.kernel.faults import CouldNotStart, Misconfigured, Overloaded, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Message
+from hanse.kernel.tasks import Tasks
+from hanse.transport.brokered.frames import MESSAGE, NotTakenError
+from hanse.transport.brokered.servers import Server, Servers, servers_in
+from hanse.transport.redis.judge import absence, refusal, told_in, warning
+from hanse.transport.redis.names import Names
+from hanse.transport.redis.options import SCHEME, Options, database_in
+from hanse.transport.redis.pull import Pull
+from hanse.transport.redis.queued import entry
+from hanse.transport.redis.scripts import ALL, FULL, LIST_SECONDS, NOBODY, SEND, SWEEP, TAKEN, WAITING_MAX
+from hanse.transport.redis.wire import ReplyError, Then, Wire, command, parser
+
+_log = logging.getLogger("hanse.transport.redis")
+
+CONNECT_SECONDS = 3.0
+"""For which one server has the time to answer when it is connected to."""
+
+PING_SECONDS = 2.0
+"""Between looks at whether a server still says something."""
+
+QUIET_MAX = 2
+"""Looks in a row that find nothing, after which another server is gone to."""
+
+PENDING_BYTES_MAX = 16 * 1024 * 1024
+"""Published while no server is there, or faster than it takes it; what comes beyond is refused."""
+
+BODY_BYTES_MAX = 1024 * 1024
+"""Of one body: servers cut off a node to which more than 32 MiB are on their way, unless they are told otherwise."""
+
+HEAD_BYTES = 16_384
+"""Of a message for what is not its body: what a request tree carries along."""
+
+LARGE_BYTES = 65_536
+"""Of what does not wait for others to go out with: at once it is known whether the server takes more."""
+
+CLOSE_SECONDS = 2.0
+"""For which a server has the time to take what was said last."""
+
+_REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "ERR AUTH", "ERR invalid password", "ERR DB", "ERR unknown")
+
+_SEND = b"*5\r\n$7\r\nEVALSHA\r\n$40\r\n" + SEND.sha + b"\r\n$1\r\n1\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+_PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b %b%b\r\n"
+
+
+class _RefusedError(Exception):
+    """A server does not want this client, or cannot be used; to try again at once will not help."""
+
+
+class Ears(NamedTuple):
+    """Whoever is told what comes. None of these raises.
+
+    Attributes:
+        lost: The connection broke, and why; what was said may not have come.
+        told: Something came on the channel of this node.
+        gone: Nobody listened where something was said; given is what was to say so.
+        took: A request came: the key of its list, the entry, and the server's clock.
+        refused: A request was not taken, by its token; `NotTakenError` where nobody is there to serve it.
+    """
+
+    lost: Callable[[str], None]
+    told: Callable[[bytes], None]
+    gone: Callable[[bytes], None]
+    took: Callable[[bytes, bytes, float], None]
+    refused: Callable[[bytes, Exception], None]
+
+
+@final
+class Connection:
+    """To one of several servers at a time.
+
+    Attributes:
+        body_bytes_max: Of one body.
+        is_up: Whether there is a server.
+    """
+
+    body_bytes_max: int = BODY_BYTES_MAX
+
+    def __init__(self, url: str, names: Names, options: Options, host: Host, ears: Ears) -> None:
+        """Know where to go.
+
+        Args:
+            url: Of the servers to begin with.
+            names: Channels of this node, and where it is woken.
+            options: Who asks, and for how long a first server is looked for.
+            host: Draws which server is next, and when.
+            ears: Told what comes.
+
+        Raises:
+            Misconfigured: The URL is none of Redis.
+        """
+        self._database = b"%d" % database_in(url)
+        self._names = names
+        self._options = options
+        self._servers = Servers(servers_in(url, SCHEME), host)
+        self._ears = ears
+        self._tasks = Tasks(self._failed)
+        self._wire: Wire | None = None
+        self._pull = Pull(names.channel, ears.took)
+        self._channels: dict[bytes, None] = {names.channel: None}
+        self._greeted: frozenset[bytes] = frozenset()
+        self._pending: list[tuple[bytes, Then]] = []
+        self._pending_bytes = 0
+        self._up = asyncio.Event()
+        self._closing = False
+        self._said = ""
+        self._why = "it was not opened"
+        self.is_up: bool = False
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no server at the moment; empty if there is."""
+        return "" if self._wire is not None else f"there is no connection to Redis: {self._why}"
+
+    @property
+    def native(self) -> Wire | None:
+        """The socket underneath, while there is one: its `ask` sends any command."""
+        return self._wire
+
+    async def open(self) -> None:
+        """Find a server. Raises `CouldNotStart` if none is there within `Options.patience`, or all refuse."""
+        self._closing = False
+        try:
+            _ = parser()
+            async with asyncio.timeout(self._options.patience):
+                pair = await self._find(insist=False)
+        except TimeoutError:
+            problem = f"no Redis could be reached in {self._options.patience} s; the last said: {self._why}"
+            raise CouldNotStart(f"{problem}. Is one running, and is the URL right?") from None
+        except (_RefusedError, Misconfigured) as error:
+            raise CouldNotStart(f"Redis cannot be used: {error}") from None
+        self._use(*pair)
+        _ = self._tasks.start(self._keep(*pair), name="redis connection")
+
+    async def close(self) -> None:
+        """Take no more requests, have the server take what was said, and leave."""
+        self._closing = True
+        wire = self._wire
+        if wire is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    for key in self._pull.keys:
+                        self._retire(wire, key)
+                    self._wake()
+                    await self._pull.stop()
+                    for _ in ("what waited", "how it was refused"):
+                        _ = await wire.ask(b"PING")
+            except (TimeoutError, ConnectionError, ReplyError) as error:
+                _log.warning("Redis did not take all before the end: %s", str(error) or "it was too slow")
+        await self._tasks.cancel()
+        self._down("it was closed")
+        for one in (wire, self._pull.wire):
+            if one is not None:
+                one.abort(self._why)
+
+    def over(self, message: Message, payload: bytes) -> str | None:
+        """The limit that a message is over; None if it may be sent."""
+        if len(message.body) > BODY_BYTES_MAX:
+            return f"{BODY_BYTES_MAX} bytes"
+        if len(payload) > BODY_BYTES_MAX + HEAD_BYTES:
+            return f"{BODY_BYTES_MAX + HEAD_BYTES} bytes with its headers"
+        return None
+
+    async def up(self) -> None:
+        """Wait until there is a server."""
+        _ = await self._up.wait()
+
+    async def writable(self) -> None:
+        """Wait until the server takes what it is sent."""
+        if self._wire is not None:
+            _ = await self._wire.writable.wait()
+
+    def has_room(self, body: bytes) -> bool:
+        """Whether a message of this body could wait for the server, besides all that waits already."""
+        waiting = self._pending_bytes if self._wire is None else self._wire.waiting
+        return waiting + len(body) + HEAD_BYTES <= PENDING_BYTES_MAX
+
+    async def flush(self) -> None:
+        """Wait until the server has taken all that was said. Raises `ConnectionError` where it goes away."""
+        if self._wire is None:
+            raise ConnectionError(self.trouble)
+        _ = await self._wire.ask(b"PING")
+
+    def serve(self, key: bytes) -> None:
+        """Take requests from a list, and be known to; also on every server that is gone to later."""
+        self._channels[key] = None
+        self._pull.keys[key] = None
+        if self._wire is not None:
+            self._wire.say(command(b"SUBSCRIBE", key), self._checked)
+            self._wake()
+
+    def leave(self, key: bytes) -> None:
+        """Take no more, and hand back what waits where nobody else does."""
+        self._channels.pop(key, None)
+        self._pull.keys.pop(key, None)
+        if self._wire is not None:
+            self._retire(self._wire, key)
+            self._wake()
+
+    def call(self, address: str, token: bytes, payload: bytes) -> bool:
+        """See `Carrier.call`."""
+        key = self._names.call(address)
+        said = entry(self._options.silence, self._names.here + token, payload, MESSAGE)
+        wire = self._wire
+        if wire is None or wire.waiting + len(said) > PENDING_BYTES_MAX:
+            return False
+        wire.say(_SEND % (len(key), key, len(said), said), partial(self._sent, token))
+        if len(said) > LARGE_BYTES:
+            wire.flush()
+        return True
+
+    def publish(self, subject: bytes, reply: bytes, payload: bytes, lead: bytes = b"") -> bool:
+        """See `Post.publish`."""
+        channel, _, token = subject.rpartition(b".")
+        size = len(token) + 1 + len(lead) + len(payload)
+        said = _PUBLISH % (len(channel), channel, size, token, lead, payload)
+        then = partial(self._heard, reply) if reply else self._checked
+        if self._wire is not None:
+            if self._wire.waiting + size > PENDING_BYTES_MAX:
+                return False
+            self._wire.say(said, then)
+            if size > LARGE_BYTES:
+                self._wire.flush()
+            return True
+        if self._closing or self._pending_bytes + size > PENDING_BYTES_MAX:
+            return False
+        self._pending_bytes += size
+        self._pending.append((said, then))
+        return True
+
+    def _sent(self, token: bytes, came: object) -> None:
+        """What became of a request."""
+        if came == TAKEN or isinstance(came, ConnectionError):
+            return
+        if came == NOBODY:
+            fault: Exception = NotTakenError()
+        elif came == FULL:
+            fault = Overloaded(f"the limit of {WAITING_MAX} requests that wait for a service")
+        elif str(came).startswith("NOSCRIPT"):
+            # Somebody had the server forget its scripts; nothing has been done.
+            self._load()
+            fault = NotTakenError("Redis has forgotten what it does for Hanse")
+        else:
+            fault = Unavailable(f"Redis takes no requests: {came}")
+        self._ears.refused(token, fault)
+
+    def _load(self) -> None:
+        if self._wire is not None:
+            for script in ALL:
+                self._wire.say(command(b"SCRIPT", b"LOAD", script.source), self._checked)
+
+    def _wake(self) -> None:
+        """Have what waits for requests ask anew: for others, or for none."""
+        if self._wire is not None:
+            self._wire.say(command(b"RPUSH", self._names.channel, b""), self._checked)
+            self._wire.say(command(b"EXPIRE", self._names.channel, b"%d" % LIST_SECONDS), self._checked)
+
+    def _retire(self, wire: Wire, key: bytes) -> None:
+        """Be known no more, and refuse what waits where nobody else is."""
+
+        def then(reply: object) -> None:
+            if isinstance(reply, list):
+                for entry in cast("list[bytes]", reply):
+                    self._ears.took(key, entry, 0.0)
+                if reply:
+                    wire.say(sweep, then)
+            else:
+                self._checked(reply)
+
+        sweep = command(b"EVALSHA", SWEEP.sha, b"1", key)
+        wire.say(command(b"UNSUBSCRIBE", key), self._checked)
+        wire.say(sweep, then)
+
+    def _heard(self, reply: bytes, count: object) -> None:
+        """How many listened where something was said."""
+        if count == 0:
+            self._ears.gone(reply)
+        else:
+            self._checked(count)
+
+    def _checked(self, reply: object) -> None:
+        if isinstance(reply, ReplyError) and str(reply) != self._said:
+            self._said = str(reply)  # once, not for each message
+            _log.error("Redis refuses a command of this node: %s", reply)
+
+    # From server to server.
+
+    async def _keep(self, wire: Wire, pull: Wire) -> None:
+        while True:
+            await _watch(wire, pull)  # they share what tells that one has ended
+            why = wire.why or pull.why
+            for one in (wire, pull):
+                one.abort(why)
+            self._down(why)
+            _log.warning("the connection to Redis broke (%s); it is tried again", why)
+            self._ears.lost(why)
+            wire, pull = await self._find(insist=True)
+            self._use(wire, pull)
+            _log.info("connected to Redis again")
+
+    async def _find(self, *, insist: bool) -> tuple[Wire, Wire]:
+        """A server that takes this client; waits for ever. Raises `_RefusedError` unless it is to insist."""
+        refused = 0
+        while True:
+            await asyncio.sleep(self._servers.pause())
+            server = self._servers.next()
+            try:
+                pair = await self._dial(server)
+            except _RefusedError as error:
+                self._why = f"{server}: {error}"
+                _log.warning("Redis cannot be used: %s", self._why)
+                refused += 1
+                if not insist and refused >= len(self._servers):
+                    raise _RefusedError(self._why) from None
+            except (OSError, TimeoutError, ReplyError) as error:
+                self._why = f"{server}: {str(error) or 'it did not answer in time'}"
+            else:
+                self._servers.reached()
+                return pair
+
+    async def _dial(self, server: Server) -> tuple[Wire, Wire]:
+        ended = asyncio.Event()
+        made: list[Wire] = []
+
+        def make() -> Wire:
+            made.append(Wire(self._pushed, ended))
+            return made[-1]
+
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                wire, pull = await self._connected(server, make), await self._connected(server, make)
+                await self._greet(wire)
+        except BaseException as error:
+            for one in made:
+                one.abort("the greeting came to nothing")
+            if isinstance(error, ReplyError) and str(error).startswith(_REFUSALS):
+                raise _RefusedError(str(error)) from None
+            raise
+        return wire, pull
+
+    async def _connected(self, server: Server, make: Callable[[], Wire]) -> Wire:
+        context: ssl.SSLContext | None = None
+        if server.tls or self._options.tls is not None:
+            context = self._options.tls or ssl.create_default_context()
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(make, server.host, server.port, ssl=context)
+        hello = [b"HELLO", b"3"]
+        user, password = server.user or self._options.user, server.password or self._options.password
+        if user or password:
+            hello += [b"AUTH", (user or "default").encode(), password.encode()]
+        _ = await wire.ask(*hello, b"SETNAME", self._options.name.encode())
+        if self._database != b"0":
+            _ = await wire.ask(b"SELECT", self._database)
+        return wire
+
+    async def _greet(self, wire: Wire) -> None:
+        """Look at the server, and have it know what belongs to this node. Raises `_RefusedError`."""
+        info = await wire.ask(b"INFO")
+        told = told_in(info if isinstance(info, bytes) else str(info).encode())
+        if problem := refusal(told):
+            raise _RefusedError(problem)
+        if problem := absence(told):
+            raise ConnectionError(problem)
+        if (problem := warning(told)) and problem != self._said:
+            self._said = problem
+            _log.warning("%s", problem)
+        for script in ALL:
+            _ = await wire.ask(b"SCRIPT", b"LOAD", script.source)
+        self._greeted = frozenset(self._channels)
+        for channel in self._greeted:
+            _ = await wire.ask(b"SUBSCRIBE", channel)
+
+    def _use(self, wire: Wire, pull: Wire) -> None:
+        self._wire, self._why, self.is_up = wire, "", True
+        # While the greeting was under way some may have come, and some gone.
+        for word, channels in (
+            (b"UNSUBSCRIBE", self._greeted - self._channels.keys()),
+            (b"SUBSCRIBE", self._channels.keys() - self._greeted),
+        ):
+            for channel in sorted(channels):
+                wire.say(command(word, channel), self._checked)
+        for said, then in self._pending:
+            wire.say(said, then)
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._pull.start(pull)
+        self._up.set()
+
+    def _down(self, why: str) -> None:
+        self._wire, self._why, self.is_up = None, why, False
+        self._up.clear()
+
+    def _pushed(self, push: list[object]) -> None:
+        if push[0] == b"message" and isinstance(data := push[-1], bytes):
+            self._ears.told(data)
+
+    @staticmethod
+    def _failed(error: BaseException) -> None:
+        _log.error("the connection to Redis failed", exc_info=error)
+
+
+async def _watch(wire: Wire, pull: Wire) -> None:
+    """Until one of them ends, or the server says nothing any more."""
+    while not wire.ended.is_set():
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                _ = await wire.ended.wait()
+        except TimeoutError:
+            for one in (wire, pull):
+                one.look()
+                if one.quiet >= QUIET_MAX:
+                    one.abort(f"it said nothing for {PING_SECONDS * QUIET_MAX:g} s")

@@ -1,0 +1,159 @@
+"""The transport: what is served here is handed over at once, all else waits in a list until an instance takes it.
+
+Answers are told by channel: as long as both ends are connected none is lost, and where one is not, that is noticed.
+What has waited for longer than anybody waits for it is not done any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from typing import final
+
+from hanse.kernel.closing import closing
+from hanse.kernel.faults import Conflict, Malformed, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Message
+from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.brokered.calls import Calls
+from hanse.transport.brokered.frames import Cancel
+from hanse.transport.brokered.pulse import NOBODY, Pulse
+from hanse.transport.redis.connection import Connection, Ears
+from hanse.transport.redis.names import Names
+from hanse.transport.redis.options import Options, database_in
+from hanse.transport.redis.queued import queued_in
+
+_log = logging.getLogger("hanse.transport.redis")
+
+NODE_BYTES = 8
+"""Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list channels."""
+
+AGE_SECONDS = 0.005
+"""What has waited for less has its time left as it was sent."""
+
+
+@final
+class RedisTransport:
+    """Messages through Redis or Valkey; see `hanse.transport.base.Transport` for what its verbs promise.
+
+    Example:
+        >>> transport = RedisTransport("redis://127.0.0.1:6379", Host.system(), Options(app="shop"))
+        >>> transport.features.balances, transport.trouble()
+        (True, 'there is no connection to Redis: it was not opened')
+    """
+
+    features: Features = Features(durable=False, balances=True, bytes_max=Connection.body_bytes_max)
+
+    def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
+        """Know where to go.
+
+        Args:
+            url: Such as `redis://127.0.0.1:6379/0`, or several with commas, of which those are used that take writes:
+                `redis://user:password@a,b/0`; `rediss://` for servers under TLS.
+            host: Clock, chance and names.
+            options: The app's name, who asks, and how servers are verified.
+
+        Raises:
+            Misconfigured: The URL is none of Redis.
+        """
+        options = options or Options()
+        self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex(), database_in(url))
+        ears = Ears(self._lost, self._told, self._gone, self._took, self._refused)
+        self._connection = Connection(url, self.names, options, host, ears)
+        self._pulse = Pulse(self._connection, self.names, host, options.silence)
+        self._asked, self._served = self._pulse.asked, self._pulse.served
+        self._calls = Calls(self._connection, self.names.node, self._pulse, host)
+
+    @property
+    def native(self) -> Connection:
+        """The connection underneath: its `native.ask` sends any command; nothing is hidden."""
+        return self._connection
+
+    def trouble(self) -> str:
+        """See `TellsTrouble.trouble`."""
+        return self._connection.trouble
+
+    async def open(self) -> None:
+        """See `Transport.open`. Raises `CouldNotStart`."""
+        await self._connection.open()
+        self._calls.open = self._served.open = True
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        if not self._calls.open:
+            return
+        self._calls.open = self._served.open = False
+        self._asked.fail(Unavailable("the transport is closed"))
+        for peer, tokens in self._asked.by_peer().items():
+            self._pulse.say(peer, Cancel(self.names.node, tokens))
+        await self._served.end()
+        self._pulse.close()
+        await self._connection.close()
+
+    async def flush(self) -> None:
+        """Wait until the server knows all that was said before, such as what is served here.
+
+        Raises:
+            Unavailable: It went away.
+        """
+        try:
+            await self._connection.flush()
+        except ConnectionError as error:
+            raise Unavailable(f"Redis went away: {error}") from None
+
+    def listen(self, service: str, receiver: Receiver, /) -> None:
+        """See `Transport.listen`.
+
+        Raises:
+            Conflict: Somebody else serves it here; one process has one instance of a service.
+        """
+        key = self.names.service(service)
+        if self._served.receivers.setdefault(service, receiver) is not receiver:
+            raise Conflict(f"another node of this process serves {service!r} already")
+        self._connection.serve(key)
+
+    def leave(self, service: str, /) -> None:
+        """See `Transport.leave`."""
+        if self._served.receivers.pop(service, None) is not None:
+            self._connection.leave(self.names.service(service))
+
+    def request(self, message: Message, /) -> Awaitable[Message]:
+        """See `Transport.request`."""
+        receiver = self._served.receivers.get(service_of(message.address))
+        if receiver is None or not self._calls.open:
+            return self._calls.ask(message)
+        return receiver.serve(message)
+
+    async def stream(self, message: Message, /) -> AsyncIterator[Message]:
+        """See `Transport.stream`."""
+        receiver = self._served.receivers.get(service_of(message.address))
+        here = receiver is not None and self._calls.open
+        items = receiver.serve_stream(message) if receiver is not None and here else self._calls.read(message)
+        async with closing(items) as replies:
+            async for reply in replies:
+                yield reply
+
+    # What comes.
+
+    def _told(self, data: bytes) -> None:
+        end = data.find(b" ")
+        self._calls.told(data[:end], data[end + 1 :])
+
+    def _took(self, key: bytes, raw: bytes, now: float) -> None:
+        try:
+            queued = queued_in(raw, now)
+        except Malformed as fault:
+            _log.warning("a request in %s was left: %s", key.decode(errors="replace"), fault.detail)
+            return
+        if queued.age < queued.wait:
+            age = queued.age if queued.age > AGE_SECONDS else 0.0
+            self._served.take(key, queued.reply, queued.payload, b"", age)
+
+    def _refused(self, token: bytes, fault: Exception) -> None:
+        self._calls.refused(token, fault)
+
+    def _gone(self, reply: bytes) -> None:
+        self._pulse.gone(reply[len(self.names.here) + len(NOBODY) :], "is not connected to Redis any more")
+
+    def _lost(self, why: str) -> None:
+        self._calls.lost(f"the connection to Redis broke: {why}")
