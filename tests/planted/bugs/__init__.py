@@ -4,9 +4,22 @@ from collections.abc import Callable
 from inspect import signature
 from typing import TypeVar
 
-from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, oracle, parked  # noqa: TID252 - once, for all bugs
+from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, mirror, oracle, parked  # noqa: TID252 - once, for all bugs
 
-__all__ = ["bank", "bell", "counter", "follower", "gate", "inn", "instead", "jobs", "ledger", "oracle", "parked"]
+__all__ = [
+    "bank",
+    "bell",
+    "counter",
+    "follower",
+    "gate",
+    "inn",
+    "instead",
+    "jobs",
+    "ledger",
+    "mirror",
+    "oracle",
+    "parked",
+]
 
 F = TypeVar("F", bound=Callable[..., object])
 
