@@ -26,6 +26,7 @@ from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App, Part, parts_named
 from hanse.node.background import Runner, as_unit, runner, trimmer
+from hanse.node.described import described
 from hanse.node.events import subscriptions_of
 from hanse.node.figures import NodeFigures, store_figures
 from hanse.node.health import Condition, Health
@@ -43,6 +44,7 @@ from hanse.service.rows import Rows
 from hanse.service.service import descriptions_of, reactions_of
 from hanse.store.base import Store
 from hanse.transport.base import Drains, Transport
+from hanse.transport.described import TellsOthers
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
@@ -316,6 +318,9 @@ class Node:
             self.state = "stopped"
 
     async def _listen(self) -> None:
+        if isinstance(self._transport, TellsOthers):
+            for description in self.descriptions:
+                self._transport.describe(described(description))
         for hosted in self.hosted:
             for name in hosted.serve(self._server):
                 self._serve(name)

@@ -15,6 +15,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.mesh.fault import fault_in
 from hanse.testing.transport_things import Things
+from hanse.transport.base import Drains
 from hanse.transport.brokered import frames
 from hanse.transport.brokered.asked import Asked
 from hanse.transport.nats.login import Options
@@ -85,6 +86,31 @@ async def test_a_node_that_stops_sends_its_callers_to_the_others(server: Server)
         await other.flush()
         fates = await asyncio.gather(*(one.request(call("echo", b"well")) for _ in range(40)))
         assert [fate.body for fate in fates] == [b"well"] * 40
+    for things in (first, second):
+        things.server.close()
+
+
+async def test_a_node_that_drains_is_asked_by_itself_alone(server: Server) -> None:
+    first, second = Things(), Things()
+    async with nodes(server, 3) as (one, other, third):
+        assert isinstance(other, Drains)
+        other.listen("things", first.server)
+        third.listen("things", second.server)
+        other.drain()
+        for node in (other, third):
+            await node.flush()
+        replies = await asyncio.gather(*(one.request(call("echo", b"well")) for _ in range(40)))
+        assert [reply.body for reply in replies] == [b"well"] * 40
+        assert (len(first.came), len(second.came)) == (0, 40)
+        assert (await other.request(call("echo", b"mine"))).body == b"mine"
+        assert len(first.came) == 1
+        other.leave("things")
+        other.listen("things", first.server)
+        third.leave("things")
+        for node in (other, third):
+            await node.flush()
+        assert (await one.request(call("echo", b"back"))).body == b"back"
+        assert len(first.came) == 2
     for things in (first, second):
         things.server.close()
 

@@ -24,7 +24,6 @@ from hanse.kernel.host import Host
 from hanse.node.described import described
 from hanse.service.service import descriptions_of
 from hanse.testing.transport_things import Things
-from hanse.transport.described import TellsOthers
 from hanse.transport.nats.login import Options
 from hanse.transport.nats.transport import NatsTransport
 
@@ -90,8 +89,6 @@ class Reached:
 async def reached(server: Server) -> AsyncGenerator[Reached]:
     app = next(_apps)
     transport = NatsTransport(server.url, Host.system(), Options(app=app))
-    assert isinstance(transport, TellsOthers)
-    transport.describe(described(descriptions_of(Shelf)[0]))
     async with Node(App(app, Shelf), transport=transport):
         await transport.flush()
         client = await nats.connect(server.url)

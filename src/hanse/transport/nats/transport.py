@@ -156,6 +156,12 @@ class NatsTransport:
             self._connection.unsubscribe(subscription)
             self._services.leave(service)
 
+    def drain(self) -> None:
+        """See `Drains.drain`: NATS gives this node nothing more; what is under way, and its own, is still served."""
+        for service in list(self._subscriptions):
+            self._connection.unsubscribe(self._subscriptions.pop(service))
+            self._services.leave(service)
+
     def describe(self, service: DescribedService, /) -> None:
         """See `TellsOthers.describe`: NATS's own tools list the service, and call it with JSON."""
         self._services.describe(service)
