@@ -14,7 +14,7 @@ from hanse.kernel.faults import Overloaded, Unavailable
 from hanse.transport.stream.frame import HEADERS_BYTES_MAX, REPLY, head, pack
 from hanse.transport.stream.limits import StreamLimits
 
-FLUSH_BYTES: Final = 64 * 1024
+FLUSH_BYTES: Final = 256 * 1024
 """What is gathered at most before it is written within a turn."""
 
 
