@@ -27,6 +27,8 @@ END: Final = b""
 GIVEN_BYTES: Final = 5
 """Length of the names that ZeroMQ gives; they begin with a zero."""
 
+_PARTS: Final = "a message of one part was expected, one of several came"
+
 
 @final
 class Listening:
@@ -105,41 +107,37 @@ class Listening:
     def _take(self) -> None:
         name = self._driven.socket.recv(NOW)
         frame = self._driven.socket.recv(NOW, copy=False)
-        link = self._links.get(name)
-        if frame.more:
+        whole = not frame.more
+        if not whole:
             self._pass_over_parts()
-            _log.warning("a connection of ZeroMQ's was closed: a message of one part was expected, one of several came")
-            self._refuse(name, link)
-        elif link is not None:
+        if name not in self._links:
+            self._links[name] = None
+            self._newcomer(name, frame, whole=whole)
+        elif (link := self._links[name]) is None:
+            return  # it was told that the connection has ended
+        elif whole:
             link.feed(frame.buffer)
-        elif name not in self._links:
-            self._newcomer(name, frame)
+        else:
+            _log.warning("a connection of ZeroMQ's was closed: %s", _PARTS)
+            link.abort()
 
-    def _newcomer(self, name: bytes, frame: zmq.Frame) -> None:
+    def _newcomer(self, name: bytes, frame: zmq.Frame, *, whole: bool) -> None:
         """The first message of a connection."""
         # Whoever had this descriptor before is gone, and that was told before this message came.
         self._events.look()
-        descriptor = frame.get(zmq.SRCFD)
-        self._by_descriptor[descriptor] = name
-        if len(name) != GIVEN_BYTES or name[0]:
-            _log.warning("a connection of ZeroMQ's was closed: it wants to be called %r, and nodes have no wish", name)
-            self._refuse(name, None)
-        elif not self._open:
-            self._refuse(name, None)
-        else:
-            protocol = self._make()
-            assert isinstance(protocol, asyncio.BufferedProtocol)
-            link = Link(self, protocol, Peer(str(frame.get("Peer-Address")), _key(frame)))
-            self._links[name], self._names[link] = link, name
-            link.start()
-            link.feed(frame.buffer)
-
-    def _refuse(self, name: bytes, link: Link | None) -> None:
-        if link is not None:
-            link.abort()
-        elif name not in self._links:
-            self._links[name] = None
+        self._by_descriptor[frame.get(zmq.SRCFD)] = name
+        problem = _problem(name, whole=whole)
+        if problem or not self._open:
+            if problem:
+                _log.warning("a connection of ZeroMQ's was closed: %s", problem)
             self._tell_end(name)
+            return
+        protocol = self._make()
+        assert isinstance(protocol, asyncio.BufferedProtocol)
+        link = Link(self, protocol, Peer(str(frame.get("Peer-Address")), _key(frame)))
+        self._links[name], self._names[link] = link, name
+        link.start()
+        link.feed(frame.buffer)
 
     def _tell_end(self, name: bytes) -> None:
         try:
@@ -169,6 +167,13 @@ class Listening:
             _ = self._links.pop(name, None)
         for link in list(self._blocked):
             link.retry()
+
+
+def _problem(name: bytes, *, whole: bool) -> str:
+    """Why a newcomer is no node, or nothing."""
+    if len(name) != GIVEN_BYTES or name[0]:
+        return f"it wants to be called {name!r}, and nodes are called as this one likes"
+    return "" if whole else _PARTS
 
 
 def _key(frame: zmq.Frame) -> str:
