@@ -12,7 +12,7 @@ from . import instead, oracle
 
 
 @instead(chain)
-def _again(message: Message, left: float) -> Message:
+def again(message: Message, left: float) -> Message:
     headers = msgspec.structs.replace(message.headers, attempt=message.headers.attempt + 1)
     return message.with_headers(headers)
 
