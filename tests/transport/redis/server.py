@@ -42,14 +42,13 @@ def free_port() -> int:
 class Server:
     """One server, from its start until it is killed; it comes back at the same port."""
 
-    def __init__(self, folder: Path, *arguments: str, tls: bool = False) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         found = binary()
         assert found is not None
         self.port: int = free_port()
         self._log = folder / f"redis-{self.port}.log"
-        place = ("--port", "0", "--tls-port", str(self.port)) if tls else ("--port", str(self.port))
         self._command = [
-            *(found, "--bind", "127.0.0.1", *place, "--dir", str(folder), "--save", ""),
+            *(found, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(folder), "--save", ""),
             *("--dbfilename", f"{self.port}.rdb", "--appenddirname", f"aof-{self.port}"),
             *("--logfile", str(self._log), *arguments),
         ]

@@ -16,6 +16,9 @@ from hanse.transport.redis.transport import RedisTransport
 
 from .server import Server
 
+SILENCE_SECONDS = 5.0
+"""More than by default: a crowd of calls waits for a process that has half of a busy machine."""
+
 _apps = map("suite-%d".__mod__, itertools.count(1))
 
 
@@ -29,7 +32,7 @@ class TestRedisTransport(TransportSuite):
         self.app: str = next(_apps)
 
     async def join(self) -> Transport:
-        return RedisTransport(self.server.url, Host.system(), Options(app=self.app))
+        return RedisTransport(self.server.url, Host.system(), Options(app=self.app, silence=SILENCE_SECONDS))
 
     async def settle(self, nodes: Sequence[Transport]) -> None:
         for node in nodes:
