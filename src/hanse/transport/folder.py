@@ -169,7 +169,7 @@ class _Peer(asyncio.BufferedProtocol):
     """A connection to one other node, whoever made it."""
 
     def __init__(self, owner: FolderDiscovery) -> None:
-        self.instance = ""
+        self.instance: str = ""
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owner = owner
         self._unpacker = Unpacker(ANNOUNCEMENT_BYTES_MAX, CHUNK_BYTES)

@@ -35,11 +35,11 @@ class Answer:
     __slots__ = ("address", "deadline", "peer", "reply", "since")
 
     def __init__(self, address: str, since: float, deadline: float, reply: asyncio.Future[Message]) -> None:
-        self.address = address
-        self.since = since
-        self.deadline = deadline
-        self.peer = b""
-        self.reply = reply
+        self.address: str = address
+        self.since: float = since
+        self.deadline: float = deadline
+        self.peer: bytes = b""
+        self.reply: asyncio.Future[Message] = reply
 
     def fail(self, fault: Exception) -> None:
         """There will be no answer."""
@@ -66,12 +66,12 @@ class Reading:
     __slots__ = ("address", "deadline", "fault", "items", "next", "peer", "since", "waiter")
 
     def __init__(self, address: str, since: float) -> None:
-        self.address = address
-        self.since = since
+        self.address: str = address
+        self.since: float = since
         self.deadline: float = FOREVER
-        self.peer = b""
+        self.peer: bytes = b""
         self.items: deque[Message] = deque()
-        self.next = 0
+        self.next: int = 0
         self.fault: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
 

@@ -15,6 +15,7 @@ The first byte is the version: another one is of a Hanse that this one does not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -90,7 +91,7 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
 
 Control = Serving | Cancel | More | Beat
 
-encode = msgspec.msgpack.Encoder().encode
+encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 _message = msgspec.msgpack.Decoder(Message).decode
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _refusal = msgspec.msgpack.Decoder(Refusal)

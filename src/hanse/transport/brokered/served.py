@@ -82,9 +82,9 @@ class Work:
     __slots__ = ("pace", "reply", "task", "told")
 
     def __init__(self, reply: bytes, pace: Pace | None) -> None:
-        self.reply = reply
-        self.pace = pace
-        self.told = False
+        self.reply: bytes = reply
+        self.pace: Pace | None = pace
+        self.told: bool = False
         self.task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:

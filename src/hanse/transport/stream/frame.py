@@ -13,7 +13,7 @@ Nothing here does I/O: bytes go in, frames come out, or `Malformed` says why the
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, final
 
 import msgspec
@@ -53,7 +53,7 @@ CHUNK_BYTES: Final = 64 * 1024
 _head = struct.Struct("<IBI")
 HEAD_BYTES: Final = _head.size
 _put_head, _get_head = _head.pack_into, _head.unpack_from
-head = _head.pack
+head: Callable[[int, int, int], bytes] = _head.pack
 """The head of a frame: the size of its content, its kind, its number."""
 
 
@@ -94,11 +94,11 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
-decode_message = msgspec.msgpack.Decoder(Message).decode
-decode_hello = msgspec.msgpack.Decoder(Hello).decode
-decode_refusal = msgspec.msgpack.Decoder(Refusal).decode
-decode_taken = msgspec.msgpack.Decoder(Taken).decode
-decode_goodbye = msgspec.msgpack.Decoder(Goodbye).decode
+decode_message: Callable[[bytes | memoryview], Message] = msgspec.msgpack.Decoder(Message).decode
+decode_hello: Callable[[bytes | memoryview], Hello] = msgspec.msgpack.Decoder(Hello).decode
+decode_refusal: Callable[[bytes | memoryview], Refusal] = msgspec.msgpack.Decoder(Refusal).decode
+decode_taken: Callable[[bytes | memoryview], Taken] = msgspec.msgpack.Decoder(Taken).decode
+decode_goodbye: Callable[[bytes | memoryview], Goodbye] = msgspec.msgpack.Decoder(Goodbye).decode
 
 
 def pack(kind: int, number: int, content: object, out: bytearray, limit: int) -> None:
