@@ -22,7 +22,7 @@ from hanse.mesh.explained import Explained, explained
 from hanse.mesh.fault import undone_message
 from hanse.mesh.routes import ANY, Route, Way
 from hanse.mesh.sender import FIRST_SECONDS, Sender
-from hanse.transport.base import Features, Receiver, Transport, service_of
+from hanse.transport.base import Features, Receiver, TellsTrouble, Transport, service_of
 from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
 
@@ -119,7 +119,9 @@ class Routed:
 
     def trouble(self) -> str:
         """See `TellsTrouble.trouble`."""
-        return "" if self._sender.open else "the transport is closed"
+        if not self._sender.open:
+            return "the transport is closed"
+        return self._discovery.trouble() if isinstance(self._discovery, TellsTrouble) else ""
 
     def drain(self) -> None:
         """Say that this node wants no more calls: others ask its like from the moment they hear it."""

@@ -18,6 +18,7 @@ from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings
 from hanse.transport.base import Transport
+from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
 
 if TYPE_CHECKING:
@@ -103,31 +104,40 @@ def _memory(url: str, place: Place) -> Transport:
 
 
 def _stream(url: str, place: Place) -> Transport:
-    from hanse.mesh.routed import Routed
-    from hanse.transport.members.interface import find_interface
-    from hanse.transport.memory import MemoryTransport
     from hanse.transport.stream.direct import StreamDirect
 
-    if url == "tcp://" and place.settings.interface:
-        # Where others are found, they have to reach this node too.
-        url = f"tcp://{_bracketed(find_interface(place.settings.interface).address)}:0"
+    url = _on_interface(url, "tcp://", place)
     tls = _tls(url, place.settings)
-    direct = StreamDirect(url, place.host, instance=place.here.instance, tls=tls)
     if tls is None and url.startswith("tcp:") and not is_loopback(urlsplit(url).hostname or LOOPBACK):
         _log.warning("whoever reaches %s may call everything; %s", url, _TLS_WANTED)
-    discovery = open_discovery(place.settings.discovery or (url if url.startswith("unix:") else "udp://"), place)
-    return Routed(place.here, MemoryTransport(), direct, discovery, host=place.host)
+    direct = StreamDirect(url, place.host, instance=place.here.instance, tls=tls)
+    return _routed(direct, url if url.startswith("unix:") else "udp://", place)
 
 
 def _zmq(url: str, place: Place) -> Transport:
-    from hanse.mesh.routed import Routed
-    from hanse.transport.memory import MemoryTransport
     from hanse.transport.zmq.direct import zmq_direct
 
-    direct = zmq_direct(url, place.host, instance=place.here.instance)
+    direct = zmq_direct(_on_interface(url, "zmq://", place), place.host, instance=place.here.instance)
     scheme, _, rest = url.partition(":")
-    discovery = place.settings.discovery or (f"unix:{rest}" if scheme == "zmq+ipc" else "udp://")
-    return Routed(place.here, MemoryTransport(), direct, open_discovery(discovery, place), host=place.host)
+    return _routed(direct, f"unix:{rest}" if scheme == "zmq+ipc" else "udp://", place)
+
+
+def _routed(direct: Direct, discovery: str, place: Place) -> Transport:
+    """What goes to others directly, with the discovery that the settings name, or else this."""
+    from hanse.mesh.routed import Routed
+    from hanse.transport.memory import MemoryTransport
+
+    found = open_discovery(place.settings.discovery or discovery, place)
+    return Routed(place.here, MemoryTransport(), direct, found, host=place.host)
+
+
+def _on_interface(url: str, nowhere: str, place: Place) -> str:
+    """The URL; where it names no place, that of the interface on which others are found: they have to reach it too."""
+    from hanse.transport.members.interface import find_interface
+
+    if url != nowhere or not place.settings.interface:
+        return url
+    return f"{nowhere}{_bracketed(find_interface(place.settings.interface).address)}:0"
 
 
 def _tls(url: str, settings: NodeSettings) -> Tls | None:

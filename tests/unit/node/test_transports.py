@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings
 from hanse.mesh.routed import Routed
 from hanse.node.transports import Place, open_discovery, open_transport, place_of
+from hanse.testing.local import LocalNetwork
+from hanse.transport.discovery import Announcement
+from hanse.transport.memory import MemoryTransport
 
 
 def place(**settings: str) -> Place:
@@ -70,3 +74,36 @@ async def test_anybody_can_reach_a_node_without_tls_and_is_warned_of(caplog: pyt
 
 def test_a_folder_is_a_discovery_too(tmp_path: Path) -> None:
     assert open_discovery(f"unix:{tmp_path}", place()) is not None
+
+
+class Alone:
+    """A discovery that finds nobody, and says why."""
+
+    async def open(
+        self, here: Announcement, told: Callable[[Announcement], None], gone: Callable[[str], None], /
+    ) -> None:
+        """Take part."""
+
+    def announce(self, here: Announcement, /) -> None:
+        """Tell nobody."""
+
+    def suspect(self, instance: str, /) -> None:
+        """Know nothing of it."""
+
+    async def close(self) -> None:
+        """Leave."""
+
+    def trouble(self) -> str:
+        return "another process has this name"
+
+
+async def test_what_is_wrong_with_discovery_is_wrong_with_the_transport() -> None:
+    host = Host.system()
+    direct = LocalNetwork().direct("a")
+    transport = Routed(Announcement("a", ""), MemoryTransport(), direct, Alone(), host=host)
+    before = transport.trouble()
+    await transport.open()
+    try:
+        assert (before, transport.trouble()) == ("the transport is closed", "another process has this name")
+    finally:
+        await transport.close()
