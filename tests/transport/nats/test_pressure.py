@@ -64,7 +64,7 @@ async def test_what_a_frozen_server_does_not_take_is_refused(server: Server) -> 
         finally:
             server.thaw()
         assert {type(fate) for fate in fates} == {Overloaded, DeadlineExceeded}
-        assert "bytes that wait for NATS" in str(next(fate for fate in fates if isinstance(fate, Overloaded)))
+        assert "bytes that wait for the broker" in str(next(fate for fate in fates if isinstance(fate, Overloaded)))
 
 
 async def test_a_node_that_stops_sends_its_callers_to_the_others(server: Server) -> None:

@@ -7,7 +7,7 @@ request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol, final
 
 from hanse.kernel.closing import closing
@@ -57,18 +57,10 @@ class Carrier(Post, Protocol):
         """Wait until there is a broker."""
         ...
 
-    def call(self, address: str, token: bytes, payload: bytes) -> bool:
-        """Send a request; False if there is no room for it while the broker does not take it.
 
-        Args:
-            address: What is called.
-            token: Under which the answer is to come.
-            payload: The request.
-
-        Raises:
-            UnknownOperation: Nobody can have such an address.
-        """
-        ...
+Send = Callable[[str, bytes, bytes], bool]
+"""Sends a request: what is called, the token under which the answer is to come, and the request. False if there is no
+room for it while the broker does not take it. Raises `UnknownOperation` for what nobody can be called."""
 
 
 @final
@@ -79,17 +71,19 @@ class Calls:
         open: Whether something may be asked.
     """
 
-    def __init__(self, carrier: Carrier, node: bytes, pulse: Pulse, host: Host) -> None:
+    def __init__(self, carrier: Carrier, send: Send, pulse: Pulse, host: Host, where: str) -> None:
         """Ask nothing yet.
 
         Args:
-            carrier: Takes requests to those who serve them.
-            node: Name of this one.
+            carrier: The connection to the broker.
+            send: Sends a request through it.
             pulse: Knows what is under way.
             host: Its clock.
+            where: Among whom somebody is looked for, such as "the app 'shop' on this Redis".
         """
         self._carrier = carrier
-        self._node = node
+        self._send_now = send
+        self._where = where
         self._pulse = pulse
         self._asked = pulse.asked
         self._waiting = pulse.asked.waiting
@@ -180,7 +174,7 @@ class Calls:
                 reply = await reading.take()
                 ended, taken = reply.kind is not ITEM_KIND, taken + 1
                 if taken % TAKEN_TOLD == 0 and not ended:
-                    self._pulse.say(reading.peer, More(self._node, token, TAKEN_TOLD))
+                    self._pulse.say(reading.peer, More(self._pulse.node, token, TAKEN_TOLD))
                 yield reply
             self._meet(message.address)
         finally:
@@ -199,7 +193,7 @@ class Calls:
         """Say it; False if there is no room."""
         if not self._pulse.beats:
             self._pulse.asking()
-        return self._carrier.call(address, token, payload)
+        return self._send_now(address, token, payload)
 
     async def _send_patiently(self, message: Message, token: bytes, payload: bytes) -> None:
         """Say it once there is room. Raises `Overloaded` and `Unavailable`."""
@@ -216,7 +210,7 @@ class Calls:
     def _give_up(self, token: bytes, waiting: Answer | Reading) -> None:
         """Tell whoever works on it; where that is not known yet, it is told when it tells."""
         if waiting.peer and self.open:
-            self._pulse.say(waiting.peer, Cancel(self._node, [token]))
+            self._pulse.say(waiting.peer, Cancel(self._pulse.node, [token]))
 
     async def _when_up(self, message: Message) -> Message:
         """Wait for a broker; the message with the time that is left. Raises `Unavailable`."""
@@ -239,7 +233,7 @@ class Calls:
         service = service_of(address)
         if str(error) or any(service_of(met) == service for met in self._met):
             return Unavailable(f"nobody serves {service!r} at the moment")
-        return UnknownOperation(f"nobody serves {service!r} there")
+        return UnknownOperation(f"nobody serves {service!r} of {self._where}")
 
 
 def _answered(waiting: Answer | Reading, payload: bytes) -> None:

@@ -45,6 +45,7 @@ class Pulse:
     Attributes:
         asked: What this node waits for.
         served: What it works on.
+        node: Name of this one.
         beats: Whether a beat is due.
     """
 
@@ -59,6 +60,7 @@ class Pulse:
         """
         self.asked: Asked = Asked(host, silence)
         self.served: Served = Served(connection, names, self.begun)
+        self.node: bytes = names.node
         self._connection = connection
         self._names = names
         self._host = host

@@ -215,7 +215,7 @@ class Connection:
             self._wake()
 
     def call(self, address: str, token: bytes, payload: bytes) -> bool:
-        """See `Carrier.call`."""
+        """Send a request: see `Send`."""
         key = self._names.call(address)
         said = entry(self._options.silence, self._names.here + token, payload, MESSAGE)
         wire = self._wire

@@ -62,7 +62,9 @@ class RedisTransport:
         self._connection = Connection(url, self.names, options, host, ears)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
         self._asked, self._served = self._pulse.asked, self._pulse.served
-        self._calls = Calls(self._connection, self.names.node, self._pulse, host)
+        self._calls = Calls(
+            self._connection, self._connection.call, self._pulse, host, f"the app {options.app!r} on this Redis"
+        )
 
     @property
     def native(self) -> Connection:
