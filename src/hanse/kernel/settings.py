@@ -77,8 +77,10 @@ class NodeSettings(Section, frozen=True, kw_only=True):
             believed, so that keys are changed with no gap; empty for whoever reaches the port.
         interface: Name or address of the network interface that nodes find each other on; empty for the loopback.
         zone: Where it stands; calls prefer their own zone.
-        tls_certificate, tls_key: Paths of what the node shows to others over `tcp://` (PEM); empty for no TLS.
-        tls_authority: Path of the certificates of whoever signs those of all nodes; others are not listened to.
+        tls_certificate, tls_key: Paths of what the node shows to others over `tcp://`, or to a broker (PEM); or empty.
+        tls_authority: Path of the certificates of whoever signs those of all nodes, or of the servers; others are not
+            believed.
+        credentials: Path of a `.creds` file for NATS.
         drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice; 5 in Kubernetes.
         grace: Seconds that work in flight has to finish at a stop.
         release: Version of the code that runs, as logs and announcements name it.
@@ -98,6 +100,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_authority: str = ""
+    credentials: str = ""
     drain_delay: Seconds = 0.0
     grace: Seconds = 30.0
     release: str = ""

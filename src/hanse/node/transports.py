@@ -22,6 +22,8 @@ from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from hanse.transport.stream.tls import Tls
 
 TRANSPORTS = "hanse.transports"
@@ -203,14 +205,39 @@ def _nats(url: str, place: Place) -> Transport:
     from hanse.transport.nats.login import Options
     from hanse.transport.nats.transport import NatsTransport
 
-    return NatsTransport(url, place.host, Options(app=place.here.app))
+    settings = place.settings
+    return NatsTransport(
+        url, place.host, Options(app=place.here.app, credentials=settings.credentials, tls=_broker_tls(settings))
+    )
+
+
+def _broker_tls(settings: NodeSettings) -> SSLContext | None:
+    """How servers are verified, and what the node shows them; None where the settings say nothing of it.
+
+    Raises:
+        Misconfigured: A file cannot be used, or a certificate has no key.
+    """
+    import ssl
+
+    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
+    if bool(certificate) != bool(key):
+        raise Misconfigured("expected node.tls_certificate and node.tls_key, both or none")
+    if not certificate and not authority:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=authority or None)
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"node.tls_certificate, tls_key or tls_authority cannot be used: {error}") from None
+    return context
 
 
 def _redis(url: str, place: Place) -> Transport:
     from hanse.transport.redis.options import Options
     from hanse.transport.redis.transport import RedisTransport
 
-    return RedisTransport(url, place.host, Options(app=place.here.app))
+    return RedisTransport(url, place.host, Options(app=place.here.app, tls=_broker_tls(place.settings)))
 
 
 _TRANSPORTS: Mapping[str, Callable[[str, Place], Transport]] = {

@@ -40,6 +40,18 @@ def test_a_discovery_that_cannot_be_is_told() -> None:
         open_transport("tcp://", place(discovery="pigeons://"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"tls_certificate": "node.pem"}, "both or none"),
+        ({"tls_authority": "/nowhere/authority.pem"}, "tls_authority cannot be used"),
+    ],
+)
+def test_what_a_broker_cannot_be_asked_with_is_told(settings: dict[str, str], told: str) -> None:
+    with pytest.raises(Misconfigured, match=told):
+        open_transport("nats://127.0.0.1:4222", place(**settings))
+
+
 def test_half_of_tls_is_refused() -> None:
     with pytest.raises(Misconfigured, match="all three or none"):
         open_transport("tcp://", place(tls_certificate="node.pem"))
