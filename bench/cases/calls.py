@@ -1,4 +1,4 @@
-"""What a call costs where caller and service are two processes: `calls.py raw|hanse tcp|unix small|10k SECONDS`.
+"""What a call costs where caller and service are two processes: `calls.py CASE tcp|unix|zmq small|10k SECONDS`.
 
 CPU is that of both processes. The client measures: it starts the server as its child.
 """
@@ -18,6 +18,7 @@ import meter
 import msgspec
 from calls_raw import RawClient, RawServer
 from calls_straight import Straight
+from calls_zmq import ask_peer, serve_peer
 from shop import ORDER, Desk, Order, desk, post
 
 from hanse import Node, Settings
@@ -25,7 +26,9 @@ from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Identity
 from hanse.kernel.settings import NodeSettings
+from hanse.transport.direct import Direct
 from hanse.transport.stream.direct import StreamDirect
+from hanse.transport.zmq.direct import zmq_direct
 
 LARGE = msgspec.structs.replace(ORDER, tags=[f"t{number:03d}-{'x' * 56}" for number in range(160)])
 SIZES = {"small": ORDER, "10k": LARGE}
@@ -50,8 +53,12 @@ async def serve_raw(url: str) -> None:
     await asyncio.Event().wait()
 
 
+def direct_of(url: str, host: Host) -> Direct:
+    return zmq_direct(url, host) if url.startswith("zmq:") else StreamDirect(url, host)
+
+
 async def serve_hanse(url: str) -> None:
-    direct = StreamDirect(url, Host.system())
+    direct = direct_of(url, Host.system())
     async with Node(desk, transport=Straight(direct)):
         print(direct.address, flush=True)
         await asyncio.Event().wait()
@@ -71,16 +78,16 @@ async def ask_raw(address: str, order: Order) -> AsyncIterator[Operation]:
 async def ask_hanse(address: str, order: Order) -> AsyncIterator[Operation]:
     with tempfile.TemporaryDirectory() as folder:
         host = Host.system()
-        url = f"unix:{folder}" if address.startswith("unix:") else "tcp://"
+        url = f"unix:{folder}" if address.startswith("unix:") else f"{address.partition(':')[0]}://"
         settings = Settings(node=NodeSettings(services=["mailer"]))
-        async with Node(post, settings, transport=Straight(StreamDirect(url, host), address)) as node:
+        async with Node(post, settings, transport=Straight(direct_of(url, host), address)) as node:
             ambient.set(Context(host, HEADERS, FOREVER))
             client = node.client(Desk)
             yield lambda: client.check(order)
 
 
-SERVE = {"raw": serve_raw, "hanse": serve_hanse}
-ASK = {"raw": ask_raw, "hanse": ask_hanse}
+SERVE = {"raw": serve_raw, "hanse": serve_hanse, "zmq.asyncio": serve_peer}
+ASK = {"raw": ask_raw, "hanse": ask_hanse, "zmq.asyncio": ask_peer}
 
 
 def spent(pid: int) -> float:
@@ -106,7 +113,7 @@ async def measure(case: str, order: Order, seconds: float, address: str, pid: in
 
 def main(case: str, scheme: str, size: str, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        url = f"unix:{folder}/served.sock" if scheme == "unix" else "tcp://"
+        url = f"unix:{folder}/served.sock" if scheme == "unix" else f"{scheme}://"
         command = [sys.executable, __file__, "serve", case, url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:

@@ -8,6 +8,7 @@ from process import python_case
 RAW = "as little as an asyncio protocol can do: no deadline, trace, identity, fault, cancellation, limit, heartbeat"
 HANSE = "typed client to service: validation, deadline, trace, identity, breaker, limit"
 NATS_PY = "request and respond, and a queue group; typed bodies, a time limit, and nothing else"
+ZMQ_ASYNCIO = "DEALER and ROUTER, a number, typed bodies, and nothing else"
 SIZES = {"small": "100 bytes", "10k": "10 KiB"}
 
 
@@ -22,6 +23,9 @@ def _cases() -> tuple[Case, ...]:
         raw = f"raw, tcp, {told}"
         for case, name, about in (("hanse", "Hanse", f"{HANSE}; over NATS"), ("nats-py", "nats-py", NATS_PY)):
             cases.append(Case(f"{name}, NATS, {told}", python_case("calls_nats.py", case, size), about, raw))
+        zmq = (("hanse", "Hanse", f"{HANSE}; over ZeroMQ"), ("zmq.asyncio", "zmq.asyncio", ZMQ_ASYNCIO))
+        for case, name, about in zmq:
+            cases.append(Case(f"{name}, ZeroMQ, {told}", python_case("calls.py", case, "zmq", size), about, raw))
     return tuple(cases)
 
 

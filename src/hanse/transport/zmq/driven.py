@@ -18,7 +18,8 @@ Raw = zmq.Socket[bytes]
 TURN_MAX: Final = 64
 """Messages taken in one turn of the loop; the next are in the next, so that whatever else there is has its turn."""
 
-NOW: Final = zmq.NOBLOCK
+NOW: Final = int(zmq.NOBLOCK)
+_NOW_AND_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS: Final = zmq.EVENTS
 _POLLIN: Final = int(zmq.POLLIN)
 
@@ -56,11 +57,15 @@ class Driven:
                 if self.socket.closed:
                     return
                 self._take()
+                if not self._is_full():
+                    break
+            else:
+                self.wake_soon()
+                return
         except zmq.Again:
-            if self._bare is not None:
-                self._bare()
-            return
-        self.wake_soon()
+            pass
+        if self._bare is not None:
+            self._bare()
 
     def wake_soon(self) -> None:
         """Take what has come in the next turn of the loop."""
@@ -79,7 +84,7 @@ class Driven:
         """
         try:
             if to is not None:
-                self.socket.send(to, NOW | zmq.SNDMORE)
+                self.socket.send(to, _NOW_AND_MORE)
             self.socket.send(data, NOW)
         except zmq.Again:
             return False
@@ -89,8 +94,13 @@ class Driven:
 
     def look(self) -> None:
         """Make sure that what came meanwhile is taken."""
-        if self._soon is None and not self.socket.closed and cast("int", self.socket.getsockopt(_EVENTS)) & _POLLIN:
+        if self._soon is None and self._is_full():
             self.wake_soon()
+
+    def _is_full(self) -> bool:
+        """Whether something is to be taken. To ask costs half of what it costs to try."""
+        socket = self.socket
+        return not socket.closed and cast("int", socket.getsockopt(_EVENTS)) & _POLLIN != 0
 
     def close(self, linger_ms: int) -> None:
         """Let go of the socket; what it was given to send has so long to go out."""
