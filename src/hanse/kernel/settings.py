@@ -81,6 +81,8 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         tls_authority: Path of the certificates of whoever signs those of all nodes, or of the servers; others are not
             believed.
         credentials: Path of a `.creds` file for NATS.
+        zmq_secret: Path of the secret key that the node proves over `zmq://`; empty for no keys.
+        zmq_allowed: Path of the list of the public keys of all nodes, one a line; others are not listened to.
         drain_delay: Seconds between "not ready" and the end of accepting, for balancers to notice; 5 in Kubernetes.
         grace: Seconds that work in flight has to finish at a stop.
         release: Version of the code that runs, as logs and announcements name it.
@@ -101,6 +103,8 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     tls_key: str = ""
     tls_authority: str = ""
     credentials: str = ""
+    zmq_secret: str = ""
+    zmq_allowed: str = ""
     drain_delay: Seconds = 0.0
     grace: Seconds = 30.0
     release: str = ""

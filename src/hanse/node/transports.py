@@ -35,6 +35,7 @@ _log = logging.getLogger("hanse.node")
 
 LOOPBACK = "127.0.0.1"
 _TLS_WANTED = "set node.tls_certificate, tls_key and tls_authority"
+_KEYS_WANTED = "set node.zmq_secret and zmq_allowed"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -108,20 +109,24 @@ def _memory(url: str, place: Place) -> Transport:
 def _stream(url: str, place: Place) -> Transport:
     from hanse.transport.stream.direct import StreamDirect
 
-    url = _on_interface(url, "tcp://", place)
-    tls = _tls(url, place.settings)
-    if tls is None and url.startswith("tcp:") and not is_loopback(urlsplit(url).hostname or LOOPBACK):
-        _log.warning("whoever reaches %s may call everything; %s", url, _TLS_WANTED)
+    url, tls = _on_interface(url, "tcp://", place), _tls(url, place.settings)
+    _warn(url, "" if tls else _TLS_WANTED)
     direct = StreamDirect(url, place.host, instance=place.here.instance, tls=tls)
     return _routed(direct, url if url.startswith("unix:") else "udp://", place)
 
 
 def _zmq(url: str, place: Place) -> Transport:
+    from hanse.transport.zmq.curve import Curve
     from hanse.transport.zmq.direct import zmq_direct
 
-    direct = zmq_direct(_on_interface(url, "zmq://", place), place.host, instance=place.here.instance)
-    scheme, _, rest = url.partition(":")
-    return _routed(direct, f"unix:{rest}" if scheme == "zmq+ipc" else "udp://", place)
+    secret, allowed = place.settings.zmq_secret, place.settings.zmq_allowed
+    if bool(secret) is not bool(allowed):
+        raise Misconfigured("expected node.zmq_secret and node.zmq_allowed, or neither: a key, and whose are believed")
+    url, curve = _on_interface(url, "zmq://", place), Curve(secret=secret, allowed=allowed) if secret else None
+    _warn(url, "" if curve else _KEYS_WANTED)
+    direct = zmq_direct(url, place.host, instance=place.here.instance, curve=curve)
+    scheme, _, folder = url.partition(":")
+    return _routed(direct, f"unix:{folder}" if scheme == "zmq+ipc" else "udp://", place)
 
 
 def _routed(direct: Direct, discovery: str, place: Place) -> Transport:
@@ -140,6 +145,12 @@ def _on_interface(url: str, nowhere: str, place: Place) -> str:
     if url != nowhere or not place.settings.interface:
         return url
     return f"{nowhere}{_bracketed(find_interface(place.settings.interface).address)}:0"
+
+
+def _warn(url: str, wanted: str) -> None:
+    """Say that anybody can call, and what is wanted against that."""
+    if wanted and url.startswith(("tcp:", "zmq:")) and not is_loopback(urlsplit(url).hostname or LOOPBACK):
+        _log.warning("whoever reaches %s may call everything; %s", url, wanted)
 
 
 def _tls(url: str, settings: NodeSettings) -> Tls | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -15,6 +16,7 @@ from hanse.node.transports import Place, open_discovery, open_transport, place_o
 from hanse.testing.local import LocalNetwork
 from hanse.transport.discovery import Announcement
 from hanse.transport.memory import MemoryTransport
+from hanse.transport.zmq.keys import new_keys
 
 
 def place(**settings: str) -> Place:
@@ -63,6 +65,37 @@ def test_each_start_has_a_name_of_its_own_unless_one_is_given() -> None:
 
     assert len(names) == 2
     assert place(instance="shop-1").here.instance == "shop-1"
+
+
+@pytest.mark.parametrize("given", ["zmq_secret", "zmq_allowed"])
+def test_half_of_the_keys_is_refused(given: str) -> None:
+    with pytest.raises(Misconfigured, match="or neither: a key"):
+        open_transport("zmq://", place(**{given: "node.key"}))
+
+
+async def test_nodes_with_keys_over_zeromq_are_open_to_those_of_the_list_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    public, secret = new_keys()
+    key, allowed = tmp_path / "node.key", tmp_path / "allowed"
+    key.write_text(secret)
+    allowed.write_text(f"{public} this node\n")
+    settings = {"interface": "127.0.0.3", "discovery": "static://127.0.0.3:7419"}
+    transport = open_transport("zmq://", place(zmq_secret=str(key), zmq_allowed=str(allowed), **settings))
+    await transport.open()
+    try:
+        assert isinstance(transport, Routed)
+        assert transport.here.address.startswith("zmq://127.0.0.3:")
+        assert quote(public, safe="") in transport.here.address
+    finally:
+        await transport.close()
+    assert not caplog.records
+    _ = open_transport("zmq://192.0.2.1:7421", place())
+    assert "set node.zmq_secret and zmq_allowed" in caplog.text
+
+
+def test_files_of_zeromq_are_found_in_their_folder(tmp_path: Path) -> None:
+    assert isinstance(open_transport(f"zmq+ipc:{tmp_path}", place()), Routed)
 
 
 async def test_where_others_are_found_they_reach_this_node_too() -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.transport.stream.direct import StreamDirect
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
-
-if TYPE_CHECKING:
-    from hanse.transport.zmq.curve import Curve
+from hanse.transport.zmq.curve import Curve
 
 
 def zmq_direct(
-    url: str, host: Host, *, instance: str = "", limits: StreamLimits = DEFAULT_LIMITS, curve: Curve | None = None
+    url: str,
+    host: Host,
+    *,
+    instance: str = "",
+    limits: StreamLimits = DEFAULT_LIMITS,
+    curve: Curve | None = None,
 ) -> StreamDirect:
     """Moves messages to nodes by their addresses, over ZeroMQ.
 
@@ -23,7 +24,7 @@ def zmq_direct(
         host: Its clock and chance.
         instance: Name of this process; a new id by default.
         limits: What is allowed.
-        curve: Who may connect; the URL may say it too.
+        curve: Who may connect; without, anybody who reaches the port may call everything.
 
     Raises:
         Misconfigured: The URL cannot be used, or ZeroMQ is not installed.

@@ -10,8 +10,8 @@ import zmq
 from zmq.utils import z85
 
 from hanse.kernel.faults import CouldNotStart
-from hanse.transport.zmq.curve import KEY_BYTES
 from hanse.transport.zmq.driven import NOW, Driven, Raw
+from hanse.transport.zmq.keys import KEY_BYTES
 
 _log = logging.getLogger("hanse.transport")
 

@@ -3,7 +3,6 @@
 zmq://                       a free port of the loopback
 zmq://10.0.0.7:7421          that port of that interface
 zmq://0.0.0.0:7421?advertise=shop.example:7421       all interfaces; others are told the second address
-zmq://10.0.0.7:7421?secret=/run/secrets/zmq&allowed=/etc/shop/keys     only who proves a key of the list
 zmq+ipc:/run/shop            a folder; each process has a socket file of its own in it
 """
 
@@ -22,10 +21,11 @@ from hanse.kernel.faults import CouldNotStart, Misconfigured
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.socket_file import listen_at, own, remove_dead, remove_own
 from hanse.transport.stream.sockets import Make, Server, is_wildcard
-from hanse.transport.zmq.curve import Curve, Keys, is_key
+from hanse.transport.zmq.curve import Curve
 from hanse.transport.zmq.dialed import Dialed
 from hanse.transport.zmq.driven import Raw
 from hanse.transport.zmq.gatekeeper import DOMAIN, Gatekeeper
+from hanse.transport.zmq.keys import Keys, is_key
 from hanse.transport.zmq.link import Peer
 from hanse.transport.zmq.listening import Listening
 from hanse.transport.zmq.options import new_context, set_dialing, set_listening, set_options
@@ -73,7 +73,7 @@ def place_of(url: str) -> Place:
     except ValueError as error:
         raise Misconfigured(f"{url!r} is no address: {error}") from None
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    unknown = query.keys() - {"advertise", "secret", "allowed", "key"}
+    unknown = query.keys() - {"advertise", "key"}
     if parts.scheme != "zmq" or parts.path not in {"", "/"} or parts.username or unknown:
         raise Misconfigured(f"{url!r} was expected to be like {EXPECTED}")
     return Place(host, port, query.get("key", ""), query)
@@ -89,7 +89,7 @@ class ZmqSockets:
         Args:
             url: Where; see the head of this module.
             limits: What is allowed.
-            curve: Who may connect; the URL may say it too. Without, anybody who reaches the port may call everything.
+            curve: Who may connect. Without, anybody who reaches the port may call everything.
 
         Raises:
             Misconfigured: The URL cannot be used.
@@ -100,11 +100,6 @@ class ZmqSockets:
         self._advertise = place.query.get("advertise", "")
         if is_wildcard(place.host) and not self._advertise:
             raise Misconfigured(f"{url!r} takes connections on all interfaces; add ?advertise=HOST:PORT for the others")
-        paths = [place.query.get(name, "") for name in ("secret", "allowed")]
-        if any(paths):
-            if not all(paths) or curve is not None:
-                raise Misconfigured("a secret key and a list of those allowed were expected, in one place")
-            curve = Curve(secret=paths[0], allowed=paths[1])
         if curve is not None and place.port < 0:
             raise Misconfigured(f"{url!r} is for processes of one user, and has no keys")
         self._keys: Keys | None = Keys(curve) if curve is not None else None

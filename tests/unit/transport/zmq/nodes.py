@@ -14,8 +14,9 @@ from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.transport.stream.direct import StreamDirect
 from hanse.transport.stream.frame import HELLO, PREFACE, Hello, pack
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
-from hanse.transport.zmq.curve import Curve, new_keys
+from hanse.transport.zmq.curve import Curve
 from hanse.transport.zmq.direct import zmq_direct
+from hanse.transport.zmq.keys import new_keys
 
 WAIT_SECONDS = 10.0
 """How long a test waits for what has to happen; only a failure makes it wait so long."""

@@ -228,16 +228,6 @@ async def test_nodes_with_keys_ask_each_other(tmp_path: Path) -> None:
         assert (one.connections(), other.connections()) == (1, 1), "a proven key makes the connection theirs"
 
 
-async def test_keys_may_stand_in_the_url(tmp_path: Path) -> None:
-    ring = Ring(tmp_path)
-    curve = ring.add("ada")
-    ring.allow("ada")
-    async with node(f"zmq://?secret={curve.secret}&allowed={curve.allowed}") as one:
-        assert "secret" not in one.address
-        async with node(curve=curve) as other:
-            assert await other.ask(one, call(body=b"well")) == b"well"
-
-
 async def test_a_key_that_is_not_on_the_list_cannot_connect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = Ring(tmp_path), Ring(tmp_path / "eve")
     (tmp_path / "eve").mkdir()
@@ -316,7 +306,6 @@ async def test_a_list_that_cannot_be_read_lets_nobody_in(tmp_path: Path, caplog:
         "zmq+ipc:",
         "zmq://127.0.0.1:1/path",
         "zmq://127.0.0.1:port",
-        "zmq://?secret=/a",
         "zmq://?colour=red",
         "zmq://ada@127.0.0.1",
     ],

@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 from zmq.utils import z85
 
 from hanse.kernel.faults import CouldNotStart
-from hanse.transport.zmq.curve import KEY_BYTES, is_key, listed, new_keys
 from hanse.transport.zmq.gatekeeper import DOMAIN, verdict
+from hanse.transport.zmq.keys import KEY_BYTES, is_key, listed, new_keys
 
 KEY, SECRET = new_keys()
 
