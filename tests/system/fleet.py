@@ -9,10 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.transport.nats.server import Server, free_port
+from tests.transport.redis.server import Server as Redis
 
 from .served import serving
 
-MEDIUMS = ("unix", "tcp", "zmq", "nats")
+MEDIUMS = ("unix", "tcp", "zmq", "nats", "redis")
 """What carries messages between the processes."""
 
 
@@ -26,7 +27,7 @@ def medium(name: str, folder: Path) -> Generator[tuple[str, ...]]:
         # A port of its own, that nodes of other tests are not heard.
         yield "--transport", f"{name}://", "--discovery", f"udp://239.255.72.83:{free_port()}"
         return
-    server = Server(folder)
+    server = Redis(folder) if name == "redis" else Server(folder)
     server.start()
     server.wait_ready()
     try:
