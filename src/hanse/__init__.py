@@ -70,10 +70,12 @@ if TYPE_CHECKING:
         Reset as Reset,
         Updated as Updated,
     )
+    from hanse.service.cluster import Leader as Leader, Lock as Lock
     from hanse.service.collection import Collection as Collection, Page as Page
     from hanse.service.cpu import cpu as cpu
     from hanse.service.expose import expose as expose
     from hanse.service.held import Held as Held
+    from hanse.service.leases import Grant as Grant, LeaseLost as LeaseLost, LeaseTaken as LeaseTaken
     from hanse.service.log_reader import CursorLost as CursorLost
     from hanse.service.query import (
         contains as contains,
@@ -117,6 +119,7 @@ _HOMES = {
     "Cors": "hanse.gateway.cors",
     "Gateway": "hanse.gateway.gateway",
     "Rate": "hanse.gateway.rates",
+    "Grant": "hanse.service.leases",
     "Guard": "hanse.contract.guard",
     "Header": "hanse.gateway.parameters",
     "Headers": "hanse.kernel.message",
@@ -125,7 +128,11 @@ _HOMES = {
     "Identity": "hanse.kernel.message",
     "Internal": "hanse.kernel.faults",
     "Invalid": "hanse.kernel.faults",
+    "Leader": "hanse.service.cluster",
+    "LeaseLost": "hanse.service.leases",
+    "LeaseTaken": "hanse.service.leases",
     "Link": "hanse.contract.link",
+    "Lock": "hanse.service.cluster",
     "Malformed": "hanse.kernel.faults",
     "Misconfigured": "hanse.kernel.faults",
     "Misdeclared": "hanse.kernel.faults",
@@ -198,6 +205,7 @@ __all__ = [
     "Followed",
     "Forbidden",
     "Gateway",
+    "Grant",
     "Guard",
     "Header",
     "Headers",
@@ -206,7 +214,11 @@ __all__ = [
     "Identity",
     "Internal",
     "Invalid",
+    "Leader",
+    "LeaseLost",
+    "LeaseTaken",
     "Link",
+    "Lock",
     "Malformed",
     "Misconfigured",
     "Misdeclared",

@@ -87,6 +87,14 @@ FAULTS: Mapping[str, Advice] = {
         "Two requests came with one idempotency key and are not the same.",
         "Make a key for each thing to be done, and keep it for its repetitions only.",
     ),
+    "lease_lost": Advice(
+        "The block took longer than its lease, or the process stood still for longer than that.",
+        "Take a longer `lease`, or do less under it. What was written under it was refused, and may be done anew.",
+    ),
+    "lease_taken": Advice(
+        "Another call or another instance holds the lock; one that was killed keeps it until its lease is over.",
+        "Try again, or wait for longer with `wait`. Shorter leases are over sooner.",
+    ),
     "malformed": Advice(
         "The body is no JSON, was cut off, or comes from something that is no Hanse gateway.",
         "See what is sent byte for byte, and where to; `hanse call -v` sends what is right.",

@@ -35,6 +35,8 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "rule.leased": "a rule holds a row that it has not read",
         "rule.before_run": "a rule has read a row that it is to run for",
         "rule.after_commit": "a rule has run and its effects are stored, but the row is still held",
+        "lease.before_grant": "a lease is free, or over, and is about to be taken",
+        "lease.after_grant": "a lease is taken, and nothing has been done under it",
         "replica.before_commit": "a piece of a feed was read into a replica, and nothing of it is stored",
         "replica.after_commit": "a replica has stored a piece with its place in the feed, and goes on",
         "feed.piece_read": "a feed has read a piece of the log, and told nothing of it",

@@ -11,8 +11,10 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers
 from hanse.node.hosted import Hosted
 from hanse.service.held import Leases
+from hanse.service.leases import Grant
 from hanse.service.reaction import Every, Rule
 from hanse.service.rules import RuleJob, RuleRunner
+from hanse.service.unit import Unit
 
 Call = Callable[[], Awaitable[None]]
 
@@ -45,18 +47,18 @@ class Runner(Protocol):
         ...
 
 
-def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host) -> Runner:
-    """What runs one `@rule` or `@every` method of a service."""
+def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host, duty: Grant | None = None) -> Runner:
+    """What runs one `@rule` or `@every` method of a service, by the lease of its duty where there is one."""
     name = f"{hosted.part.name}.{method}"
     handler: Callable[..., Awaitable[None]] = getattr(hosted.instance, method)
 
     async def in_unit(call: Call) -> None:
-        await as_unit(name, hosted, host, call, headers=_UNATTENDED)
+        await as_unit(name, hosted, host, call, headers=_UNATTENDED, duty=duty)
 
     if isinstance(reaction, Every):
         return EveryRunner(name, reaction.period, lambda: in_unit(handler), host=host)
     job: RuleJob[Any] = RuleJob(name, reaction, hosted.collection(reaction.kind), handler)
-    return RuleRunner(job, in_unit, leases=Leases(), host=host)
+    return RuleRunner(job, in_unit, leases=Leases(), host=host, on_duty=lambda: duty is None or duty.holds())
 
 
 def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
@@ -70,14 +72,22 @@ def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
     return EveryRunner(f"trim {hosted.part.name}", TRIM_SECONDS, trim, host=host)
 
 
-async def as_unit(name: str, hosted: Hosted, host: Host, call: Call, *, headers: Headers = NO_HEADERS) -> None:
-    """Run a method that nobody calls as a unit of work of its service, in a context of its own."""
+async def as_unit(
+    name: str, hosted: Hosted, host: Host, call: Call, *, headers: Headers = NO_HEADERS, duty: Grant | None = None
+) -> None:
+    """Run a method that nobody calls as a unit of work of its service, in a context of its own.
+
+    Raises:
+        LeaseLost: It was run by a duty that another instance has by now; nothing was written.
+    """
     context = Context(host, headers, message_id=host.new_id(), operation=name)
     context.store = hosted.store
     token = ambient.set(context)
     try:
         await call()
-        if context.work is not None:
+        if duty is not None and isinstance(context.work, Unit):
+            await duty.commit(context.work)
+        elif context.work is not None:
             await context.work.commit()
     finally:
         ambient.reset(token)

@@ -14,12 +14,15 @@ from hanse.delivery.deadletter import DeadLetter
 from hanse.delivery.relay import Relay
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Invalid, Misconfigured
+from hanse.kernel.host import Host
 from hanse.mesh.client import Caller, client_of
 from hanse.mesh.server import Server
 from hanse.node.app import App, Part
 from hanse.node.bind import endpoint
+from hanse.service.cluster import Leader, Lock
 from hanse.service.collection import Collection
 from hanse.service.events import Events, EventsOf, events_contract
+from hanse.service.leases import StoredLeases
 from hanse.service.local import LocalCollection
 from hanse.service.remote import RemoteCollection
 from hanse.service.replica import Wanted
@@ -41,9 +44,12 @@ class Hosted:
         collections: Their collections.
         relays: What takes its log to subscribers.
         replicas: Its copies of what others own.
+        leases: Of its store.
     """
 
-    def __init__(self, app: App, part: Part, store: Store, caller: Caller, values: Mapping[str, object]) -> None:
+    def __init__(
+        self, app: App, part: Part, store: Store, caller: Caller, values: Mapping[str, object], host: Host
+    ) -> None:
         self.part: Part = part
         self.store: Store = store
         self.owned: list[type[Resource]] = [kind for kind, owner in app.owners.items() if owner is part]
@@ -52,6 +58,7 @@ class Hosted:
         }
         self.relays: list[Relay] = []
         self.replicas: list[ReplicaOf[Any]] = []
+        self.leases: StoredLeases = StoredLeases(store, host)
         self._caller = caller
         self.instance: Service = self._construct(app, values)
         self.instance.__dict__["_outlet"] = Outlet(store)
@@ -96,6 +103,8 @@ class Hosted:
                 dependencies[field.name] = self.collection(field.resource)
             elif field.replica is not None:
                 dependencies[field.name] = self._replica(field.name, field.replica)
+            elif field.hint in (Lock, Leader):
+                dependencies[field.name] = field.hint(field.name, self.leases)
             elif field.contract is not None:
                 dependencies[field.name] = contract_client(app, field.contract, self._caller)
             elif field.name in unused:
@@ -128,8 +137,8 @@ def schemas_of(part: Part, owned: Iterable[type[Resource]]) -> list[CollectionSc
         if field.replica is not None
         for schema in replica_schemas(field.name, field.replica)
     ]
-    unique = {schema.name: schema for schema in (*map(schema_of, owned), *copied, schema_of(DeadLetter))}
-    return list(unique.values())
+    kept = [*map(schema_of, owned), *copied, schema_of(DeadLetter)]
+    return list({schema.name: schema for schema in kept}.values())
 
 
 def contract_client(app: App, contract: type, caller: Caller) -> object:

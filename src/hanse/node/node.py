@@ -25,8 +25,9 @@ from hanse.mesh.explained import Explained, explained_by
 from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App, Part, parts_named
-from hanse.node.background import Runner, as_unit, runner, trimmer
+from hanse.node.background import Runner, as_unit
 from hanse.node.described import described
+from hanse.node.duty import Duty
 from hanse.node.events import subscriptions_of
 from hanse.node.figures import NodeFigures, store_figures
 from hanse.node.health import Condition, Health
@@ -37,11 +38,9 @@ from hanse.node.transports import open_transport, place_of
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import ProcessPool
-from hanse.service.reaction import On
 from hanse.service.remote import RemoteCollection
-from hanse.service.replicator import Replicator
 from hanse.service.rows import Rows
-from hanse.service.service import descriptions_of, reactions_of
+from hanse.service.service import descriptions_of
 from hanse.store.base import Store
 from hanse.transport.base import Drains, Transport
 from hanse.transport.described import TellsOthers
@@ -289,7 +288,7 @@ class Node:
         for part in self.parts:
             wanted = self.settings.services.get(part.name, ServiceSettings())
             store = self._stores(url_for(self.settings, part.name))
-            hosted = Hosted(self.app, part, store, self._caller, wanted.settings)
+            hosted = Hosted(self.app, part, store, self._caller, wanted.settings, self.host)
             self._opened.push_async_callback(store.close)
             await store.open(hosted.schemas())
             self.hosted.append(hosted)
@@ -344,18 +343,7 @@ class Node:
         await self._settle(insist=False)
 
     def _react(self) -> None:
-        self._rules = [
-            runner(hosted, method, reaction, self.host)
-            for hosted in self.hosted
-            for method, reaction in reactions_of(hosted.part.cls).items()
-            if not isinstance(reaction, On)
-        ]
-        self._rules += [
-            Replicator(f"{hosted.part.name}.{replica.name}", replica, host=self.host)
-            for hosted in self.hosted
-            for replica in hosted.replicas
-        ]
-        self._rules += [trimmer(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
+        self._rules = [Duty(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
         runs: list[Relay | Runner] = [*self._relays, *self._rules]
         for running in runs:
             _ = self._tasks.start(running.run(), name=running.name)

@@ -75,7 +75,14 @@ class RuleRunner(Generic[R]):
     """
 
     def __init__(
-        self, job: RuleJob[R], run: Run, *, leases: Leases, host: Host, waiting_max: int = WAITING_MAX
+        self,
+        job: RuleJob[R],
+        run: Run,
+        *,
+        leases: Leases,
+        host: Host,
+        waiting_max: int = WAITING_MAX,
+        on_duty: Callable[[], bool] = lambda: True,
     ) -> None:
         """Get ready; `run` does the work.
 
@@ -85,6 +92,7 @@ class RuleRunner(Generic[R]):
             leases: Who holds which rows; shared by all that run the same rule.
             host: Clocks and chance.
             waiting_max: Rows that wait at once.
+            on_duty: Whether this instance of the service is still the one that runs the rule.
         """
         self.name: str = job.name
         self.failures: int = 0
@@ -93,6 +101,7 @@ class RuleRunner(Generic[R]):
         self._run = run
         self._leases = leases
         self._host = host
+        self._on_duty = on_duty
         self._matches = _matcher(job.rule)
         self._agenda = Agenda(concurrency=job.rule.concurrency, limit=waiting_max)
         self._tasks = Tasks(self._broke)
@@ -227,7 +236,7 @@ class RuleRunner(Generic[R]):
             return 0
         if not self._matches(row):
             return 0
-        held = Held(row, self._job.rows, lambda: self._leases.holds(lease, now=self._host.monotonic()))
+        held = Held(row, self._job.rows, lambda: self._holds(lease))
 
         left: list[Resource] = []
 
@@ -242,6 +251,9 @@ class RuleRunner(Generic[R]):
         fault_point("rule.after_commit")
         # The commit gave the row that it wrote its revision.
         return left[0].rev
+
+    def _holds(self, lease: Lease) -> bool:
+        return self._on_duty() and self._leases.holds(lease, now=self._host.monotonic())
 
     def _staged(self, id: str) -> Resource | None:
         """The row as the method wrote it, whether through its `Held` or not."""

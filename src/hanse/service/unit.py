@@ -18,7 +18,7 @@ from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.message import Headers
-from hanse.store.base import Batch, Delete, Emit, Mark, Position, Put, Store
+from hanse.store.base import Batch, Delete, Emit, Expect, Mark, Position, Put, Store
 
 WRITES_MAX = 10_000
 """Rows and events that one unit of work writes at most."""
@@ -48,15 +48,17 @@ class Unit:
         first: The mark of the call's idempotency key, until it is committed; the answer is committed with it.
         marks: What was handled, once this is committed.
         positions: How far readers have come, once this is committed.
+        fences: What it rests on, such as the row of a lease, which somebody else may have by the time of the commit.
     """
 
-    __slots__ = ("_context", "_emits", "_rows", "_seen", "first", "marks", "positions", "store")
+    __slots__ = ("_context", "_emits", "_rows", "_seen", "fences", "first", "marks", "positions", "store")
 
     def __init__(self, store: Store, context: Context) -> None:
         self.store: Store = store
         self.first: Mark | None = None
         self.marks: list[Mark] = []
         self.positions: list[Position] = []
+        self.fences: list[Expect] = []
         self._context = context
         self._rows: dict[tuple[str, str], Staged] = {}
         self._emits: list[Emit] = []
@@ -135,6 +137,7 @@ class Unit:
             marks=(*self.marks, *kept),
             positions=tuple(self.positions),
             headers=_headers(self._context),
+            expects=tuple(self.fences),
         )
         fault_point("unit.before_commit")
         try:

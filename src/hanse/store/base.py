@@ -122,6 +122,16 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     seq: int
 
 
+class Expect(msgspec.Struct, frozen=True, gc=False):
+    """What a batch rests on: a named position that has to be where it was (0 for one never seen).
+
+    A batch that rests on the position of a lease is refused once somebody else has that: the lease fences it.
+    """
+
+    name: str
+    seq: int
+
+
 Write = Put | Delete | Emit
 
 
@@ -131,6 +141,7 @@ class Batch(msgspec.Struct, frozen=True):
     Attributes:
         at: Wall-clock second of the commit, from the writer's host.
         headers: The context that led to it (trace, identity, tags, causation); kept with each entry.
+        expects: What it rests on, looked at before anything is written.
     """
 
     at: float
@@ -138,6 +149,7 @@ class Batch(msgspec.Struct, frozen=True):
     marks: tuple[Mark, ...] = ()
     positions: tuple[Position, ...] = ()
     headers: Headers = NO_HEADERS
+    expects: tuple[Expect, ...] = ()
 
 
 class Op(enum.StrEnum):
@@ -300,7 +312,7 @@ class Store(Protocol):
             NotFound: A row to delete, or to put at a revision, is not there.
             Conflict: A row that must not exist does.
             AlreadyHandled: A mark is there already.
-            PreconditionFailed: A row is at another revision than expected.
+            PreconditionFailed: A row is at another revision than expected, or a position is not where it was.
         """
         ...
 

@@ -183,6 +183,10 @@ class MemoryStore:
         """The row at this moment, as `hanse.store.plan` asks for it."""
         return self._table(collection).rows.get(id)
 
+    def at(self, name: str, /) -> int:
+        """Where a position is at this moment, as `hanse.store.plan` asks for it."""
+        return self._positions.get(name, 0)
+
     def has_mark(self, scope: str, key: str, /) -> bool:
         """Whether the mark was made, as `hanse.store.plan` asks for it."""
         return (scope, key) in self._marks

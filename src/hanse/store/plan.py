@@ -16,6 +16,9 @@ from hanse.store.base import AlreadyHandled, Batch, Delete, Emit, Entry, Mark, O
 Address = tuple[str, str]
 """Collection and id of a row, or scope and key of a mark."""
 
+POSITION = "position"
+"""What a `PreconditionFailed` names as its kind where a batch rested on a position."""
+
 _object = msgspec.json.Decoder(dict[str, object])
 
 
@@ -24,6 +27,10 @@ class Stored(Protocol):
 
     def row(self, collection: str, id: str, /) -> Row | None:
         """The row, or None. Raises `NotFound` where there is no such collection."""
+        ...
+
+    def at(self, name: str, /) -> int:
+        """Where a named position is; 0 for one never seen."""
         ...
 
     def has_mark(self, scope: str, key: str, /) -> bool:
@@ -59,6 +66,9 @@ def plan(batch: Batch, head: int, stored: Stored) -> Plan:
         if (mark.scope, mark.key) in marks or stored.has_mark(mark.scope, mark.key):
             raise AlreadyHandled(f"{mark.key!r} was handled already", mark.scope, mark.key)
         marks[mark.scope, mark.key] = mark
+    for expected in batch.expects:
+        if (seq := stored.at(expected.name)) != expected.seq:
+            raise PreconditionFailed(POSITION, expected.name, str(expected.seq), str(seq))
     rows: dict[Address, Row | None] = {}
     entries: list[Entry] = []
     for seq, write in enumerate(batch.writes, head + 1):

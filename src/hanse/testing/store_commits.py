@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from hanse.kernel.faults import Conflict, Malformed, NotFound, PreconditionFailed
-from hanse.store.base import AlreadyHandled, Batch, Mark, Position, Put, Row, Store
+from hanse.store.base import AlreadyHandled, Batch, Expect, Mark, Position, Put, Row, Store
 from hanse.store.query import Query
 from hanse.testing.store_hooks import StoreHooks, batch, delete, emit, put
 
@@ -78,6 +79,28 @@ class ExpectationTests(StoreHooks):
             await store.commit(batch(put("1")))
             with pytest.raises(Conflict, match="'1' exists already"):
                 await store.commit(batch(put("1", "ink", expected=0)))
+
+    async def test_a_batch_that_rests_on_a_position_is_refused_once_that_has_moved_on(self) -> None:
+        async with self.opened() as store:
+            moved = msgspec.structs.replace(batch(), positions=(Position("lease", 1),), expects=(Expect("lease", 0),))
+            await store.commit(moved)
+            await store.commit(msgspec.structs.replace(batch(put("1")), expects=(Expect("lease", 1),)))
+            with pytest.raises(PreconditionFailed, match="position 'lease' is at 1, not at 0"):
+                await store.commit(msgspec.structs.replace(moved, writes=(put("2"),)))
+            assert await store.load("orders", "2") is None
+            assert await store.head() == 1
+
+    async def test_of_many_at_once_who_move_a_position_one_does(self) -> None:
+        async with self.opened() as store:
+            moves = (
+                msgspec.structs.replace(
+                    batch(put(str(number))), positions=(Position("lease", number),), expects=(Expect("lease", 0),)
+                )
+                for number in range(1, MANY)
+            )
+            told = await asyncio.gather(*map(store.commit, moves), return_exceptions=True)
+            assert sum(not isinstance(one, PreconditionFailed) for one in told) == 1
+            assert await store.count("orders", Query()) == 1
 
     async def test_updating_a_row_that_has_moved_on_fails_and_says_where_it_is(self) -> None:
         async with self.opened() as store:

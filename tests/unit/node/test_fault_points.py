@@ -19,7 +19,9 @@ from hanse.node.node import Node
 from hanse.service.change import Ready, Updated
 from hanse.service.collection import Collection
 from hanse.service.held import Held
+from hanse.service.leases import StoredLeases
 from hanse.service.reaction import every, on, rule
+from hanse.service.replica import Replica
 from hanse.service.service import Service
 from hanse.store.base import Store
 from hanse.store.sqlite import InlineLane, SqliteStore
@@ -67,12 +69,17 @@ class Shop(Service, events=(Placed,)):
         await self.letters.create(Letter(text="tidy"))
 
 
+class Window(Service):
+    orders: Replica[Order]
+
+
 APP = App("shop", Shop)
+COPIED = App("shop", Shop, Window)
 pytestmark = pytest.mark.virtual_time
 
 
 @pytest.fixture
-def make(tmp_path: Path, host: Host) -> Iterator[Callable[[], Node]]:
+def make(tmp_path: Path, host: Host) -> Iterator[Callable[..., Node]]:
     settings = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}"))
     stores: list[SqliteStore] = []
 
@@ -81,7 +88,7 @@ def make(tmp_path: Path, host: Host) -> Iterator[Callable[[], Node]]:
         stores.append(SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane()))
         return stores[-1]
 
-    yield lambda: Node(APP, settings, host=host, stores=inline)
+    yield lambda app=APP: Node(app, settings, host=host, stores=inline)
     for connection in (connection for store in stores for connection in store._connections):
         connection.close()  # as the system does it for a process that crashed
 
@@ -115,10 +122,11 @@ async def changed(node: Node) -> None:
                 return
 
 
-async def test_a_node_at_work_passes_every_point(make: Callable[[], Node]) -> None:
+async def test_a_node_at_work_passes_every_point(make: Callable[..., Node], host: Host) -> None:
     passed: dict[str, None] = {}
     arm(passed.setdefault)
-    async with make() as node:
+    async with make(COPIED) as node:
+        assert await StoredLeases(node.hosted[0].store, host).acquire("x", seconds=1.0)
         async with asyncio.timeout(600):
             await policy(node.client(Shop), idempotency_key="1").place("tea")
             await node.client(Shop).place("nothing")

@@ -39,6 +39,7 @@ class _Group:
         self.rows: dict[Address, Row | None] = {}
         self._stored: dict[Address, Row | None] = {}
         self._marks: set[Address] = set()
+        self._positions: dict[str, int] = {}
         self._connection = connection
         self._tables = tables
 
@@ -74,13 +75,22 @@ class _Group:
         found: list[tuple[int, bytes]] = self._connection.execute(statement, (id,)).fetchall()
         return Row(id, *found[0]) if found else None
 
+    def at(self, name: str, /) -> int:
+        if name in self._positions:
+            return self._positions[name]
+        found: list[tuple[int]] = self._connection.execute(
+            "SELECT seq FROM positions WHERE name = ?", (name,)
+        ).fetchall()
+        return found[0][0] if found else 0
+
     def has_mark(self, scope: str, key: str, /) -> bool:
         if (scope, key) in self._marks:
             return True
         statement = "SELECT 1 FROM marks WHERE scope = ? AND key = ?"
         return bool(self._connection.execute(statement, (scope, key)).fetchall())
 
-    def accept(self, planned: Plan) -> None:
+    def accept(self, batch: Batch, planned: Plan) -> None:
+        self._positions.update((one.name, one.seq) for one in batch.positions)
         self.rows.update(planned.rows)
         self._marks.update(planned.marks)
 
@@ -123,7 +133,7 @@ class Writer:
             except Fault as refused:
                 outcomes.append(refused)
                 continue
-            group.accept(planned)
+            group.accept(batch, planned)
             accepted.append((batch, planned))
             outcomes.append(planned.positions)
             head += len(planned.entries)

@@ -1,0 +1,113 @@
+"""What runs by itself for a service: on one of its instances at a time, where several share its store.
+
+Rules, schedules, replicas and the trimming of the log are one duty, with one lease. Who has it runs all of them; what
+they commit rests on the lease, so that an instance that was paused past its time, and woke, changes nothing. Where no
+other process can have the store there is no lease, and nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import final
+
+from hanse.kernel.faults import Fault
+from hanse.kernel.host import Host
+from hanse.kernel.tasks import Tasks
+from hanse.node.background import Runner, runner, trimmer
+from hanse.node.hosted import Hosted
+from hanse.service.cluster import Leader
+from hanse.service.leases import Grant
+from hanse.service.reaction import On
+from hanse.service.replicator import Replicator
+from hanse.service.service import reactions_of
+
+_log = logging.getLogger("hanse.node")
+
+REST_SECONDS = 1.0
+"""How long a store that failed is left alone before the duty is asked for again."""
+
+
+@final
+class Duty:
+    """The duty of one hosted service, on this node.
+
+    Args of the constructor:
+        hosted: The service.
+        host: Clocks and chance.
+        retention: Seconds that its log is kept.
+    """
+
+    def __init__(self, hosted: Hosted, host: Host, retention: float) -> None:
+        self.name: str = f"duty of {hosted.part.name}"
+        self._hosted = hosted
+        self._host = host
+        self._retention = retention
+        self._runners: list[Runner] = []
+        self._stopping = asyncio.Event()
+        self._on_duty = False
+        self._ended = asyncio.Event()
+        self._running = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be done at this moment, or another instance has the duty."""
+        return all(runner.idle for runner in self._runners)
+
+    async def run(self) -> None:
+        """Work whenever it is this instance's turn, until `stop`."""
+        self._running = True
+        try:
+            if not self._hosted.store.features.shared:
+                return await self._work(None)
+            async with Tasks(_failed) as tasks:
+                leading = tasks.start(self._lead(), name=self.name)
+                _ = await self._stopping.wait()
+                if self._on_duty:
+                    _ = await asyncio.wait([leading])
+        finally:
+            self._ended.set()
+
+    async def stop(self, grace: float) -> None:
+        """Begin nothing new, finish what is under way within the grace, and leave the duty to others."""
+        self._stopping.set()
+        _ = await asyncio.gather(*(runner.stop(grace) for runner in self._runners))
+        if self._running:
+            await self._ended.wait()
+
+    async def _lead(self) -> None:
+        leader = Leader("duty", self._hosted.leases)
+        while not self._stopping.is_set():
+            try:
+                await leader.lead(self._work)
+            except Fault as fault:
+                _log.warning("the %s could not be taken: %s; it is tried again", self.name, fault)
+                await asyncio.sleep(REST_SECONDS)
+
+    async def _work(self, duty: Grant | None) -> None:
+        self._on_duty = True
+        self._runners = self._made(duty)
+        try:
+            async with Tasks(_failed) as tasks:
+                for one in self._runners:
+                    _ = tasks.start(one.run(), name=one.name)
+                _ = await self._stopping.wait()
+                _ = await tasks.wait()
+        finally:
+            self._runners = []
+            # Who stops has the lease to give back yet.
+            self._on_duty = self._stopping.is_set()
+
+    def _made(self, duty: Grant | None) -> list[Runner]:
+        hosted, name = self._hosted, self._hosted.part.name
+        reacting = [
+            runner(hosted, method, reaction, self._host, duty)
+            for method, reaction in reactions_of(hosted.part.cls).items()
+            if not isinstance(reaction, On)
+        ]
+        copying = [Replicator(f"{name}.{replica.name}", replica, host=self._host) for replica in hosted.replicas]
+        return [*reacting, *copying, trimmer(hosted, self._host, self._retention)]
+
+
+def _failed(error: BaseException) -> None:
+    _log.error("a background task failed", exc_info=error)
