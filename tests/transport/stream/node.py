@@ -12,6 +12,13 @@ from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.transport.discovery import Announcement
 from hanse.transport.folder import FolderDiscovery
 from hanse.transport.stream.direct import StreamDirect
+from hanse.transport.zmq.direct import zmq_direct
+
+
+def direct_of(url: str, instance: str) -> StreamDirect:
+    """What a URL names, not yet open."""
+    make = zmq_direct if url.startswith("zmq") else StreamDirect
+    return make(url, Host.system(), instance=instance)
 
 
 class Service:
@@ -28,7 +35,7 @@ class Service:
 
 
 async def main(url: str, folder: str, instance: str) -> None:
-    direct, discovery = StreamDirect(url, Host.system(), instance=instance), FolderDiscovery(folder)
+    direct, discovery = direct_of(url, instance), FolderDiscovery(folder)
     await direct.open(Service(), lambda _: None)
     await discovery.open(Announcement(instance, direct.address), lambda _: None, lambda _: None)
     await asyncio.Event().wait()

@@ -15,12 +15,13 @@ import pytest
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Unavailable
-from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.discovery import Announcement
 from hanse.transport.folder import FolderDiscovery
 from hanse.transport.stream.direct import StreamDirect
+
+from .node import direct_of
 
 WAIT_SECONDS = 20.0
 
@@ -35,7 +36,7 @@ class Watcher:
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.folder = folder
-        self.direct: StreamDirect = StreamDirect(url, Host.system(), instance="watcher")
+        self.direct: StreamDirect = direct_of(url, "watcher")
         self.discovery: FolderDiscovery = FolderDiscovery(folder)
         self.found: asyncio.Queue[Announcement] = asyncio.Queue()
         self.gone: asyncio.Queue[str] = asyncio.Queue()
@@ -78,7 +79,7 @@ class Watcher:
             _ = await process.wait()
 
 
-@pytest.fixture(params=["unix:{}", "tcp://"], ids=["unix", "tcp"])
+@pytest.fixture(params=["unix:{}", "tcp://", "zmq://", "zmq+ipc:{}"], ids=["unix", "tcp", "zmq", "ipc"])
 async def watcher(request: pytest.FixtureRequest) -> AsyncIterator[Watcher]:
     with TemporaryDirectory(prefix="hs-", dir="/tmp") as folder:
         async with Watcher(request.param.format(folder), Path(folder)) as watcher:
