@@ -6,6 +6,7 @@ and the revision are always kept, so that a row can be named and written whateve
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -19,6 +20,9 @@ from hanse.gateway.limits import NAMES_MAX
 from hanse.kernel.codec import encode_json
 
 OWN = ("id", "rev")
+
+_ESCAPED = re.compile(r'[\x00-\x1f"\\]')
+"""What JSON does not write as it is."""
 
 Project = Callable[[bytes], bytes]
 """Makes of a row's JSON that of its view."""
@@ -56,7 +60,12 @@ def _projection(kind: type[Resource], names: tuple[str, ...]) -> Project:
     wanted: _Wanted = {name: {} for name in OWN}
     for name in names:
         _ = field_at(kind, name, "/fields", through_lists=True)
-        _want(wanted, name.split("."))
+        path = name.split(".")
+        if _ESCAPED.search(name):
+            # Keys of a mapping may be anything; those that JSON escapes are not looked for among its bytes.
+            told = f"expected names without quotes, backslashes and control characters; ask for {path[0]} instead"
+            raise Wrong("/fields", "pattern", told)
+        _want(wanted, path)
     decode = msgspec.json.Decoder(_slices(wanted)).decode
     return lambda value: encode_json(decode(value))
 

@@ -91,3 +91,22 @@ def test_what_is_kept_is_kept_to_the_byte(sku: str, labels: dict[str, int]) -> N
     row = Order(id="1", sku=sku.encode(errors="replace").decode(), labels=labels)
 
     assert cut("sku,labels,city,lines,shelfMark", row) == msgspec.json.decode(msgspec.json.encode(row))
+
+
+@pytest.mark.parametrize("key", ['"', "\\", "\x1b", "a\x00b"])
+def test_a_key_that_json_writes_otherwise_is_refused(key: str) -> None:
+    with pytest.raises(Wrong) as caught:
+        projection(Order, [f"labels.{key}"])
+
+    assert caught.value.flaw.pointer == "/fields"
+    assert "ask for labels" in caught.value.flaw.detail
+
+
+@given(st.text(min_size=1).filter(lambda key: not {",", "."} & set(key) and key.strip() == key))
+def test_any_key_is_cut_out_or_refused(key: str) -> None:
+    labels = {key.encode(errors="replace").decode(): 1}
+    try:
+        shown = cut(f"labels.{next(iter(labels))}", Order(id="1", sku="tea", labels=labels))
+    except Wrong:
+        return
+    assert shown["labels"] == labels
