@@ -64,6 +64,10 @@ class Driven:
                 return
         except zmq.Again:
             pass
+        except Exception:
+            # What came behind the message that failed is told no more.
+            self.wake_soon()
+            raise
         if self._bare is not None:
             self._bare()
 
