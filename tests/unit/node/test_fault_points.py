@@ -88,7 +88,10 @@ def make(tmp_path: Path, host: Host) -> Iterator[Callable[..., Node]]:
         stores.append(SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane()))
         return stores[-1]
 
-    yield lambda app=APP: Node(app, settings, host=host, stores=inline)
+    def node(app: App = APP) -> Node:
+        return Node(app, settings, host=host, stores=inline)
+
+    yield node
     for connection in (connection for store in stores for connection in store._connections):
         connection.close()  # as the system does it for a process that crashed
 
