@@ -12,7 +12,9 @@ from hanse import (
     Event,
     Fault,
     Held,
+    Lock,
     Misconfigured,
+    Replica,
     Resource,
     Service,
     Setup,
@@ -57,6 +59,7 @@ class Ticks(Resource):
 class Notes(Service):
     notes: Collection[Note]
     ticks: Collection[Ticks]
+    desk: Lock
 
     @rpc
     async def write(self, id: str, text: str) -> Note:
@@ -79,11 +82,13 @@ class Notes(Service):
 
     @every("2s")
     async def tick(self) -> None:
-        await self.ticks.put(Ticks(id="ticks", count=1))
+        async with self.desk.hold("ticks", lease="1s"):
+            await self.ticks.put(Ticks(id="ticks", count=1))
 
 
 class Counter(Service):
     counted: Collection[Counted]
+    notes: Replica[Note]
 
     @on(Told, attempts=2)
     async def hear(self, event: Told) -> None:
