@@ -136,7 +136,7 @@ class Leader:
         """
         while True:
             grant = await self._leases.wait(self._name, seconds=self._lease)
-            _log.info("leads %s, with the token %d", self._name, grant.token)
+            _log.debug("leads %s, with the token %d", self._name, grant.token)
             try:
                 return await self._led(grant, body)
             except LeaseLost as lost:

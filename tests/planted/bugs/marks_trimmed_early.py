@@ -4,14 +4,14 @@ An event that comes late takes effect twice."""
 from hanse import World, simulation
 from hanse.delivery.schedule import EveryRunner
 from hanse.kernel.host import Host
-from hanse.node import node
+from hanse.node import duty
 from hanse.node.background import Runner
 from hanse.node.hosted import Hosted
 
 from . import instead, ledger
 
 
-@instead(node)
+@instead(duty)
 def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
     async def trim() -> None:
         await hosted.store.trim(host.now() - 2.0, keep_after=0)
