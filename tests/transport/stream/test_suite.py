@@ -2,59 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import pytest
+from tests.transport.folder_suite import FolderSuite, direct_of, discovery_of
 
 from hanse.kernel.host import Host
-from hanse.mesh.routed import Routed
-from hanse.testing.transport import TransportSuite
-from hanse.testing.transport_things import WAIT_SECONDS
 from hanse.transport.base import Transport
-from hanse.transport.discovery import Announcement
-from hanse.transport.folder import FolderDiscovery
-from hanse.transport.memory import MemoryTransport
 from hanse.transport.stream.direct import StreamDirect
 
-_instances = map("node-%d".__mod__, itertools.count(1))
 
+class StreamSuite(FolderSuite):
+    """Over sockets."""
 
-class StreamSuite(TransportSuite):
-    """Nodes in a folder, which are told of at once."""
-
-    ahead_max = 129
-    url: str
-
-    @pytest.fixture(autouse=True)
-    def _folder(self) -> Iterator[None]:
-        with TemporaryDirectory(prefix="hs-", dir="/tmp") as folder:
-            self.folder: Path = Path(folder)
-            yield
-
-    async def join(self) -> Transport:
-        host, instance = Host.system(), next(_instances)
-        url = self.url.format(self.folder)
-        direct = StreamDirect(url, host, instance=instance)
-        here = Announcement(instance, "", app="suite")
-        return Routed(here, MemoryTransport(), direct, FolderDiscovery(self.folder), host=host)
-
-    async def settle(self, nodes: Sequence[Transport]) -> None:
-        """Wait until all know of all what they serve now."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not all(self._knows(a, b) for a in nodes for b in nodes if a is not b):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-
-    async def sever(self, node: Transport) -> None:
-        for wire in list(_direct(node)._all):
-            wire.abort("the cable was pulled")
+    def direct(self, url: str, host: Host, instance: str) -> StreamDirect:
+        return StreamDirect(url, host, instance=instance)
 
     async def kill(self, node: Transport) -> None:
         """Have the kernel close what a process has open; its socket files stay."""
-        direct, discovery = _direct(node), _discovery(node)
+        direct, discovery = direct_of(node), discovery_of(node)
         for server in (direct._server, discovery._server):
             assert server is not None
             server.close()
@@ -66,24 +29,6 @@ class StreamSuite(TransportSuite):
         await direct._tasks.cancel()
         assert direct._sweep is not None
         direct._sweep.cancel()
-
-    @staticmethod
-    def _knows(one: Transport, other: Transport) -> bool:
-        assert isinstance(other, Routed)
-        heard = _discovery(one)._known.get(other.here.instance)
-        return heard is not None and set(heard.names) == set(other._served)
-
-
-def _direct(node: Transport) -> StreamDirect:
-    assert isinstance(node, Routed)
-    assert isinstance(node._direct, StreamDirect)
-    return node._direct
-
-
-def _discovery(node: Transport) -> FolderDiscovery:
-    assert isinstance(node, Routed)
-    assert isinstance(node._discovery, FolderDiscovery)
-    return node._discovery
 
 
 class TestUnixTransport(StreamSuite):
