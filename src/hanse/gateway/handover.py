@@ -289,9 +289,9 @@ class Handover(Generic[G, R, T]):
         return number
 
     def _place_before(self, number: int) -> Place | None:
-        """Where the logs were before a thing that was told."""
+        """Where the logs were before a thing that was told; None where nobody knows: a log was lost after it."""
         place = self._kept[number - self._first - 1][0] if number > self._first else None
-        return self._start if place is None else place
+        return self._start if place is None and number >= self._sound else place
 
     def _settle(self, reader: R, late: _Late) -> None:
         """A reader that has all that went out is level, unless it has read more."""

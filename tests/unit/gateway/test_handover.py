@@ -190,6 +190,22 @@ def test_a_log_that_was_shortened_leaves_no_trace_in_who_may_join() -> None:
     assert due(handover, one, 1_000) == [5, 6]
 
 
+def test_who_has_read_what_comes_after_a_loss_is_not_told_what_came_before_it() -> None:
+    handover, one = opened(), reader(3)
+    tell(handover, 1)
+    handover.lost()
+    handover.told(Sign("reset"))
+    handover.told(Sign("ready", at(3)))
+    handover.arrived(at(3))
+    assert handover.join(one, one.place)
+
+    assert handover.due(one, 1_000) == []
+    assert handover.level == {}
+    handover.out(1_000)
+    assert handover.due(one, 1_000) == []
+    assert list(handover.level["a"]) == [one]
+
+
 def both(handover: Handover[str, Reader, Change | Sign], *told: tuple[int, int, int]) -> None:
     """Changes of the first or the second log, each with the places in both after it."""
     for log, first, second in told:
