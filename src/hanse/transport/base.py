@@ -11,12 +11,12 @@ Promises of every transport:
 - A transport that was closed, or never opened, may be closed again.
 What transports promise stands as tests in `hanse.testing.transport`.
 Event delivery needs no verb of its own here: a relay requests `on/<group>` and the reply acknowledges. Transports that
-keep events themselves (`Features.durable`) add publish and subscribe to the port when they come.
+keep events by themselves (`Features.durable`) are `Keeps` too: then a publisher needs not know who subscribes.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -31,7 +31,7 @@ class Features(msgspec.Struct, frozen=True):
     """What transports may differ in.
 
     Attributes:
-        durable: Keeps published events by itself until each group has acknowledged them.
+        durable: Keeps published events by itself until each group has acknowledged them: it is `Keeps`.
         balances: Chooses among instances by itself; otherwise the mesh does.
         bytes_max: Of one message's body; a larger one is refused with `TooLarge` before anything is sent. 0 for no
             limit of its own.
@@ -105,6 +105,80 @@ class Drains(Protocol):
 
     def drain(self) -> None:
         """Have others ask elsewhere where they can; what comes is still served."""
+        ...
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An event that a broker has kept, and hands to a group.
+
+    Attributes:
+        number: Grows from one to the next that a backlog hands out.
+        message: As it was published: the same id each time.
+    """
+
+    number: int
+    message: Message
+
+
+class Backlog(Protocol):
+    """What a broker keeps for one group of subscribers.
+
+    Of all that have it open, one at a time is handed its events, so that their order can be kept; the others wait until
+    that one has closed it, died, or not been heard of for a few seconds. They come in the order in which they were
+    published; who takes over is handed first, and in order, what was not acknowledged.
+    """
+
+    async def take(self, count: int) -> list[Kept]:
+        """The next events, at least one and at most `count`; waits for them, and for its turn.
+
+        Raises:
+            Unavailable: It has lost its turn, or the broker. What was handed out and not acknowledged is handed out
+                again, to whoever is next: close this one, and open another.
+        """
+        ...
+
+    def done(self, kept: Kept) -> None:
+        """Acknowledge an event, whichever comes first: the group has handled it.
+
+        Where that is lost with a connection, `take` tells so, and the event comes again.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go, once what was acknowledged has reached the broker or that is gone; harmless when asked again.
+
+        Somebody else may go on at once.
+        """
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A transport that keeps events until each group that subscribes to them has acknowledged them."""
+
+    async def publish(self, messages: Sequence[Message], /) -> None:
+        """Have events kept, in this order, each under its `headers.type`, for all groups that subscribe or will.
+
+        When it returns, no crash of a process loses them. What is published again under its id within ten minutes is
+        kept once, at its first place.
+
+        Raises:
+            Unavailable: Nobody knows whether all are kept, but if one is, so are those before it: publish all again.
+            TooLarge: One of them is larger than the broker takes; none is kept.
+        """
+        ...
+
+    async def subscribe(self, group: str, topics: Sequence[str], /) -> Backlog:
+        """Open the backlog of a group; a new group begins with the oldest event that is kept.
+
+        Args:
+            group: Its name: any text.
+            topics: Types of events that it wants; others than last time replace those.
+
+        Raises:
+            Unavailable: The broker cannot be reached.
+            Misconfigured: The broker may not be trusted with events, such as one that forgets them when it stops.
+        """
         ...
 
 
