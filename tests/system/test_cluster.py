@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,8 +21,9 @@ import pytest
 from .fleet import fleet, hanse, medium
 
 NOTES = """
+import asyncio
 import os
-from hanse import App, Change, Collection, Created, Gateway, Held, Resource, Service, every, on, rule
+from hanse import App, Change, Collection, Created, Gateway, Held, Lock, Resource, Service, every, on, rpc, rule
 
 
 class Note(Resource):
@@ -40,6 +43,15 @@ class Notes(Service):
     notes: Collection[Note]
     letters: Collection[Letter]
     ticks: Collection[Tick]
+    turns: Lock
+
+    @rpc
+    async def turn(self, mark: str) -> int:
+        async with self.turns.hold(lease="1h", wait="8s"):
+            if mark:
+                print(mark, flush=True)
+                await asyncio.sleep(3600.0)
+        return os.getpid()
 
     @on(Note)
     async def tell(self, change: Change[Note]) -> None:
@@ -55,7 +67,7 @@ class Notes(Service):
         await self.ticks.create(Tick(by=os.getpid()))
 
 
-gateway = Gateway().resources(Note).resources(Letter).resources(Tick)
+gateway = Gateway().rpc(Notes).resources(Note).resources(Letter).resources(Tick)
 app = App("notes", Notes, gateway=gateway)
 """
 
@@ -103,8 +115,12 @@ class Process:
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-m", "hanse", "run", "notes.py", "--port", "0", "--store", "sqlite:///data"]
         self.running = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE)
+        self.url: str = self.line().split()[-1]
+
+    def line(self) -> str:
+        """The next that it prints."""
         assert self.running.stdout is not None
-        self.url: str = self.running.stdout.readline().split()[-1]
+        return self.running.stdout.readline().rstrip("\n")
 
     def rows(self, name: str) -> list[dict[str, object]]:
         """All rows of a collection, in the order of their ids."""
@@ -120,6 +136,13 @@ class Process:
     def put(self, id: str) -> None:
         request = Request(f"{self.url}/notes/{id}", b"{}", {"content-type": "application/json"}, method="PUT")
         urlopen(request).close()
+
+    def turn(self, mark: str = "") -> int:
+        """Have its turn; with a mark it says so, and keeps it."""
+        body = json.dumps({"mark": mark}).encode()
+        with urlopen(Request(f"{self.url}/rpc/notes/turn", body, {"content-type": "application/json"})) as answer:
+            pid: int = json.load(answer)
+        return pid
 
     def kill(self) -> None:
         self.running.kill()
@@ -175,6 +198,23 @@ def test_one_instance_does_the_duty_and_one_that_slept_has_lost_it(tmp_path: Pat
         told = ticks(holder)
     changed = [by for by, before in zip(told[1:], told, strict=False) if by != before]
     assert changed in ([other.running.pid], [other.running.pid, holder.running.pid])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a process began")
+def test_what_a_killed_process_held_is_had_by_the_next_though_its_lease_goes_on(tmp_path: Path) -> None:
+    _ = (tmp_path / "notes.py").write_text(NOTES)
+    before = Process(tmp_path)
+    with ThreadPoolExecutor() as threads:
+        turn = threads.submit(before.turn, "mine")
+        assert before.line() == "mine"
+        before.kill()
+        with pytest.raises((OSError, HTTPException)):
+            _ = turn.result(LIMIT_SECONDS)
+    after = Process(tmp_path)
+    try:
+        assert after.turn() == after.running.pid
+    finally:
+        after.kill()
 
 
 @pytest.mark.timeout(150)

@@ -13,6 +13,8 @@ import socket
 import time
 from collections.abc import Callable
 
+from hanse.kernel.process import Processes, UnknownProcesses, processes_of
+
 TICK_SECONDS = 0.001
 """Shortest wait for a moment of a host's clock that the loop's clock ran ahead of: less could be no time at all."""
 
@@ -32,7 +34,7 @@ class Host:
         True
     """
 
-    __slots__ = ("_counter", "_millisecond", "_stem", "chance", "entropy", "monotonic", "name", "now")
+    __slots__ = ("_counter", "_millisecond", "_stem", "chance", "entropy", "monotonic", "name", "now", "processes")
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Host:
         monotonic: Callable[[], float],
         chance: random.Random,
         entropy: Callable[[int], bytes],
+        processes: Processes = UnknownProcesses(),  # noqa: B008 - it holds nothing
     ) -> None:
         """Take the sources; `Host.system` is the usual way to one.
 
@@ -51,12 +54,14 @@ class Host:
             monotonic: A clock that never goes back, in seconds from an unknown start.
             chance: Draws for balancing and jitter; fast, and not fit for secrets.
             entropy: `entropy(n)` gives n bytes fit for secrets.
+            processes: Who this process is, and whether those before it have ended.
         """
         self.name: str = name
         self.now: Callable[[], float] = now
         self.monotonic: Callable[[], float] = monotonic
         self.chance: random.Random = chance
         self.entropy: Callable[[int], bytes] = entropy
+        self.processes: Processes = processes
         self._millisecond: int = 0
         self._counter: int = 0
         self._stem: str = ""
@@ -65,12 +70,14 @@ class Host:
     @classmethod
     def system(cls) -> Host:
         """The real machine."""
+        name = socket.gethostname()
         return cls(
-            socket.gethostname(),
+            name,
             now=time.time,
             monotonic=time.monotonic,
             chance=random.Random(os.urandom(16)),
             entropy=os.urandom,
+            processes=processes_of(name),
         )
 
     @classmethod

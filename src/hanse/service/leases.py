@@ -3,9 +3,9 @@
 A lease is a position that is moved when it changes hands, by who saw where it was. That its holder lives is told by
 another, that grows. Neither costs an entry of the log. No two machines have to agree on the time: a holder takes its
 lease for over so many seconds after it *began* to renew it, and whoever wants it waits as many after it *saw* the last
-sign of life, each by its own clock. Should the holder be paused in between, whatever it then commits rests on a
-position that has moved, and is refused: that is the fence. Its `token` grows with each holder, for those who guard
-something else than a store.
+sign of life, each by its own clock; or not at all, where it is certain that the holder's process has ended. Should the
+holder be paused in between, whatever it then commits rests on a position that has moved, and is refused: that is the
+fence. Its `token` grows with each holder, for those who guard something else than a store.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from hanse.kernel.context import Context, ambient, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, PreconditionFailed
 from hanse.kernel.host import Host
+from hanse.kernel.process import Process
 from hanse.service.unit import Unit
 from hanse.store.base import Batch, Expect, Position, Store
 from hanse.store.plan import POSITION
+
+NOBODY = Process(machine=0, life=0)
+"""Whose lease it is where a machine does not tell its processes apart."""
 
 SEEN_MAX = 10_000
 """Leases of others that one process watches at once; past it, it forgets the oldest, and waits for that anew."""
@@ -47,11 +51,12 @@ class LeaseTaken(Conflict, retryable=True, detail="somebody else has the lease {
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """A lease of somebody else: where it is, the sign of life, and when this was first seen."""
+    """A lease of somebody else: where it is, the sign of life, when this was first seen, and whose it is."""
 
     at: int
     beat: int
     since: float
+    holder: Process
 
 
 @final
@@ -153,7 +158,9 @@ class StoredLeases:
         self._waiting: dict[asyncio.Event, None] = {}
 
     async def acquire(self, name: str, *, seconds: float) -> Grant | None:
-        """Take a lease that is free, or whose holder showed no sign of life for as long as it said; else None.
+        """Take a lease that is free, or whose holder has ended, or showed no sign of life for as long as it said.
+
+        Otherwise there is None.
 
         Who is to wait asks again: only somebody who keeps watching can tell that a holder has gone.
         """
@@ -164,7 +171,13 @@ class StoredLeases:
             return None
         # One further than any before, and odd: so somebody has it.
         taken = (at // 2 + 1) * 2 + 1
-        positions = (Position(place, taken), Position(f"{place}/ms", int(seconds * 1000)))
+        own = self.host.processes.own or NOBODY
+        positions = (
+            Position(place, taken),
+            Position(f"{place}/ms", int(seconds * 1000)),
+            Position(f"{place}/machine", own.machine),
+            Position(f"{place}/life", own.life),
+        )
         fault_point("lease.before_grant")
         try:
             _ = await self.store.commit(Batch(self.host.now(), positions=positions, expects=(Expect(place, at),)))
@@ -172,7 +185,7 @@ class StoredLeases:
             return None
         fault_point("lease.after_grant")
         # What this process has it need not watch to know when that is over.
-        self._note(name, _Seen(taken, await self.store.position(f"{place}/beat"), begun))
+        self._note(name, _Seen(taken, await self.store.position(f"{place}/beat"), begun, own))
         return Grant(self, name, taken, seconds, begun + seconds)
 
     async def renew(self, grant: Grant) -> None:
@@ -239,9 +252,17 @@ class StoredLeases:
         beat = await self.store.position(f"{place}/beat")
         seen = self._seen.get(name)
         if seen is None or (seen.at, seen.beat) != (at, beat):
-            self._note(name, _Seen(at, beat, now))
-            return False
+            holder = seen.holder if seen is not None and seen.at == at else await self._holder(place)
+            seen = _Seen(at, beat, now, holder)
+            self._note(name, seen)
+        # A lone process that was killed and started again finds its own lease: nobody else would give it back.
+        if self.host.processes.has_ended(seen.holder):
+            return True
         return now - seen.since >= await self.store.position(f"{place}/ms") / 1000
+
+    async def _holder(self, place: str) -> Process:
+        """Whose it is; of two, where it changes hands meanwhile, but then it is not to be had where it was."""
+        return Process(await self.store.position(f"{place}/machine"), await self.store.position(f"{place}/life"))
 
     def _note(self, name: str, seen: _Seen) -> None:
         _ = self._seen.pop(name, None)

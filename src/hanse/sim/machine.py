@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, Protocol, final
@@ -13,6 +14,7 @@ import msgspec
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
+from hanse.kernel.process import Process
 from hanse.kernel.settings import Settings
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -356,7 +358,20 @@ def host_of(lane: Lane, *, chance: tuple[int, str, int], wall: Callable[[], floa
         monotonic=lane.time,
         chance=chance_of(seed, "machine", name, life),
         entropy=chance_of(seed, "entropy", name, life).randbytes,
+        processes=_Lives(name, life),
     )
+
+
+@final
+class _Lives:
+    """The processes of one machine, as one of them sees them: those before it have ended."""
+
+    def __init__(self, machine: str, life: int) -> None:
+        self.own: Process | None = Process(zlib.crc32(machine.encode()), life)
+
+    def has_ended(self, process: Process, /) -> bool:
+        assert self.own is not None
+        return process.machine == self.own.machine and process.life < self.own.life
 
 
 async def until(condition: Callable[[], bool], *, every: float, limit: float) -> bool:

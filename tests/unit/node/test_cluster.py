@@ -10,6 +10,7 @@ from hanse.contract.declare import rpc
 from hanse.contract.model import Resource
 from hanse.kernel.faults import Conflict
 from hanse.kernel.host import Host
+from hanse.kernel.process import Process
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.node.app import App
@@ -174,6 +175,44 @@ async def test_a_lease_is_not_waited_for_in_vain(leases: Pair) -> None:
     assert await mine.acquire("x", seconds=100.0)
     with pytest.raises(LeaseTaken):
         _ = await other.wait("x", seconds=1.0, limit=5.0)
+
+
+class Generations:
+    """The processes of one machine: those before this one have ended."""
+
+    def __init__(self, own: Process) -> None:
+        self.own: Process | None = own
+
+    def has_ended(self, process: Process, /) -> bool:
+        assert self.own is not None
+        return process.machine == self.own.machine and process.life < self.own.life
+
+
+def host_of(host: Host, machine: int, life: int) -> Host:
+    processes = Generations(Process(machine, life))
+    clocks = {"now": host.now, "monotonic": host.monotonic}
+    return Host(host.name, **clocks, chance=host.chance, entropy=host.entropy, processes=processes)
+
+
+async def test_a_holder_whose_process_has_ended_is_succeeded_at_once(leases: Pair, host: Host) -> None:
+    stores = [one.store for one in leases]
+    first, next_one = (StoredLeases(store, host_of(host, 1, life)) for life, store in enumerate(stores))
+    lost = await first.acquire("x", seconds=100.0)
+    assert lost is not None
+    got = await next_one.acquire("x", seconds=100.0)
+    assert got is not None
+    assert got.token > lost.token
+    with pytest.raises(LeaseLost):
+        await first.renew(lost)
+    # A process that is there is waited for, whoever it is.
+    assert await first.acquire("x", seconds=100.0) is None
+
+
+async def test_a_process_of_another_machine_is_waited_for(leases: Pair, host: Host) -> None:
+    stores = [one.store for one in leases]
+    first, other = (StoredLeases(store, host_of(host, machine, machine)) for machine, store in enumerate(stores))
+    assert await first.acquire("x", seconds=100.0)
+    assert await other.acquire("x", seconds=100.0) is None
 
 
 # Locks
