@@ -17,6 +17,7 @@ from __future__ import annotations
 from hanse.testing.transport_broken import InstanceTests, KillTests, RestartTests, SeverTests
 from hanse.testing.transport_calls import AnswerTests, EndTests, FaultTests, SideBySideTests
 from hanse.testing.transport_carried import AddressTests, BodyTests, HeadersTests
+from hanse.testing.transport_kept import BacklogTests, KeptTests, KeptThroughTests
 from hanse.testing.transport_life import LifeTests, ListenTests
 from hanse.testing.transport_streams import PaceTests, StreamTests
 
@@ -37,5 +38,8 @@ class TransportSuite(
     KillTests,
     SeverTests,
     RestartTests,
+    KeptTests,
+    BacklogTests,
+    KeptThroughTests,
 ):
     """All promises of a transport. Subclass it and give it a `join`."""
