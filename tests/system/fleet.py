@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.transport.nats.server import Server, free_port
 from tests.transport.redis.server import Server as Redis
 
+from hanse.kernel.settings import NodeSettings
+
 from .served import serving
 
 MEDIUMS = ("unix", "tcp", "zmq", "nats", "redis")
@@ -34,6 +36,13 @@ def medium(name: str, folder: Path) -> Generator[tuple[str, ...]]:
         yield "--transport", server.url
     finally:
         server.kill()
+
+
+def node_settings(folder: Path, *options: str) -> NodeSettings:
+    """The same as settings, for a node of the test's own process."""
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    transport = given["--transport"].replace("unix:", f"unix:{folder}/")
+    return NodeSettings(transport=transport, discovery=given.get("--discovery", ""))
 
 
 class Fleet:

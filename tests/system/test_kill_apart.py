@@ -1,20 +1,21 @@
-"""Two processes that serve the same, over real sockets: what the kill of one costs who calls them."""
+"""Two processes that serve the same: what the kill of one costs who calls them, over each transport."""
 
 import asyncio
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from hanse.kernel.faults import Fault
-from hanse.kernel.settings import NodeSettings, Settings
+from hanse.kernel.settings import Settings
 from hanse.node.app import GATEWAY
 from hanse.node.node import Node
 
-from .fleet import Fleet
+from .fleet import MEDIUMS, Fleet, medium, node_settings
 
 SHOP = """
 import os
@@ -34,8 +35,12 @@ class Orders(Service):
 
 app = App("shop", Orders)
 """
+EVERY_SECONDS = 0.01
+"""How often a call begins, whether those before are over or not."""
 AFTER = 100
-"""Calls that are made once the killed one is gone."""
+"""Calls that begin once the killed one is gone."""
+BEFORE_MAX = 1_000
+"""Calls after which both have to have answered one."""
 
 
 @pytest.fixture
@@ -51,44 +56,70 @@ def shop(tmp_path: Path) -> ModuleType:
     return module
 
 
-@pytest.fixture
-async def caller(shop: ModuleType, tmp_path: Path) -> AsyncIterator[Node]:
-    settings = Settings(node=NodeSettings(services=(GATEWAY,), transport=f"unix:{tmp_path / 'run'}", grace=1.0))
-    async with Node(shop.app, settings) as node:
-        yield node
+@pytest.fixture(params=MEDIUMS)
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    with medium(request.param, tmp_path) as wanted:
+        yield wanted
 
 
 @pytest.fixture
-def instances(tmp_path: Path) -> Iterator[list[Fleet]]:
-    fleets = [Fleet(tmp_path / "shop.py", tmp_path, "--transport", "unix:run") for _ in range(2)]
+def instances(tmp_path: Path, options: tuple[str, ...]) -> Iterator[list[Fleet]]:
+    fleets = [Fleet(tmp_path / "shop.py", tmp_path, *options) for _ in range(2)]
     yield fleets
     for one in fleets:
         one.end()
 
 
-async def outcome(node: Node, shop: ModuleType, operation: str) -> int | str:
+@pytest.fixture
+async def caller(shop: ModuleType, tmp_path: Path, options: tuple[str, ...]) -> AsyncIterator[Node]:
+    here = msgspec.structs.replace(node_settings(tmp_path, *options), services=(GATEWAY,), grace=1.0)
+    async with Node(shop.app, Settings(node=here)) as node:
+        yield node
+
+
+Outcome = int | str
+"""Who answered, or the code of the fault."""
+
+
+async def outcome(call: Callable[[], Awaitable[int]]) -> Outcome:
     try:
-        answer: int = await getattr(node.client(shop.Orders), operation)()
+        return await call()
     except Fault as fault:
         return fault.code
-    return answer
+
+
+async def both(call: Callable[[], Awaitable[int]]) -> set[Outcome]:
+    """Call until two have answered."""
+    answered: set[Outcome] = set()
+    for _ in range(BEFORE_MAX):
+        answered.add(await outcome(call))
+        if len([one for one in answered if isinstance(one, int)]) > 1:
+            break
+    return answered
+
+
+async def through(ends: asyncio.Future[None], call: Callable[[], Awaitable[int]]) -> list[Outcome]:
+    """What comes of calls that begin every so often, while something ends and for a while after."""
+    begun: list[asyncio.Task[Outcome]] = []
+    never = asyncio.get_running_loop().create_future()
+    after = 0
+    async with asyncio.TaskGroup() as group:
+        while after < AFTER:
+            after += ends.done()
+            begun.append(group.create_task(outcome(call)))
+            _ = await asyncio.wait([never], timeout=EVERY_SECONDS)
+    return [one.result() for one in begun]
 
 
 @pytest.mark.parametrize(("operation", "failures_max"), [("place", 1), ("get", 0)])
 async def test_a_kill_costs_at_most_one_call_and_none_that_may_be_repeated(
-    caller: Node, shop: ModuleType, instances: list[Fleet], operation: str, failures_max: int
+    shop: ModuleType, instances: list[Fleet], caller: Node, operation: str, failures_max: int
 ) -> None:
     for one in instances:
         await asyncio.to_thread(one.start, "orders")
-    came: list[int | str] = []
-    while len(set(came)) < len(instances):
-        came.append(await outcome(caller, shop, operation))
-    assert all(isinstance(one, int) for one in came)
+    call = getattr(caller.client(shop.Orders), operation)
+    assert len(await both(call)) == len(instances)
     killing = asyncio.get_running_loop().run_in_executor(None, instances[0].kill, "orders")
-    came.clear()
-    while not killing.done():
-        came.append(await outcome(caller, shop, operation))
-    await killing
-    came += [await outcome(caller, shop, operation) for _ in range(AFTER)]
+    came = await through(killing, call)
     assert len([one for one in came if not isinstance(one, int)]) <= failures_max
     assert len(set(came[-AFTER // 2 :])) == 1
