@@ -44,7 +44,7 @@ class Host:
         monotonic: Callable[[], float],
         chance: random.Random,
         entropy: Callable[[int], bytes],
-        processes: Processes = UnknownProcesses(),  # noqa: B008 - it holds nothing
+        processes: Processes | None = None,
     ) -> None:
         """Take the sources; `Host.system` is the usual way to one.
 
@@ -54,14 +54,14 @@ class Host:
             monotonic: A clock that never goes back, in seconds from an unknown start.
             chance: Draws for balancing and jitter; fast, and not fit for secrets.
             entropy: `entropy(n)` gives n bytes fit for secrets.
-            processes: Who this process is, and whether those before it have ended.
+            processes: Who this process is, and whether those before it have ended; by default nobody knows.
         """
         self.name: str = name
         self.now: Callable[[], float] = now
         self.monotonic: Callable[[], float] = monotonic
         self.chance: random.Random = chance
         self.entropy: Callable[[int], bytes] = entropy
-        self.processes: Processes = processes
+        self.processes: Processes = processes or UnknownProcesses()
         self._millisecond: int = 0
         self._counter: int = 0
         self._stem: str = ""
