@@ -52,6 +52,9 @@ ACK_SECONDS = 30.0
 GRACE_SECONDS = 10.0
 """How long a relay that stops waits for what is under way."""
 
+LOOK_SECONDS = 0.2
+"""How often a relay that does not run looks how far the one has come that runs in its place."""
+
 
 _NOBODY = (Unavailable, UnknownOperation)
 """What a delivery ends with where nobody is there to deliver to."""
@@ -120,7 +123,7 @@ class Relay:
         self._deliver = deliver
         self._host = host
         self._options = options
-        self._window = Window(0, limit=min(options.window, WINDOW_MAX))
+        self._window = self._window_from(0)
         self._taken: dict[int, Taken] = {}
         self._tasks = Tasks(self._broke, limit=TASKS_MAX)
         self._saved = 0
@@ -151,8 +154,12 @@ class Relay:
         return "" if self._away is None else f"it cannot deliver: {self._away}"
 
     async def run(self) -> None:
-        """Deliver until `stop`; run it once, as a task of whoever owns the relay."""
+        """Deliver until `stop`, as a task of whoever owns the relay; begins with the position in the store."""
         self._running = True
+        self._window, self._fresh = self._window_from(0), True
+        self._taken.clear()
+        self._ended.clear()
+        self._moved.set()
         unlisten = self._store.listen(self._hear, names=self._names)
         try:
             async with self._tasks:
@@ -163,6 +170,8 @@ class Relay:
             unlisten()
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
+            self._running, self._away = False, None
             self._ended.set()
             self._moved.set()
 
@@ -177,6 +186,8 @@ class Relay:
     async def flush(self, *, insist: bool = True) -> None:
         """Wait until all that the log holds now is acknowledged, and save how far that is; bound it with a timeout.
 
+        While it does not run, it waits for the one that runs in its place.
+
         Args:
             insist: Whether to wait also while nobody is there to deliver to; what is left stays in the log.
 
@@ -186,12 +197,39 @@ class Relay:
         target = await self._store.head()
         self._hear()
         while self._window.position < target and (insist or not isinstance(self._away, _NOBODY)):
-            if self._ended.is_set():
+            if self._running:
+                self._moved.clear()
+                await self._moved.wait()
+            elif self._stopping.is_set():
                 raise Unavailable(f"the relay {self.name} has stopped; what is left waits for its next start")
-            self._moved.clear()
-            await self._moved.wait()
-        if not self._ended.is_set():
+            else:
+                await self._look_again(target)
+        if self._running:
             await self._save_last()
+
+    async def look(self) -> None:
+        """Learn from the store how far the one has come that runs in its place; one that runs knows by itself."""
+        reached, behind, more = await self._store.position(self.name), False, True
+        while more and not behind and not self._running:
+            piece = await self._store.changes(reached, limit=READ_MIN, names=self._names)
+            wanted = next((entry.seq for entry in piece.entries if self._topic_of(entry) is not None), 0)
+            behind, more = wanted > 0, piece.more
+            reached = wanted - 1 if behind else max(reached, piece.upto)
+        if not self._running:
+            self._window, self._fresh = self._window_from(reached), behind
+
+    async def _look_again(self, target: int) -> None:
+        """Look how far the one in its place has come, and wait a while if that is not far enough."""
+        self._moved.clear()
+        await self.look()
+        if self._window.position < target:
+            _ = await pause(self._moved, LOOK_SECONDS)
+
+    def _window_from(self, position: int) -> Window:
+        return Window(position, limit=min(self._options.window, WINDOW_MAX))
+
+    def _topic_of(self, entry: Entry) -> Topic | None:
+        return self._topics.get((entry.op is Op.EMITTED, entry.name))
 
     def _hear(self) -> None:
         self._fresh = True
@@ -251,7 +289,7 @@ class Relay:
         )
 
     def _take(self, entry: Entry) -> None:
-        topic = self._topics.get((entry.op is Op.EMITTED, entry.name))
+        topic = self._topic_of(entry)
         if topic is None:
             return
         wanted = self._taken[entry.seq] = taken(entry, topic)

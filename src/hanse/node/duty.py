@@ -1,8 +1,11 @@
 """What runs by itself for a service: on one of its instances at a time, where several share its store.
 
-Rules, schedules, replicas and the trimming of the log are one duty, with one lease. Who has it runs all of them; what
-they commit rests on the lease, so that an instance that was paused past its time, and woke, changes nothing. Where no
+Rules, schedules, replicas, the trimming of the log and the relays that take it to subscribers are one duty, with one
+lease. Who has it runs all of them; what they commit rests on the lease, so that an instance that was paused past its
+time, and woke, changes nothing. (A relay that woke delivers again what was delivered, which has no effect.) Where no
 other process can have the store there is no lease, and nothing to wait for.
+
+States: waiting for its turn <-> on duty -> resting, while relays hand on what the last calls told -> ended.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import logging
 from typing import final
 
+from hanse.delivery.relay import Relay
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
@@ -44,6 +48,7 @@ class Duty:
         self._host = host
         self._retention = retention
         self._runners: list[Runner] = []
+        self._resting = asyncio.Event()
         self._stopping = asyncio.Event()
         self._on_duty = False
         self._ended = asyncio.Event()
@@ -62,22 +67,37 @@ class Duty:
                 return await self._work(None)
             async with Tasks(_failed) as tasks:
                 leading = tasks.start(self._lead(), name=self.name)
-                _ = await self._stopping.wait()
+                _ = await self._resting.wait()
                 if self._on_duty:
                     _ = await asyncio.wait([leading])
         finally:
             self._ended.set()
 
-    async def stop(self, grace: float) -> None:
-        """Begin nothing new, finish what is under way within the grace, and leave the duty to others."""
-        self._stopping.set()
+    async def rest(self, grace: float) -> None:
+        """Begin nothing new, and finish what is under way within the grace; what relays have to hand on, they do."""
+        self._resting.set()
         _ = await asyncio.gather(*(runner.stop(grace) for runner in self._runners))
+
+    async def flush(self, *, insist: bool) -> None:
+        """Wait until all that the log holds now is handled; see `Relay.flush`.
+
+        Args:
+            insist: Whether to wait also for subscribers that are away, and for another instance that has the duty.
+        """
+        if insist or self._on_duty or not self._hosted.store.features.shared:
+            for relay in self._hosted.relays:
+                await relay.flush(insist=insist)
+
+    async def stop(self) -> None:
+        """Hand on nothing more, and leave the duty to others; it rests already."""
+        self._stopping.set()
+        _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._hosted.relays))
         if self._running:
             await self._ended.wait()
 
     async def _lead(self) -> None:
         leader = Leader("duty", self._hosted.leases)
-        while not self._stopping.is_set():
+        while not self._resting.is_set():
             try:
                 await leader.lead(self._work)
             except Fault as fault:
@@ -89,14 +109,15 @@ class Duty:
         self._runners = self._made(duty)
         try:
             async with Tasks(_failed) as tasks:
-                for one in self._runners:
+                running: list[Runner | Relay] = [*self._runners, *self._hosted.relays]
+                for one in running:
                     _ = tasks.start(one.run(), name=one.name)
                 _ = await self._stopping.wait()
                 _ = await tasks.wait()
         finally:
             self._runners = []
             # Who stops has the lease to give back yet.
-            self._on_duty = self._stopping.is_set()
+            self._on_duty = self._resting.is_set()
 
     def _made(self, duty: Grant | None) -> list[Runner]:
         hosted, name = self._hosted, self._hosted.part.name

@@ -76,6 +76,8 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
         async with asyncio.timeout(STORE_SECONDS_MAX):
             head = await hosted.store.head()
             dead = await hosted.store.count(DEAD_LETTERS, Query())
+            for relay in hosted.relays:
+                await relay.look()
     except Exception:  # noqa: BLE001 - whatever is in its way, the figures of the others are told
         return StoreFigures(hosted.part.name, up=False)
     relays = [RelayFigures(relay.name, lag_of(relay, head), relay.retries, relay.gaps) for relay in hosted.relays]

@@ -117,6 +117,8 @@ async def _look(hosted: Hosted, host: Host, *, started: bool) -> list[_Seen]:
         found.append(_Seen(f"service:{name}", "failing" if own else "ok", own))
     if why:
         return found
+    for relay in hosted.relays:
+        await relay.look()
     copies = [await _replica(name, replica) for replica in hosted.replicas]
     return [*found, *(_relay(name, relay, head) for relay in hosted.relays), *copies]
 

@@ -25,7 +25,7 @@ from hanse.mesh.explained import Explained, explained_by
 from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App, Part, parts_named
-from hanse.node.background import Runner, as_unit
+from hanse.node.background import as_unit
 from hanse.node.described import described
 from hanse.node.duty import Duty
 from hanse.node.events import subscriptions_of
@@ -100,7 +100,7 @@ class Node:
         self.host: Host = host or Host.system()
         self.state: State = "new"
         self.hosted: list[Hosted] = []
-        self._rules: list[Runner] = []
+        self._duties: list[Duty] = []
         self._asks: dict[str, Ask] = {}
         self._opened = AsyncExitStack()
         self._changing = asyncio.Lock()
@@ -272,7 +272,7 @@ class Node:
     @property
     def idle(self) -> bool:
         """Whether it handles nothing at this moment, and no rule or schedule has anything to do."""
-        return not self._server.running and all(rule.idle for rule in self._rules)
+        return not self._server.running and all(duty.idle for duty in self._duties)
 
     @property
     def _relays(self) -> list[Relay]:
@@ -313,7 +313,7 @@ class Node:
             await self._opened.aclose()
         finally:
             self.hosted.clear()
-            self._rules.clear()
+            self._duties.clear()
             self.state = "stopped"
 
     async def _listen(self) -> None:
@@ -338,15 +338,15 @@ class Node:
     async def _finish(self, grace: float) -> None:
         """Begin nothing new, end what is under way, hand on what it told of: in this order nothing is left behind."""
         self._server.drain()
-        _ = await asyncio.gather(*(rule.stop(grace) for rule in self._rules))
+        _ = await asyncio.gather(*(duty.rest(grace) for duty in self._duties))
         await self._server.idle()
         await self._settle(insist=False)
+        _ = await asyncio.gather(*(duty.stop() for duty in self._duties))
 
     def _react(self) -> None:
-        self._rules = [Duty(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
-        runs: list[Relay | Runner] = [*self._relays, *self._rules]
-        for running in runs:
-            _ = self._tasks.start(running.run(), name=running.name)
+        self._duties = [Duty(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
+        for duty in self._duties:
+            _ = self._tasks.start(duty.run(), name=duty.name)
 
     async def settle(self) -> None:
         """Wait until every event that the services of this node told is handled or parked, and what these led to here.
@@ -361,8 +361,8 @@ class Node:
     async def _settle(self, *, insist: bool) -> None:
         heads: list[int] = []
         while heads != (heads := [await hosted.store.head() for hosted in self.hosted]):
-            for relay in self._relays:
-                await relay.flush(insist=insist)
+            for duty in self._duties:
+                await duty.flush(insist=insist)
 
 
 def _check_services(app: App, settings: Settings) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hanse.contract.declare import rpc
-from hanse.contract.model import Resource
+from hanse.contract.model import Event, Resource
 from hanse.kernel.faults import Conflict
 from hanse.kernel.host import Host
 from hanse.kernel.process import Process
@@ -21,7 +21,7 @@ from hanse.service.collection import Collection
 from hanse.service.held import Held
 from hanse.service.leases import Grant, LeaseLost, LeaseTaken, StoredLeases
 from hanse.service.local import LocalCollection
-from hanse.service.reaction import every, rule
+from hanse.service.reaction import every, on, rule
 from hanse.service.service import Service
 from hanse.store.base import Batch, Position, Store
 from hanse.store.sqlite import InlineLane, SqliteStore
@@ -39,7 +39,11 @@ class Ran(Resource):
     at: float = 0.0
 
 
-class Writer(Service):
+class Told(Event):
+    seconds: float = 0.0
+
+
+class Writer(Service, events=(Told,)):
     notes: Collection[Note]
     ran: Collection[Ran]
     lock: Lock
@@ -60,6 +64,14 @@ class Writer(Service):
     @rule(Note, where=lambda note: note.text == "new")
     async def see(self, note: Held[Note]) -> None:
         await note.patch(text="seen")
+
+    @rpc
+    async def tell(self, seconds: float = 0.0) -> None:
+        await self.emit(Told(seconds=seconds))
+
+    @on(Told)
+    async def hear(self, told: Told) -> None:
+        await asyncio.sleep(told.seconds)
 
     @every("10s")
     async def tick(self) -> None:
@@ -342,6 +354,60 @@ async def test_the_duty_is_asked_for_again_after_a_failure(
         await asyncio.sleep(2 * LEADER_SECONDS)
         assert await instances.is_held()
     assert "is tried again" in caplog.text
+
+
+async def test_each_message_is_delivered_by_one_instance(instances: Instances) -> None:
+    async with instances.one as one, instances.two as two:
+        for node in (one, two) * 3:
+            await node.client(Writer).tell()
+        async with asyncio.timeout(10.0):
+            await asyncio.gather(one.settle(), two.settle())
+        assert sorted([await _delivered(one), await _delivered(two)]) == [0, 6]
+
+
+async def test_who_settles_waits_for_the_instance_that_delivers(instances: Instances) -> None:
+    async with instances.one as one, instances.two as two:
+        async with asyncio.timeout(5.0):
+            await _on_duty(instances)
+        await two.client(Writer).tell(3.0)
+        await asyncio.sleep(0.0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.9):
+                await asyncio.gather(one.settle(), two.settle())
+        assert [await _lag(one), await _lag(two)] == [1, 1]
+        async with asyncio.timeout(5.0):
+            await asyncio.gather(one.settle(), two.settle())
+        assert [await _lag(one), await _lag(two)] == [0, 0]
+
+
+async def test_what_was_not_delivered_at_a_stop_is_by_the_next_instance(instances: Instances) -> None:
+    async with instances.two as two:
+        async with instances.one as one:
+            await one.client(Writer).tell()
+        await two.client(Writer).tell()
+        async with asyncio.timeout(10.0):
+            await two.settle()
+        assert await _delivered(two) >= 1
+
+
+async def test_who_stops_without_the_duty_waits_for_nobody(instances: Instances) -> None:
+    async with instances.one as one:
+        async with asyncio.timeout(5.0):
+            await _on_duty(instances)
+        async with instances.two as two:
+            await one.client(Writer).tell(20.0)
+            async with asyncio.timeout(1.0):
+                await two.stop()
+        async with asyncio.timeout(30.0):
+            await one.settle()
+
+
+async def _delivered(node: Node) -> int:
+    return (await node.figures()).calls.get(("on/writer.hear.handle", ""), 0)
+
+
+async def _lag(node: Node) -> int:
+    return (await node.health())["relay:writer/writer.hear"].lag
 
 
 async def _on_duty(instances: Instances) -> None:
