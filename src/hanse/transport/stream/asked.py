@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, final
 
 import msgspec
@@ -19,7 +19,7 @@ from hanse.kernel.faults import DeadlineExceeded, Fault, Malformed, Overloaded, 
 from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.message import ITEM, NO_HEADERS, REPLY, Message
 from hanse.transport.direct import NotSent
-from hanse.transport.stream.frame import ASK, CANCEL, MORE, Refusal, Taken
+from hanse.transport.stream.frame import CANCEL, MORE, Refusal, Reply, Taken
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
 
@@ -123,7 +123,7 @@ class Asked:
         if not out.free or len(message.body) > self._bytes_max or len(self._waiting) >= self._calls_max:
             message = await self._admitted(message)
         number, flushes = self._count(), out.flushes
-        out.send(ASK, number, message)
+        out.ask(number, message)
         if message.timeout and (deadline := self._monotonic() + message.timeout) < self._next:
             self._wait_for(deadline)
         future: asyncio.Future[Message] = self._loop.create_future()
@@ -142,7 +142,7 @@ class Asked:
         deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
         number = self._count()
         reading = Reading(message.address, deadline, self._out.flushes)
-        self._out.send(ASK, number, message)
+        self._out.ask(number, message)
         self._readings[number] = reading
         self.used = True
         if deadline < self._next:
@@ -201,11 +201,13 @@ class Asked:
         elif (reading := self._readings.get(number)) is not None:
             reading.put(message)
 
-    def replied(self, number: int, content: memoryview) -> None:
-        """The body of an answer came; nobody may wait for it any more."""
-        waiting = self._waiting.pop(number, None)
-        if waiting is not None and not waiting[0].done():
-            waiting[0].set_result(Message(REPLY, waiting[2].id, "", 0.0, NO_HEADERS, bytes(content)))
+    def replied(self, replies: Sequence[Reply]) -> None:
+        """The bodies of answers came; nobody may wait for them any more."""
+        pop = self._waiting.pop
+        for number, body in replies:
+            waiting = pop(number, None)
+            if waiting is not None and not waiting[0].done():
+                waiting[0].set_result(Message(REPLY, waiting[2].id, "", 0.0, NO_HEADERS, body))
 
     def refused(self, number: int, refusal: Refusal) -> None:
         """There will be no answer."""

@@ -1,6 +1,6 @@
-"""The way out of one connection: frames are gathered, and written once per turn of the loop.
+"""The way out of one connection: what is said in one turn of the loop is gathered, and written once.
 
-A write costs a hundred times what it costs to append a frame. While the other side takes less than comes, requests
+A write costs a hundred times what it costs to gather a message. While the other side takes less than comes, requests
 and items wait for `room`; answers to what has begun are written all the same, and nothing further is begun.
 """
 
@@ -11,7 +11,20 @@ import contextlib
 from typing import Final, final
 
 from hanse.kernel.faults import Overloaded, Unavailable
-from hanse.transport.stream.frame import HEADERS_BYTES_MAX, REPLY, head, pack
+from hanse.kernel.message import NO_HEADERS, Headers, Message
+from hanse.transport.stream.frame import (
+    ASKS,
+    HEADERS_BYTES_MAX,
+    REPLIES,
+    REPLY,
+    SMALL_BYTES,
+    TOGETHER_BYTES,
+    Ask,
+    Reply,
+    encode_headers,
+    head,
+    pack,
+)
 from hanse.transport.stream.limits import StreamLimits
 
 FLUSH_BYTES: Final = 256 * 1024
@@ -23,12 +36,19 @@ class Outbound:
     """What goes out on one connection."""
 
     __slots__ = (
+        "_asks",
+        "_asks_size",
         "_frame_bytes_max",
+        "_headers",
+        "_headers_encoded",
         "_limits",
         "_loop",
         "_out",
+        "_replies",
+        "_replies_size",
         "_transport",
         "_waiting",
+        "_woken",
         "_writable",
         "flushes",
         "free",
@@ -54,6 +74,12 @@ class Outbound:
         self._frame_bytes_max = limits.bytes_max + HEADERS_BYTES_MAX
         self._loop = asyncio.get_running_loop()
         self._out = bytearray()
+        self._asks: list[Ask] = []
+        self._replies: list[Reply] = []
+        self._asks_size = self._replies_size = 0
+        self._headers: Headers = NO_HEADERS
+        self._headers_encoded = b""
+        self._woken = False
         self._transport: asyncio.WriteTransport | None = None
         self._writable = asyncio.Event()
         self._waiting = 0
@@ -67,6 +93,8 @@ class Outbound:
     def close(self) -> None:
         """The connection is lost: what was not written is not, and nobody waits for room any more."""
         self._transport, self.free = None, False
+        self._asks.clear()
+        self._replies.clear()
         self._out.clear()
         self._writable.set()
 
@@ -75,35 +103,96 @@ class Outbound:
         """Whether nothing goes out any more."""
         return self._transport is None
 
-    def send(self, kind: int, number: int, content: object) -> None:
-        """Have a frame written in this turn of the loop; none where the connection is lost.
+    # Each of these has something written in this turn of the loop; nothing, where the connection is lost.
+
+    def ask(self, number: int, message: Message) -> None:
+        """Ask something.
 
         Raises:
             TooLarge: It is over the limit of a frame.
         """
-        out = self._out
-        if not out:
-            if self._transport is None:
-                return
-            self._loop.call_soon(self.flush)
-        pack(kind, number, content, out, self._frame_bytes_max)
-        if len(out) > FLUSH_BYTES:
-            self.flush()
+        if not self._woken and not self._wakes():
+            return
+        headers, body, id, address = message.headers, message.body, message.id, message.address
+        encoded = self._headers_encoded if headers is self._headers else self._encoded(headers)
+        ask = (number, message.kind, id, address, message.timeout, encoded, body)
+        size = len(body) + len(encoded) + len(id) + len(address)
+        # Texts that may not be encodable at all fail here, and not those that are gathered with them.
+        if size > SMALL_BYTES or not id.isascii() or not address.isascii():
+            self._seal()
+            pack(ASKS, 0, (ask,), self._out, self._frame_bytes_max)
+            self._flush_if_much()
+            return
+        self._asks.append(ask)
+        self._asks_size += size
+        if self._asks_size > TOGETHER_BYTES:
+            self._seal()
+            self._flush_if_much()
 
-    def send_reply(self, number: int, body: bytes) -> None:
-        """Have the body of an answer written in this turn of the loop; not where the connection is lost."""
-        out = self._out
-        if not out:
-            if self._transport is None:
-                return
-            self._loop.call_soon(self.flush)
-        out += head(len(body), REPLY, number)
-        out += body
-        if len(out) > FLUSH_BYTES:
-            self.flush()
+    def reply(self, number: int, body: bytes) -> None:
+        """Tell the body of an answer."""
+        if not self._woken and not self._wakes():
+            return
+        size = len(body)
+        if size > SMALL_BYTES:
+            out = self._out
+            out += head(size, REPLY, number)
+            out += body
+            self._flush_if_much()
+            return
+        self._replies.append((number, body))
+        self._replies_size += size
+        if self._replies_size > TOGETHER_BYTES:
+            self._seal()
+            self._flush_if_much()
+
+    def send(self, kind: int, number: int, content: object) -> None:
+        """Send any other frame, behind what was said before it.
+
+        Raises:
+            TooLarge: It is over the limit of a frame.
+        """
+        if not self._woken and not self._wakes():
+            return
+        self._seal()
+        pack(kind, number, content, self._out, self._frame_bytes_max)
+        self._flush_if_much()
 
     def flush(self) -> None:
         """Write what was gathered."""
+        self._woken = False
+        self._seal()
+        self._write()
+
+    def _wakes(self) -> bool:
+        """Have what is gathered written at the end of this turn; False where nothing can be."""
+        if self._transport is None:
+            return False
+        self._woken = True
+        _ = self._loop.call_soon(self.flush)
+        return True
+
+    def _encoded(self, headers: Headers) -> bytes:
+        """Headers as bytes, remembered until others come."""
+        self._headers, self._headers_encoded = headers, encode_headers(headers)
+        return self._headers_encoded
+
+    def _seal(self) -> None:
+        """Make frames of what is gathered for frames of several."""
+        if self._asks:
+            pack(ASKS, 0, self._asks, self._out, self._frame_bytes_max)
+            self._asks.clear()
+            self._asks_size = 0
+        if self._replies:
+            pack(REPLIES, 0, self._replies, self._out, self._frame_bytes_max)
+            self._replies.clear()
+            self._replies_size = 0
+
+    def _flush_if_much(self) -> None:
+        if len(self._out) > FLUSH_BYTES:
+            self._write()
+
+    def _write(self) -> None:
         transport, out = self._transport, self._out
         if transport is None or not out:
             return

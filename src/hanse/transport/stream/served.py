@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, final
 
@@ -19,7 +20,7 @@ from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Receiver
 from hanse.transport.direct import NotSent
 from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
-from hanse.transport.stream.frame import ANSWER, REFUSE, Refusal, Taken
+from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, KnownHeaders, Refusal, Taken
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
 from hanse.transport.stream.workers import Workers
@@ -77,6 +78,7 @@ class Served:
         "_bytes_max",
         "_held",
         "_held_bytes",
+        "_known",
         "_leaving",
         "_out",
         "_put",
@@ -100,15 +102,21 @@ class Served:
         self._writings: dict[int, _Writing] = {}
         self._held: deque[tuple[int, Message]] = deque()
         self._held_bytes = 0
+        self._known = KnownHeaders()
         self._leaving = False
 
     def __len__(self) -> int:
         return len(self.running)
 
-    def ask(self, number: int, message: Message) -> None:
-        """Something is asked."""
-        running = self.running
+    def ask(self, asks: Sequence[Ask]) -> None:
+        """Something is asked. Raises `msgspec.DecodeError`."""
         self.used = True
+        headers_of, begin = self._known.of, self._begin
+        for number, kind, id, address, timeout, headers, body in asks:
+            begin(number, Message(kind, id, address, timeout, headers_of(headers), body))
+
+    def _begin(self, number: int, message: Message) -> None:
+        running = self.running
         if not self._out.free or self._leaving or len(running) >= self._serving_max or number in running:
             self._hold(number, message)
         elif message.kind is STREAM:
@@ -150,7 +158,7 @@ class Served:
             self._held_bytes -= len(message.body)
             if number in self.running:
                 del self.running[number]
-                self.ask(number, message)
+                self._begin(number, message)
 
     def handled(self, number: int, message: Message, reply: Message | None, /) -> None:
         """See `Asker.handled`."""
@@ -163,7 +171,7 @@ class Served:
             and not reply.address
             and len(reply.body) <= self._bytes_max
         ):
-            self._out.send_reply(number, reply.body)
+            self._out.reply(number, reply.body)
         else:
             _ = self._answer(number, reply)
 

@@ -19,7 +19,7 @@ from hanse.kernel.host import Host
 from hanse.transport.stream.asked import Asked
 from hanse.transport.stream.frame import (
     ANSWER,
-    ASK,
+    ASKS,
     BEAT,
     CANCEL,
     GOODBYE,
@@ -28,15 +28,18 @@ from hanse.transport.stream.frame import (
     MORE,
     PREFACE,
     REFUSE,
+    REPLIES,
     REPLY,
     VERSION,
     Goodbye,
     Hello,
     Unpacker,
+    decode_asks,
     decode_goodbye,
     decode_hello,
     decode_message,
     decode_refusal,
+    decode_replies,
     decode_taken,
 )
 from hanse.transport.stream.limits import StreamLimits
@@ -130,12 +133,14 @@ class Wire(asyncio.BufferedProtocol):
         try:
             for kind, number, content in self._unpacker.took(nbytes):
                 # Those that are most in number come first.
-                if kind == REPLY:
-                    asked.replied(number, content)
+                if kind == REPLIES:
+                    asked.replied(decode_replies(content))
                 elif not self.greeted:
                     self._greet(kind, content)
-                elif kind == ASK:
-                    served.ask(number, decode_message(content))
+                elif kind == ASKS:
+                    served.ask(decode_asks(content))
+                elif kind == REPLY:
+                    asked.replied(((number, bytes(content)),))
                 elif kind == ANSWER:
                     asked.answered(number, decode_message(content))
                 else:

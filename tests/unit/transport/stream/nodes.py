@@ -16,7 +16,21 @@ from hanse.kernel.message import NO_HEADERS, Headers, Kind, Message
 from hanse.transport.discovery import Announcement
 from hanse.transport.folder import ANNOUNCE
 from hanse.transport.stream.direct import StreamDirect
-from hanse.transport.stream.frame import HELLO, PREFACE, Hello, Unpacker, pack
+from hanse.transport.stream.frame import (
+    ASKS,
+    HELLO,
+    PREFACE,
+    REPLIES,
+    REPLY,
+    Ask,
+    Hello,
+    KnownHeaders,
+    Unpacker,
+    decode_asks,
+    decode_replies,
+    encode_headers,
+    pack,
+)
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
 from hanse.transport.stream.tls import Tls
 
@@ -30,6 +44,18 @@ def call(
     operation: str = "echo", body: bytes = b"", *, timeout: float = WAIT_SECONDS, kind: Kind = Kind.CALL
 ) -> Message:
     return Message(kind, "1", f"things.{operation}", timeout, NO_HEADERS, body)
+
+
+def asked(number: int, message: Message) -> Ask:
+    """A message as it is asked."""
+    headers = encode_headers(message.headers)
+    return number, message.kind, message.id, message.address, message.timeout, headers, message.body
+
+
+def message_of(ask: Ask) -> Message:
+    """The message that is asked."""
+    _, kind, id, address, timeout, headers, body = ask
+    return Message(kind, id, address, timeout, KnownHeaders().of(headers), body)
 
 
 def stream(operation: str, *sizes: int, timeout: float = WAIT_SECONDS) -> Message:
@@ -213,8 +239,20 @@ class Bare:
         pack(kind, number, content, out, 2 * 1024 * 1024)
         self.writer.write(bytes(out))
 
+    def ask(self, number: int, message: Message) -> None:
+        self.send(ASKS, 0, [asked(number, message)])
+
+    async def asked(self) -> tuple[int, Message]:
+        """Number and message of the next that is asked."""
+        number, content = await self.frame(ASKS)
+        (ask,) = decode_asks(content)
+        return number, message_of(ask)
+
     async def frame(self, kind: int) -> tuple[int, bytes]:
-        """Number and content of the next frame of a kind; others are passed over."""
+        """Number and content of the next frame of a kind; others are passed over.
+
+        What comes in frames of several is given as if each had one of its own.
+        """
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 while self._frames:
@@ -226,9 +264,8 @@ class Bare:
                     raise EOFError
                 view = self._unpacker.room()[: len(data)]
                 view[:] = data
-                self._frames += [
-                    (came, number, bytes(content)) for came, number, content in self._unpacker.took(len(data))
-                ]
+                for came, number, part in self._unpacker.took(len(data)):
+                    self._frames += _single(came, number, bytes(part))
 
     async def ended(self) -> None:
         """Wait until the other side closes."""
@@ -245,3 +282,11 @@ class Bare:
 
 def decode(content: bytes) -> object:
     return msgspec.msgpack.decode(content)
+
+
+def _single(kind: int, number: int, content: bytes) -> list[tuple[int, int, bytes]]:
+    if kind == ASKS:
+        return [(ASKS, ask[0], msgspec.msgpack.encode([ask])) for ask in decode_asks(content)]
+    if kind == REPLIES:
+        return [(REPLY, replied, body) for replied, body in decode_replies(content)]
+    return [(kind, number, content)]

@@ -14,7 +14,7 @@ from hanse.kernel.tasks import Tasks
 from hanse.transport.direct import NotSent
 from hanse.transport.stream.frame import (
     ANSWER,
-    ASK,
+    ASKS,
     BEAT,
     CANCEL,
     GOODBYE,
@@ -31,7 +31,7 @@ from hanse.transport.stream.frame import (
 )
 from hanse.transport.stream.limits import DEFAULT_LIMITS
 
-from .nodes import QUICK, Bare, Node, Place, call, decode, short_folder, stream
+from .nodes import QUICK, Bare, Node, Place, asked, call, decode, short_folder, stream
 
 ITEM = Message(Kind.ITEM, "1", "")
 
@@ -72,7 +72,7 @@ class Impostor:
         asked = tasks.start(node.ask(self.address, message))
         bare = await self.came.get()
         bare.greet()
-        number, _ = await bare.frame(ASK)
+        number, _ = await bare.frame(ASKS)
         return bare, asked, number
 
 
@@ -82,8 +82,8 @@ class Impostor:
         (b"GET / HTTP/1.1\r\n\r\n", "expected to greet with b'hanse'"),
         (b"hanse\x07", "version 7 came"),
         (PREFACE + head(1, BEAT, 0) + b"\xc0", "a greeting was expected first, a frame of kind 7 came"),
-        (PREFACE + head(2**31, ASK, 1), "one of 2147483648 came"),
-        (PREFACE + head(3, HELLO, 0) + b"\x01\x02\x03", "a frame of version 1 was expected"),
+        (PREFACE + head(2**31, ASKS, 1), "one of 2147483648 came"),
+        (PREFACE + head(3, HELLO, 0) + b"\x01\x02\x03", "a frame of version 2 was expected"),
     ],
 )
 async def test_who_speaks_otherwise_is_cut_off_with_a_line_that_says_why(
@@ -101,11 +101,11 @@ async def test_who_speaks_otherwise_is_cut_off_with_a_line_that_says_why(
 @pytest.mark.parametrize(
     ("kind", "content", "said"),
     [
-        (ASK, b"\xc1", "a frame of version 1 was expected"),
-        (ASK, b"\x91" * 5_000, "a frame of version 1 was expected"),
+        (ASKS, b"\xc1", "a frame of version 2 was expected"),
+        (ASKS, b"\x91" * 5_000, "a frame of version 2 was expected"),
         (99, b"\xc0", "one of kind 99 came"),
         (HELLO, msgspec.msgpack.encode(Hello("again", "")), "one of kind 0 came"),
-        (MORE, b"\x92\x01\xa1x", "a frame of version 1 was expected"),
+        (MORE, b"\x92\x01\xa1x", "a frame of version 2 was expected"),
     ],
 )
 async def test_after_the_greeting_too(
@@ -133,7 +133,7 @@ async def test_frames_that_nobody_waits_for_are_passed_over(unix: Place) -> None
             (REPLY, b""),
         ):
             bare.send(kind, 77, content)
-        bare.send(ASK, 1, call(body=b"x"))
+        bare.ask(1, call(body=b"x"))
         number, content = await bare.frame(REPLY)
         assert (number, content) == (1, b"x")
         await bare.close()
@@ -143,8 +143,8 @@ async def test_a_number_that_is_under_way_is_refused(unix: Place) -> None:
     async with unix.node() as node:
         bare = await Bare.to(node.address)
         bare.greet()
-        bare.send(ASK, 1, call("hold"))
-        bare.send(ASK, 1, call("hold"))
+        bare.ask(1, call("hold"))
+        bare.ask(1, call("hold"))
         number, content = await bare.frame(REFUSE)
         assert (number, decode(content)) == (1, ["unavailable", "number 1 is under way already"])
         await bare.close()
@@ -155,8 +155,8 @@ async def test_a_number_that_is_under_way_is_refused(unix: Place) -> None:
 @given(
     st.lists(
         st.tuples(st.integers(0, 10), st.integers(0, 3), st.binary(max_size=60))
-        | st.tuples(st.just(ASK), st.integers(0, 3), st.just(msgspec.msgpack.encode(call("hold"))))
-        | st.tuples(st.just(ASK), st.integers(0, 3), st.just(msgspec.msgpack.encode(stream("hang", 1, 2)))),
+        | st.tuples(st.just(ASKS), st.integers(0, 3), st.just(msgspec.msgpack.encode([asked(1, call("hold"))])))
+        | st.tuples(st.just(ASKS), st.just(0), st.just(msgspec.msgpack.encode([asked(2, stream("hang", 1, 2))]))),
         max_size=12,
     ),
     st.integers(0, 20),
@@ -168,7 +168,7 @@ def test_any_frames_cut_anywhere_leave_a_node_whole(frames: list[tuple[int, int,
             async with place.node() as node, place.node() as other:
                 bare = await Bare.to(node.address)
                 bare.greet()
-                data = b"".join(struct.pack("<IBI", len(c), k, n) + c for k, n, c in frames)
+                data = b"".join(struct.pack("<IBQ", len(c), k, n) + c for k, n, c in frames)
                 bare.writer.write(data[: len(data) - cut])
                 assert await other.ask(node, call(body=b"x")) == b"x"
                 await bare.close()
@@ -206,8 +206,8 @@ async def test_who_gives_up_while_it_connects_leaves_the_connection_to_others(un
         bare = await impostor.came.get()
         asked[0].cancel()
         bare.greet()
-        number, content = await bare.frame(ASK)
-        assert msgspec.msgpack.decode(content, type=Message).body == b"1"
+        number, message = await bare.asked()
+        assert message.body == b"1"
         bare.writer.write(head(4, REPLY, number) + b"done")
         assert await asked[1] == b"done"
         assert node.connections() == 1
@@ -236,7 +236,7 @@ async def test_a_connection_that_breaks_ends_what_was_asked(unix: Place) -> None
     async with unix.node() as node, Impostor(unix) as impostor, unheard() as tasks:
         bare, asked, _ = await impostor.greeted(node, call(), tasks)
         reading = tasks.start(node.read(impostor.address, stream("items")))
-        await bare.frame(ASK)
+        await bare.frame(ASKS)
         await bare.close()
         for ended in (asked, reading):
             with pytest.raises(Unavailable, match="whether the work was done is unknown") as raised:
@@ -285,7 +285,7 @@ async def test_a_node_cannot_be_had_to_call_elsewhere(unix: Place) -> None:
     async with tcp.node() as one, tcp.node() as other:
         bare = await Bare.to(one.address)
         bare.greet("tcp://10.9.9.9:1")
-        bare.send(ASK, 1, call(body=b"x"))
+        bare.ask(1, call(body=b"x"))
         await bare.frame(REPLY)
         assert "tcp://10.9.9.9:1" not in one.direct._wires
         assert await one.ask(other, call(body=b"y")) == b"y"
@@ -308,7 +308,7 @@ async def test_who_does_not_read_makes_its_callers_wait_and_no_memory_grow(unix:
         (wire,) = node.direct._all
         assert wire._transport is not None
         assert wire._transport.get_write_buffer_size() < 2_000_000
-        assert (await bare.frame(ASK))[0] == 2
+        assert (await bare.frame(ASKS))[0] == 2
 
 
 async def test_who_waits_for_room_waits_no_longer_than_it_may(unix: Place) -> None:
@@ -336,12 +336,12 @@ async def test_who_asks_and_does_not_read_is_held_back_and_then_served(unix: Pla
         bare = await Bare.to(node.address)
         bare.greet()
         for number in range(1, 31):
-            bare.send(ASK, number, call("grow", b"200000"))
+            bare.ask(number, call("grow", b"200000"))
         await node.things.until(lambda: len(node.things.came) > 3)
         for number in range(31, 101):
-            bare.send(ASK, number, call("grow", b"200000"))
-        bare.send(ASK, 101, call("grow", b"1"))
-        bare.send(ASK, 102, call("hold"))
+            bare.ask(number, call("grow", b"200000"))
+        bare.ask(101, call("grow", b"1"))
+        bare.ask(102, call("hold"))
         bare.send(CANCEL, 102)
         assert sorted([(await bare.frame(REPLY))[0] for _ in range(101)]) == list(range(1, 102))
         await bare.close()
@@ -353,10 +353,10 @@ async def test_who_asks_more_than_is_held_is_refused_the_rest(unix: Place) -> No
         bare = await Bare.to(node.address)
         bare.greet()
         for number in range(1, 11):
-            bare.send(ASK, number, call("grow", b"1000000"))
+            bare.ask(number, call("grow", b"1000000"))
         await node.things.until(lambda: len(node.things.came) > 0)
         for number in range(11, 41):
-            bare.send(ASK, number, call("echo", bytes(1_000_000)))
+            bare.ask(number, call("echo", bytes(1_000_000)))
         await bare.writer.drain()
         _, content = await bare.frame(REFUSE)
         assert decode(content) == ["overloaded", "what may be asked while the answers are not read"]
@@ -369,7 +369,7 @@ async def test_who_lets_answers_pile_up_is_cut_off(unix: Place) -> None:
         bare = await Bare.to(node.address)
         bare.greet()
         for number in range(1, 11):
-            bare.send(ASK, number, call("wait_and_grow", b"1000000"))
+            bare.ask(number, call("wait_and_grow", b"1000000"))
         await node.things.until(lambda: len(node.things.came) == 10)
         node.things.gate.set()
         await bare.ended()
@@ -381,7 +381,7 @@ async def test_items_wait_for_a_slow_reader_and_end_with_it(unix: Place) -> None
     async with unix.node(limits) as node:
         bare = await Bare.to(node.address)
         bare.greet()
-        bare.send(ASK, 1, stream("items", *[900_000] * 9))
+        bare.ask(1, stream("items", *[900_000] * 9))
         await node.things.until(lambda: node.things.made >= 2)
         await bare.close()
         await node.things.until(lambda: node.things.closed == 1)
@@ -396,7 +396,7 @@ async def test_a_reader_of_a_stream_that_is_flooded_cuts_it_off(unix: Place, cap
     async with unix.node() as node, Impostor(unix) as impostor, unheard() as tasks:
         bare, asked, _ = await impostor.greeted(node, call(), tasks)
         reading = tasks.start(node.read_one_and_wait(impostor.address))
-        number, _ = await bare.frame(ASK)
+        number, _ = await bare.frame(ASKS)
         for _ in range(300):
             bare.send(ANSWER, number, ITEM)
         with pytest.raises(Unavailable):

@@ -4,7 +4,20 @@ from hypothesis import given, strategies as st
 
 from hanse.kernel.faults import Malformed, TooLarge
 from hanse.kernel.message import NO_HEADERS, Headers, Identity, Kind, Message
-from hanse.transport.stream.frame import ANSWER, ASK, BEAT, PREFACE, REPLY, Unpacker, decode_message, head, pack
+from hanse.transport.stream.frame import (
+    ANSWER,
+    ASKS,
+    BEAT,
+    KNOWN_MAX,
+    PREFACE,
+    REPLY,
+    KnownHeaders,
+    Unpacker,
+    decode_message,
+    encode_headers,
+    head,
+    pack,
+)
 
 LIMIT = 200_000
 
@@ -22,7 +35,7 @@ messages = st.builds(
     ),
     st.binary(max_size=300) | st.integers(0, 150_000).map(bytes),
 )
-frames = st.lists(st.tuples(st.sampled_from([ASK, ANSWER]), st.integers(0, 2**32 - 1), messages), max_size=8)
+frames = st.lists(st.tuples(st.sampled_from([ASKS, ANSWER]), st.integers(0, 2**64 - 1), messages), max_size=8)
 
 
 def feed(unpacker: Unpacker, data: bytes, sizes: list[int]) -> list[tuple[int, int, bytes]]:
@@ -72,7 +85,7 @@ def test_who_does_not_greet_is_refused_as_soon_as_that_shows(greeting: bytes) ->
 
 
 def test_another_version_is_named() -> None:
-    with pytest.raises(Malformed, match="version 1 of Hanse's frames was expected, version 9 came"):
+    with pytest.raises(Malformed, match="version 2 of Hanse's frames was expected, version 9 came"):
         feed(Unpacker(LIMIT), b"hanse\x09", [])
 
 
@@ -89,7 +102,7 @@ def test_a_length_alone_takes_no_memory() -> None:
 
 def test_room_for_a_large_frame_is_given_back() -> None:
     unpacker = Unpacker(LIMIT, 64)
-    found = feed(unpacker, packed((ASK, 1, Message(Kind.CALL, "1", "a.b", body=bytes(100_000)))), [])
+    found = feed(unpacker, packed((ASKS, 1, Message(Kind.CALL, "1", "a.b", body=bytes(100_000)))), [])
     assert len(found) == 1
     assert len(unpacker._space) == 64
 
@@ -97,11 +110,47 @@ def test_room_for_a_large_frame_is_given_back() -> None:
 def test_what_is_too_large_to_be_sent_leaves_nothing_behind() -> None:
     out = bytearray(b"before")
     with pytest.raises(TooLarge, match="a message with its headers is over its limit of 100 bytes, with"):
-        pack(ASK, 1, Message(Kind.CALL, "1", "a.b", 0.0, NO_HEADERS, bytes(100)), out, 100)
+        pack(ASKS, 1, Message(Kind.CALL, "1", "a.b", 0.0, NO_HEADERS, bytes(100)), out, 100)
     assert out == b"before"
 
 
 def test_a_frame_without_content_is_a_head() -> None:
     out = bytearray()
     pack(BEAT, 0, None, out, 10)
-    assert msgspec.msgpack.decode(bytes(out[9:])) is None
+    assert msgspec.msgpack.decode(bytes(out[13:])) is None
+
+
+# Headers.
+
+IDENTIFIED = Headers(traceparent="00-1-2-01", identity=Identity("ada", scopes=frozenset({"read"})))
+
+
+def test_headers_that_came_before_are_not_made_again() -> None:
+    known = KnownHeaders()
+    first = known.of(encode_headers(IDENTIFIED))
+    assert first == IDENTIFIED
+    assert known.of(encode_headers(IDENTIFIED)) is first
+    assert known.of(encode_headers(NO_HEADERS)) is NO_HEADERS
+
+
+def test_what_could_be_written_into_is_not_shared() -> None:
+    known = KnownHeaders()
+    encoded = encode_headers(Headers(tags={"booking": "1"}))
+    known.of(encoded).tags["booking"] = "2"
+    assert known.of(encoded).tags == {"booking": "1"}
+
+
+def test_headers_that_somebody_wrote_into_are_not_given_to_others() -> None:
+    known = KnownHeaders()
+    encoded = encode_headers(IDENTIFIED)
+    known.of(encoded).tags["mine"] = "alone"
+    assert known.of(encoded) == IDENTIFIED
+
+
+def test_few_headers_are_remembered() -> None:
+    known = KnownHeaders()
+    for number in range(2 * KNOWN_MAX + 1):
+        _ = known.of(encode_headers(Headers(key=str(number))))
+    assert len(known._known) == 1
+    _ = known.of(encode_headers(Headers(key="k" * 10_000)))
+    assert len(known._known) == 1, "large ones are not"

@@ -1,8 +1,23 @@
 import asyncio
+import contextvars
+
+import pytest
 
 from hanse.kernel.message import Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.stream.workers import IDLE_MAX, Workers
+
+SET: contextvars.ContextVar[object] = contextvars.ContextVar("set", default=None)
+
+
+class Odd:
+    """A value that cannot be compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("neither equal nor different")
+
+    def __hash__(self) -> int:
+        return 0
 
 
 class Asker:
@@ -11,6 +26,7 @@ class Asker:
     def __init__(self) -> None:
         self.running: dict[int, asyncio.Task[None] | None] = {}
         self.ended: list[int] = []
+        self.seen: list[object] = []
         self.gate: asyncio.Event = asyncio.Event()
 
     def put(self, workers: Workers, number: int, operation: str = "echo") -> None:
@@ -18,8 +34,11 @@ class Asker:
         workers.put(self, number, Message(Kind.CALL, str(number), operation))
 
     async def handle(self, message: Message) -> Message:
+        self.seen.append(SET.get())
         if message.address == "wait":
             await self.gate.wait()
+        elif message.address == "set":
+            SET.set(Odd())
         return message
 
     def handled(self, number: int, message: Message, reply: Message | None, /) -> None:
@@ -82,3 +101,34 @@ async def test_after_a_crowd_few_workers_stay() -> None:
         await turns()
         assert len(asker.ended) == 2 * IDLE_MAX
         assert len(tasks) == IDLE_MAX
+
+
+@pytest.mark.parametrize("before", [None, Odd()])
+async def test_what_a_handler_sets_the_next_one_does_not_see(before: object) -> None:
+    SET.set(before)
+    asker = Asker()
+    async with Tasks(print, limit=1) as tasks:
+        workers = Workers(tasks, asker.handle)
+        for number, operation in enumerate(["echo", "set", "set", "echo"]):
+            asker.put(workers, number, operation)
+        await turns()
+        assert asker.ended == [0, 1, 2, 3], "one that has to end at the limit of tasks leaves nothing behind"
+        assert all(seen is before for seen in asker.seen)
+
+
+async def test_what_a_handler_sets_it_sees_when_it_goes_on() -> None:
+    seen = list[object]()
+
+    async def handle(message: Message) -> Message:
+        SET.set(message.id)
+        await asyncio.sleep(0)
+        seen.append(SET.get())
+        return message
+
+    asker = Asker()
+    async with Tasks(print) as tasks:
+        workers = Workers(tasks, handle)
+        for number in range(3):
+            asker.put(workers, number)
+        await turns()
+    assert seen == ["0", "1", "2"]
