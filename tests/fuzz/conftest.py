@@ -38,6 +38,9 @@ from hanse.service.service import Service
 
 Value = Any
 
+Half = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+"""Two of them add up to what travels: whole numbers have 64 bits, and an answer that has more is its handler's bug."""
+
 
 class Part(Model):
     name: str
@@ -78,7 +81,7 @@ class Things(Service):
         return thing
 
     @rpc
-    async def add(self, left: int, right: int = 1) -> int:
+    async def add(self, left: Half, right: Half = 1) -> int:
         return left + right
 
     @rpc
