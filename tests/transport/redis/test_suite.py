@@ -48,8 +48,7 @@ class TestRedisTransport(TransportSuite):
         assert isinstance(node, RedisTransport)
         connection = node.native
         await connection._tasks.cancel()
-        for wire in (connection._wire, connection._pull.wire):
-            assert wire is not None
+        for wire in connection._live:
             wire.abort("it was killed")
         node._pulse.close()
         node._served.drop(lambda _: True)

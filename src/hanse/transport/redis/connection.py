@@ -1,6 +1,7 @@
-"""A connection that lasts: two sockets to one server at a time, which come and go together.
+"""A connection that lasts: sockets to one server at a time, which come and go together.
 
-On one all is said, and what is told comes; on the other `Pull` waits for requests.
+On one all is said, and what is told comes; on another `Pull` waits for requests; a third is made for events where any
+are kept, so that answers do not wait behind them, and as servers cut off who listens where too much is on its way.
 What is published while no server is there waits, up to `PENDING_BYTES_MAX`. What was said to a server that went away
 may have been lost; whoever has to know is told by `lost`.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, cast, final
 
@@ -20,7 +21,7 @@ from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.brokered.frames import MESSAGE, NotTakenError
 from hanse.transport.brokered.servers import Server, Servers, servers_in
-from hanse.transport.redis.judge import absence, refusal, told_in, warning
+from hanse.transport.redis.judge import Told, absence, refusal, told_in, warning
 from hanse.transport.redis.names import Names
 from hanse.transport.redis.options import SCHEME, Options, database_in
 from hanse.transport.redis.pull import Pull
@@ -31,7 +32,10 @@ from hanse.transport.redis.wire import ReplyError, Then, Wire, command, parser
 _log = logging.getLogger("hanse.transport.redis")
 
 CONNECT_SECONDS = 3.0
-"""For which one server has the time to answer when it is connected to."""
+"""For which one server has the time to answer when it is connected to, on each socket."""
+
+LASTING = 2
+"""Sockets that there are always."""
 
 PING_SECONDS = 2.0
 """Between looks at whether a server still says something."""
@@ -64,11 +68,19 @@ class _RefusedError(Exception):
     """A server does not want this client, or cannot be used; to try again at once will not help."""
 
 
+class _Dialed(NamedTuple):
+    """Sockets to one server: what is said goes through the first, requests come on the second; and how to get more."""
+
+    wires: list[Wire]
+    another: Callable[[], Awaitable[Wire]]
+
+
 class Ears(NamedTuple):
     """Whoever is told what comes. None of these raises.
 
     Attributes:
         lost: The connection broke, and why; what was said may not have come.
+        back: There is a connection again.
         told: Something came on the channel of this node.
         gone: Nobody listened where something was said; given is what was to say so.
         took: A request came: the key of its list, the entry, and the server's clock.
@@ -76,6 +88,7 @@ class Ears(NamedTuple):
     """
 
     lost: Callable[[str], None]
+    back: Callable[[], None]
     told: Callable[[bytes], None]
     gone: Callable[[bytes], None]
     took: Callable[[bytes, bytes, float], None]
@@ -89,6 +102,7 @@ class Connection:
     Attributes:
         body_bytes_max: Of one body.
         is_up: Whether there is a server.
+        told: What the one that was reached last says of itself.
     """
 
     body_bytes_max: int = BODY_BYTES_MAX
@@ -114,6 +128,10 @@ class Connection:
         self._tasks = Tasks(self._failed)
         self._wire: Wire | None = None
         self._pull = Pull(names.channel, ears.took)
+        self._live: list[Wire] = []
+        self._another: Callable[[], Awaitable[Wire]] | None = None
+        self._dialing = asyncio.Lock()
+        self._followed: dict[bytes, Callable[[bytes], None]] = {}
         self._channels: dict[bytes, None] = {names.channel: None}
         self._greeted: frozenset[bytes] = frozenset()
         self._pending: list[tuple[bytes, Then]] = []
@@ -123,6 +141,7 @@ class Connection:
         self._said = ""
         self._why = "it was not opened"
         self.is_up: bool = False
+        self.told: Told = Told()
 
     @property
     def trouble(self) -> str:
@@ -140,14 +159,14 @@ class Connection:
         try:
             _ = parser()
             async with asyncio.timeout(self._options.patience):
-                pair = await self._find(insist=False)
+                dialed = await self._find(insist=False)
         except TimeoutError:
             problem = f"no Redis could be reached in {self._options.patience} s; the last said: {self._why}"
             raise CouldNotStart(f"{problem}. Is one running, and is the URL right?") from None
         except (_RefusedError, Misconfigured) as error:
             raise CouldNotStart(f"Redis cannot be used: {error}") from None
-        self._use(*pair)
-        _ = self._tasks.start(self._keep(*pair), name="redis connection")
+        self._use(dialed)
+        _ = self._tasks.start(self._keep(), name="redis connection")
 
     async def close(self) -> None:
         """Take no more requests, have the server take what was said, and leave."""
@@ -166,9 +185,8 @@ class Connection:
                 _log.warning("Redis did not take all before the end: %s", str(error) or "it was too slow")
         await self._tasks.cancel()
         self._down("it was closed")
-        for one in (wire, self._pull.wire):
-            if one is not None:
-                one.abort(self._why)
+        for one in self._live:
+            one.abort(self._why)
 
     def over(self, message: Message, payload: bytes) -> str | None:
         """The limit that a message is over; None if it may be sent."""
@@ -198,13 +216,32 @@ class Connection:
             raise ConnectionError(self.trouble)
         _ = await self._wire.ask(b"PING")
 
+    async def events(self) -> Wire:
+        """The socket that events go through. Raises `OSError`, `TimeoutError` or `ReplyError`."""
+        async with self._dialing:
+            another, known = self._another, self._live
+            if another is None:
+                raise ConnectionError(self.trouble)
+            if len(known) == LASTING:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    wire = await another()
+                if wire.ended.is_set():
+                    wire.abort(self._why)
+                    raise ConnectionError(self.trouble or "it broke")
+                known.append(wire)
+            return known[LASTING]
+
+    def follow(self, channel: bytes, told: Callable[[bytes], None]) -> None:
+        """Have somebody told what is said on a channel; it never raises."""
+        if channel not in self._followed:
+            self._join(channel)
+        self._followed[channel] = told
+
     def serve(self, key: bytes) -> None:
         """Take requests from a list, and be known to; also on every server that is gone to later."""
-        self._channels[key] = None
         self._pull.keys[key] = None
-        if self._wire is not None:
-            self._wire.say(command(b"SUBSCRIBE", key), self._checked)
-            self._wake()
+        self._join(key)
+        self._wake()
 
     def leave(self, key: bytes) -> None:
         """Take no more, and hand back what waits where nobody else does."""
@@ -244,6 +281,11 @@ class Connection:
         self._pending_bytes += size
         self._pending.append((said, then))
         return True
+
+    def _join(self, channel: bytes) -> None:
+        self._channels[channel] = None
+        if self._wire is not None:
+            self._wire.say(command(b"SUBSCRIBE", channel), self._checked)
 
     def _sent(self, token: bytes, came: object) -> None:
         """What became of a request."""
@@ -302,27 +344,27 @@ class Connection:
 
     # From server to server.
 
-    async def _keep(self, wire: Wire, pull: Wire) -> None:
+    async def _keep(self) -> None:
         while True:
-            await _watch(wire, pull)  # they share what tells that one has ended
-            why = wire.why or pull.why
-            for one in (wire, pull):
+            await _watch(self._live)
+            why = next((one.why for one in self._live if one.why), "")
+            for one in self._live:
                 one.abort(why)
             self._down(why)
             _log.warning("the connection to Redis broke (%s); it is tried again", why)
             self._ears.lost(why)
-            wire, pull = await self._find(insist=True)
-            self._use(wire, pull)
+            self._use(await self._find(insist=True))
             _log.info("connected to Redis again")
+            self._ears.back()
 
-    async def _find(self, *, insist: bool) -> tuple[Wire, Wire]:
+    async def _find(self, *, insist: bool) -> _Dialed:
         """A server that takes this client; waits for ever. Raises `_RefusedError` unless it is to insist."""
         refused = 0
         while True:
             await asyncio.sleep(self._servers.pause())
             server = self._servers.next()
             try:
-                pair = await self._dial(server)
+                dialed = await self._dial(server)
             except _RefusedError as error:
                 self._why = f"{server}: {error}"
                 _log.warning("Redis cannot be used: %s", self._why)
@@ -333,34 +375,41 @@ class Connection:
                 self._why = f"{server}: {str(error) or 'it did not answer in time'}"
             else:
                 self._servers.reached()
-                return pair
+                return dialed
 
-    async def _dial(self, server: Server) -> tuple[Wire, Wire]:
+    async def _dial(self, server: Server) -> _Dialed:
         ended = asyncio.Event()
-        made: list[Wire] = []
 
-        def make() -> Wire:
-            made.append(Wire(self._pushed, ended))
-            return made[-1]
+        async def another() -> Wire:
+            wire = Wire(self._pushed, ended)
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._connect(server, wire)
+            except BaseException:
+                wire.abort("the greeting came to nothing")
+                raise
+            return wire
 
+        wires: list[Wire] = []
         try:
+            for _ in range(LASTING):
+                wires.append(await another())  # noqa: PERF401 - those that are made are needed where the next fails
             async with asyncio.timeout(CONNECT_SECONDS):
-                wire, pull = await self._connected(server, make), await self._connected(server, make)
-                await self._greet(wire)
+                await self._greet(wires[0])
         except BaseException as error:
-            for one in made:
+            for one in wires:
                 one.abort("the greeting came to nothing")
             if isinstance(error, ReplyError) and str(error).startswith(_REFUSALS):
                 raise _RefusedError(str(error)) from None
             raise
-        return wire, pull
+        return _Dialed(wires, another)
 
-    async def _connected(self, server: Server, make: Callable[[], Wire]) -> Wire:
+    async def _connect(self, server: Server, wire: Wire) -> None:
         context: ssl.SSLContext | None = None
         if server.tls or self._options.tls is not None:
             context = self._options.tls or ssl.create_default_context()
         loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(make, server.host, server.port, ssl=context)
+        _ = await loop.create_connection(lambda: wire, server.host, server.port, ssl=context)
         hello = [b"HELLO", b"3"]
         user, password = server.user or self._options.user, server.password or self._options.password
         if user or password:
@@ -368,12 +417,11 @@ class Connection:
         _ = await wire.ask(*hello, b"SETNAME", self._options.name.encode())
         if self._database != b"0":
             _ = await wire.ask(b"SELECT", self._database)
-        return wire
 
     async def _greet(self, wire: Wire) -> None:
         """Look at the server, and have it know what belongs to this node. Raises `_RefusedError`."""
         info = await wire.ask(b"INFO")
-        told = told_in(info if isinstance(info, bytes) else str(info).encode())
+        self.told = told = told_in(info if isinstance(info, bytes) else str(info).encode())
         if problem := refusal(told):
             raise _RefusedError(problem)
         if problem := absence(told):
@@ -387,7 +435,9 @@ class Connection:
         for channel in self._greeted:
             _ = await wire.ask(b"SUBSCRIBE", channel)
 
-    def _use(self, wire: Wire, pull: Wire) -> None:
+    def _use(self, dialed: _Dialed) -> None:
+        self._live, self._another = dialed
+        wire, pull = self._live
         self._wire, self._why, self.is_up = wire, "", True
         # While the greeting was under way some may have come, and some gone.
         for word, channels in (
@@ -404,26 +454,28 @@ class Connection:
         self._up.set()
 
     def _down(self, why: str) -> None:
-        self._wire, self._why, self.is_up = None, why, False
+        self._wire, self._another, self._why, self.is_up = None, None, why, False
         self._up.clear()
 
     def _pushed(self, push: list[object]) -> None:
         if push[0] == b"message" and isinstance(data := push[-1], bytes):
-            self._ears.told(data)
+            followed = self._followed.get(cast("bytes", push[1]))
+            (followed or self._ears.told)(data)
 
     @staticmethod
     def _failed(error: BaseException) -> None:
         _log.error("the connection to Redis failed", exc_info=error)
 
 
-async def _watch(wire: Wire, pull: Wire) -> None:
-    """Until one of them ends, or the server says nothing any more."""
-    while not wire.ended.is_set():
+async def _watch(wires: list[Wire]) -> None:
+    """Until one of them ends, which all are told of, or the server says nothing any more; more may join them."""
+    ended = wires[0].ended
+    while not ended.is_set():
         try:
             async with asyncio.timeout(PING_SECONDS):
-                _ = await wire.ended.wait()
+                _ = await ended.wait()
         except TimeoutError:
-            for one in (wire, pull):
+            for one in wires:
                 one.look()
                 if one.quiet >= QUIET_MAX:
                     one.abort(f"it said nothing for {PING_SECONDS * QUIET_MAX:g} s")

@@ -17,6 +17,7 @@ class Told(msgspec.Struct, frozen=True):
         role: `master`, or `slave` where it only follows another.
         loading: Whether it still reads what it kept.
         eviction: What it throws away when its memory is full.
+        appends: Whether it writes what it is told to a file at once, and so has it still when it was killed.
     """
 
     version: str = ""
@@ -24,14 +25,16 @@ class Told(msgspec.Struct, frozen=True):
     role: str = ""
     loading: bool = False
     eviction: str = ""
+    appends: bool = False
 
 
 def told_in(info: bytes) -> Told:
     r"""What the reply to INFO says.
 
     Example:
-        >>> told_in(b"# Server\r\nredis_version:7.0.15\r\nrole:master\r\nmaxmemory_policy:noeviction\r\n")
-        Told(version='7.0.15', clustered=False, role='master', loading=False, eviction='noeviction')
+        >>> told = told_in(b"# Server\r\nredis_version:7.0.15\r\nrole:master\r\naof_enabled:1\r\n")
+        >>> told.version, told.role, told.appends
+        ('7.0.15', 'master', True)
     """
     lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
     fields = {name: value.strip() for name, _, value in lines}
@@ -41,6 +44,7 @@ def told_in(info: bytes) -> Told:
         role=fields.get("role", ""),
         loading=fields.get("loading") == "1",
         eviction=fields.get("maxmemory_policy", ""),
+        appends=fields.get("aof_enabled") == "1",
     )
 
 
@@ -73,3 +77,15 @@ def warning(told: Told) -> str:
         f"this Redis throws keys away when its memory is full (maxmemory-policy {told.eviction}), requests that wait "
         "among them; set maxmemory-policy noeviction, or use a server of its own"
     )
+
+
+def distrust(told: Told) -> str:
+    """Why events are not kept there; empty if they may be."""
+    if not told.appends:
+        return "this Redis forgets events when it stops; set appendonly yes"
+    if told.eviction not in ("", "noeviction"):
+        return (
+            f"this Redis throws events away when its memory is full (maxmemory-policy {told.eviction}); "
+            "set maxmemory-policy noeviction, or use a server of its own"
+        )
+    return ""

@@ -4,6 +4,10 @@
   are subscribed to: nothing is told there, but the server knows who is there, and forgets whose connection has ended.
 - `hanse.<db>.<app>.node.<node>` is the channel on which a node is told answers, and how what it asked fares; and the
   list in which it tells itself to look up from waiting.
+- `hanse.<db>.<app>.events` is the stream of events, and the channel on which nodes are told that there are more, or,
+  behind a `=`, the name of a group whose turn has ended.
+- `hanse.<db>.<app>.events.ids.<n>` has the ids of events that were kept in some ten minutes, `.events.turn.<group>` the
+  token of whoever takes the events of a group, and `.events.trimmed` is there where old ones were let go just now.
 
 Channels know no databases, so the number of the database stands in the name.
 """
@@ -32,6 +36,9 @@ class Names:
         node: Name of the process, another one after each start.
         here: Begins every subject on which the node is told something.
         channel: On which it is told, and the list in which it wakes itself.
+        events: The stream of events, and their channel.
+        ids: Begins the names of the sets of their ids.
+        trimmed: Says that some were let go.
 
     Example:
         >>> names = Names("shop", "n1", 0)
@@ -53,6 +60,9 @@ class Names:
         self._nodes = f"hanse.{database}.{self.app}.node.".encode()
         self.here: bytes = self.inbox(self.node)
         self.channel: bytes = self.here[:-1]
+        self.events: bytes = f"hanse.{database}.{self.app}.events".encode()
+        self.ids: bytes = self.events + b".ids."
+        self.trimmed: bytes = self.events + b".trimmed"
         self._known: dict[str, bytes] = {}
 
     def call(self, address: str) -> bytes:
@@ -74,6 +84,10 @@ class Names:
                 self._known.clear()
             self._known[service] = key
         return key
+
+    def turn(self, group: str) -> bytes:
+        """What says whose turn it is to take the events of a group."""
+        return self.events + b".turn." + group.encode()
 
     def inbox(self, node: bytes) -> bytes:
         """Begins every subject on which a node is told something; a token follows."""

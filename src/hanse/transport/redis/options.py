@@ -18,6 +18,16 @@ SCHEME = Scheme(
 """URLs of servers."""
 
 
+KEPT_SECONDS = 7 * 86_400.0
+"""Older events go, whoever has not handled them; that is told."""
+
+HANDLED_SECONDS = 600.0
+"""For which events are kept that all groups have handled, so that a group that is new hears of them too."""
+
+HANDLED_MAX = 100_000
+"""Events, above which those that all groups have handled are not kept for that long."""
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a node takes part.
 
@@ -30,6 +40,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         patience: Seconds for which a server is looked for at the start.
         silence: Seconds after which a node that says nothing is taken for dead by those who wait for it, and a request
             that nobody has taken is not done any more.
+        kept: Seconds for which events are kept at most, as memory has an end; that some were not handled by then is
+            told.
+        handled: Seconds for which events are kept that all groups have handled, so that a group that is new hears of
+            them too.
+        handled_max: Events, above which those that all groups have handled are not kept for that long.
     """
 
     app: str = "app"
@@ -39,6 +54,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls: ssl.SSLContext | None = None
     patience: float = 5.0
     silence: float = 3.0
+    kept: float = KEPT_SECONDS
+    handled: float = HANDLED_SECONDS
+    handled_max: int = HANDLED_MAX
 
 
 def database_in(url: str) -> int:

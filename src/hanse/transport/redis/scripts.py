@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import final
+
+from hanse.kernel.faults import Unavailable
+from hanse.transport.redis.wire import ReplyError, Wire
 
 WAITING_MAX = 100_000
 """Requests that wait for the instances of one service; what comes beyond is refused."""
@@ -30,6 +34,26 @@ class Script:
     def __init__(self, source: str) -> None:
         self.source: bytes = source.encode()
         self.sha: bytes = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+
+async def run(wire: Wire, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> object:
+    """What a script comes to; the server is told it where it does not know it.
+
+    Raises:
+        Unavailable: The server refuses it, or went away.
+    """
+    parts = (b"%d" % len(keys), *keys, *arguments)
+    try:
+        try:
+            return await wire.ask(b"EVALSHA", script.sha, *parts)
+        except ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+            return await wire.ask(b"EVAL", script.source, *parts)
+    except ReplyError as error:
+        raise Unavailable(f"Redis refuses: {error}") from None
+    except ConnectionError as error:
+        raise Unavailable(f"the connection to Redis broke: {error}") from None
 
 
 # An instance is subscribed to the channel of its service for as long as its connection lives, so a server knows at once

@@ -7,18 +7,19 @@ What has waited for longer than anybody waits for it is not done any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Conflict, Malformed, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.base import Backlog, Features, Receiver, service_of
 from hanse.transport.brokered.calls import Calls
 from hanse.transport.brokered.frames import Cancel
 from hanse.transport.brokered.pulse import NOBODY, Pulse
 from hanse.transport.redis.connection import Connection, Ears
+from hanse.transport.redis.keeping import Keeping
 from hanse.transport.redis.names import Names
 from hanse.transport.redis.options import Options, database_in
 from hanse.transport.redis.queued import queued_in
@@ -42,7 +43,7 @@ class RedisTransport:
         (True, 'there is no connection to Redis: it was not opened')
     """
 
-    features: Features = Features(durable=False, balances=True, bytes_max=Connection.body_bytes_max)
+    features: Features = Features(durable=True, balances=True, bytes_max=Connection.body_bytes_max)
 
     def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
         """Know where to go.
@@ -58,9 +59,10 @@ class RedisTransport:
         """
         options = options or Options()
         self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex(), database_in(url))
-        ears = Ears(self._lost, self._told, self._gone, self._took, self._refused)
+        ears = Ears(self._lost, self._back, self._told, self._gone, self._took, self._refused)
         self._connection = Connection(url, self.names, options, host, ears)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
+        self._keeping = Keeping(self._connection, self.names, host, options)
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._calls = Calls(
             self._connection, self._connection.call, self._pulse, host, f"the app {options.app!r} on this Redis"
@@ -73,7 +75,7 @@ class RedisTransport:
 
     def trouble(self) -> str:
         """See `TellsTrouble.trouble`."""
-        return self._connection.trouble
+        return self._connection.trouble or self._keeping.trouble
 
     async def open(self) -> None:
         """See `Transport.open`. Raises `CouldNotStart`."""
@@ -89,6 +91,7 @@ class RedisTransport:
         for peer, tokens in self._asked.by_peer().items():
             self._pulse.say(peer, Cancel(self.names.node, tokens))
         await self._served.end()
+        await self._keeping.close()
         self._pulse.close()
         await self._connection.close()
 
@@ -135,6 +138,20 @@ class RedisTransport:
             async for reply in replies:
                 yield reply
 
+    async def publish(self, messages: Sequence[Message], /) -> None:
+        """See `Keeps.publish`.
+
+        Raises:
+            Unavailable: Nobody knows whether all are kept.
+            TooLarge: One of them is.
+            Misconfigured: The server may not be trusted with events: it has no append-only file, or throws keys away.
+        """
+        await self._keeping.publish(messages)
+
+    async def subscribe(self, group: str, topics: Sequence[str], /) -> Backlog:
+        """See `Keeps.subscribe`. Raises `Unavailable` or `Misconfigured`."""
+        return await self._keeping.subscribe(group, topics)
+
     # What comes.
 
     def _told(self, data: bytes) -> None:
@@ -159,3 +176,7 @@ class RedisTransport:
 
     def _lost(self, why: str) -> None:
         self._calls.lost(f"the connection to Redis broke: {why}")
+        self._keeping.lost(why)
+
+    def _back(self) -> None:
+        self._keeping.back()
