@@ -5,7 +5,8 @@ out, exactly as asyncio does; the seed chooses which lane's turn it is. So every
 production, with a process per node, could show. Nothing passes between processes in no time at all, so a lane whose
 turn it is runs until it has nothing left to do at this moment: no finer mixture could be told from that.
 
-Time moves on when no lane has anything to do. Nothing real is waited for: there are no sockets, threads or signals.
+Time moves on when no lane has anything to do. Nothing real is waited for: there are no threads or signals, and no
+sockets but those between simulated machines, where a world has any.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Any, TypeVar, TypeVarTuple, cast
 
 from hanse.kernel.faults import Misconfigured
 from hanse.sim.chance import Draws
-from hanse.sim.lane import Handle, Lane, SimFuture, SimTask, Turns, current_lane
+from hanse.sim.connecting import Connecting
+from hanse.sim.lane import Handle, Lane, SimFuture, SimTask, current_lane
 from hanse.sim.quiet import unheard
 
 _set_running_loop = asyncio._set_running_loop
@@ -44,7 +46,7 @@ class Stuck(Exception):
     """The world cannot go on: everything waits for something else, or a lane spins without time passing."""
 
 
-class Loop(Turns):
+class Loop(Connecting):
     """See the module.
 
     Attributes:

@@ -187,6 +187,7 @@ class Network:
         sent: Packets so far.
         under_way: Packets that have not arrived.
         heard: Told of each message that leaves a port alive, and of what it answers; None where nobody listens.
+        lanes: Processes of whatever carries messages, which belong to no machine and end with the world.
     """
 
     def __init__(self, loop: Loop, trace: Trace, seed: int) -> None:
@@ -198,6 +199,7 @@ class Network:
         self.sent: int = 0
         self.under_way: int = 0
         self.heard: Heard | None = None
+        self.lanes: list[Lane] = []
         self._trace = trace
         self._seed = seed
         self._links: dict[tuple[str, str], Link] = {}

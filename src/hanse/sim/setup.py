@@ -39,7 +39,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
             are read as those of a real process, over `settings`; the environment of this process is not.
         upgrade: The version of the app that takes the place of the first where a plan replaces processes.
         door: Name of the machine through whose gateway the outside comes in; by default the first.
-        transport: Makes the twin of what carries messages between nodes, once for each world; see `hanse.sim.twin`.
+        transport: What carries messages between nodes: the URL of a real transport that a world can have, such as
+            `tcp://` or `nats://`, or what makes another, once for each world; see `hanse.sim.twin`.
         dead_letters: Whether messages may be parked: without it, one that nobody could handle is a violation.
     """
 
@@ -50,7 +51,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     upgrade: App | None = None
     dead_letters: bool = False
     door: str = ""
-    transport: Making = SimMedium
+    transport: Making | str = SimMedium
 
 
 def placed(setup: Setup) -> dict[str, tuple[str, ...]]:

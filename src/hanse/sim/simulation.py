@@ -11,6 +11,7 @@ from hanse.kernel.context import ambient
 from hanse.kernel.fault_point import POINTS
 from hanse.kernel.faults import Misdeclared
 from hanse.node.app import App
+from hanse.sim.carried import brokers_of
 from hanse.sim.plan import Plan
 from hanse.sim.profile import CALM_WEATHER, Weather, draw_plan, draw_weather, profile_named
 from hanse.sim.setup import Setup, placed
@@ -75,8 +76,8 @@ def simulation_of(found: object) -> Simulation:
 
 
 def machine_names(setup: Setup) -> tuple[str, ...]:
-    """The machines of a world."""
-    return tuple(placed(setup))
+    """The machines of a world: those that host services, and the broker's, where there is one."""
+    return (*placed(setup), *brokers_of(setup.transport))
 
 
 @asynccontextmanager

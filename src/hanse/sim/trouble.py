@@ -26,8 +26,11 @@ from hanse.sim.plan import (
     Replace,
     SlowDisk,
 )
+from hanse.sim.twin import Appliance
 
 Undo = Callable[[], object]
+
+_AtMachine = Kill | PowerLoss | LostFlush | Pause | SlowDisk | FullDisk | Clock | Replace
 
 
 @final
@@ -110,14 +113,12 @@ class Troubles:
                 self._traps[number] = incident
                 return lambda: self._traps.pop(number, None)
             case _:
-                machine = self._machines.get(incident.machine)
-                return (lambda: None) if machine is None else self._befall(incident, machine)
+                if (machine := self._machines.get(incident.machine)) is not None:
+                    return self._befall(incident, machine)
+                appliance = self._ground.medium.appliances.get(incident.machine)
+                return _nothing if appliance is None else _befall_appliance(incident, appliance)
 
-    def _befall(
-        self,
-        incident: Kill | PowerLoss | LostFlush | Pause | SlowDisk | FullDisk | Clock | Replace,
-        machine: Machine,
-    ) -> Undo:
+    def _befall(self, incident: _AtMachine, machine: Machine) -> Undo:
         match incident:
             case Kill() | PowerLoss():
                 machine.kill(dark=isinstance(incident, PowerLoss))
@@ -128,7 +129,7 @@ class Troubles:
                 return machine.start
             case Pause():
                 machine.pause(incident.seconds)
-                return lambda: None
+                return _nothing
             case Clock():
                 machine.jump += incident.jump
                 return lambda: setattr(machine, "jump", machine.jump - incident.jump)
@@ -154,7 +155,8 @@ class Troubles:
                 assert_never(incident)
 
     def _disturb(self, incident: Cut | Delay | Loss | Repeat) -> Undo:
-        net, names = self._ground.network, [*self._machines, self._ground.loop.home.name]
+        net = self._ground.network
+        names = [*self._machines, *self._ground.medium.appliances, self._ground.loop.home.name]
         if isinstance(incident, Cut):
             there = [net.link(one, other) for one in incident.machines for other in incident.others]
             back = [] if incident.one_way else [net.link(link.peer, link.source) for link in there]
@@ -192,3 +194,20 @@ class Troubles:
                 self._undo[number] = machine.start
                 _ = self._ground.loop.at(self._ground.loop.now + DOWN_SECONDS, self._finish, number)
                 return
+
+
+def _befall_appliance(incident: _AtMachine, appliance: Appliance) -> Undo:
+    """What a broker's machine suffers; it has no disk and no clock that anybody could see, and no version."""
+    match incident:
+        case Kill() | PowerLoss() | Replace():
+            appliance.kill(dark=isinstance(incident, PowerLoss))
+            return appliance.start
+        case Pause():
+            appliance.pause(incident.seconds)
+        case _:
+            pass
+    return _nothing
+
+
+def _nothing() -> None:
+    """There is nothing to take back."""

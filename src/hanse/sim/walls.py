@@ -10,13 +10,22 @@ STORY = "have the story stop or crash the service"
 OWN = "leave it to the world, which has to own all tasks, threads and errors"
 
 
+def refused(what: str, instead: str) -> NoReturn:
+    """Refuse something, and say what to do instead.
+
+    Raises:
+        hanse.sim.fence.Fenced: Always.
+    """
+    from hanse.sim.fence import Fence, Fenced
+
+    if (fence := Fence.here()) is not None:
+        fence.refuse(what, instead)
+    raise Fenced(what, instead)
+
+
 def _refuse(what: str, instead: str) -> Any:  # noqa: ANN401 - it stands for methods of all signatures
     def refuse(*_: object, **__: object) -> NoReturn:
-        from hanse.sim.fence import Fence, Fenced
-
-        if (fence := Fence.here()) is not None:
-            fence.refuse(f"loop.{what}()", instead)
-        raise Fenced(f"loop.{what}()", instead)
+        refused(f"loop.{what}()", instead)
 
     refuse.__name__ = what
     return refuse

@@ -21,6 +21,7 @@ from hanse.service.cpu import using_pool
 from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
 from hanse.sim.audience import Audience
+from hanse.sim.carried import making_of
 from hanse.sim.chance import Chance, Draws, chance_of
 from hanse.sim.check import VIOLATIONS_MAX, Check, Violation, addressless, broken, told_of
 from hanse.sim.disk import Disk
@@ -109,7 +110,7 @@ class World:
         self.trace: Trace = Trace(keep=keep)
         self.net: Network = Network(loop, self.trace, seed)
         self.network: Wires = Wires(self.net, lambda service: self._box(service).name)
-        self.medium: Medium = setup.transport(self.net, self.trace, seed)
+        self.medium: Medium = making_of(setup.transport)(self.net, self.trace, seed)
         self.chance: Chance = chance_of(seed, "story")
         self.observers: Audience = Audience()
         self.onlookers: list[Lane] = []
@@ -397,6 +398,7 @@ class World:
         self.net.loss, self.net.repeat = weather.loss, weather.repeat
         for appliance in self.medium.appliances.values():
             appliance.start()
+        await self._transport.open()
         for machine in self.machines.values():
             draws = Draws(self.seed, "clock", machine.name)
             machine.clockwork = Clockwork(
@@ -479,9 +481,9 @@ class World:
         for box in self._boxes:
             box.kill()
             self._dead += box.dead
-        for lane in self.onlookers:
+        for lane in (*self.onlookers, *self.net.lanes):
             lane.kill()
-        self._dead += self.onlookers
+            self._dead.append(lane)
         self.loop.bury(self._dead)
         for machine in self.machines.values():
             machine.disk.close()

@@ -1,0 +1,99 @@
+"""Worlds whose nodes talk by real transports, over simulated connections."""
+
+import pytest
+
+from hanse import App, Misconfigured, Service, Setup, Unavailable, World, rpc, simulate
+from hanse.sim.carried import CarriedTwin, parts_of
+from hanse.sim.run import run, run_once
+from hanse.sim.simulation import Simulation, machine_names
+from hanse.sim.token import Token
+
+from .small_worlds import Book, book, keep_writing
+
+URLS = ["tcp://"]
+
+
+class Greeter(Service):
+    @rpc
+    async def hello(self, name: str) -> str:
+        return f"hello, {name}"
+
+
+class Porter(Service):
+    greeter: Greeter
+
+    @rpc
+    async def open(self, name: str) -> str:
+        return await self.greeter.hello(name)
+
+
+hotel = App("hotel", Greeter, Porter)
+
+
+async def _keep_writing(world: World) -> None:
+    await keep_writing(world, world.client(Book))
+
+
+def writing(url: str) -> Simulation:
+    return Simulation(
+        name="writing",
+        story=_keep_writing,
+        setup=Setup(app=book, transport=url),
+        profile="hostile",
+        seeds=5,
+        seconds=20.0,
+    )
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_world_runs_over_a_real_transport(url: str) -> None:
+    async def story() -> None:
+        async with simulate(Setup(app=hotel, transport=url), seed=7) as world:
+            assert await world.client(Porter).open("Ada") == "hello, Ada"
+            world.crash(Greeter)
+            with pytest.raises(Unavailable):
+                await world.client(Porter).open("Ada")
+            await world.restart(Greeter)
+            assert await world.client(Porter).open("Bob") == "hello, Bob"
+            twin = world.medium.join(world.loop.home)
+            assert isinstance(twin, CarriedTwin)
+            assert (twin.serving(), twin.trouble()) == (0, "the transport is closed")
+
+    run(story())
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_lost_though_much_goes_wrong(url: str, seed: int) -> None:
+    outcome = run_once(writing(url), Token(profile="hostile", seed=seed))
+    assert outcome.violations == ()
+    assert outcome.incidents
+    assert outcome.packets
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_one_seed_is_one_run(url: str) -> None:
+    hashes = [run_once(writing(url), Token(profile="hostile", seed=seed)).hash for seed in (3, 3, 4)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_fake_is_called_over_a_real_transport() -> None:
+    class Parrot:
+        async def hello(self, name: str) -> str:
+            return f"{name}, {name}"
+
+    async def story() -> None:
+        async with simulate(Setup(app=hotel, transport="tcp://"), seed=7) as world:
+            world.fake(Greeter, Parrot())
+            await world.advance("3s")
+            assert await world.client(Porter).open("Ada") == "Ada, Ada"
+
+    run(story())
+
+
+@pytest.mark.parametrize("url", ["zmq://", "tcp://10.0.0.1:7421", "nats://a,b", "memory:", "tcp://[", ""])
+def test_what_has_no_twin_is_refused_and_it_is_said_what_has(url: str) -> None:
+    with pytest.raises(Misconfigured, match="one of tcp://"):
+        _ = parts_of(url)
+    with pytest.raises(Misconfigured, match="one of tcp://"):
+        _ = machine_names(Setup(app=hotel, transport=url))
