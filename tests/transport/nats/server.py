@@ -35,10 +35,12 @@ def free_port() -> int:
 class Server:
     """One server, from its start until it is killed; it comes back at the same port."""
 
-    def __init__(self, folder: Path, *arguments: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, *arguments: str, port: int = 0, kept: bool = True) -> None:
         self.port: int = port or free_port()
         self._log = folder / f"nats-{self.port}.log"
         self._command = [str(BINARY), "-a", "127.0.0.1", "-p", str(self.port), "-l", str(self._log), *arguments]
+        if kept:
+            self._command += ["-js", "-sd", str(folder / f"nats-{self.port}")]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

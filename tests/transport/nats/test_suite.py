@@ -29,7 +29,7 @@ class TestNatsTransport(TransportSuite):
         self.app: str = next(_apps)
 
     async def join(self) -> Transport:
-        return NatsTransport(self.server.url, Host.system(), Options(app=self.app))
+        return NatsTransport(f"{self.server.url}?events_bytes=100000000", Host.system(), Options(app=self.app))
 
     async def settle(self, nodes: Sequence[Transport]) -> None:
         for node in nodes:
@@ -50,6 +50,8 @@ class TestNatsTransport(TransportSuite):
         wire.abort()
         node._pulse.close()
         node._served.drop(lambda _: True)
+        for backlog in node._keeper._backlogs:
+            await backlog._tasks.cancel()
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.server.restart)

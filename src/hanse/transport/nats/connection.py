@@ -214,9 +214,9 @@ class Connection:
             wire.flush()
         return True
 
-    def publish_with_headers(self, subject: bytes, headers: bytes, payload: bytes) -> bool:
+    def publish_with_headers(self, subject: bytes, headers: bytes, payload: bytes, reply: bytes = b"") -> bool:
         """Say something under headers, which begin with `NATS/1.0` and end with an empty line."""
-        head = b"HPUB %b %d %d\r\n%b" % (subject, len(headers), len(headers) + len(payload), headers)
+        head = b"HPUB %b %b %d %d\r\n%b" % (subject, reply, len(headers), len(headers) + len(payload), headers)
         if self._wire is None or self._wire.full or self._pending:
             return self._keep_for_later(head, payload)
         self._wire.write(head, payload, b"\r\n")

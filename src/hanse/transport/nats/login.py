@@ -8,6 +8,7 @@ import re
 import ssl
 from pathlib import Path
 from typing import Protocol, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -16,6 +17,15 @@ from hanse.transport.brokered.servers import Scheme, Server
 
 SCHEME = Scheme(4222, {"nats": False, "tls": True}, "nats://127.0.0.1:4222")
 """URLs of servers."""
+
+EVENTS_BYTES = 4 * 1024**3
+"""Of events that are kept, unless the URL says otherwise."""
+
+EVENTS_SECONDS = 604_800.0
+"""For which events are kept, unless the URL says otherwise: a group that is away for longer misses some."""
+
+_WHOLE = {"replicas": 5, "events_bytes": 2**50, "events_seconds": 2**32}
+"""What a URL may say of them, and the most that makes sense."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +42,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             where the URL or the server asks for TLS.
         patience: Seconds for which a server is looked for at the start.
         silence: Seconds after which a node that says nothing is taken for dead by those who wait for it.
+        replicas: Copies of the events that are kept; 0 for one on a lone server, and three on a cluster.
+        events_bytes: Of events that are kept at most; who publishes more waits.
+        events_seconds: For which they are kept, at most.
+        publish_seconds: For which events are published again until they are acknowledged; whoever publishes may go on
+            with that.
     """
 
     app: str = "app"
@@ -44,6 +59,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls: ssl.SSLContext | None = None
     patience: float = 5.0
     silence: float = 3.0
+    replicas: int = 0
+    events_bytes: int = EVENTS_BYTES
+    events_seconds: float = EVENTS_SECONDS
+    publish_seconds: float = 30.0
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -54,6 +73,7 @@ class Info(msgspec.Struct, frozen=True):
         connect_urls: Where clients reach it and the others of its cluster.
         nonce: What a client with a key has to sign.
         tls_required, tls_available: Whether it wants or takes TLS.
+        cluster: Name of its cluster; empty where it is alone.
         headers: Whether it takes headers, and so tells where nobody listens.
         ldm: Whether it is about to go.
     """
@@ -62,11 +82,32 @@ class Info(msgspec.Struct, frozen=True):
     connect_urls: list[str] = []
     nonce: str = ""
     server_name: str = ""
+    cluster: str = ""
     version: str = ""
     tls_required: bool = False
     tls_available: bool = False
     headers: bool = False
     ldm: bool = False
+
+
+def options_in(url: str, options: Options) -> Options:
+    """The options, and what a URL says of them behind a question mark.
+
+    Raises:
+        Misconfigured: It says what nobody understands.
+
+    Example:
+        >>> options_in("nats://a,b?replicas=1&events_bytes=1000000", Options()).events_bytes
+        1000000
+    """
+    found: dict[str, int] = {}
+    for name, value in parse_qsl(url.partition("?")[2], keep_blank_values=True):
+        most = _WHOLE.get(name)
+        if most is None or not value.isdecimal() or not 0 < int(value) <= most:
+            known = ", ".join(f"{name}=1 to {most}" for name, most in _WHOLE.items())
+            raise Misconfigured(f"expected {known} behind the servers, got {name}={value}")
+        found[name] = int(value)
+    return msgspec.structs.replace(options, **found)
 
 
 class Key(Protocol):

@@ -6,14 +6,14 @@ refuses what is still under way to it, and its callers ask again: so a rolling r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Conflict, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.base import Backlog, Features, Receiver, service_of
 from hanse.transport.brokered.calls import Calls
 from hanse.transport.brokered.frames import (
     MESSAGE,
@@ -24,7 +24,8 @@ from hanse.transport.brokered.pulse import NOBODY, Pulse
 from hanse.transport.brokered.servers import servers_in
 from hanse.transport.described import DescribedService
 from hanse.transport.nats.connection import Connection, Subscription
-from hanse.transport.nats.login import SCHEME, Options
+from hanse.transport.nats.kept import Keeper
+from hanse.transport.nats.login import SCHEME, Options, options_in
 from hanse.transport.nats.names import GROUP, Names
 from hanse.transport.nats.parse import status_of
 from hanse.transport.nats.services import Services
@@ -48,20 +49,21 @@ class NatsTransport:
 
         Args:
             url: Such as `nats://127.0.0.1:4222`, or several with commas: `nats://user:password@a,b,c`; `tls://` for
-                servers under TLS.
+                servers under TLS; with what is to be kept of events behind a question mark: see `options_in`.
             host: Clock, chance and names.
             options: The app's name, who asks, and how servers are verified.
 
         Raises:
             Misconfigured: The URL is none of NATS.
         """
-        options = options or Options()
+        options = options_in(url, options or Options())
         self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex())
         self._connection = Connection(servers_in(url, SCHEME), options, host, lost=self._lost)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._calls = Calls(self._connection, self._send, self._pulse, host, f"the app {options.app!r} on this NATS")
         self._here_length = len(self.names.here)
+        self._keeper = Keeper(self._connection, self.names, options, host)
         self._services = Services(self._connection, self.names, host, self._served)
         self._subscriptions: dict[str, Subscription] = {}
         self._inbox: Subscription | None = None
@@ -69,7 +71,7 @@ class NatsTransport:
     @property
     def features(self) -> Features:
         """See `Transport.features`; how large a message may be is the server's to say."""
-        return Features(durable=False, balances=True, bytes_max=self._connection.body_bytes_max)
+        return Features(durable=True, balances=True, bytes_max=self._connection.body_bytes_max)
 
     @property
     def native(self) -> Connection:
@@ -82,12 +84,14 @@ class NatsTransport:
             self._inbox = self._connection.subscribe(self.names.here + b"*", self._told)
         await self._connection.open()
         self._calls.open = self._served.open = True
+        self._keeper.begin()
 
     async def close(self) -> None:
         """See `Transport.close`."""
         if not self._calls.open:
             return
         self._calls.open = self._served.open = False
+        await self._keeper.end()
         self._asked.fail(Unavailable("the transport is closed"))
         for peer, tokens in self._asked.by_peer().items():
             self._pulse.say(peer, Cancel(self.names.node, tokens))
@@ -108,7 +112,15 @@ class NatsTransport:
 
     def trouble(self) -> str:
         """See `TellsTrouble.trouble`."""
-        return self._connection.trouble
+        return self._connection.trouble or self._keeper.trouble
+
+    async def publish(self, messages: Sequence[Message], /) -> None:
+        """See `Keeps.publish`: tried again for half a minute before it is given up."""
+        await self._keeper.publish(messages)
+
+    async def subscribe(self, group: str, topics: Sequence[str], /) -> Backlog:
+        """See `Keeps.subscribe`."""
+        return await self._keeper.subscribe(group, topics)
 
     def listen(self, service: str, receiver: Receiver, /) -> None:
         """See `Transport.listen`.
@@ -171,4 +183,5 @@ class NatsTransport:
             self._calls.refused(token, NotTakenError())
 
     def _lost(self, why: str) -> None:
+        self._keeper.lost(f"the connection to NATS broke: {why}")
         self._calls.lost(f"the connection to NATS broke: {why}")
