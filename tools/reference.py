@@ -332,14 +332,14 @@ def settings_page() -> str:
     )
 
 
-def settings_in(kind: type[Section], path: tuple[str, ...]) -> Iterator[Known]:
+def settings_in(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[Known]:
     meanings = attributes(kind)
     for field in msgspec.structs.fields(kind):
         at = (*path, field.name)
-        service = at == ("services",)
-        inner = importlib.import_module(Section.__module__).ServiceSettings if service else field.type
+        named = {("services",): "ServiceSettings", ("routes",): "Route"}.get(at)
+        inner = getattr(importlib.import_module(Section.__module__), named) if named else field.type
         if fields_of(inner) is not None:
-            yield from settings_in(inner, (*at, "NAME") if service else at)
+            yield from settings_in(inner, (*at, "NAME") if named else at)
             continue
         default: object = field.default if field.default is not msgspec.NODEFAULT else (as_table({}) or {})
         variable = f"`{PREFIX}{'__'.join(part.upper() for part in at)}`"

@@ -30,8 +30,8 @@ def explain_route(address: str, carried: Sequence[str], remote: Remote, output: 
         print_json(found)
         return
     click.echo(f"{found.address}: {found.summary}")
-    if found.release:
-        click.echo(f"release {found.release}, as its route says")
+    if found.release or found.route:
+        click.echo(f"release {found.release or 'any'}, as {found.route or 'its story'} says")
     if found.candidates:
         print_table([list(row_of(one)) for one in found.candidates], output, headings=HEADINGS)
 

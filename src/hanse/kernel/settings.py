@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, field
 
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.route import Route
 from hanse.kernel.settings_hide import hidden
 from hanse.kernel.settings_schema import Unusable, as_table, convert, type_at
 
@@ -167,6 +168,7 @@ class Settings(Section, frozen=True, kw_only=True):
         environment: Name of the environment whose table in the file applies; empty for none.
         gateway, node, log: See their classes.
         services: By name of the service.
+        routes: How calls are shared among releases, by name of the service that is called.
         edge, resources: Kept as they came, for the parts of the platform that read them.
         environments: Tables that override the others, by name of the environment.
     """
@@ -177,6 +179,7 @@ class Settings(Section, frozen=True, kw_only=True):
     node: NodeSettings = NodeSettings()
     log: LogSettings = LogSettings()
     services: dict[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
+    routes: dict[str, Route] = field(default_factory=dict[str, Route])
     edge: dict[str, object] = field(default_factory=dict[str, object])
     resources: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
     environments: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
@@ -222,7 +225,9 @@ def resolve(layers: Iterable[Iterable[Setting]], problems: Iterable[str] = ()) -
     for setting in winners.values():
         found += _place(tree, setting)
     _refuse(found)
-    return msgspec.convert(tree, Settings), {dotted(path): setting.source for path, setting in winners.items()}
+    return _sourced(msgspec.convert(tree, Settings), winners.values()), {
+        dotted(path): setting.source for path, setting in winners.items()
+    }
 
 
 def problems_of(settings: Iterable[Setting]) -> list[str]:
@@ -248,6 +253,18 @@ def flatten(table: Mapping[str, object], source: str, *, path: Path = ()) -> Ite
 def dotted(path: Path) -> str:
     """A path as people write it: `gateway.port`."""
     return ".".join(path)
+
+
+def _sourced(settings: Settings, winners: Iterable[Setting]) -> Settings:
+    """With the sources of routes in them: whoever asks how a call finds its way is told."""
+    sources: dict[str, dict[str, None]] = {}
+    for setting in winners:
+        if setting.path[0] == "routes" and len(setting.path) > 1:
+            sources.setdefault(setting.path[1], {})[setting.source] = None
+    routes = {
+        name: msgspec.structs.replace(route, source=", ".join(sources[name])) for name, route in settings.routes.items()
+    }
+    return msgspec.structs.replace(settings, routes=routes)
 
 
 def _refuse(problems: list[str]) -> None:

@@ -30,15 +30,21 @@ _UNITS = {"seconds": "a duration such as '30s' or a number of seconds", "bytes":
 
 
 class Unusable(Exception):
-    """A path that nothing is known of (`suggestion` may be what was meant), or a value of the wrong kind."""
+    """A path that nothing is known of (`suggestion` may be what was meant), or a value of the wrong kind.
 
-    def __init__(self, expected: str = "", *, suggestion: str = "") -> None:
+    Where the value is made of others, `problem` says what is wrong with which of them.
+    """
+
+    def __init__(self, expected: str = "", *, suggestion: str = "", problem: str = "") -> None:
         super().__init__(expected, suggestion)
+        self.problem: str = problem
         self.expected: str = expected
         self.suggestion: str = suggestion
 
     def told(self, path: tuple[str, ...], value: object) -> str:
         """The problem in words, with secrets hidden."""
+        if self.problem:
+            return self.problem
         if self.expected:
             return f"expected {self.expected}, got {hidden(value, path[-1])!r}"
         return "unknown" + (f"; did you mean {self.suggestion}?" if self.suggestion else "")
@@ -94,8 +100,15 @@ def convert(kind: object, value: object) -> object:
         return _empty_table(value)
     try:
         return msgspec.convert(_from_text(kind, value), kind, strict=not isinstance(value, str))
-    except (msgspec.ValidationError, Misdeclared):
-        raise Unusable(expectation(kind)) from None
+    except (msgspec.ValidationError, Misdeclared) as error:
+        raise Unusable(expectation(kind), problem=_within(kind, error)) from None
+
+
+def _within(kind: object, error: Exception) -> str:
+    """What is wrong with a part of a list of tables, as msgspec says it; empty where it is the list itself."""
+    items = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
+    what, at, where = str(error).partition(" - at `$")
+    return f"in {where.rstrip('`')}: {what}" if at and items and fields_of(items[0]) is not None else ""
 
 
 def expectation(kind: object) -> str:
@@ -108,6 +121,8 @@ def expectation(kind: object) -> str:
     plain, meta = _bare(kind)
     if unit := _unit(meta):
         return _UNITS[unit]
+    if meta is not None and meta.extra and "expected" in meta.extra:
+        return str(meta.extra["expected"])
     if typing.get_origin(plain) is Literal:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(plain))
     if typing.get_origin(plain) in (Union, types.UnionType):

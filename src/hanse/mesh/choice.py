@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hanse.kernel.message import Headers
+from hanse.kernel.route import Route
 from hanse.mesh.balance import Draw, Pool, nearest
 from hanse.mesh.directory import Directory
 from hanse.mesh.instance import Instance
 from hanse.mesh.rendezvous import score
-from hanse.mesh.routes import ANY, Route, Way, way_for
+from hanse.mesh.routes import ANY, Way, way_for
 from hanse.mesh.standing import CALLS_MIN, FAILURES_MAX, GAP_MIN, State, is_outlier
 from hanse.transport.discovery import Announcement
 
@@ -91,6 +92,11 @@ class Chooser:
         offered = {one.said.release for one in self.directory.serving(service) if asked(one)}
         return way_for(route, headers, offered | {here} if here else offered, draw())
 
+    def is_near(self, service: str, instance: Instance) -> bool:
+        """Whether an instance is asked for a service before those of other zones are."""
+        route = self.routes.get(service)
+        return instance.said.zone == self.zone or (route is not None and route.zones == "any")
+
     def choose(
         self, service: str, way: Way, now: float, draw: Draw, avoided: Sequence[Instance] = ()
     ) -> Instance | None:
@@ -162,7 +168,7 @@ class Chooser:
             if instance.standing.state.out:
                 until = min(until, instance.standing.until)
             if asked(instance) and (not release or instance.said.release == release):
-                (near if instance.said.zone == self.zone else far).append(instance)
+                (near if self.is_near(service, instance) else far).append(instance)
         if len(self._tables) >= TABLES_MAX:
             self._tables.clear()
         table = self._tables[(service, release) if release else service] = _table(Pool(near), Pool(far), until)

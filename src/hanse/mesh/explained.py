@@ -8,6 +8,7 @@ import msgspec
 
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
+from hanse.kernel.route import Route
 from hanse.mesh.choice import Chooser, is_here, why_out
 from hanse.mesh.instance import Instance
 from hanse.mesh.routes import Way
@@ -48,12 +49,14 @@ class Explained(msgspec.Struct, frozen=True):
         summary: What is decided, in a sentence.
         release: The release that a route wants; empty for any.
         candidates: Who serves it: who would be asked first, then those who are given calls.
+        route: The route that it follows, and where that was set; empty where none is for it.
     """
 
     address: str
     summary: str
     release: str = ""
     candidates: tuple[Candidate, ...] = ()
+    route: str = ""
 
 
 @runtime_checkable
@@ -99,12 +102,26 @@ def explained(
     way = chooser.way(service, headers, draw, here.release if here else "")
     taken = chooser.choose(service, way, now, draw)
     local = here is not None and is_here(here, way, taken)
-    found = [_candidate(chooser, one, way, now, None if local else taken) for one in chooser.directory.serving(service)]
+    found = [
+        _candidate(chooser, service, one, way, now, None if local else taken)
+        for one in chooser.directory.serving(service)
+    ]
     if here is not None:
         found.append(_here(here, taken=local))
     found.sort(key=lambda one: (not one.taken, not one.calls, one.instance))
     summary = _summary(chooser, service, found)
-    return Explained(address, summary, way.release, tuple(found))
+    route = chooser.routes.get(service)
+    return Explained(address, summary, way.release, tuple(found), route_name(service, route))
+
+
+def route_name(service: str, route: Route | None) -> str:
+    """A route as people find it; empty for none.
+
+    Example:
+        >>> route_name("orders", Route(source="routes.orders (hanse.toml)")), route_name("orders", Route())
+        ('routes.orders (hanse.toml)', 'a route of orders')
+    """
+    return "" if route is None else route.source or f"a route of {service}"
 
 
 def _summary(chooser: Chooser, service: str, found: list[Candidate]) -> str:
@@ -119,9 +136,11 @@ def _summary(chooser: Chooser, service: str, found: list[Candidate]) -> str:
     )
 
 
-def _candidate(chooser: Chooser, instance: Instance, way: Way, now: float, taken: Instance | None) -> Candidate:
+def _candidate(
+    chooser: Chooser, service: str, instance: Instance, way: Way, now: float, taken: Instance | None
+) -> Candidate:
     said = instance.said
-    why = why_out(instance) or _why_in(chooser, instance, way)
+    why = why_out(instance) or _why_in(chooser, service, instance, way)
     return Candidate(
         instance.name,
         instance.address,
@@ -136,14 +155,14 @@ def _candidate(chooser: Chooser, instance: Instance, way: Way, now: float, taken
     )
 
 
-def _why_in(chooser: Chooser, instance: Instance, way: Way) -> str:
+def _why_in(chooser: Chooser, service: str, instance: Instance, way: Way) -> str:
     if way.release and instance.said.release != way.release:
         return f"is of another release than {way.release}"
     if instance.standing.state is State.TRIAL:
         return "is on trial: one call at a time"
     if way.key:
         return "is asked for the keys that belong to it"
-    if instance.said.zone != chooser.zone:
+    if not chooser.is_near(service, instance):
         return "is of another zone: asked where no near one is, or the near ones are busy"
     return "is drawn by its weight, and asked if it is the lighter of two"
 

@@ -16,11 +16,12 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers, Message
+from hanse.kernel.route import Route
 from hanse.mesh.choice import Chooser, is_here
 from hanse.mesh.directory import Directory
 from hanse.mesh.explained import Explained, explained
 from hanse.mesh.fault import undone_message
-from hanse.mesh.routes import ANY, Route, Way
+from hanse.mesh.routes import ANY, Way
 from hanse.mesh.sender import FIRST_SECONDS, Sender
 from hanse.transport.base import Features, Receiver, TellsTrouble, Transport, service_of
 from hanse.transport.direct import Direct
@@ -86,6 +87,7 @@ class Routed:
     def route(self, routes: Mapping[str, Route]) -> None:
         """Share calls among releases as these say, by service; they replace those before."""
         self.chooser.routes = dict(routes)
+        self.chooser.changed()
 
     def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:
         """Who would be asked now, and why not the others.

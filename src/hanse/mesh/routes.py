@@ -8,51 +8,14 @@ one is drawn, but the story, or what the route has it stick to.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from hanse.kernel.message import Headers
+from hanse.kernel.route import Route
 from hanse.kernel.traceparent import parse_traceparent
 from hanse.mesh.rendezvous import score
-
-
-class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that has to be so of a call.
-
-    Attributes:
-        of: What is looked at: `subject` or `tenant` of who asks, `tag.NAME` of the story, or `header.NAME`.
-        value: What it has to be.
-    """
-
-    of: str
-    value: str
-
-
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How some calls are shared.
-
-    Attributes:
-        releases: Weights by release, such as `{"1.4": 95, "1.5": 5}`.
-        when: All have to hold for the rule to be the one; without any it is for all calls.
-    """
-
-    releases: Mapping[str, int]
-    when: tuple[Condition, ...] = ()
-
-
-class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the calls of one service are shared among its releases, and their instances.
-
-    Attributes:
-        rules: The first whose conditions hold decides; where none does, all releases share by their instances' weights.
-        sticks_to: What stays with one release, named as in `Condition.of`; by default the story.
-        belongs_to: What belongs to one instance, named likewise, such as `tenant` for one that keeps things of tenants
-            in its memory; by default nothing does.
-    """
-
-    rules: tuple[Rule, ...] = ()
-    sticks_to: str = ""
-    belongs_to: str = ""
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -70,6 +33,15 @@ class Way(msgspec.Struct, frozen=True):
 ANY = Way()
 
 
+@runtime_checkable
+class TakesRoutes(Protocol):
+    """Whatever shares calls among releases."""
+
+    def route(self, routes: Mapping[str, Route]) -> None:
+        """Share them as these say, by what is called; they replace those before."""
+        ...
+
+
 def way_for(route: Route, headers: Headers, offered: Collection[str], draw: float) -> Way:
     """Where a call goes; see `release_for`."""
     return Way(release_for(route, headers, offered, draw), value_of(headers, route.belongs_to))
@@ -85,7 +57,8 @@ def release_for(route: Route, headers: Headers, offered: Collection[str], draw: 
         draw: A number from 0 up to, not including, 1, by chance, for calls of no story.
 
     Example:
-        >>> route = Route((Rule({"1.5": 1}, (Condition("tenant", "acme"),)), Rule({"1.4": 1})))
+        >>> from hanse.kernel.route import Condition, Rule
+        >>> route = Route((Rule({"1.5": 1}, (Condition("tenant", "acme"),)),), releases={"1.4": 1})
         >>> from hanse.kernel.message import Identity
         >>> release_for(route, Headers(identity=Identity("ada", "acme")), {"1.4", "1.5"}, 0.0)
         '1.5'
@@ -97,9 +70,8 @@ def release_for(route: Route, headers: Headers, offered: Collection[str], draw: 
     rule = next(
         (rule for rule in route.rules if all(value_of(headers, one.of) == one.value for one in rule.when)), None
     )
-    if rule is None:
-        return ""
-    weights = {name: weight for name, weight in sorted(rule.releases.items()) if weight > 0 and name in offered}
+    wanted = route.releases if rule is None else rule.releases
+    weights = {name: weight for name, weight in sorted(wanted.items()) if weight > 0 and name in offered}
     key = value_of(headers, route.sticks_to) or _story(headers) or repr(draw)
     return max(weights, key=lambda name: score(key, name, weights[name]), default="")
 

@@ -22,6 +22,7 @@ from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.explained import Explained, explained_by
+from hanse.mesh.routes import TakesRoutes
 from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App, Part, parts_named
@@ -32,6 +33,7 @@ from hanse.node.events import subscriptions_of
 from hanse.node.figures import NodeFigures, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
+from hanse.node.routes import routes_of
 from hanse.node.stores import open_store, url_for
 from hanse.node.topics import Source, TopicFeed, tellers_of
 from hanse.node.transports import open_transport, place_of
@@ -107,6 +109,7 @@ class Node:
         self._tasks = Tasks(_failed)
         place = place_of(app.name, settings.node, self.host)
         self._transport: Transport = transport or open_transport(settings.node.transport, place)
+        self._routes = routes_of(app, settings.routes)
         watching = watch or watch_of(self.host)
         self._stores = stores
         self._health = Health(self.host)
@@ -283,6 +286,8 @@ class Node:
         pool = ProcessPool()
         self._opened.push_async_callback(pool.close)
         self._opened.enter_context(using_pool(pool, fallback=True))
+        if self._routes and isinstance(self._transport, TakesRoutes):
+            self._transport.route(self._routes)
         await self._transport.open()
         self._opened.push_async_callback(self._transport.close)
         for part in self.parts:

@@ -20,6 +20,7 @@ FOUND = Explained(
         Candidate("one", "tcp://1", "a", "1.5", 100, 3, 12.5, why="taken: is asked", taken=True),
         Candidate("two", "tcp://2", "", "", 0, calls=False, why="takes no more calls, as it drains"),
     ),
+    "routes.orders (hanse.toml)",
 )
 PROBLEM = {"detail": "/routez is the operator's: ask from this machine"}
 
@@ -65,7 +66,7 @@ def test_it_says_who_would_be_asked_and_why_not_others(node: Node) -> None:
     assert told.exit_code == 0, told.output
     assert [" ".join(line.split()) for line in told.output.splitlines()] == [
         f"orders.place: {FOUND.summary}",
-        "release 1.5, as its route says",
+        "release 1.5, as routes.orders (hanse.toml) says",
         "instance release zone weight in flight latency why",
         "-> one 1.5 a 100 3 12.5 ms taken: is asked",
         "x two - - 0 0 0 ms takes no more calls, as it drains",

@@ -11,10 +11,10 @@ from hanse.gateway.routing import FIELDS_MAX, asked_in
 from hanse.kernel.faults import Malformed
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Identity
+from hanse.kernel.route import Route
 from hanse.kernel.settings import GatewaySettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.routed import Routed
-from hanse.mesh.routes import Route, Rule
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.service import Service
@@ -36,9 +36,9 @@ async def apart(host: Host, tasks: Tasks, shop: type[Service], door: Door) -> As
         Routed(said, MemoryTransport(), network.direct(said.instance), network.discovery(), host=host)
         for said in (here, there)
     )
-    one.route({"shop": Route((Rule({"2": 1}),))})
+    routes = {"shop": Route(releases={"2": 1}, source="hanse.toml")}
     async with (
-        Node(App("shop", shop), host=host, transport=one) as node,
+        Node(App("shop", shop), Settings(routes=routes), host=host, transport=one) as node,
         Node(App("shop", shop), host=host, transport=two),
     ):
         yield type(door)(Gateway.everything([shop]).asgi(node), tasks)
@@ -48,9 +48,10 @@ async def test_it_tells_who_would_answer_and_why_not_others(apart: Door) -> None
     answer = await apart("GET", "/routez?address=shop.find")
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
     told = json.loads(answer.body)
-    assert (told["summary"], told["release"]) == (
+    assert (told["summary"], told["release"], told["route"]) == (
         "two-2 would be asked, of 2 that are given calls and 2 that serve shop",
         "2",
+        "routes.shop (hanse.toml)",
     )
     assert [(one["instance"], one["taken"], one["why"]) for one in told["candidates"]] == [
         ("two-2", True, "taken: is drawn by its weight, and asked if it is the lighter of two"),
@@ -65,6 +66,7 @@ async def test_in_one_process_there_is_nothing_to_choose(door: Door) -> None:
         "summary": "messages stay within this process: whoever serves shop in it is asked",
         "release": "",
         "candidates": [],
+        "route": "",
     }
 
 

@@ -46,6 +46,43 @@ def test_every_problem_is_told_at_once_with_key_source_and_expectation() -> None
     ]
 
 
+RULES = [{"releases": {"1.5": 1}, "when": [{"of": "tenant", "value": "acme"}]}]
+
+
+def test_a_route_knows_where_it_was_set() -> None:
+    settings, _ = resolve(
+        [
+            [one("routes.orders.rules", RULES)],
+            [Setting(("routes", "orders", "releases", "1.4"), "95", "HANSE_ROUTES")],
+            [one("routes.mail.zones", "any")],
+        ]
+    )
+    orders, mail = settings.routes["orders"], settings.routes["mail"]
+    assert orders.rules[0].when[0].of == "tenant"
+    assert (dict(orders.releases), orders.source) == ({"1.4": 95}, "hanse.toml, HANSE_ROUTES")
+    assert (mail.zones, mail.source) == ("any", "hanse.toml")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("releases.v2", -1, "releases.v2 (hanse.toml): expected a whole number from 0, as a weight, got -1"),
+        (
+            "sticks_to",
+            "tenat",
+            "sticks_to (hanse.toml): expected subject, tenant, tag.NAME or header.NAME, got 'tenat'",
+        ),
+        ("zones", "far", "zones (hanse.toml): expected one of near, any, got 'far'"),
+        ("weights", {}, "weights (hanse.toml): unknown"),
+        ("rules", 5, "rules (hanse.toml): expected a list, got 5"),
+        ("rules", [{"wen": []}], "rules (hanse.toml): in [0]: Object contains unknown field `wen`"),
+        ("rules", [{"releases": {"v2": "x"}}], "rules (hanse.toml): in [0].releases[...]: Expected `int`, got `str`"),
+    ],
+)
+def test_a_route_that_cannot_be_used_is_told_by_its_key(path: str, value: object, told: str) -> None:
+    assert refused(one(f"routes.orders.{path}", value)) == f"routes.orders.{told}"
+
+
 def test_a_refused_secret_is_not_told() -> None:
     assert "hunter2" not in refused(one("services.mail.environment.PASSWORD", ["hunter2"]))
 

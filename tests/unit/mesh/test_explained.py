@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from hanse.kernel.message import Headers
+from hanse.kernel.route import Condition, Route, Rule
 from hanse.mesh.explained import Explained, explained_by
-from hanse.mesh.routes import Condition, Route, Rule
 from hanse.mesh.standing import State
 
 from .apart import Shop, Shops

@@ -15,9 +15,9 @@ from hanse.kernel.faults import (
     UnknownOperation,
 )
 from hanse.kernel.message import Headers, Kind, Message
+from hanse.kernel.route import Condition, Route, Rule
 from hanse.mesh.balance import SPILL_IN_FLIGHT
 from hanse.mesh.fault import undone_message
-from hanse.mesh.routes import Condition, Route, Rule
 from hanse.mesh.sender import FAILED_MAX, FIRST_SECONDS, TRIES_MAX
 from hanse.mesh.standing import FAILURES_MAX, LOST_SECONDS, OUT_SECONDS, SILENT_MAX, TRIAL_CALLS
 from hanse.transport.base import Receiver, TellsTrouble
@@ -444,6 +444,18 @@ async def test_the_own_zone_is_asked_unless_it_is_busy(shops: Shops) -> None:
         for task in busy:
             task.cancel()
     assert len(far.came) == SPILL_IN_FLIGHT
+
+
+async def test_a_route_may_say_that_all_zones_are_alike(shops: Shops) -> None:
+    caller = await shops.open("caller", zone="a")
+    await shops.open("near", "orders", zone="a")
+    await shops.open("far", "orders", zone="b")
+    assert await asked(caller) == {"near": 200}
+    caller.routed.route({"orders": Route(zones="any")})
+    assert len(await asked(caller)) == 2
+    assert {one.why for one in caller.routed.explain("orders.place").candidates if not one.taken} == {
+        "is drawn by its weight, and asked if it is the lighter of two"
+    }
 
 
 async def test_a_route_shares_calls_among_releases_and_a_story_keeps_its_own(shops: Shops) -> None:

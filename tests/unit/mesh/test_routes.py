@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hanse.kernel.message import Headers, Identity
-from hanse.mesh.routes import Condition, Route, Rule, Way, release_for, value_of, way_for
+from hanse.kernel.route import Condition, Route, Rule
+from hanse.mesh.routes import Way, release_for, value_of, way_for
 
 OFFERED = frozenset({"1.4", "1.5"})
 CANARY = Route((Rule({"1.4": 95, "1.5": 5}),))
