@@ -11,8 +11,8 @@ LATENCY_SECONDS_MIN = 0.0005
 LATENCY_SHARE = 0.2
 """How much of the latency that is remembered each answer replaces."""
 
-FORGET_SECONDS = 10.0
-"""How long after its last answer a latency counts half, so that who was slow is asked again."""
+FORGET_SECONDS = 5.0
+"""How long after its last answer a latency counts half, and so on, so that who was slow once is soon asked again."""
 
 BURDENED_SECONDS = 0.1
 """The latency that one which refuses calls is thought to have at least: who refuses fast must not look fast."""
@@ -83,11 +83,13 @@ class Instance:
 
     def latency_at(self, now: float) -> float:
         """Seconds that it is thought to take: the longer nobody has asked it, the less its past counts."""
-        return self.latency / (1.0 + (now - self.measured) / FORGET_SECONDS)
+        return self.latency * 0.5 ** ((now - self.measured) / FORGET_SECONDS)
 
     def cost(self, now: float) -> float:
         """What one more call to it costs: how long it would be busy with all that is under way."""
-        latency = self.latency / (1.0 + (now - self.measured) / FORGET_SECONDS)  # `latency_at`, on the way of each call
+        latency = self.latency * 0.5 ** (
+            (now - self.measured) / FORGET_SECONDS
+        )  # `latency_at`, on the way of each call
         if latency < LATENCY_SECONDS_MIN:  # noqa: PLR1730 - to call `max` costs as much as all of this
             latency = LATENCY_SECONDS_MIN
         cost = (self.in_flight + 1) * latency

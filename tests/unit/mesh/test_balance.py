@@ -63,6 +63,13 @@ def test_who_was_slow_long_ago_is_asked_again() -> None:
     assert slow.cost(10 * FORGET_SECONDS) < fast.cost(10 * FORGET_SECONDS)
 
 
+def test_one_slow_answer_is_forgotten_within_a_minute_however_fast_the_others_are() -> None:
+    slow, fast = instance("a"), instance("b", latency=LATENCY_SECONDS_MIN / 2)
+    slow.answered(1.0, now=0.0)
+    fast.answered(LATENCY_SECONDS_MIN / 2, now=60.0)
+    assert slow.cost(60.0) <= fast.cost(60.0)
+
+
 def test_who_refuses_fast_does_not_look_fast() -> None:
     refusing, working = instance("a", latency=0.001), instance("b", latency=0.05)
     refusing.burdened(now=0.0)
