@@ -251,7 +251,19 @@ def _redis(url: str, place: Place) -> Transport:
     return RedisTransport(url, place.host, Options(app=place.here.app, tls=_broker_tls(place.settings)))
 
 
+def _amqp(url: str, place: Place) -> Transport:
+    try:
+        from hanse.transport.amqp.options import Options
+        from hanse.transport.amqp.transport import AmqpTransport
+    except ModuleNotFoundError as error:
+        raise Misconfigured(f"amqp:// needs a codec of its protocol ({error}): pip install 'hanse[amqp]'") from None
+
+    return AmqpTransport(url, place.host, Options(app=place.here.app, tls=_broker_tls(place.settings)))
+
+
 _TRANSPORTS: Mapping[str, Callable[[str, Place], Transport]] = {
+    "amqp": _amqp,
+    "amqps": _amqp,
     "memory": _memory,
     "nats": _nats,
     "redis": _redis,

@@ -1,0 +1,189 @@
+"""Takes requests from the queues of services: a task keeps what is taken equal to what is wanted.
+
+Each service has a channel of its own, so that a mistake with one queue is none of the others', and one that has not
+taken what it was handed is handed little more. A request is acknowledged before it is begun: nobody does it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import final
+
+from pamqp import commands
+from pamqp.common import FieldValue
+
+from hanse.kernel.tasks import Tasks
+from hanse.transport.amqp.channel import Channel, ChannelError, nothing
+from hanse.transport.amqp.wire import Wire
+
+_log = logging.getLogger("hanse.transport.amqp")
+
+AHEAD_MAX = 16
+"""Requests on their way to one instance that it has not taken: few, so that one that stands still holds up few."""
+
+RETRY_SECONDS = 1.0
+"""After which a queue is asked for again that the server did not give."""
+
+EXPIRES_MILLISECONDS = 10_000
+"""After which a queue is gone that nobody takes from, and that its last instance could not take along."""
+
+SWEEPS_MAX = 50
+SWEEP_SECONDS = 0.02
+"""How often it is looked whether requests still wait as the last instance leaves, and how long between two looks."""
+
+DIFFERENT = 406
+"""Code of a queue that is there with other properties."""
+
+Took = Callable[[bytes, bytes, bytes, bool], None]
+"""Given the queue, the properties and the body of a request, and whether somebody was handed it before. Never
+raises."""
+
+
+@final
+class Intake:
+    """Takes requests, as long as there is a connection.
+
+    Attributes:
+        wanted: Queues that are to be taken from.
+    """
+
+    def __init__(self, took: Took, tasks: Tasks) -> None:
+        """Take nothing yet.
+
+        Args:
+            took: Given each request.
+            tasks: Owns the task that does this.
+        """
+        self.wanted: dict[bytes, None] = {}
+        self._took = took
+        self._tasks = tasks
+        self._task: asyncio.Task[None] | None = None
+        self._channels: dict[bytes, Channel] = {}
+        self._failed: set[bytes] = set()
+        self._lasting = False
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
+
+    def want(self, key: bytes) -> None:
+        """Take from a queue from now on."""
+        self.wanted[key] = None
+        self._change()
+
+    def leave(self, key: bytes) -> None:
+        """Take no more from it."""
+        self.wanted.pop(key, None)
+        self._change()
+
+    def start(self, wire: Wire, *, lasting: bool) -> None:
+        """Take from what is wanted over a new connection.
+
+        Args:
+            wire: The connection.
+            lasting: Whether queues are to be there after a restart of the server, as RabbitMQ 4 asks for.
+        """
+        self._change()
+        self._lasting = lasting
+        self._task = self._tasks.start(self._tend(wire), name="amqp intake")
+
+    async def stop(self) -> None:
+        """The connection has ended."""
+        if self._task is not None:
+            _ = self._task.cancel()
+            _ = await asyncio.wait([self._task])
+        self._task = None
+        self._channels.clear()
+        self._failed.clear()
+        self._settled.set()
+
+    async def settled(self) -> None:
+        """Wait until the server knows what is wanted, as far as it allows that, or there is no connection any more."""
+        _ = await self._settled.wait()
+
+    def _change(self) -> None:
+        self._settled.clear()
+        self._changed.set()
+
+    async def _tend(self, wire: Wire) -> None:
+        while True:
+            self._changed.clear()
+            for key in self._channels.keys() - self.wanted.keys():
+                await self._end(wire, key)
+            for key in self.wanted.keys() - self._channels.keys() - self._failed:
+                await self._begin(wire, key)
+            if not self._changed.is_set():
+                self._settled.set()
+            try:
+                async with asyncio.timeout(RETRY_SECONDS if self._failed else None):
+                    _ = await self._changed.wait()
+            except TimeoutError:
+                self._failed.clear()
+
+    async def _begin(self, wire: Wire, key: bytes) -> None:
+        queue = key.decode()
+        try:
+            arguments: dict[str, FieldValue] = {"x-expires": EXPIRES_MILLISECONDS}
+            wanted = commands.Queue.Declare(queue=queue, durable=self._lasting, auto_delete=True, arguments=arguments)
+            _ = await declare(wire, wanted)
+            channel = await wire.channel()
+            channel.takes[key] = partial(self._came, channel, key)
+            channel.cancelled, channel.ended = partial(self._gone, key), partial(self._gone, key)
+            _ = await channel.ask(commands.Basic.Qos(prefetch_count=AHEAD_MAX), commands.Basic.QosOk)
+            _ = await channel.ask(commands.Basic.Consume(queue=queue, consumer_tag=queue), commands.Basic.ConsumeOk)
+        except ChannelError as error:
+            self._failed.add(key)
+            _log.error("RabbitMQ gives this node no requests from %s: %s", queue, error)
+        except ConnectionError:
+            self._failed.add(key)  # whoever watches the connection knows
+        else:
+            self._channels[key] = channel
+
+    async def _end(self, wire: Wire, key: bytes) -> None:
+        """Take no more; who is the last one takes what waits along, to say that it is not served."""
+        channel, queue = self._channels.pop(key), key.decode()
+        channel.cancelled, channel.ended = nothing, nothing
+        try:
+            for _ in range(SWEEPS_MAX):
+                told = await declare(wire, commands.Queue.Declare(queue=queue, passive=True))
+                if not told.message_count or (told.consumer_count or 0) > 1:
+                    break
+                await asyncio.sleep(SWEEP_SECONDS)
+            _ = await channel.ask(commands.Basic.Cancel(consumer_tag=queue), commands.Basic.CancelOk)
+            await wire.release(channel)
+        except (ChannelError, ConnectionError) as error:
+            _log.debug("the queue %s was gone before it was left: %s", queue, error)
+
+    def _came(self, channel: Channel, key: bytes, number: int, again: bool, properties: bytes, body: bytes) -> None:  # noqa: FBT001 - see `Take`
+        channel.taken(number)
+        self._took(key, properties, body, again)
+
+    def _gone(self, key: bytes, why: object) -> None:
+        """Somebody has deleted the queue, or the server that it was on has gone: it is asked for again."""
+        if self._channels.pop(key, None) is not None:
+            _log.warning("the queue %s is not there any more: %s", key.decode(), why)
+            self._change()
+
+
+async def declare(wire: Wire, command: commands.Queue.Declare) -> commands.Queue.DeclareOk:
+    """Have a queue, which may be there already with other properties; on a channel of its own, as a refusal ends it.
+
+    Raises:
+        ChannelError: The server does not give it.
+        ConnectionError: The connection ended.
+    """
+    try:
+        return await _declared(wire, command)
+    except ChannelError as error:
+        if error.code != DIFFERENT:
+            raise
+        # Whoever made it is of another version, or of another mind; it is a queue.
+        return await _declared(wire, commands.Queue.Declare(queue=command.queue, passive=True))
+
+
+async def _declared(wire: Wire, command: commands.Queue.Declare) -> commands.Queue.DeclareOk:
+    channel = await wire.channel()
+    reply = await channel.ask(command, commands.Queue.DeclareOk)
+    await wire.release(channel)
+    return reply

@@ -1,0 +1,162 @@
+"""The transport: what is served here is handed over at once, all else waits in a queue until an instance takes it.
+
+Where no instance is there, there is no queue either, and the server hands back what was asked. What has waited for
+longer than anybody waits for it is not handed out any more. A request tells its time left as of when it was sent: how
+long it has waited since only the server knows, and it does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from typing import final
+
+from hanse.kernel.closing import closing
+from hanse.kernel.faults import Conflict, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Message
+from hanse.transport.amqp.channel import ChannelError
+from hanse.transport.amqp.connection import Connection, Ears
+from hanse.transport.amqp.frames import properties_in
+from hanse.transport.amqp.names import Names
+from hanse.transport.amqp.options import Options
+from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.brokered.calls import Calls
+from hanse.transport.brokered.frames import Cancel, NotTakenError, Refusal
+from hanse.transport.brokered.pulse import NOBODY, Pulse
+
+NODE_BYTES = 8
+"""Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list queues."""
+
+_AGAIN = Refusal("closing", "whoever took the request has gone, and may have begun it")
+
+
+@final
+class AmqpTransport:
+    """Messages through RabbitMQ; see `hanse.transport.base.Transport` for what its verbs promise.
+
+    Example:
+        >>> transport = AmqpTransport("amqp://127.0.0.1:5672", Host.system(), Options(app="shop"))
+        >>> transport.features.balances, transport.trouble()
+        (True, 'there is no connection to RabbitMQ: it was not opened')
+    """
+
+    features: Features = Features(durable=False, balances=True, bytes_max=Connection.body_bytes_max)
+
+    def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
+        """Know where to go.
+
+        Args:
+            url: Such as `amqp://user:password@127.0.0.1:5672/world`, or several servers with commas:
+                `amqp://a,b,c/world`; `amqps://` for servers under TLS. Without a virtual host it is `/`.
+            host: Clock, chance and names.
+            options: The app's name, who asks, and how servers are verified.
+
+        Raises:
+            Misconfigured: The URL is none of RabbitMQ.
+        """
+        options = options or Options()
+        self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex())
+        ears = Ears(self._lost, self._told, self._took, self._returned)
+        self._connection = Connection(url, self.names, options, host, ears)
+        self._pulse = Pulse(self._connection, self.names, host, options.silence)
+        self._asked, self._served = self._pulse.asked, self._pulse.served
+        self._calls = Calls(
+            self._connection, self._connection.call, self._pulse, host, f"the app {options.app!r} on this RabbitMQ"
+        )
+
+    @property
+    def native(self) -> Connection:
+        """The connection underneath: its `native.out.channel` opens a channel for any method; nothing is hidden."""
+        return self._connection
+
+    def trouble(self) -> str:
+        """See `TellsTrouble.trouble`."""
+        return self._connection.trouble
+
+    async def open(self) -> None:
+        """See `Transport.open`. Raises `CouldNotStart`."""
+        await self._connection.open()
+        self._calls.open = self._served.open = True
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        if not self._calls.open:
+            return
+        self._calls.open = self._served.open = False
+        self._asked.fail(Unavailable("the transport is closed"))
+        for peer, tokens in self._asked.by_peer().items():
+            self._pulse.say(peer, Cancel(self.names.node, tokens))
+        await self._served.end()
+        self._pulse.close()
+        await self._connection.close()
+
+    async def flush(self) -> None:
+        """Wait until the server knows all that was said before, such as what is served here.
+
+        Raises:
+            Unavailable: It went away.
+        """
+        try:
+            await self._connection.flush()
+        except (ConnectionError, ChannelError) as error:
+            raise Unavailable(f"RabbitMQ went away: {error}") from None
+
+    def listen(self, service: str, receiver: Receiver, /) -> None:
+        """See `Transport.listen`.
+
+        Raises:
+            Conflict: Somebody else serves it here; one process has one instance of a service.
+        """
+        key = self.names.service(service)
+        if self._served.receivers.setdefault(service, receiver) is not receiver:
+            raise Conflict(f"another node of this process serves {service!r} already")
+        self._connection.serve(key)
+
+    def leave(self, service: str, /) -> None:
+        """See `Transport.leave`."""
+        if self._served.receivers.pop(service, None) is not None:
+            self._connection.leave(self.names.service(service))
+
+    def drain(self) -> None:
+        """See `Drains.drain`: RabbitMQ gives this node nothing more; what is under way is still served."""
+        for service in self._served.receivers:
+            self._connection.leave(self.names.service(service))
+
+    def request(self, message: Message, /) -> Awaitable[Message]:
+        """See `Transport.request`."""
+        receiver = self._served.receivers.get(service_of(message.address))
+        if receiver is None or not self._calls.open:
+            return self._calls.ask(message)
+        return receiver.serve(message)
+
+    async def stream(self, message: Message, /) -> AsyncIterator[Message]:
+        """See `Transport.stream`."""
+        receiver = self._served.receivers.get(service_of(message.address))
+        here = receiver is not None and self._calls.open
+        items = receiver.serve_stream(message) if receiver is not None and here else self._calls.read(message)
+        async with closing(items) as replies:
+            async for reply in replies:
+                yield reply
+
+    # What comes.
+
+    def _told(self, properties: bytes, body: bytes) -> None:
+        self._calls.told(properties_in(properties).correlation, body)
+
+    def _took(self, key: bytes, properties: bytes, body: bytes, again: bool) -> None:  # noqa: FBT001 - as it comes
+        reply = properties_in(properties).reply
+        if not again:
+            self._served.take(key, reply, body, b"")
+        elif reply:
+            self._served.refuse(reply, _AGAIN)
+
+    def _returned(self, properties: bytes, body: bytes) -> None:
+        del body
+        token = properties_in(properties).reply[len(self.names.here) :]
+        if token.startswith(NOBODY):
+            self._pulse.gone(token[len(NOBODY) :], "is not connected to RabbitMQ any more")
+        else:
+            self._calls.refused(token, NotTakenError())
+
+    def _lost(self, why: str) -> None:
+        self._calls.lost(f"the connection to RabbitMQ broke: {why}")

@@ -1,0 +1,351 @@
+"""The connection to real servers: who may come, what will not do, what goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import pytest
+import trustme
+from pamqp import commands
+
+from hanse.kernel.faults import Conflict, CouldNotStart, Overloaded, Unavailable, UnknownOperation
+from hanse.kernel.host import Host
+from hanse.kernel.message import Kind, Message
+from hanse.testing.transport_hooks import unheard
+from hanse.testing.transport_things import Things
+from hanse.transport.amqp.connection import PENDING_BYTES_MAX
+from hanse.transport.amqp.frames import asked
+from hanse.transport.amqp.intake import AHEAD_MAX, declare
+from hanse.transport.amqp.options import Options
+from hanse.transport.amqp.transport import AmqpTransport
+from hanse.transport.base import Drains
+from hanse.transport.brokered.frames import MESSAGE, encode
+
+from .server import Server, free_port
+
+_apps = map("connection-%d".__mod__, itertools.count(1))
+WAIT_SECONDS = 20.0
+NOTHING_LEFT, PLENTY = "1", "0.6"
+
+
+def call(operation: str, body: bytes = b"", *, timeout: float = WAIT_SECONDS) -> Message:
+    return Message(Kind.CALL, "1", f"things.{operation}", timeout, body=body)
+
+
+async def echo(transport: AmqpTransport, body: bytes = b"well") -> bytes:
+    return (await transport.request(call("echo", body))).body
+
+
+async def fate(one: AmqpTransport) -> bytes:
+    try:
+        return await echo(one)
+    except (Unavailable, UnknownOperation, Overloaded):
+        return b""
+
+
+@asynccontextmanager
+async def opened(*transports: AmqpTransport) -> AsyncGenerator[None]:
+    for transport in transports:
+        await transport.open()
+    try:
+        yield
+    finally:
+        for transport in transports:
+            await transport.close()
+
+
+@asynccontextmanager
+async def pair(server: Server) -> AsyncGenerator[tuple[AmqpTransport, AmqpTransport, Things]]:
+    app = next(_apps)
+    one, other = (AmqpTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
+    things = Things()
+    other.listen("things", things.server)
+    async with opened(other, one):
+        await other.flush()
+        yield one, other, things
+
+
+async def refused(url: str, options: Options) -> str:
+    transport = AmqpTransport(url, Host.system(), options)
+    with pytest.raises(CouldNotStart) as raised:
+        await transport.open()
+    await transport.close()
+    assert transport.trouble()
+    return raised.value.detail
+
+
+async def works(url: str, options: Options | None = None) -> None:
+    """A node that serves and one that asks reach each other."""
+    app = next(_apps)
+    given = options or Options()
+    options = Options(app=app, user=given.user, password=given.password, tls=given.tls)
+    one, other = (AmqpTransport(url, Host.system(), options) for _ in range(2))
+    other.listen("things", Things().server)
+    async with opened(other, one):
+        await other.flush()
+        assert await echo(one) == b"well"
+
+
+class TestStarting:
+    async def test_no_server_is_told_with_what_was_tried(self) -> None:
+        url = f"amqp://ada:secret@127.0.0.1:{free_port()}"
+        said = await refused(url, Options(patience=0.2))
+        assert "could be reached" in said
+        assert "127.0.0.1" in said
+        assert "secret" not in said
+
+    @pytest.mark.parametrize(
+        "greeting",
+        [
+            b"HTTP/1.1 400 No\r\n\r\n",
+            b"AMQP\x00\x01\x00\x00",
+            b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0a\xcd",  # no end of a frame where it should be
+            b"\x01\x00\x00\x00\x00\x00\x04\x00\x63\x00\x0a\xce",  # no such method
+            b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0a\xce",  # nothing in it
+            b"\x02\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0a\xce",  # the header of no message
+            b"\x03\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0a\xce",  # the body of no message
+        ],
+    )
+    async def test_what_is_no_rabbitmq_is_told(self, greeting: bytes) -> None:
+        class Other(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                assert isinstance(transport, asyncio.Transport)
+                transport.write(greeting)
+
+        server = await asyncio.get_running_loop().create_server(Other, "127.0.0.1")
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            said = await refused(f"amqp://127.0.0.1:{port}", Options(patience=0.5))
+            assert "does not speak AMQP 0-9-1" in said
+
+    async def test_what_answers_something_else_is_told(self) -> None:
+        class Other(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                assert isinstance(transport, asyncio.Transport)
+                transport.write(b"\x01\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x29\x00\xce")  # Connection.OpenOk
+
+        async with await asyncio.get_running_loop().create_server(Other, "127.0.0.1") as server:
+            port = server.sockets[0].getsockname()[1]
+            assert "expected Start" in await refused(f"amqp://127.0.0.1:{port}", Options(patience=0.5))
+
+    async def test_a_transport_opens_again_after_it_was_closed(self, server: Server) -> None:
+        app = next(_apps)
+        one, other = (AmqpTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
+        other.listen("things", Things().server)
+        for _ in range(2):
+            async with opened(other, one):
+                other.listen("things", other._served.receivers["things"])
+                await other.flush()
+                assert await echo(one) == b"well"
+
+    async def test_of_several_that_one_is_used_that_is_there(self, server: Server) -> None:
+        await works(f"amqp://127.0.0.1:{free_port()},127.0.0.1:{server.port}")
+
+
+class TestWhoAsks:
+    async def test_a_user_with_a_password(self, server: Server) -> None:
+        _ = server.control("add_user", "ada", "se cret")
+        _ = server.control("set_permissions", "ada", r"hanse\..*", r"hanse\..*|amq\.default", r"hanse\..*")
+        place = f"127.0.0.1:{server.port}"
+        await works(f"amqp://ada:se%20cret@{place}")
+        await works(server.url, Options(user="ada", password="se cret"))
+        assert "ACCESS_REFUSED" in await refused(f"amqp://ada:wrong@{place}", Options())
+
+    async def test_a_user_who_may_not_serve_is_told_and_nothing_else_breaks(
+        self, server: Server, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        _ = server.control("add_user", "bob", "bob")
+        _ = server.control("set_permissions", "bob", r"hanse\..*\.node\..*", ".*", r"hanse\..*\.node\..*")
+        options = Options(app=next(_apps), user="bob", password="bob")
+        one = AmqpTransport(server.url, Host.system(), options)
+        one.listen("things", Things().server)
+        other = AmqpTransport(server.url, Host.system(), Options(app=options.app))
+        async with opened(one, other):
+            await one.flush()
+            assert "ACCESS_REFUSED" in caplog.text
+            with pytest.raises(UnknownOperation):
+                _ = await echo(other)
+            other.listen("more", Things("more").server)
+            await other.flush()
+            reply = await one.request(Message(Kind.CALL, "1", "more.echo", WAIT_SECONDS, body=b"well"))
+            assert reply.body == b"well"
+
+    async def test_virtual_hosts_are_apart(self, server: Server) -> None:
+        _ = server.control("add_vhost", "apart")
+        _ = server.control("set_permissions", "-p", "apart", "guest", ".*", ".*", ".*")
+        app = next(_apps)
+        one, other = (AmqpTransport(server.url + path, Host.system(), Options(app=app)) for path in ("/apart", ""))
+        other.listen("things", Things().server)
+        async with opened(other, one):
+            await other.flush()
+            with pytest.raises(UnknownOperation):
+                _ = await echo(one)
+        await works(f"{server.url}/apart")
+        assert "vhost unheard not found" in await refused(f"{server.url}/unheard", Options())
+
+    async def test_tls(self, server: Server) -> None:
+        authority = trustme.CA()
+        theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+        authority.issue_cert("localhost").configure_cert(theirs)
+        authority.configure_trust(ours)
+        async with secured(server, theirs) as port:
+            url = f"amqps://localhost:{port}"
+            await works(url, Options(tls=ours))
+            assert "certificate verify failed" in await refused(url, Options(patience=0.5))
+
+
+@asynccontextmanager
+async def secured(server: Server, context: ssl.SSLContext) -> AsyncGenerator[int]:
+    """What speaks TLS before a server."""
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, here = await asyncio.open_connection("127.0.0.1", server.port)
+        async with asyncio.TaskGroup() as group:
+            _ = group.create_task(pipe(reader, here))
+            _ = group.create_task(pipe(there, writer))
+
+    async with await asyncio.start_server(accepted, "127.0.0.1", ssl=context) as proxy:
+        yield proxy.sockets[0].getsockname()[1]
+
+
+@contextmanager
+def short_of_memory(server: Server) -> Generator[None]:
+    _ = server.control("set_vm_memory_high_watermark", "absolute", NOTHING_LEFT)
+    try:
+        yield
+    finally:
+        _ = server.control("set_vm_memory_high_watermark", PLENTY)
+
+
+class TestOnTheWay:
+    async def test_a_server_that_is_short_of_memory_is_told_and_used_again(self, server: Server) -> None:
+        async with pair(server) as (one, _, _things), unheard() as tasks:
+            with short_of_memory(server):
+                # The server says so when the first message comes.
+                first = tasks.start(fate(one))
+                async with asyncio.timeout(WAIT_SECONDS):
+                    while "takes no messages" not in one.trouble():  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)  # nothing tells of it but this
+                with pytest.raises(Unavailable, match="takes no messages"):
+                    _ = await echo(one)
+                assert one.native.publish(one.names.here + b"9", b"", b"later")
+            async with asyncio.timeout(WAIT_SECONDS):
+                await one.native.up()
+                while await fate(one) != b"well":
+                    await one.native.up()
+            assert one.trouble() == ""
+            _ = await first
+
+    async def test_a_server_that_stands_still_is_noticed_and_used_again(self, server: Server) -> None:
+        async with pair(server) as (one, _, _things):
+            server.freeze()
+            with pytest.raises(Unavailable):
+                _ = await echo(one)
+            await asyncio.to_thread(server.restart)
+            async with asyncio.timeout(WAIT_SECONDS):
+                await one.native.up()
+                while await fate(one) != b"well":
+                    await one.native.up()
+
+    async def test_a_queue_that_somebody_deletes_is_made_again(
+        self, server: Server, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with pair(server) as (one, other, _things):
+            _ = server.control("delete_queue", other.names.service("things").decode())
+            async with asyncio.timeout(WAIT_SECONDS):
+                while await fate(one) != b"well":
+                    await other.flush()
+            assert "is not there any more" in caplog.text
+
+    async def test_a_node_whose_queue_somebody_deletes_connects_again(self, server: Server) -> None:
+        async with pair(server) as (one, _other, _things):
+            wires = one.native.native
+            assert wires is not None
+            channel = await wires.into.channel()
+            channel.tell(commands.Queue.Delete(queue=one.names.inbox_queue.decode()))
+            async with asyncio.timeout(WAIT_SECONDS):
+                _ = await wires.into.ended.wait()
+                while await fate(one) != b"well":
+                    await one.native.up()
+
+    async def test_a_queue_with_other_properties_is_used_as_it_is(self, server: Server) -> None:
+        app = next(_apps)
+        one, other = (AmqpTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
+        async with opened(one, other):
+            assert one.native.native is not None
+            name = one.names.service("things").decode()
+            lasting = commands.Queue.Declare(queue=name, durable=True, auto_delete=True)
+            _ = await declare(one.native.native.into, lasting)
+            other.listen("things", Things().server)
+            await other.flush()
+            assert await echo(one) == b"well"
+
+    async def test_what_nobody_waits_for_any_more_is_not_done(self, server: Server) -> None:
+        async with pair(server) as (one, other, things):
+            key = one.names.service("more")
+            wires = one.native.native
+            assert wires is not None
+            _ = await declare(wires.into, commands.Queue.Declare(queue=key.decode(), auto_delete=True))
+            for body, wait in ((b"old", 1), (b"fresh", 10_000)):
+                payload = encode(Message(Kind.CALL, "1", "more.echo", WAIT_SECONDS, body=body))
+                properties = asked(one.names.here + body, wait)
+                wires.calls.publish(key, properties, MESSAGE, payload, mandatory=True)
+            await one.flush()
+            await asyncio.sleep(0.01)  # as the server says that the one waits for no longer than this
+            more = Things("more", beside=things)
+            other.listen("more", more.server)
+            async with asyncio.timeout(WAIT_SECONDS):
+                await more.until(lambda: bool(more.came))
+            assert [message.body for message in more.came] == [b"fresh"]
+
+    async def test_what_waits_as_the_last_instance_leaves_is_refused_at_once(self, server: Server) -> None:
+        async with pair(server) as (one, other, _things), unheard() as tasks:
+            wires = other.native.native
+            assert wires is not None
+            # It takes nothing for a while.
+            assert wires.into._transport is not None
+            wires.into._transport.pause_reading()
+            asked = [tasks.start(fate(one)) for _ in range(AHEAD_MAX * 4)]
+            await one.flush()
+            other.leave("things")
+            wires.into._transport.resume_reading()
+            async with asyncio.timeout(Options().silence):
+                assert await asyncio.gather(*asked) == [b""] * (AHEAD_MAX * 4)
+
+    async def test_a_node_that_drains_serves_what_is_its_own(self, server: Server) -> None:
+        async with pair(server) as (one, other, things):
+            assert isinstance(other, Drains)
+            other.drain()
+            await other.flush()
+            assert await fate(one) == b""
+            assert await echo(other) == b"well"
+            assert len(things.came) == 1
+
+    async def test_what_waits_without_a_server_has_a_limit(self, server: Server) -> None:
+        one = AmqpTransport(server.url, Host.system(), Options(app=next(_apps)))
+        connection = one.native
+        assert connection.publish(one.names.here + b"1", b"", b"first")
+        assert not connection.has_room(bytes(PENDING_BYTES_MAX))
+        assert not connection.publish(one.names.here + b"1", b"", bytes(PENDING_BYTES_MAX))
+        assert not connection.call("things.echo", b"1", b"")
+        with pytest.raises(Unavailable):
+            await one.flush()
+        async with opened(one):
+            await one.flush()
+
+    async def test_one_process_has_one_instance_of_a_service(self, server: Server) -> None:
+        one = AmqpTransport(server.url, Host.system(), Options(app=next(_apps)))
+        one.listen("things", Things().server)
+        with pytest.raises(Conflict):
+            one.listen("things", Things().server)

@@ -1,0 +1,59 @@
+"""The public suite of transports, against a real server that is killed and started amid the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+
+from hanse.kernel.host import Host
+from hanse.testing.transport import TransportSuite
+from hanse.transport.amqp.options import Options
+from hanse.transport.amqp.transport import AmqpTransport
+from hanse.transport.base import Transport
+
+from .server import Server
+
+SILENCE_SECONDS = 5.0
+"""More than by default: a crowd of calls waits for a process that has half of a busy machine."""
+
+_apps = map("suite-%d".__mod__, itertools.count(1))
+
+
+class TestAmqpTransport(TransportSuite):
+    title = "amqp://"
+    ahead_max = 128
+
+    @pytest.fixture(autouse=True)
+    def _app(self, server: Server) -> None:
+        self.server: Server = server
+        self.app: str = next(_apps)
+
+    async def join(self) -> Transport:
+        return AmqpTransport(self.server.url, Host.system(), Options(app=self.app, silence=SILENCE_SECONDS))
+
+    async def settle(self, nodes: Sequence[Transport]) -> None:
+        for node in nodes:
+            assert isinstance(node, AmqpTransport)
+            await node.flush()
+
+    async def sever(self, node: Transport) -> None:
+        assert isinstance(node, AmqpTransport)
+        assert node.native.native is not None
+        node.native.native.out.abort("its cable was pulled")
+
+    async def kill(self, node: Transport) -> None:
+        assert isinstance(node, AmqpTransport)
+        connection = node.native
+        wires = connection.native
+        assert wires is not None
+        await connection._tasks.cancel()
+        for wire in (wires.out, wires.into):
+            wire.abort("it was killed")
+        node._pulse.close()
+        node._served.drop(lambda _: True)
+
+    async def restart(self) -> None:
+        await asyncio.to_thread(self.server.restart)
