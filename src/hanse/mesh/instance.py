@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp2
+
 from hanse.mesh.standing import Standing, State, Tally
 from hanse.transport.discovery import Announcement
 
@@ -83,13 +85,12 @@ class Instance:
 
     def latency_at(self, now: float) -> float:
         """Seconds that it is thought to take: the longer nobody has asked it, the less its past counts."""
-        return self.latency * 0.5 ** ((now - self.measured) / FORGET_SECONDS)
+        return self.latency * exp2((self.measured - now) / FORGET_SECONDS)
 
     def cost(self, now: float) -> float:
         """What one more call to it costs: how long it would be busy with all that is under way."""
-        latency = self.latency * 0.5 ** (
-            (now - self.measured) / FORGET_SECONDS
-        )  # `latency_at`, on the way of each call
+        # `latency_at`, on the way of each call.
+        latency = self.latency * exp2((self.measured - now) / FORGET_SECONDS)
         if latency < LATENCY_SECONDS_MIN:  # noqa: PLR1730 - to call `max` costs as much as all of this
             latency = LATENCY_SECONDS_MIN
         cost = (self.in_flight + 1) * latency
