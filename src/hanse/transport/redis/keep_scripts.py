@@ -39,21 +39,30 @@ MINE, OTHERS, LOST = 1, 0, -1
 PUBLISH = Script(f"""
 local slot = math.floor(redis.call('TIME')[1] / {SAME_SECONDS})
 local ids, before = KEYS[2] .. slot, KEYS[2] .. (slot - 1)
-local first, kept = redis.call('EXISTS', ids) == 0, 0
+local given, new, places, seen = {{}}, {{}}, {{}}, {{}}
 for i = 1, #ARGV, 3 do
-  if redis.call('SISMEMBER', before, ARGV[i]) == 0 and redis.call('SADD', ids, ARGV[i]) == 1 then
-    redis.call('XADD', KEYS[1], '*', 't', ARGV[i + 1], 'm', ARGV[i + 2])
-    kept = kept + 1
+  given[#given + 1] = ARGV[i]
+end
+local now, earlier = redis.call('SMISMEMBER', ids, unpack(given)), redis.call('SMISMEMBER', before, unpack(given))
+for i, id in ipairs(given) do
+  if now[i] == 0 and earlier[i] == 0 and not seen[id] then
+    seen[id], new[#new + 1], places[#places + 1] = true, id, 3 * i - 1
   end
 end
-if first and kept > 0 then
+if #new == 0 then
+  return 0
+end
+local first = redis.call('EXISTS', ids) == 0
+redis.call('SADD', ids, unpack(new))
+for _, i in ipairs(places) do
+  redis.call('XADD', KEYS[1], '*', 't', ARGV[i], 'm', ARGV[i + 1])
+end
+if first then
   redis.call('EXPIRE', ids, {3 * SAME_SECONDS})
   redis.call('UNLINK', KEYS[2] .. (slot - 2))
 end
-if kept > 0 then
-  redis.call('PUBLISH', KEYS[1], '')
-end
-return kept
+redis.call('PUBLISH', KEYS[1], '')
+return #new
 """)
 """Keeps events: keys are the stream and what the names of sets of ids begin with; id, topic and payload of each."""
 
