@@ -1,0 +1,31 @@
+"""An event that a broker keeps, from one process to another, with one subscriber: what it costs all three."""
+
+from __future__ import annotations
+
+from plan import Case, Column, Group
+from process import python_case
+
+HANSE = "kept once per id, in order, one taker at a time, acknowledged one by one; trace, identity"
+BY_HAND = "pieces of 64, acknowledged together; no ids, no order after a take-over"
+FASTSTREAM = "typed handler; 64 published side by side"
+
+_REDIS = "redis-py, Redis"
+
+
+GROUP = Group(
+    "events",
+    "Durable events between two processes",
+    _REDIS,
+    (
+        Column("cpu_us", "CPU µs", 2),
+        Column("publisher_us", "of the publisher", 2),
+        Column("subscriber_us", "of the subscriber", 2),
+        Column("broker_us", "of the broker", 2),
+        Column("per_second", "a second", 0),
+    ),
+    (
+        Case(_REDIS, python_case("events_redis.py", "redis-py"), BY_HAND),
+        Case("Hanse, Redis", python_case("events_redis.py", "hanse"), HANSE),
+        Case("FastStream, Redis", python_case("events_redis.py", "faststream"), FASTSTREAM),
+    ),
+)
