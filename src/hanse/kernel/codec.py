@@ -22,6 +22,9 @@ T = TypeVar("T")
 SUMMARY_FLAWS = 3
 """Errors named in the one-line text of an `Invalid`; its `errors` has them all."""
 
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What decoders raise for bytes that are not what they should be."""
+
 
 @runtime_checkable
 class _PydanticLike(Protocol):
@@ -70,7 +73,7 @@ class Codec(Generic[T]):
         hanse.kernel.faults.Invalid: /left: Expected `int`, got `str`
     """
 
-    __slots__ = ("_json", "_pack", "encode", "encode_json", "type")
+    __slots__ = ("_json", "decode_raw", "encode", "encode_json", "type")
 
     def __init__(self, kind: type[T]) -> None:
         """Build the encoders and decoders of a type.
@@ -79,7 +82,8 @@ class Codec(Generic[T]):
             TypeError: It holds something that cannot be encoded.
         """
         self.type: type[T] = kind
-        self._pack = msgspec.msgpack.Decoder(kind, dec_hook=from_builtin)
+        self.decode_raw: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind, dec_hook=from_builtin).decode
+        """As `decode`, on the way of every call; raises one of `UNREADABLE`, and `decode` says why."""
         self._json = msgspec.json.Decoder(kind, dec_hook=from_builtin)
         self.encode: Callable[[object], bytes] = _encode_moments if has_moment(kind) else _pack_encoder.encode
         self.encode_json: Callable[[object], bytes] = _json_encoder.encode
@@ -92,8 +96,8 @@ class Codec(Generic[T]):
             Invalid: The value is not of the type; lists every error.
         """
         try:
-            return self._pack.decode(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            return self.decode_raw(body)
+        except UNREADABLE as error:
             raise _why(error, self.type, body, msgspec.msgpack.decode, "MessagePack") from None
 
     def decode_json(self, body: bytes) -> T:
@@ -105,7 +109,7 @@ class Codec(Generic[T]):
         """
         try:
             return self._json.decode(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise _why(error, self.type, body, msgspec.json.decode, "JSON") from None
 
     def convert(self, value: object, *, strict: bool = True) -> T:
@@ -128,7 +132,7 @@ def _why(error: Exception, kind: object, body: bytes, raw: _Raw, format_name: st
     if isinstance(error, msgspec.ValidationError):
         try:
             return _invalid(kind, raw(body), error, strict=True)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as second:
+        except UNREADABLE as second:
             error = second
     problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
     return Malformed(f"expected {format_name}: {problem}")

@@ -46,13 +46,13 @@ class Breaker:
         (False, True, 'probing')
     """
 
-    __slots__ = ("_calls", "_failures", "_since", "closed", "state")
+    __slots__ = ("_failures", "_since", "calls", "closed", "state")
 
     def __init__(self) -> None:
         self.state: State = State.CLOSED
         self.closed: bool = True  # what every call asks, faster to read than the state
+        self.calls: int = 0  # of the window; who is answered well while it is closed just counts
         self._since = 0.0
-        self._calls = 0
         self._failures = 0
 
     def allows(self, now: float) -> bool:
@@ -70,25 +70,21 @@ class Breaker:
         if self.state is State.PROBING:
             self._turn(State.OPEN if failed else State.CLOSED, now)
         elif not failed:
-            self._calls += 1
+            self.calls += 1
         elif self.closed:
             self._fail(now)
-
-    def answered(self) -> None:
-        """A call came back well while the breaker was closed: the common case, without a look at the clock."""
-        self._calls += 1
 
     def _fail(self, now: float) -> None:
         if now - self._since >= WINDOW_SECONDS:
             # The window begins with its first failure: what went well before says nothing about now.
             self._turn(State.CLOSED, now)
-        self._calls += 1
+        self.calls += 1
         self._failures += 1
-        if self._calls >= CALLS_MIN and self._failures >= FAILURES_RATIO * self._calls:
+        if self.calls >= CALLS_MIN and self._failures >= FAILURES_RATIO * self.calls:
             self._turn(State.OPEN, now)
 
     def _turn(self, state: State, now: float) -> None:
         self.state = state
         self.closed = state is State.CLOSED
         self._since = now
-        self._calls = self._failures = 0
+        self.calls = self._failures = 0

@@ -36,27 +36,49 @@ def breaking(breaker: Breaker, target: str, host: Host) -> Middleware:
 
     def wrap(handler: Handler) -> Handler:
         async def call(message: Message) -> Message:
-            if not breaker.closed and not breaker.allows(host.monotonic()):
-                raise Unavailable(f"{target} has been failing and is left alone for a moment")
+            if not breaker.closed:
+                check(breaker, target, host)
             try:
                 reply = await handler(message)
-            except Unavailable:
-                # A lost connection took many calls with it, or nobody is there: that is told at once, and says nothing
-                # of whoever is asked next. To leave the operation alone would make an outage of one instance's death.
-                raise
             except Fault as fault:
-                breaker.record(failed=fault.code in COUNTED, now=host.monotonic())
+                failed(breaker, fault, host)
                 raise
-            if reply.kind is not FAULT and breaker.closed:
-                breaker.answered()
-            elif reply.kind is not FAULT or not is_undone(reply):
-                failed = reply.kind is FAULT and reply.headers.type in COUNTED
-                breaker.record(failed=failed, now=host.monotonic())
+            if breaker.closed and reply.kind is not FAULT:
+                breaker.calls += 1
+            else:
+                answered(breaker, reply, host)
             return reply
 
         return call
 
     return wrap
+
+
+# What `breaking` does, for whoever has no need of another coroutine on the way of every call.
+
+
+def check(breaker: Breaker, target: str, host: Host) -> None:
+    """Refuse a call that its breaker does not allow. Raises `Unavailable`."""
+    if not breaker.allows(host.monotonic()):
+        raise Unavailable(f"{target} has been failing and is left alone for a moment")
+
+
+def failed(breaker: Breaker, fault: Fault, host: Host) -> None:
+    """A call came to a fault that nobody answered.
+
+    A lost connection took many calls with it, or nobody is there: that is told at once, and says nothing of whoever is
+    asked next. To leave the operation alone would make an outage of one instance's death.
+    """
+    if not isinstance(fault, Unavailable):
+        breaker.record(failed=fault.code in COUNTED, now=host.monotonic())
+
+
+def answered(breaker: Breaker, reply: Message, host: Host) -> None:
+    """A call was answered."""
+    if reply.kind is not FAULT:
+        breaker.record(failed=False, now=host.monotonic())
+    elif not is_undone(reply):
+        breaker.record(failed=reply.headers.type in COUNTED, now=host.monotonic())
 
 
 def retrying(budget: Budget, host: Host) -> Middleware:

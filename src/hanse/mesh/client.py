@@ -7,14 +7,14 @@ to the transport, and gives back the decoded answer or raises the fault that was
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import ParamSpec, TypeVar, cast
 
 import msgspec
 
 from hanse.contract.derive import Description, Operation
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import codec_for
+from hanse.kernel.codec import UNREADABLE, codec_for
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Fault, Invalid, Malformed
@@ -23,7 +23,7 @@ from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.kernel.telemetry import Side
 from hanse.mesh.breaker import Breaker
-from hanse.mesh.chain import Handler, breaking, chain, retrying, watching
+from hanse.mesh.chain import Handler, Middleware, answered, breaking, chain, check, failed, retrying, watching
 from hanse.mesh.fault import FAULT, fault_in
 from hanse.mesh.hedge import Pace, hedging
 from hanse.mesh.retry import Budget
@@ -31,6 +31,7 @@ from hanse.mesh.watch import Watch
 from hanse.transport.base import Transport
 
 _CALL, _ITEM = Kind.CALL, Kind.ITEM  # see FAULT
+_LOW = tuple(f"{low:03x}" for low in range(16**3))
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -60,7 +61,7 @@ class Caller:
         self, transport: Transport, host: Host, tasks: Tasks, *, timeout: float, watch: Watch | None = None
     ) -> None:
         self.transport: Transport = transport
-        self._host = host
+        self.host: Host = host
         self.timeout: float = timeout
         self._tasks = tasks
         self._watch = watch
@@ -69,29 +70,34 @@ class Caller:
         self.breakers: dict[str, Breaker] = {}
         """By address."""
         # The moment, and draws enough to tell it from nodes that started in the same one.
-        prefix = host.new_id()[:23]
-        self.next_id: Callable[[], str] = map(f"{prefix}-%x".__mod__, itertools.count()).__next__
+        self.next_id: Callable[[], str] = _ids(host.new_id()[:23]).__next__
 
     def start(self, request: Coroutine[object, object, None], name: str) -> None:
         """Let a request run by itself; what becomes of it goes to the log of the tasks' owner."""
         _ = self._tasks.start(request, name=name)
 
-    def chain(self, operation: Operation, policy: Policy) -> Handler:
-        """The way of a call to the transport."""
-        breaker = self.breakers.setdefault(operation.address, Breaker())
-        middlewares = [breaking(breaker, operation.address, self._host)]
+    def breaker(self, address: str) -> Breaker:
+        """The breaker of an operation."""
+        return self.breakers.setdefault(address, Breaker())
+
+    def chain(self, operation: Operation, policy: Policy) -> Handler | None:
+        """The way of a call to the transport; None where nothing but its breaker stands on it."""
+        middlewares = list[Middleware]()
         again = operation.options.idempotent or bool(policy.idempotency_key)
         retry = again if policy.retry is None else policy.retry
         budget = self._budgets.setdefault(operation.contract, Budget())
         hedge = operation.options.hedge if policy.hedge is None else policy.hedge
         if hedge and operation.options.idempotent:
             pace = self._paces.setdefault(operation.address, Pace())
-            middlewares.insert(0, hedging(pace, budget, self._host, earns=not retry))
+            middlewares.insert(0, hedging(pace, budget, self.host, earns=not retry))
         if retry:
-            middlewares.insert(0, retrying(budget, self._host))
+            middlewares.insert(0, retrying(budget, self.host))
         if self._watch is not None:
             middlewares.insert(0, watching(self._watch))
-        return chain(self.transport.request, *middlewares)
+        if not middlewares:
+            return None
+        guarded = breaking(self.breaker(operation.address), operation.address, self.host)
+        return chain(self.transport.request, *middlewares, guarded)
 
     def stream(self, message: Message) -> AsyncIterator[Message]:
         """The way of a stream to the transport."""
@@ -211,25 +217,11 @@ Items = Callable[[msgspec.Struct], AsyncIterator[object]]
 def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> tuple[Ask, Begin]:  # noqa: B008 - frozen
     """How an operation is called with a struct of arguments: for its answer, and without waiting for one."""
     declared, address = operation.options.faults, operation.address
-    encode, decode = codec_for(operation.arguments).encode, codec_for(operation.result).decode
-    request, next_id = caller.chain(operation, policy), caller.next_id
-    keyed = bool(policy.idempotency_key)
-    limit = policy.timeout or operation.options.timeout or caller.timeout
-
-    def message(kind: Kind, arguments: msgspec.Struct) -> Message:
-        context = ambient.get()
-        timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
-        headers = _headers(context.headers, policy) if keyed else context.headers
-        return Message(kind, next_id(), address, timeout, headers, _encoded(encode, arguments, address))
-
-    async def ask(arguments: msgspec.Struct) -> object:
-        reply = await request(message(_CALL, arguments))
-        if reply.kind is FAULT:
-            raise fault_in(reply, declared)
-        try:
-            return decode(reply.body)
-        except (Invalid, Malformed) as error:
-            raise BrokenContract(address, error.detail) from None
+    message = _messages(operation, caller, policy)
+    breaker, direct = caller.breaker(address), caller.transport.request
+    around = caller.chain(operation, policy)
+    request = around or breaking(breaker, address, caller.host)(direct)
+    ask = _asking(operation, caller, message) if around is None else _asking_through(around, operation, message)
 
     def begin(arguments: msgspec.Struct) -> None:
         caller.start(_noticed(request(message(Kind.SEND, arguments)), declared), address)
@@ -237,16 +229,90 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
     return ask, begin
 
 
-def _encoded(encode: Callable[[object], bytes], arguments: msgspec.Struct, address: str) -> bytes:
-    """Arguments in bytes.
+_MessageOf = Callable[[Kind, msgspec.Struct], Message]
 
-    Raises:
-        Invalid: One of them is of its type, but cannot travel: a number of more than 64 bits, a moment before year 1.
-    """
+
+def _messages(operation: Operation, caller: Caller, policy: Policy) -> _MessageOf:
+    """What makes a message of arguments, in the context of whoever asks."""
+    address, encode = operation.address, codec_for(operation.arguments).encode
+    next_id, monotonic = caller.next_id, caller.host.monotonic
+    keyed = bool(policy.idempotency_key)
+    limit = policy.timeout or operation.options.timeout or caller.timeout
+
+    def message(kind: Kind, arguments: msgspec.Struct) -> Message:
+        context, timeout = ambient.get(), limit
+        if context.deadline != FOREVER and (left := context.deadline - monotonic()) < limit:
+            if left <= 0:
+                raise DeadlineExceeded(address)
+            timeout = left
+        headers = _headers(context.headers, policy) if keyed else context.headers
+        try:
+            body = encode(arguments)
+        except (OverflowError, ValueError) as error:
+            raise _out_of_range(error, address) from None
+        return Message(kind, next_id(), address, timeout, headers, body)
+
+    return message
+
+
+def _asking(operation: Operation, caller: Caller, message: _MessageOf) -> Ask:
+    # As `_asking_through` with `breaking`, written out: nothing else stands between most calls and their transport, and
+    # each coroutine that does costs as much as the message.
+    declared, address, codec = operation.options.faults, operation.address, codec_for(operation.result)
+    breaker, direct, host = caller.breaker(address), caller.transport.request, caller.host
+    decode = codec.decode_raw
+
+    async def ask(arguments: msgspec.Struct) -> object:
+        asked = message(_CALL, arguments)
+        if not breaker.closed:
+            check(breaker, address, host)
+        try:
+            reply = await direct(asked)
+        except Fault as fault:
+            failed(breaker, fault, host)
+            raise
+        if reply.kind is FAULT or not breaker.closed:
+            answered(breaker, reply, host)
+            if reply.kind is FAULT:
+                raise fault_in(reply, declared)
+        else:
+            breaker.calls += 1
+        try:
+            return decode(reply.body)
+        except UNREADABLE:
+            return _decoded(codec.decode, reply.body, address)  # says why
+
+    return ask
+
+
+def _asking_through(request: Handler, operation: Operation, message: _MessageOf) -> Ask:
+    declared, address, decode = operation.options.faults, operation.address, codec_for(operation.result).decode
+
+    async def ask(arguments: msgspec.Struct) -> object:
+        reply = await request(message(_CALL, arguments))
+        if reply.kind is FAULT:
+            raise fault_in(reply, declared)
+        return _decoded(decode, reply.body, address)
+
+    return ask
+
+
+def _ids(stem: str) -> Iterator[str]:
+    """Names for messages: counted, in 16 ** 3 steps, as to format each number costs more than to make the message."""
+    return itertools.chain.from_iterable(map(f"{stem}-{high:x}".__add__, _LOW) for high in itertools.count())
+
+
+def _encoded(encode: Callable[[object], bytes], arguments: msgspec.Struct, address: str) -> bytes:
+    """Arguments in bytes. Raises `Invalid`."""
     try:
         return encode(arguments)
     except (OverflowError, ValueError) as error:
-        raise Invalid(f"an argument of {address} is out of range: {error}", []) from None
+        raise _out_of_range(error, address) from None
+
+
+def _out_of_range(error: Exception, address: str) -> Invalid:
+    """An argument is of its type, but cannot travel: a number of more than 64 bits, a moment before year 1."""
+    return Invalid(f"an argument of {address} is out of range: {error}", [])
 
 
 def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -> Items:  # noqa: B008 - frozen

@@ -7,56 +7,58 @@ waits for the nearest deadline known; most handlers are long gone by then.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from hanse.kernel.context import FOREVER, Context
 from hanse.kernel.host import TICK_SECONDS, Host
+
+_current_task = asyncio.current_task
 
 RECANCEL_SECONDS = 1.0
 """How long after a cancellation a handler that swallowed it is cancelled again."""
 
 
 class Deadlines:
-    """The handlers that are running, and the one timer that ends those whose time is over."""
+    """The handlers that are running, and the one timer that ends those whose time is over.
 
-    __slots__ = ("_host", "_loop", "_next", "_timer", "running")
+    Attributes:
+        running: Whoever begins puts itself here, and whoever ends is deleted.
+        nearest: Second on the host's clock at which somebody is ended; whoever has to end before says so.
+    """
+
+    __slots__ = ("_host", "_loop", "_timer", "nearest", "running")
 
     def __init__(self, host: Host) -> None:
         self.running: dict[Context, None] = {}
         self._host = host
-        self._next = FOREVER
+        self.nearest: float = FOREVER
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def add(self, context: Context) -> None:
-        """A handler begins, in the current task."""
+    def task(self) -> asyncio.Task[Any] | None:
+        """The current task, which a handler is to run in."""
         # Asking for the running loop costs more than all the rest here: CPython 3.11 asks for the process id.
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        context.task = asyncio.current_task(loop)
-        self.running[context] = None
-        if context.deadline < self._next:
-            self._wait_for(context.deadline)
-
-    def discard(self, context: Context) -> None:
-        """A handler has ended."""
-        del self.running[context]
+        return _current_task(loop)
 
     def close(self) -> None:
         """No handler is left to be ended."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._next, self._loop = None, FOREVER, None
+        self._timer, self.nearest, self._loop = None, FOREVER, None
 
-    def _wait_for(self, deadline: float, least: float = 0.0) -> None:
+    def wait_for(self, deadline: float, least: float = 0.0) -> None:
+        """Look at this second on the host's clock, in `least` seconds at the earliest."""
         if self._timer is not None:
             self._timer.cancel()
-        self._next = deadline
+        self.nearest = deadline
         delay = max(least, deadline - self._host.monotonic())
         self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
-        self._timer, self._next = None, FOREVER
+        self._timer, self.nearest = None, FOREVER
         now = self._host.monotonic()
         for context in overdue(self.running, now):
             context.expired += 1
@@ -69,7 +71,7 @@ class Deadlines:
             if context.deadline > now or context.expired
         ]
         if waiting and (nearest := min(waiting)) < FOREVER:
-            self._wait_for(nearest, TICK_SECONDS)
+            self.wait_for(nearest, TICK_SECONDS)
 
 
 def overdue(running: dict[Context, None], now: float) -> list[Context]:

@@ -70,12 +70,14 @@ class Endpoint(msgspec.Struct, frozen=True):
         stream: Handles a message with encoded items; None for a single answer.
         allow: Who may call; None for anybody in the system.
         encode: What makes bytes of the answer.
+        store: The store whose unit of work a call is; None where each write commits by itself.
     """
 
     run: Run | None = None
     stream: RunStream | None = None
     allow: Guard | None = None
     encode: Callable[[object], bytes] = encode
+    store: object | None = None
 
 
 class Server:
@@ -87,6 +89,9 @@ class Server:
         self._calls_max = calls_max
         self._endpoints: dict[str, Endpoint] = {}
         self._deadlines = Deadlines(host)
+        self._running = self._deadlines.running
+        self._monotonic = host.monotonic
+        self._busy = BACKGROUND_SHARE * calls_max
         self._streams = 0
         self._steps: dict[Context, None] = {}
         self._draining = False
@@ -99,6 +104,7 @@ class Server:
     def add(self, address: str, endpoint: Endpoint) -> None:
         """Serve an address."""
         self._endpoints[address] = endpoint
+        _ = self._well.setdefault(address, 0)
 
     def open(self) -> None:
         """Serve calls and streams, also after `drain` and `end_streams`."""
@@ -107,7 +113,7 @@ class Server:
     @property
     def running(self) -> int:
         """Operations that are being handled."""
-        return len(self._deadlines.running)
+        return len(self._running)
 
     @property
     def streams(self) -> int:
@@ -117,7 +123,7 @@ class Server:
     @property
     def ended(self) -> dict[tuple[str, str], int]:
         """Calls and streams that have ended, by address and by their fault's code; empty where it went well."""
-        return {**{(address, ""): count for address, count in self._well.items()}, **self._failed}
+        return {**{(address, ""): count for address, count in self._well.items() if count}, **self._failed}
 
     def drain(self) -> None:
         """Let no more calls in but those of work that is under way here, so that it comes to its end under any load.
@@ -129,7 +135,7 @@ class Server:
     async def idle(self) -> None:
         """Wait until nothing is being handled; bound it with a timeout."""
         self._waiting = True
-        while self._deadlines.running:
+        while self._running:
             self._idle.clear()
             await self._idle.wait()
 
@@ -147,33 +153,36 @@ class Server:
 
     def serve(self, message: Message, /) -> Awaitable[Message]:
         """See `Receiver.serve`."""
-        try:
-            endpoint = self._admit(message, len(self._deadlines.running), self._calls_max)
-            if endpoint.run is None:
-                raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
-        except Fault as fault:
-            return _answer(self._refused(fault, message))
+        endpoint = self._endpoints.get(message.address)
+        # What most calls need not be asked is asked in `_admit`.
+        plain = endpoint is not None and endpoint.allow is None and endpoint.run is not None and not self._draining
+        if endpoint is None or not plain or len(self._running) >= self._busy:
+            try:
+                endpoint = self._admit(message, len(self._running), self._calls_max)
+                if endpoint.run is None:
+                    raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
+            except Fault as fault:
+                return _answer(self._refused(fault, message))
         if self._watch is not None:
             return self._watch.call(Side.SERVER, partial(self._handle, endpoint), message)
         return self._handle(endpoint, message)
 
     async def _handle(self, endpoint: Endpoint, message: Message) -> Message:
-        run, encode = cast("Run", endpoint.run), endpoint.encode
-        context = self._context(message)
+        run = cast("Run", endpoint.run)
+        deadlines = self._deadlines
+        context = self._context(message, endpoint.store, deadlines.task())
         token = ambient.set(context)
-        self._deadlines.add(context)
+        self._running[context] = None
+        if context.deadline < deadlines.nearest:
+            deadlines.wait_for(context.deadline)
         try:
             answer = await run(context, message)
-            if context.expired:
-                # It swallowed its cancellation. Its caller is told that there is no answer, so nothing is done.
-                answer = None
-            elif context.work is not None:
+            if context.work is not None and not context.expired:
                 # What cannot be told is not done. After the commit it is encoded again, with the rows' new revisions.
-                _ = encode(answer)
+                _ = endpoint.encode(answer)
                 await context.work.commit()
-            reply = Message(_REPLY, message.id, "", 0.0, NO_HEADERS, encode(answer))
-        except Fault as fault:
-            reply = fault_message(fault, message.id)
+            # One that swallowed its cancellation comes here too: its caller is told that there is no answer.
+            reply = Message(_REPLY, message.id, "", 0.0, NO_HEADERS, endpoint.encode(answer))
         except asyncio.CancelledError as error:
             reply = NOTHING
             if not context.expired:
@@ -184,16 +193,19 @@ class Server:
         except Exception as error:  # noqa: BLE001 - the last resort: whatever a handler does, its caller is answered
             reply = fault_message(self._fault_of(message, error), message.id)
         finally:
-            self._deadlines.discard(context)
+            del self._running[context]
             ambient.reset(token)
             # What a task that outlives its handler writes must not wait for a commit that has been.
             context.store = None
-            if self._waiting and not self._deadlines.running:
+            if self._waiting and not self._running:
                 self._idle.set()
         if context.expired:
             # Also what a handler answers after it swallowed its cancellation comes too late.
             reply = self._expired(context, message)
-        self._count(message.address, reply.headers.type)
+        if reply.kind is _REPLY:
+            self._well[message.address] += 1
+        else:
+            self._count(message.address, reply.headers.type)
         return reply
 
     def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
@@ -247,9 +259,7 @@ class Server:
     def _check_room(self, message: Message, running: int, limit: int) -> None:
         """Refuse what is too much: first what nobody waits for, then all but what belongs to admitted work."""
         low = message.headers.priority >= BACKGROUND
-        if (running < limit and not low) or (
-            running < INNER_FACTOR * limit and ambient.get() in self._deadlines.running
-        ):
+        if (running < limit and not low) or (running < INNER_FACTOR * limit and ambient.get() in self._running):
             return
         kept = f"; from {BACKGROUND_SHARE:.0%} of it on, calls that somebody waits for have the rest" if low else ""
         raise Overloaded(f"the limit of {limit} at once{kept}")
@@ -265,15 +275,15 @@ class Server:
         if code:
             self._failed[address, code] = self._failed.get((address, code), 0) + 1
         else:
-            self._well[address] = self._well.get(address, 0) + 1
+            self._well[address] += 1
 
-    def _context(self, message: Message) -> Context:
-        deadline = self._host.monotonic() + message.timeout if message.timeout else FOREVER
+    def _context(self, message: Message, store: object | None = None, task: asyncio.Task[Any] | None = None) -> Context:
+        deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
         headers = message.headers
         if headers.idempotency_key or headers.attempt != 1:
             # The key and the attempt are this operation's; what it calls in turn has its own.
             headers = msgspec.structs.replace(headers, idempotency_key="", attempt=1)
-        return Context(self._host, headers, deadline, message.id, message.address)
+        return Context(self._host, headers, deadline, message.id, message.address, store, None, task)
 
     def _expired(self, context: Context, message: Message) -> Message:
         task = cast("asyncio.Task[Any]", context.task)
@@ -304,7 +314,7 @@ class Server:
             ambient.reset(token)
 
     def _fault_of(self, message: Message, error: Exception) -> Fault:
-        """The one fault that a group of tasks came to, as if there had been no group; else `Internal`."""
+        """The fault that a handler came to, also as the only one of a group of tasks; else `Internal`."""
         inner: BaseException = error
         while isinstance(inner, ExceptionGroup):
             group = cast("ExceptionGroup[Exception]", inner)

@@ -11,7 +11,7 @@ import msgspec
 
 from hanse.contract.derive import Operation
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import canonical, codec_for
+from hanse.kernel.codec import UNREADABLE, canonical, codec_for
 from hanse.kernel.context import Context
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import AnswerLost, DeadlineExceeded, KeyReused, UnderWay
@@ -29,12 +29,15 @@ def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
     if operation.stream:
         return Endpoint(stream=_streaming(operation, method), allow=operation.options.allow)
     encode = codec_for(operation.result).encode
-    return Endpoint(run=_running(operation, method, store), allow=operation.options.allow, encode=encode)
+    run = _running(operation, method, store)
+    return Endpoint(run=run, allow=operation.options.allow, encode=encode, store=store)
 
 
 def _running(operation: Operation, method: Method, store: Store) -> Run:
-    decode, encode = codec_for(operation.arguments).decode, codec_for(operation.result).encode
+    codec, encode = codec_for(operation.arguments), codec_for(operation.result).encode
+    decode, decode_raw, astuple = codec.decode, codec.decode_raw, msgspec.structs.astuple
     call = _calling(method)
+    by_order = not _wants_names(method)
     under_way: set[tuple[str, str]] = set()
 
     async def execute(context: Context, message: Message) -> bytes:
@@ -48,10 +51,14 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
         return encode(result)
 
     def run(context: Context, message: Message) -> Awaitable[object]:
-        context.store = store
         if message.headers.idempotency_key:
             return once(context, message)
-        return call(decode(message.body))
+        try:
+            arguments = decode_raw(message.body)
+        except UNREADABLE:
+            arguments = decode(message.body)  # says why
+        # Not through `call`: this is on the way of every call.
+        return cast("Awaitable[object]", method(*astuple(arguments))) if by_order else call(arguments)
 
     async def once(context: Context, message: Message) -> msgspec.Raw:
         key, scope = message.headers.idempotency_key, _scope(operation, message.headers.identity)
@@ -69,10 +76,14 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
 
 def _calling(method: Method) -> Callable[[msgspec.Struct], Awaitable[object]]:
     """How the fields of an arguments struct reach the method: in order, or by name where it wants that."""
-    parameters = inspect.signature(method).parameters.values()
-    if any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters):
+    if _wants_names(method):
         return lambda arguments: method(**msgspec.structs.asdict(arguments))
     return lambda arguments: method(*msgspec.structs.astuple(arguments))
+
+
+def _wants_names(method: Method) -> bool:
+    parameters = inspect.signature(method).parameters.values()
+    return any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
 
 
 def _streaming(operation: Operation, method: Method) -> Callable[[Context, Message], AsyncIterator[bytes]]:

@@ -11,13 +11,13 @@ from . import gate, instead
 
 @instead(Deadlines)
 def _fire(self: Deadlines) -> None:
-    self._timer, self._next = None, FOREVER
+    self._timer, self.nearest = None, FOREVER
     for context in overdue(self.running, self._host.monotonic()):
         assert context.task is not None
         context.task.cancel()
     for context in self.running:
         if context.deadline > self._host.monotonic():
-            self._wait_for(min(self._next, context.deadline))
+            self.wait_for(min(self.nearest, context.deadline))
 
 
 @simulation(gate.setup, seconds=gate.SECONDS)

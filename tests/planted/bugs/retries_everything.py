@@ -14,7 +14,7 @@ chain_of = Caller.chain
 
 
 @instead(Caller)
-def chain(self: Caller, operation: Operation, policy: Policy) -> Handler:
+def chain(self: Caller, operation: Operation, policy: Policy) -> Handler | None:
     return chain_of(self, operation, msgspec.structs.replace(policy, retry=True))
 
 

@@ -185,11 +185,13 @@ async def test_a_deadline_on_a_clock_that_lags_behind_the_loop_comes_all_the_sam
     context = Context(host, deadline=2.1)
 
     async def hang() -> None:
-        deadlines.add(context)
+        context.task = deadlines.task()
+        deadlines.running[context] = None
+        deadlines.wait_for(context.deadline)
         try:
             await asyncio.Event().wait()
         finally:
-            deadlines.discard(context)
+            del deadlines.running[context]
 
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.TaskGroup() as group:

@@ -103,7 +103,7 @@ def without_keys(bound: Endpoint) -> Endpoint:
         assert bound.run is not None
         return bound.run(context, message.with_headers(msgspec.structs.replace(message.headers, idempotency_key="")))
 
-    return Endpoint(run=run) if bound.run is not None else bound
+    return msgspec.structs.replace(bound, run=run) if bound.run is not None else bound
 
 
 class Stale(Careless):
