@@ -22,6 +22,7 @@ from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.explained import Explained, explained_by
+from hanse.mesh.released import OfRelease, released
 from hanse.mesh.routes import TakesRoutes
 from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
@@ -44,7 +45,7 @@ from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
 from hanse.service.service import descriptions_of
 from hanse.store.base import Store
-from hanse.transport.base import Drains, Transport
+from hanse.transport.base import RELEASE, Drains, Receiver, Transport
 from hanse.transport.described import TellsOthers
 
 T = TypeVar("T")
@@ -114,7 +115,8 @@ class Node:
         self._stores = stores
         self._health = Health(self.host)
         self._server = Server(self.host, calls_max=settings.node.calls_max, watch=watching)
-        self._caller = Caller(self._transport, self.host, self._tasks, timeout=settings.node.timeout, watch=watching)
+        self._calls = released(self._transport, self.host)
+        self._caller = Caller(self._calls, self.host, self._tasks, timeout=settings.node.timeout, watch=watching)
 
     @property
     def descriptions(self) -> list[Description]:
@@ -265,7 +267,7 @@ class Node:
             address: `service.operation`.
             headers: What the call would carry.
         """
-        return explained_by(self._transport, address, headers)
+        return explained_by(self._calls, address, headers)
 
     @property
     def running(self) -> int:
@@ -286,8 +288,8 @@ class Node:
         pool = ProcessPool()
         self._opened.push_async_callback(pool.close)
         self._opened.enter_context(using_pool(pool, fallback=True))
-        if self._routes and isinstance(self._transport, TakesRoutes):
-            self._transport.route(self._routes)
+        if self._routes and isinstance(self._calls, TakesRoutes):
+            self._calls.route(self._routes)
         await self._transport.open()
         self._opened.push_async_callback(self._transport.close)
         for part in self.parts:
@@ -332,12 +334,17 @@ class Node:
             for hosted in self.hosted:
                 if hosted.part is subscription.part:
                     self._server.add(subscription.address, await subscription.endpoint(hosted, self.host))
-                    self._serve(subscription.service)
+                    self._hear(subscription.service, self._server)
                 if (relay := subscription.relay(hosted, self._transport, self.host)) is not None:
                     hosted.relays.append(relay)
 
     def _serve(self, name: str) -> None:
-        self._transport.listen(name, self._server)
+        self._hear(name, self._server)
+        if self._calls is not self._transport and self.settings.node.release:
+            self._hear(f"{name}{RELEASE}{self.settings.node.release}", OfRelease(self._server))
+
+    def _hear(self, name: str, receiver: Receiver) -> None:
+        self._transport.listen(name, receiver)
         self._opened.callback(self._transport.leave, name)
 
     async def _finish(self, grace: float) -> None:

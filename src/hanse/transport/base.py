@@ -27,12 +27,18 @@ UNDONE = "hanse-undone"
 """The header of a refusal by a node that has done nothing: it stops, or does not have the operation."""
 
 
+RELEASE = "@"
+"""Stands in an address between a service and the one release of it that is meant: `orders@1.5.place`."""
+
+
 class Features(msgspec.Struct, frozen=True):
     """What transports may differ in.
 
     Attributes:
         durable: Keeps published events by itself until each group has acknowledged them: it is `Keeps`.
-        balances: Chooses among instances by itself; otherwise the mesh does.
+        balances: Chooses among instances by itself; otherwise the mesh does. A release is then served under a name of
+            its own, such as `orders@1.5`: where nobody serves that, `request` says so at once, by `NotSent` or
+            `UnknownOperation`.
         bytes_max: Of one message's body; a larger one is refused with `TooLarge` before anything is sent. 0 for no
             limit of its own.
         local: Within one process only: a request runs in the task of its caller, so it ends when its server ends it,

@@ -14,7 +14,7 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import Fault, Malformed, Overloaded, TooLarge, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import FAULT, ITEM as ITEM_KIND, Message
-from hanse.transport.base import UNDONE, service_of
+from hanse.transport.base import RELEASE, UNDONE, service_of
 from hanse.transport.brokered.asked import Answer, Reading
 from hanse.transport.brokered.frames import (
     BEGUN,
@@ -34,9 +34,13 @@ from hanse.transport.brokered.frames import (
 from hanse.transport.brokered.post import Post, room
 from hanse.transport.brokered.pulse import CONTROL_TOKEN, Pulse
 from hanse.transport.brokered.served import TAKEN_TOLD
+from hanse.transport.direct import NotSent
 
 PAUSES_SECONDS = (0.02, 0.1, None)
 """Before it is asked again where nobody was there, as somebody may just be arriving; None after the last time."""
+
+AT_ONCE = (None,)
+"""The same for what is asked of one release: whoever asks has others to go to."""
 
 AWAY_SECONDS = 2.0
 """For which a request waits for a broker to be there again, or to take what waits already."""
@@ -94,7 +98,7 @@ class Calls:
     async def ask(self, message: Message) -> Message:
         """See `Transport.request`."""
         # One coroutine, though it could be several: this is on the way of every call.
-        for pause in PAUSES_SECONDS:
+        for pause in AT_ONCE if RELEASE in message.address else PAUSES_SECONDS:
             if not self.open or not self._carrier.is_up:
                 message = await self._when_up(message)
             payload = self._encoded(message)
@@ -123,7 +127,7 @@ class Calls:
     async def read(self, message: Message) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
         since = self._host.monotonic()
-        for pause in PAUSES_SECONDS:
+        for pause in AT_ONCE if RELEASE in message.address else PAUSES_SECONDS:
             try:
                 async with closing(self._read_once(message)) as replies:
                     async for reply in replies:
@@ -231,6 +235,8 @@ class Calls:
 
     def _nobody(self, address: str, error: NotTakenError) -> Fault:
         service = service_of(address)
+        if RELEASE in service:
+            return NotSent(f"nobody serves {service!r} at the moment")
         if str(error) or any(service_of(met) == service for met in self._met):
             return Unavailable(f"nobody serves {service!r} at the moment")
         return UnknownOperation(f"nobody serves {service!r} of {self._where}")

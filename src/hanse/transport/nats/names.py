@@ -1,6 +1,7 @@
 """Subjects: what of Hanse's goes where on NATS.
 
 - `hanse.<app>.rpc.<service>.<operation>`: calls and events; the instances of a service are one queue group.
+- `hanse.<app>.rpc.<service>.<release>.<operation>`: calls that want one release; its instances are one queue group.
 - `hanse.<app>.json.<service>.<operation>`: the same, for others who speak JSON.
 - `hanse.<app>.node.<node>.<token>`: what one node is told: answers to what it asked, and, under `c`, how those
   fare with whom it has something under way.
@@ -14,6 +15,7 @@ from typing import final
 from urllib.parse import quote
 
 from hanse.kernel.faults import UnknownOperation
+from hanse.transport.base import RELEASE
 
 GROUP = b"hanse"
 """The queue group of all that serve one thing: each request is given to one of them."""
@@ -43,6 +45,8 @@ class Names:
         >>> names = Names("shop", "n1")
         >>> names.call("rows/orders.get"), names.service("orders"), names.inbox(b"n2")
         (b'hanse.shop.rpc.rows/orders.get', b'hanse.shop.rpc.orders.*', b'hanse.shop.node.n2.')
+        >>> names.call("orders@1.5.place")
+        b'hanse.shop.rpc.orders.1%2E5.place'
     """
 
     def __init__(self, app: str, node: str) -> None:
@@ -67,7 +71,7 @@ class Names:
         subject = self._calls.get(address)
         if subject is None:
             service, _, operation = address.rpartition(".")
-            subject = f"hanse.{self.app}.rpc.{token_of(service)}.{token_of(operation)}".encode()
+            subject = f"hanse.{self.app}.rpc.{_service(service)}.{token_of(operation)}".encode()
             if len(subject) > SUBJECT_BYTES_MAX:
                 raise UnknownOperation(f"nobody serves an address of {len(address)} characters")
             if len(self._calls) >= KNOWN_MAX:
@@ -77,7 +81,7 @@ class Names:
 
     def service(self, service: str) -> bytes:
         """Where all that a service serves is called."""
-        return f"hanse.{self.app}.rpc.{token_of(service)}.*".encode()
+        return f"hanse.{self.app}.rpc.{_service(service)}.*".encode()
 
     def json(self, service: str, operation: str) -> bytes:
         """Where others call an operation with JSON."""
@@ -93,3 +97,9 @@ class Names:
             return b"", b""
         node, _, token = reply[len(self._nodes) :].partition(b".")
         return node, token
+
+
+def _service(service: str) -> str:
+    """A service as one token, or as two where a release of it is meant."""
+    name, mark, release = service.partition(RELEASE)
+    return f"{token_of(name)}.{token_of(release)}" if mark else token_of(name)
