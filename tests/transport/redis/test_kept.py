@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hanse.kernel.faults import Misconfigured, Unavailable
+from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Backlog, Keeps, Kept
+from hanse.transport.redis.backlog import RedisBacklog
 from hanse.transport.redis.connection import BODY_BYTES_MAX
 from hanse.transport.redis.keeping import PIECE_MAX, RECENT_BYTES_MAX
 from hanse.transport.redis.options import Options
@@ -96,6 +97,12 @@ class TestTrust:
                     await node.publish(events(1))
                 with pytest.raises(Misconfigured, match="appendonly yes"):
                     _ = await node.subscribe("mail", ["placed"])
+
+    async def test_a_node_that_is_to_keep_events_does_not_start_with_one(self, tmp_path: Path) -> None:
+        with running(tmp_path) as server:
+            node = RedisTransport(server.url, Host.system(), Options(keeps=True))
+            with pytest.raises(CouldNotStart, match="appendonly yes"):
+                await node.open()
 
     async def test_a_server_that_throws_away_is_refused(self, tmp_path: Path) -> None:
         with running(tmp_path, "--appendonly", "yes", "--maxmemory-policy", "volatile-ttl") as server:
@@ -214,6 +221,35 @@ class TestTaking:
             await node.publish([*events(*range(1_200)), event(1_200, "paid")])
             assert await handled(backlog, 1) == [1_200]
             assert (await groups(node))[b"pending"] in (0, 1)
+
+    async def test_how_much_is_left_is_told(self, server: Server) -> None:
+        async with joined(server, 2) as [node, other]:
+            backlog, waiting = await node.subscribe("mail", ["placed"]), await other.subscribe("mail", ["placed"])
+            assert isinstance(backlog, RedisBacklog)
+            assert isinstance(waiting, RedisBacklog)
+            assert await backlog.left() == 0
+            await node.publish(events(1, 2, 3))
+            assert await backlog.left() == 3
+            got = await taken(backlog, 2)
+            backlog.done(got[0])
+            assert (await backlog.left(), await waiting.left()) == (2, 2)
+            _ = await ask(node, b"XGROUP", b"DESTROY", node.names.events, b"mail")
+            assert await waiting.left() == 0
+            await backlog.close()
+            with pytest.raises(Unavailable, match="closed"):
+                _ = await backlog.left()
+
+    async def test_that_is_known_too_where_a_server_has_lost_count(self, server: Server) -> None:
+        async with joined(server) as [node]:
+            await node.publish(events(1, 2, 3))
+            [_, second, _] = await entries(node)
+            _ = await ask(node, b"XDEL", node.names.events, second)
+            backlog = await node.subscribe("mail", ["placed"])
+            assert isinstance(backlog, RedisBacklog)
+            assert (await groups(node))[b"lag"] is None
+            assert await backlog.left() == 2
+            assert await handled(backlog, 2) == [1, 3]
+            assert await backlog.left() == 0
 
     async def test_what_cannot_be_read_is_left_and_told(self, server: Server, caplog: pytest.LogCaptureFixture) -> None:
         async with joined(server) as [node]:
@@ -356,6 +392,12 @@ async def keys(node: RedisTransport, pattern: bytes) -> list[bytes]:
     found = await ask(node, b"KEYS", node.names.events + b"." + pattern)
     assert isinstance(found, list)
     return found
+
+
+async def entries(node: RedisTransport) -> list[bytes]:
+    found = await ask(node, b"XRANGE", node.names.events, b"-", b"+")
+    assert isinstance(found, list)
+    return [entry for entry, _ in found]
 
 
 async def groups(node: RedisTransport) -> dict[bytes, object]:

@@ -17,7 +17,7 @@ from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Kept
 from hanse.transport.brokered.frames import MESSAGE, message_in
-from hanse.transport.redis.keep_scripts import DONE, HOLD, LEAVE, LOST, OTHERS, TAKE, TRIM_SECONDS, TURN_SECONDS
+from hanse.transport.redis.keep_scripts import DONE, HOLD, LEAVE, LEFT, LOST, OTHERS, TAKE, TRIM_SECONDS, TURN_SECONDS
 from hanse.transport.redis.options import Options
 from hanse.transport.redis.scripts import run
 from hanse.transport.redis.wire import Wire
@@ -114,6 +114,14 @@ class RedisBacklog:
         self._handled.append(entry)
         if self._telling is None or self._telling.done():
             self._telling = self._tasks.start(self._tell())
+
+    async def left(self) -> int:
+        """See `TellsLeft.left`; events of other topics count until somebody has looked at them."""
+        if self._why:
+            raise Unavailable(self._why)
+        if self._telling is not None:
+            _ = await asyncio.wait([self._telling])
+        return cast("int", await run(self._wire, LEFT, self.turn.keys[:1], [self.turn.group]))
 
     async def close(self) -> None:
         """See `Backlog.close`."""

@@ -21,7 +21,7 @@ from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.brokered.frames import MESSAGE, NotTakenError
 from hanse.transport.brokered.servers import Server, Servers, servers_in
-from hanse.transport.redis.judge import Told, absence, refusal, told_in, warning
+from hanse.transport.redis.judge import Told, absence, distrust, refusal, told_in, warning
 from hanse.transport.redis.names import Names
 from hanse.transport.redis.options import SCHEME, Options, database_in
 from hanse.transport.redis.pull import Pull
@@ -422,7 +422,7 @@ class Connection:
         """Look at the server, and have it know what belongs to this node. Raises `_RefusedError`."""
         info = await wire.ask(b"INFO")
         self.told = told = told_in(info if isinstance(info, bytes) else str(info).encode())
-        if problem := refusal(told):
+        if problem := refusal(told) or (distrust(told) if self._options.keeps else ""):
             raise _RefusedError(problem)
         if problem := absence(told):
             raise ConnectionError(problem)

@@ -152,6 +152,21 @@ return {MINE}
 """)
 """Ends a turn: keys are the stream and the turn; the group, and the token."""
 
+LEFT = Script(f"""
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  if group[2] == ARGV[1] then
+    local behind = group[12] or #redis.call('XRANGE', KEYS[1], '(' .. group[8], '+', 'COUNT', {PIECE})
+    return group[6] + behind
+  end
+end
+return 0
+""")
+"""How many events a group has not handled, those of other topics among them that nobody has looked at yet.
+
+Where the server has lost count, as somebody took an entry out of the stream, it is at least whether there are any. Keys
+are the stream; the group.
+"""
+
 # What is pending of a group, and what it has not seen, stays, but for what is older than anything may be. A group that
 # took nothing for as long is forgotten: should it come back, it begins with the oldest that is kept, as it would do
 # anyway.

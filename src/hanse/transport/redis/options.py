@@ -40,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         patience: Seconds for which a server is looked for at the start.
         silence: Seconds after which a node that says nothing is taken for dead by those who wait for it, and a request
             that nobody has taken is not done any more.
+        keeps: Whether events are to be kept: then servers are refused that may not be trusted with them.
         kept: Seconds for which events are kept at most, as memory has an end; that some were not handled by then is
             told.
         handled: Seconds for which events are kept that all groups have handled, so that a group that is new hears of
@@ -54,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls: ssl.SSLContext | None = None
     patience: float = 5.0
     silence: float = 3.0
+    keeps: bool = False
     kept: float = KEPT_SECONDS
     handled: float = HANDLED_SECONDS
     handled_max: int = HANDLED_MAX
