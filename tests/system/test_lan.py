@@ -6,24 +6,18 @@ It is told how long each took (`-rP` shows it); the limits themselves are held i
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import IO, cast
 
 import pytest
 
-LINUX = sys.platform == "linux" and os.geteuid() == 0 and bool(shutil.which("ip")) and bool(shutil.which("nft"))
-pytestmark = pytest.mark.skipif(
-    not LINUX, reason="network namespaces need Linux, root, ip (iproute2) and nft (nftables)"
-)
+from .network import HOSTS, NEEDED, Network
 
-HOSTS = ("h1", "h2", "h3")
+pytestmark = NEEDED
 PROGRAM = """
 import asyncio, json, signal, sys
 from hanse.kernel.host import Host
@@ -45,69 +39,6 @@ async def main(name, url):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-def run(*command: str) -> None:
-    _ = subprocess.run(command, check=True, capture_output=True, timeout=20)
-
-
-class Network:
-    """Three hosts at one switch."""
-
-    def __init__(self) -> None:
-        self.prefix = f"hanse{os.getpid()}"
-        self.processes: list[subprocess.Popen[str]] = []
-
-    def _space(self, host: str) -> str:
-        return f"{self.prefix}-{host}"
-
-    def build(self) -> None:
-        for host in ("lan", *HOSTS):
-            run("ip", "netns", "add", self._space(host))
-            run("ip", "-n", self._space(host), "link", "set", "lo", "up")
-        switch = self._space("lan")
-        run("ip", "-n", switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
-        run("ip", "-n", switch, "link", "set", "br0", "up")
-        for number, host in enumerate(HOSTS, 1):
-            ours = ("ip", "-n", self._space(host))
-            run(*ours, "link", "add", "eth0", "type", "veth", "peer", "name", f"p-{host}", "netns", switch)
-            run("ip", "-n", switch, "link", "set", f"p-{host}", "master", "br0", "up")
-            run(*ours, "addr", "add", f"10.77.0.{number}/24", "broadcast", "10.77.0.255", "dev", "eth0")
-            run(*ours, "link", "set", "eth0", "up")
-
-    def _inside(self, host: str, *command: str) -> list[str]:
-        return ["ip", "netns", "exec", self._space(host), *command]
-
-    def start(self, host: str, url: str, name: str = "") -> Node:
-        command = self._inside(host, sys.executable, "-c", PROGRAM, name or host, url)
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.processes.append(process)
-        return Node(name or host, process)
-
-    def cut(self, host: str) -> None:
-        """Nothing reaches a host, and nothing leaves it."""
-        rules = "add table inet cut"
-        for hook in ("input", "output"):
-            rules += f"; add chain inet cut {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
-        run(*self._inside(host, "nft", rules))
-
-    def mend(self, host: str) -> None:
-        run(*self._inside(host, "nft", "delete table inet cut"))
-
-    def lose(self, host: str, share: int) -> None:
-        """So many of a hundred packets to a host are lost."""
-        rules = "add table inet cut; add chain inet cut input { type filter hook input priority 0; }; "
-        rules += f"add rule inet cut input numgen random mod 100 < {share} drop"
-        run(*self._inside(host, "nft", rules))
-
-    def close(self) -> None:
-        for process in self.processes:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-            _ = process.wait(20)
-            cast("IO[str]", process.stdout).close()
-        for host in ("lan", *HOSTS):
-            _ = subprocess.run(["ip", "netns", "del", self._space(host)], check=False, capture_output=True, timeout=20)
 
 
 class Node:
@@ -135,6 +66,10 @@ class Node:
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
+
+
+def start(network: Network, host: str, url: str, name: str = "") -> Node:
+    return Node(name or host, network.start(host, sys.executable, "-c", PROGRAM, name or host, url))
 
 
 def all_know(*nodes: Node) -> None:
@@ -165,7 +100,7 @@ def network() -> Iterator[Network]:
 )
 def nodes(request: pytest.FixtureRequest, network: Network) -> list[Node]:
     began = now()
-    made = [network.start(host, cast("str", request.param)) for host in HOSTS]
+    made = [start(network, host, cast("str", request.param)) for host in HOSTS]
     all_know(*made)
     told("started and found one another", began)
     return made
@@ -214,7 +149,7 @@ def test_a_process_that_was_stopped_comes_back(nodes: list[Node]) -> None:
 def test_a_network_that_loses_a_third_is_no_reason_to_miss_a_newcomer_or_a_kill(network: Network) -> None:
     for host in HOSTS:
         network.lose(host, 30)
-    a, b, c = (network.start(host, "udp://?interface=eth0") for host in HOSTS)
+    a, b, c = (start(network, host, "udp://?interface=eth0") for host in HOSTS)
     # One may be missed for a moment, and comes back.
     all_know(a, b, c)
     c.signal(signal.SIGKILL)
@@ -222,8 +157,8 @@ def test_a_network_that_loses_a_third_is_no_reason_to_miss_a_newcomer_or_a_kill(
 
 
 def test_who_names_no_interface_is_heard_on_this_machine_only(network: Network) -> None:
-    outside, other = (network.start(host, "udp://?interface=eth0") for host in ("h1", "h3"))
-    inside, beside = (network.start("h2", "udp://", name) for name in ("inside", "beside"))
+    outside, other = (start(network, host, "udp://?interface=eth0") for host in ("h1", "h3"))
+    inside, beside = (start(network, "h2", "udp://", name) for name in ("inside", "beside"))
     all_know(outside, other)
     all_know(inside, beside)
     assert inside.address.startswith("127.0.0.1:")
