@@ -8,10 +8,12 @@ the chance are the machine's, and the network is the world's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, Protocol, final
+from typing import Final, Protocol, TypeVar, final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from hanse.kernel.closing import closing
 from hanse.kernel.context import ambient
@@ -21,7 +23,8 @@ from hanse.kernel.message import Message
 from hanse.kernel.settings import NodeSettings
 from hanse.mesh.routed import Routed
 from hanse.node.transports import Place, open_transport
-from hanse.sim.lane import Lane
+from hanse.sim.brokers.nats_server import NatsServer
+from hanse.sim.lane import Lane, current_lane
 from hanse.sim.network import Network, Port
 from hanse.sim.registry import Member, Registry
 from hanse.sim.sockets import Lan, Sockets
@@ -32,6 +35,8 @@ from hanse.transport.described import DescribedService, TellsOthers
 from hanse.transport.discovery import Announcement
 from hanse.transport.memory import MemoryTransport
 from hanse.transport.stream.direct import StreamDirect
+
+T = TypeVar("T")
 
 APP: Final = "world"
 """The name under which the nodes of a world find each other."""
@@ -51,13 +56,13 @@ class Broker(Protocol):
         """Whether it holds nothing that is still to be delivered."""
         ...
 
-    async def serve(self) -> None:
-        """Begin to listen."""
+    async def serve(self) -> object:
+        """Begin to listen, at its usual port."""
         ...
 
 
-Brokers = Callable[[str, Trace, int], Callable[[int], Broker]]
-"""Of a machine's name, the trace and the seed of a world: what makes the broker of each life, by its number."""
+Life = Callable[[int], Broker]
+"""Makes the broker of each life of its machine, by its number."""
 
 
 @final
@@ -118,8 +123,8 @@ class CarriedTwin:
 
     @property
     def features(self) -> Features:
-        """See `Transport.features`."""
-        return self.native.features
+        """See `Transport.features`; the twins of brokers keep no events by themselves."""
+        return msgspec.structs.replace(self.native.features, durable=False)
 
     def serving(self, more_than: int = 0) -> int:
         """See `Twin.serving`."""
@@ -133,6 +138,7 @@ class CarriedTwin:
             self._opening = self._lane.start(self.native.open(), "open transport")
         opening = self._opening
         try:
+            # Others may wait for it, too.
             await asyncio.shield(opening)
             self._open, self._closed = True, False
         finally:
@@ -142,7 +148,8 @@ class CarriedTwin:
     async def close(self) -> None:
         """See `Transport.close`."""
         self._open, self._closed = False, True
-        await self.native.close()
+        if self._lane.alive:
+            await self._lane.start(self.native.close(), "close transport")
 
     def listen(self, service: str, receiver: Receiver, /) -> None:
         """See `Transport.listen`."""
@@ -155,16 +162,22 @@ class CarriedTwin:
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
         self._medium.sends(self.port.name, message)
-        return self.native.request(message) if self._open else self._open_and_request(message)
+        if self._open and current_lane.get(None) is self._lane:
+            return self.native.request(message)
+        return self._request_from_outside(message)
 
     async def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
         self._medium.sends(self.port.name, message)
         if not self._open:
             await self._open_first()
-        async with closing(self.native.stream(message)) as replies:
-            async for reply in replies:
+        replies = self.native.stream(message)
+        try:
+            while (reply := await self._here(lambda: anext(replies, None))) is not None:
                 yield reply
+        finally:
+            if isinstance(replies, AsyncGenerator) and self._lane.alive:
+                await self._here(replies.aclose)
 
     def trouble(self) -> str:
         """See `TellsTrouble.trouble`."""
@@ -192,9 +205,30 @@ class CarriedTwin:
         """An answer leaves."""
         self._medium.hear_answer(self.port, source, reply, asked)
 
-    async def _open_and_request(self, message: Message) -> Message:
-        await self._open_first()
-        return await self.native.request(message)
+    async def _request_from_outside(self, message: Message) -> Message:
+        """A story asks, or a process whose transport nobody has opened: what is done for it is done on this lane.
+
+        Otherwise two lanes would run one transport, and one of them could wait for the other without time passing.
+        """
+        if not self._open:
+            await self._open_first()
+        return await self._here(lambda: self.native.request(message))
+
+    async def _here(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Have something done on the lane of this process."""
+        if not self._lane.alive:
+            raise Unavailable("the transport is closed")
+        if current_lane.get(None) is self._lane:
+            return await work()
+        task = self._lane.start(_awaited(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            _ = task.cancel()
+            # Nothing of a dead process ever ends.
+            if self._lane.alive:
+                _ = await asyncio.wait([task])
+            raise
 
     async def _open_first(self) -> None:
         """Those that nobody opens, such as observers', open when they ask. Raises `Unavailable`."""
@@ -204,6 +238,10 @@ class CarriedTwin:
             await self.open()
         except CouldNotStart as error:
             raise Unavailable(error.detail) from None
+
+
+async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
 
 
 @final
@@ -234,7 +272,7 @@ class Carried:
         if name:
             _ = self.lan.address_of(name)
             self._url = f"{scheme}://{name}"
-            make = _BROKERS[scheme](name, trace, seed)
+            make = _BROKERS[scheme](name, seed)
             self.appliances = {name: Appliance(name, lambda lane: self._begin(lane, make), network, trace)}
 
     @property
@@ -277,7 +315,7 @@ class Carried:
         if self._network.heard is not None and port.alive:
             self._network.heard(port.name, to, message, asked)
 
-    def _begin(self, lane: Lane, make: Callable[[int], Broker]) -> Sockets:
+    def _begin(self, lane: Lane, make: Life) -> Sockets:
         sockets = self.lan.join(lane)
         broker = self._broker = make(self.appliances[lane.name].lives)
         _ = lane.start(broker.serve(), "serve")
@@ -291,7 +329,12 @@ class Carried:
         return Routed(here, MemoryTransport(), direct, Member(self._registry, sockets), host=host)
 
 
-_BROKERS: Mapping[str, Brokers] = {}
+def _nats(name: str, seed: int) -> Life:
+    return partial(NatsServer, name, seed)
+
+
+_BROKERS: Mapping[str, Callable[[str, int], Life]] = {"nats": _nats}
+"""Those that have a twin: from the name of the machine and the seed of the world, what runs in each of its lives."""
 
 
 def making_of(transport: Making | str) -> Making:

@@ -10,7 +10,7 @@ from hanse.sim.token import Token
 
 from .small_worlds import Book, book, keep_writing
 
-URLS = ["tcp://"]
+URLS = ["tcp://", "nats://"]
 
 
 class Greeter(Service):
@@ -57,7 +57,8 @@ def test_a_world_runs_over_a_real_transport(url: str) -> None:
             assert await world.client(Porter).open("Bob") == "hello, Bob"
             twin = world.medium.join(world.loop.home)
             assert isinstance(twin, CarriedTwin)
-            assert (twin.serving(), twin.trouble()) == (0, "the transport is closed")
+            assert twin.serving() == 0
+            assert twin.trouble()
 
     run(story())
 

@@ -56,6 +56,22 @@ class CarriedSuite(TransportSuite):
         self.network.mend(links)
 
 
+class BrokerSuite(CarriedSuite):
+    ahead_max = 128
+
+    async def restart(self) -> None:
+        (broker,) = self.medium.appliances.values()
+        broker.kill()
+        await asyncio.sleep(0.5)
+        broker.start()
+
+
+@pytest.mark.virtual_time
+class TestNats(BrokerSuite):
+    title = "nats:// in a world"
+    url = "nats://"
+
+
 @pytest.mark.virtual_time
 class TestTcp(CarriedSuite):
     title = "tcp:// in a world"
