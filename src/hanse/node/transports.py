@@ -61,7 +61,8 @@ def place_of(app: str, settings: NodeSettings, host: Host) -> Place:
         host: Its clocks and chance.
     """
     instance = settings.instance or f"{host.name}-{host.new_id()}"
-    return Place(Announcement(instance, "", app=app, release=settings.release, zone=settings.zone), host, settings)
+    here = Announcement(instance, "", app=app, release=settings.release, zone=settings.zone, since=host.now())
+    return Place(here, host, settings)
 
 
 def open_transport(url: str, place: Place) -> Transport:
@@ -218,7 +219,10 @@ def _nats(url: str, place: Place) -> Transport:
 
     settings = place.settings
     return NatsTransport(
-        url, place.host, Options(app=place.here.app, credentials=settings.credentials, tls=_broker_tls(settings))
+        url,
+        place.host,
+        Options(app=place.here.app, credentials=settings.credentials, tls=_broker_tls(settings)),
+        here=place.here,
     )
 
 

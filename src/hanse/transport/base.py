@@ -22,6 +22,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from hanse.kernel.message import Message
+from hanse.transport.discovery import Announcement
 
 UNDONE = "hanse-undone"
 """The header of a refusal by a node that has done nothing: it stops, or does not have the operation."""
@@ -111,6 +112,19 @@ class Drains(Protocol):
 
     def drain(self) -> None:
         """Have others ask elsewhere where they can; what comes is still served."""
+        ...
+
+
+@runtime_checkable
+class KnowsNodes(Protocol):
+    """A transport that knows which nodes there are."""
+
+    async def nodes(self) -> list[Announcement]:
+        """What each says of itself, as far as it can be heard of; this one too, where it serves something.
+
+        Raises:
+            Unavailable: They cannot be asked.
+        """
         ...
 
 

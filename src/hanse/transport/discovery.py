@@ -25,6 +25,7 @@ class Announcement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         zone: Where it stands; calls prefer their own zone.
         weight: Share of calls beside its like; 0 for none, such as while it drains.
         version: Counts up whenever something of the above changes.
+        since: Second of its machine's clock at which it started; 0 where it does not say.
     """
 
     instance: str
@@ -35,6 +36,7 @@ class Announcement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     zone: str = ""
     weight: int = 100
     version: int = 1
+    since: float = 0.0
 
 
 class Discovery(Protocol):

@@ -25,6 +25,7 @@ from .server import Server
 
 _apps = map("pressure-%d".__mod__, itertools.count(1))
 WAIT_SECONDS = 10.0
+LEFT_SECONDS = 10.0
 BIG = bytes(1_000_000)
 
 
@@ -90,15 +91,66 @@ async def test_a_node_that_stops_sends_its_callers_to_the_others(server: Server)
         things.server.close()
 
 
+async def left(one: NatsTransport, other: NatsTransport) -> None:
+    """Until a node serves nothing for others any more."""
+    name = other.names.node.decode()
+    async with asyncio.timeout(LEFT_SECONDS):
+        while any(said.instance == name and said.names for said in await one.nodes()):
+            pass
+
+
+async def test_a_lone_node_that_drains_serves_until_somebody_else_does(server: Server) -> None:
+    first, second = Things(), Things()
+    async with nodes(server, 3) as (one, other, third):
+        other.listen("things", first.server)
+        await other.flush()
+        other.drain()
+        [said] = [said for said in await one.nodes() if said.names]
+        assert (said.names, said.weight) == (("things",), 0)
+        replies = await asyncio.gather(*(one.request(call("echo", b"well")) for _ in range(40)))
+        assert [reply.body for reply in replies] == [b"well"] * 40
+        assert len(first.came) == 40
+        third.listen("things", second.server)
+        await left(one, other)
+        replies = await asyncio.gather(*(one.request(call("echo", b"well")) for _ in range(40)))
+        assert [reply.body for reply in replies] == [b"well"] * 40
+        assert (len(first.came), len(second.came)) == (40, 40)
+    for things in (first, second):
+        things.server.close()
+
+
+async def test_two_that_drain_do_not_leave_to_each_other(server: Server) -> None:
+    first, second = Things(), Things()
+    async with nodes(server, 3) as (one, other, third):
+        other.listen("things", first.server)
+        third.listen("things", second.server)
+        for node in (other, third):
+            await node.flush()
+        other.drain()
+        await left(one, other)
+        third.drain()
+        [said] = [said for said in await one.nodes() if said.names]
+        assert said.instance == third.names.node.decode()
+        assert (await one.request(call("echo", b"well"))).body == b"well"
+    for things in (first, second):
+        things.server.close()
+
+
+async def test_who_cannot_ask_who_is_there_says_so(server: Server) -> None:
+    transport = NatsTransport(server.url, Host.system())
+    with pytest.raises(Unavailable, match="cannot be asked who is there"):
+        await transport.nodes()
+
+
 async def test_a_node_that_drains_is_asked_by_itself_alone(server: Server) -> None:
     first, second = Things(), Things()
     async with nodes(server, 3) as (one, other, third):
         assert isinstance(other, Drains)
         other.listen("things", first.server)
         third.listen("things", second.server)
+        await third.flush()
         other.drain()
-        for node in (other, third):
-            await node.flush()
+        await left(one, other)
         replies = await asyncio.gather(*(one.request(call("echo", b"well")) for _ in range(40)))
         assert [reply.body for reply in replies] == [b"well"] * 40
         assert (len(first.came), len(second.came)) == (0, 40)

@@ -22,6 +22,7 @@ import msgspec
 
 from hanse.kernel.faults import Fault, Malformed, Overloaded, TooLarge, Unavailable
 from hanse.kernel.message import Message
+from hanse.transport.discovery import Announcement
 
 MESSAGE = b"\x01"
 ITEM = b"\x02"
@@ -89,7 +90,19 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     text: str = ""
 
 
-Control = Serving | Cancel | More | Beat
+class Here(msgspec.Struct, frozen=True, array_like=True, tag="here"):
+    """A node is there.
+
+    Attributes:
+        node: Which.
+        said: What it says of itself.
+    """
+
+    node: bytes
+    said: Announcement
+
+
+Control = Serving | Cancel | More | Beat | Here
 
 encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 _message = msgspec.msgpack.Decoder(Message).decode

@@ -7,14 +7,16 @@ node speaks is asked for an echo by the broker itself: where the other has gone,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import final
 
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.transport.brokered.asked import Asked
-from hanse.transport.brokered.frames import CONTROL, Beat, Cancel, Control, More, Serving, control_in, encode
+from hanse.transport.brokered.frames import CONTROL, Beat, Cancel, Control, Here, More, Serving, control_in, encode
 from hanse.transport.brokered.post import Post, Subjects
 from hanse.transport.brokered.served import Served
+from hanse.transport.discovery import Announcement
 
 CONTROL_TOKEN = b"c"
 """Token of what nodes tell each other besides answers; tokens of answers are numbers."""
@@ -45,6 +47,7 @@ class Pulse:
     Attributes:
         asked: What this node waits for.
         served: What it works on.
+        here: Told what other nodes say of themselves.
         node: Name of this one.
         beats: Whether a beat is due.
     """
@@ -60,6 +63,7 @@ class Pulse:
         """
         self.asked: Asked = Asked(host, silence)
         self.served: Served = Served(connection, names, self.begun)
+        self.here: Callable[[Announcement], None] = _nobody
         self.node: bytes = names.node
         self._connection = connection
         self._names = names
@@ -106,6 +110,8 @@ class Pulse:
                 self.served.cancel(said.node, said.tokens)
             case More():
                 self.served.more(said.node, said.token, said.count)
+            case Here():
+                self.here(said.said)
             case Beat():
                 self._unwanted(said.node, self.asked.told(said.node, said.serves))
                 if said.whole:
@@ -177,3 +183,8 @@ class Pulse:
         if len(encode(beat)) <= self._connection.body_bytes_max:
             return beat
         return Beat(beat.node, [], whole=False)
+
+
+def _nobody(said: Announcement) -> None:
+    """Of others, as nobody has asked who is there."""
+    del said

@@ -5,6 +5,8 @@
 - `hanse.<app>.json.<service>.<operation>`: the same, for others who speak JSON.
 - `hanse.<app>.node.<node>.<token>`: what one node is told: answers to what it asked, and, under `c`, how those
   fare with whom it has something under way.
+- `hanse.<app>.who`: asks who is there; the name of the node that asks is the message.
+- `hanse.<app>.hello`: a node, a space, and a service that it serves from now on; for nodes that drain.
 
 So an account's permissions can say who may serve, who may call and who may listen to answers.
 """
@@ -60,6 +62,8 @@ class Names:
         self.node: bytes = token_of(node).encode()
         self._nodes = f"hanse.{self.app}.node.".encode()
         self.here: bytes = self.inbox(self.node)
+        self.who: bytes = f"hanse.{self.app}.who".encode()
+        self.hello: bytes = f"hanse.{self.app}.hello".encode()
         self._calls: dict[str, bytes] = {}
 
     def call(self, address: str) -> bytes:

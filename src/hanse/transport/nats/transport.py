@@ -1,7 +1,8 @@
 """The transport: what is served here is handed over at once, all else goes through NATS, which balances by itself.
 
-Instances of a service are one queue group. Where nobody listens, the server says so at once. A node that leaves
-refuses what is still under way to it, and its callers ask again: so a rolling restart fails no request.
+Instances of a service are one queue group. Where nobody listens, the server says so at once. A node that drains leaves
+the groups that others are in, and one that leaves refuses what is still under way to it, and its callers ask again: so
+a rolling restart fails no request, and a lone instance serves until it stops.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from hanse.transport.brokered.frames import (
     NotTakenError,
 )
 from hanse.transport.brokered.pulse import NOBODY, Pulse
+from hanse.transport.brokered.roll import Roll
 from hanse.transport.brokered.servers import servers_in
 from hanse.transport.described import DescribedService
+from hanse.transport.discovery import Announcement
 from hanse.transport.nats.connection import Connection, Subscription
 from hanse.transport.nats.kept import Keeper
 from hanse.transport.nats.login import SCHEME, Options, options_in
@@ -44,7 +47,9 @@ class NatsTransport:
         (True, 'there is no connection to NATS: it was not opened')
     """
 
-    def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
+    def __init__(
+        self, url: str, host: Host, options: Options | None = None, *, here: Announcement | None = None
+    ) -> None:
         """Know where to go.
 
         Args:
@@ -52,6 +57,7 @@ class NatsTransport:
                 servers under TLS; with what is to be kept of events behind a question mark: see `options_in`.
             host: Clock, chance and names.
             options: The app's name, who asks, and how servers are verified.
+            here: What the node says of itself to whoever asks which nodes there are; by default no more than a name.
 
         Raises:
             Misconfigured: The URL is none of NATS.
@@ -63,10 +69,14 @@ class NatsTransport:
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._calls = Calls(self._connection, self._send, self._pulse, host, f"the app {options.app!r} on this NATS")
         self._here_length = len(self.names.here)
+        here = here or Announcement(self.names.node.decode(), "", app=options.app, since=host.now())
+        self._roll = Roll(here, self.names.node, self._pulse, self._leave)
+        self._pulse.here = self._roll.told
         self._keeper = Keeper(self._connection, self.names, options, host)
         self._services = Services(self._connection, self.names, host, self._served)
         self._subscriptions: dict[str, Subscription] = {}
         self._inbox: Subscription | None = None
+        self._hellos: Subscription | None = None
 
     @property
     def features(self) -> Features:
@@ -82,6 +92,7 @@ class NatsTransport:
         """See `Transport.open`. Raises `CouldNotStart`."""
         if self._inbox is None:
             self._inbox = self._connection.subscribe(self.names.here + b"*", self._told)
+            _ = self._connection.subscribe(self.names.who, self._who)
         await self._connection.open()
         self._calls.open = self._served.open = True
         self._keeper.begin()
@@ -91,6 +102,9 @@ class NatsTransport:
         if not self._calls.open:
             return
         self._calls.open = self._served.open = False
+        if self._hellos is not None:
+            self._connection.unsubscribe(self._hellos)
+            self._hellos, self._roll.draining = None, False
         await self._keeper.end()
         self._asked.fail(Unavailable("the transport is closed"))
         for peer, tokens in self._asked.by_peer().items():
@@ -134,19 +148,32 @@ class NatsTransport:
             subject = self.names.service(service)
             self._subscriptions[service] = self._connection.subscribe(subject, self._served.take, GROUP)
             self._services.listen(service)
+            self._roll.serve(service)
+            _ = self._connection.publish(self.names.hello, b"", service.encode(), self.names.node + b" ")
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
         self._served.receivers.pop(service, None)
+        self._leave(service)
+
+    def _leave(self, service: str) -> None:
+        """Have NATS give this node nothing more of it; what is under way, and its own, is still served."""
+        self._roll.leave(service)
         if (subscription := self._subscriptions.pop(service, None)) is not None:
             self._connection.unsubscribe(subscription)
             self._services.leave(service)
 
     def drain(self) -> None:
-        """See `Drains.drain`: NATS gives this node nothing more; what is under way, and its own, is still served."""
-        for service in list(self._subscriptions):
-            self._connection.unsubscribe(self._subscriptions.pop(service))
-            self._services.leave(service)
+        """See `Drains.drain`: what others serve, now or before this node stops, NATS gives to them."""
+        if self._roll.draining or not self._calls.open:
+            return
+        self._roll.draining = True
+        self._hellos = self._connection.subscribe(self.names.hello, self._hello)
+        _ = self._ask_who()
+
+    async def nodes(self) -> list[Announcement]:
+        """See `KnowsNodes.nodes`."""
+        return await self._roll.call(lambda: self._connection.is_up and self._ask_who())
 
     def describe(self, service: DescribedService, /) -> None:
         """See `TellsOthers.describe`: NATS's own tools list the service, and call it with JSON."""
@@ -181,6 +208,20 @@ class NatsTransport:
             self._pulse.gone(token[len(NOBODY) :], "is not connected to NATS any more")
         else:
             self._calls.refused(token, NotTakenError())
+
+    def _ask_who(self) -> bool:
+        return self._connection.publish(self.names.who, b"", self.names.node)
+
+    def _who(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
+        del subject, reply, headers
+        self._roll.asked(payload)
+
+    def _hello(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
+        """Somebody serves something from now on."""
+        del subject, reply, headers
+        node, _, service = payload.partition(b" ")
+        if node != self.names.node:
+            self._roll.others((service.decode(errors="replace"),))
 
     def _lost(self, why: str) -> None:
         self._keeper.lost(f"the connection to NATS broke: {why}")
