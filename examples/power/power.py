@@ -9,6 +9,10 @@ curl -N -H "Accept: text/event-stream" http://127.0.0.1:8000/devices      # ever
 hanse call devices.ask id=lamp wanted=on
 
 The three run in one process, as here, or apart, each on a machine of its own: nobody notices.
+
+hanse run examples/power/power.py --services devices --transport unix:run --store sqlite:///data     # and so on
+
+There may be two workers on one store: one of them has the duty, and the other takes over when it dies.
 Whoever dies on the way, whatever gets lost, comes late or comes twice:
 
 - A device was switched an odd number of times if it is on, and an even one if it is off: no switch is lost or doubled.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.transport.nats.server import Server, free_port
 from tests.transport.redis.server import Server as Redis
@@ -38,6 +39,16 @@ def medium(name: str, folder: Path) -> Generator[tuple[str, ...]]:
         server.kill()
 
 
+def keys_in(folder: Path) -> dict[str, str]:
+    """Settings by which all nodes prove one key to each other over ZeroMQ."""
+    from hanse.transport.zmq.keys import new_keys
+
+    public, secret = new_keys()
+    _ = (folder / "node.key").write_text(secret)
+    _ = (folder / "allowed").write_text(f"{public} all nodes\n")
+    return {"zmq_secret": str(folder / "node.key"), "zmq_allowed": str(folder / "allowed")}
+
+
 def node_settings(folder: Path, *options: str) -> NodeSettings:
     """The same as settings, for a node of the test's own process."""
     given = dict(zip(options[::2], options[1::2], strict=True))
@@ -46,25 +57,30 @@ def node_settings(folder: Path, *options: str) -> NodeSettings:
 
 
 class Fleet:
-    """Processes of one app by what they host.
+    """Processes of one app by what they host, and a number behind a `#` where several host the same.
 
     Args of the constructor:
         target: The app, as `hanse run` takes it.
         folder: Where they run.
         options: More of the command line, of each.
+        within: What the commands of some go behind, such as that of another host's network namespace.
     """
 
-    def __init__(self, target: Path, folder: Path, *options: str) -> None:
+    def __init__(
+        self, target: Path, folder: Path, *options: str, within: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> None:
         self._target = target
         self._options = options
         self._folder = folder
+        self._within = within
         self._running: dict[str, tuple[ExitStack, str]] = {}
 
     def start(self, part: str, port: str = "0") -> str:
         """Start a process; the address at which it answers, once it does."""
         stack = ExitStack()
-        options = ("--services", part, *self._options)
-        url = stack.enter_context(serving(self._folder, self._target, *options, port=port))
+        options = ("--services", part.partition("#")[0], *self._options)
+        within = self._within.get(part, ())
+        url = stack.enter_context(serving(self._folder, self._target, *options, port=port, within=within))
         self._running[part] = stack, url
         return url
 
@@ -86,9 +102,15 @@ class Fleet:
 
 
 @contextmanager
-def fleet(target: Path, parts: Iterable[str], folder: Path, *options: str) -> Generator[Fleet]:
+def fleet(
+    target: Path,
+    parts: Iterable[str],
+    folder: Path,
+    *options: str,
+    within: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Generator[Fleet]:
     """All parts of an app, each in its process."""
-    found = Fleet(target, folder, *options)
+    found = Fleet(target, folder, *options, within=within)
     try:
         for part in parts:
             _ = found.start(part)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -15,6 +17,7 @@ import pytest
 
 LINUX = sys.platform == "linux" and os.geteuid() == 0 and bool(shutil.which("ip")) and bool(shutil.which("nft"))
 NEEDED = pytest.mark.skipif(not LINUX, reason="network namespaces need Linux, root, ip (iproute2) and nft (nftables)")
+CLONE_NEWNET = 0x40000000
 HOSTS = ("h1", "h2", "h3")
 
 
@@ -25,6 +28,12 @@ def address_of(host: str) -> str:
 
 def run(*command: str) -> None:
     _ = subprocess.run(command, check=True, capture_output=True, timeout=20)
+
+
+def enter(space: int) -> None:
+    """Go on in a network namespace, by its open file; Python has a word for it since 3.12."""
+    if ctypes.CDLL(None, use_errno=True).setns(space, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 class Network:
@@ -51,8 +60,25 @@ class Network:
             run(*ours, "addr", "add", f"{address_of(host)}/24", "broadcast", "10.77.0.255", "dev", "eth0")
             run(*ours, "link", "set", "eth0", "up")
 
+    def within(self, host: str) -> list[str]:
+        """What a command goes behind, to run on a host."""
+        return ["ip", "netns", "exec", self._space(host)]
+
+    @contextmanager
+    def inside(self, host: str) -> Generator[None]:
+        """Have this thread, and what it starts meanwhile, be on a host."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(f"/run/netns/{self._space(host)}", os.O_RDONLY)
+        try:
+            enter(there)
+            yield
+        finally:
+            enter(before)
+            os.close(there)
+            os.close(before)
+
     def _inside(self, host: str, *command: str) -> list[str]:
-        return ["ip", "netns", "exec", self._space(host), *command]
+        return [*self.within(host), *command]
 
     def start(self, host: str, *command: str, folder: Path | None = None) -> subprocess.Popen[str]:
         """Start a process on a host; what it prints is to be read."""

@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple, cast
 
 import pytest
 
+from .fleet import keys_in
 from .network import NEEDED, Network
 
 pytestmark = [NEEDED, pytest.mark.timeout(120)]
@@ -149,16 +150,6 @@ def lan(request: pytest.FixtureRequest, network: Network, tmp_path: Path) -> Lan
     if request.param == "zmq":
         settings |= keys_in(tmp_path)
     return Lan(network, tmp_path, settings)
-
-
-def keys_in(folder: Path) -> dict[str, str]:
-    """Settings by which nodes prove their keys over ZeroMQ."""
-    from hanse.transport.zmq.keys import new_keys
-
-    public, secret = new_keys()
-    _ = (folder / "node.key").write_text(secret)
-    _ = (folder / "allowed").write_text(f"{public} all hosts\n")
-    return {"zmq_secret": str(folder / "node.key"), "zmq_allowed": str(folder / "allowed")}
 
 
 class Broken(NamedTuple):

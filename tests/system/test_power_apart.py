@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -11,23 +12,50 @@ from urllib.request import Request, urlopen
 import pytest
 
 from .browser import Tab
-from .fleet import MEDIUMS, Fleet, fleet, hanse, medium
+from .fleet import MEDIUMS, Fleet, fleet, hanse, keys_in, medium
+from .network import NEEDED, Network
 from .test_power_page import EXAMPLE, SHOWN, ask, click, log_of, open_page, shows
 
-PARTS = ("devices", "worker", "randomizer", "gateway")
+PARTS = ("devices", "worker", "worker#2", "randomizer", "gateway")
+"""Of two workers one has the duty, and the other takes it over."""
+
+ELSEWHERE = ("devices", "worker", "worker#2")
+"""Those on the second host, where there are two."""
+
+TWO_HOSTS = "zmq on two hosts"
 UNAVAILABLE = 503
 ASKS_MAX = 100
 DONE = "[...document.querySelectorAll('.device')].every(one => one.dataset.pending === 'false')"
 
 
-@pytest.fixture(params=MEDIUMS)
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Fleet, tuple[str, ...]]]:
-    options = ("--store", "sqlite:///data", "--set", "services.worker.settings.seconds=0.1")
-    with (
-        medium(request.param, tmp_path) as wanted,
-        fleet(EXAMPLE, PARTS[:-1], tmp_path, *wanted, *options) as parts,
-    ):
+House = tuple[Fleet, tuple[str, ...]]
+
+
+@pytest.fixture(params=[*MEDIUMS, pytest.param(TWO_HOSTS, marks=NEEDED)])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    with two_hosts(tmp_path) if request.param == TWO_HOSTS else one_host(request.param, tmp_path) as found:
+        yield found
+
+
+OPTIONS = ("--store", "sqlite:///data", "--set", "services.worker.settings.seconds=0.1")
+
+
+@contextmanager
+def one_host(name: str, folder: Path) -> Generator[House]:
+    with medium(name, folder) as wanted, fleet(EXAMPLE, PARTS[:-1], folder, *wanted, *OPTIONS) as parts:
         yield parts, wanted
+
+
+@contextmanager
+def two_hosts(folder: Path) -> Generator[House]:
+    """The gateway, the randomizer and the browser on one; they prove their keys to the others, who are on another."""
+    settings = {"transport": "zmq://", "interface": "eth0", **keys_in(folder)}
+    wanted = tuple(part for name, value in settings.items() for part in ("--set", f"node.{name}={value}"))
+    with closing(Network()) as network:
+        network.build()
+        within = {part: network.within("h2") for part in ELSEWHERE}
+        with network.inside("h1"), fleet(EXAMPLE, PARTS[:-1], folder, *wanted, *OPTIONS, within=within) as parts:
+            yield parts, wanted
 
 
 def devices_at(url: str) -> list[dict[str, object]]:
@@ -49,9 +77,7 @@ def ask_until_heard(tab: Tab, url: str, id: str, wanted: str) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_through_kills_of_any_part_the_page_shows_each_change_once(
-    tab: Tab, house: tuple[Fleet, tuple[str, ...]], tmp_path: Path
-) -> None:
+def test_through_kills_of_any_part_the_page_shows_each_change_once(house: House, tab: Tab, tmp_path: Path) -> None:
     parts, _ = house
     url = parts.start("gateway")
     open_page(tab, f"{url}/?via=sse")
@@ -76,7 +102,7 @@ def test_through_kills_of_any_part_the_page_shows_each_change_once(
     assert tab.complaints == []
 
 
-def test_commands_reach_parts_that_have_no_gateway(house: tuple[Fleet, tuple[str, ...]], tmp_path: Path) -> None:
+def test_commands_reach_parts_that_have_no_gateway(house: House, tmp_path: Path) -> None:
     parts, transport = house
     parts.kill("randomizer")
     there = (*transport, "--app", str(EXAMPLE))
