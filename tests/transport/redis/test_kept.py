@@ -188,6 +188,23 @@ class TestLoss:
             assert 0 < first < LARGE
             assert numbers(await taken(backlog, LARGE - first)) == [*range(first + 1, LARGE + 1)]
 
+    async def test_a_follower_that_takes_over_is_told_what_it_has_not_heard_of(self, tmp_path: Path) -> None:
+        kept = ("--appendonly", "yes")
+        with running(tmp_path, *kept) as leader, running(tmp_path, *kept) as follower:
+            _ = await told(follower, f"REPLICAOF 127.0.0.1 {leader.port}")
+            options = Options(app="failover")
+            node = RedisTransport(f"{leader.url},127.0.0.1:{follower.port}", Host.system(), options)
+            await node.open()
+            await node.publish(events(1, 2))
+            await until(lambda: has(follower, node.names.events, 2))
+            _ = await told(follower, "REPLICAOF NO ONE")
+            await node.publish(events(3, 4))
+            await asyncio.to_thread(leader.kill)
+            await until(lambda: has(follower, node.names.events, 4))
+            backlog = await reopened(node)
+            assert numbers(await taken(backlog, 4)) == [1, 2, 3, 4]
+            await node.close()
+
     async def test_a_server_that_is_killed_has_all_when_it_is_back(self, tmp_path: Path) -> None:
         with running(tmp_path, "--appendonly", "yes") as server:
             async with joined(server) as [node]:
@@ -410,6 +427,19 @@ async def groups(node: RedisTransport) -> dict[bytes, object]:
 
 async def left(node: RedisTransport, count: int) -> bool:
     return await length(node) == count
+
+
+async def told(server: Server, line: str) -> bytes:
+    """What a server answers that is told something by hand."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"{line}\r\n".encode())
+    answer = await reader.readline()
+    writer.close()
+    return answer.strip()
+
+
+async def has(server: Server, stream: bytes, count: int) -> bool:
+    return await told(server, f"XLEN {stream.decode()}") == b":%d" % count
 
 
 async def at_least(node: RedisTransport, key: bytes, milliseconds: int) -> bool:
