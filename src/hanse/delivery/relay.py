@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import final
 
-import msgspec
-
-from hanse.delivery.outbox import Taken, Topic, message_of, taken
+from hanse.delivery.courier import Courier, CourierOptions, Deliver
+from hanse.delivery.outbox import Taken, Topic, taken
 from hanse.delivery.pause import pause
-from hanse.delivery.retry import HandlerFailed, next_delay
+from hanse.delivery.retry import next_delay
 from hanse.delivery.window import Window
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
-from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.store.base import Batch, Entry, Op, Position, Store
 
@@ -46,9 +44,6 @@ SAVE_EVERY = 500
 SAVE_SECONDS = 1.0
 """How long after a message was acknowledged the position is saved at the latest; a crash before that repeats some."""
 
-ACK_SECONDS = 30.0
-"""How long one delivery may take before it is tried again."""
-
 GRACE_SECONDS = 10.0
 """How long a relay that stops waits for what is under way."""
 
@@ -60,18 +55,14 @@ _NOBODY = (Unavailable, UnknownOperation)
 """What a delivery ends with where nobody is there to deliver to."""
 
 
-class RelayOptions(msgspec.Struct, frozen=True):
-    """Limits of a relay.
+class RelayOptions(CourierOptions, frozen=True):
+    """Limits of a relay, or of a subscriber.
 
     Attributes:
         window: Entries held at once, at most `WINDOW_MAX`.
-        ack_seconds: How long one delivery may take.
-        producer: `service/release/instance` that its messages say they come from.
     """
 
     window: int = WINDOW_MAX
-    ack_seconds: float = ACK_SECONDS
-    producer: str = ""
 
 
 USUAL = RelayOptions()
@@ -95,7 +86,7 @@ class Relay:
         store: Store,
         name: str,
         topics: Sequence[Topic],
-        deliver: Callable[[Message], Awaitable[None]],
+        deliver: Deliver,
         *,
         host: Host,
         options: RelayOptions = USUAL,
@@ -105,7 +96,7 @@ class Relay:
         Args:
             store: Whose log it is, and where the position is kept.
             name: Names the position, so no other reader of this log has it: usually the group's.
-            topics: What is wanted.
+            topics: What is wanted; empty for every event.
             deliver: Sees one message handled: returns when its effects are committed (or it is parked), raises
                 `HandlerFailed` where its handler failed, any other fault where it did not get there. Keeps to the
                 message's `timeout`.
@@ -115,26 +106,31 @@ class Relay:
         self.name: str = name
         self.gaps: int = 0
         """How often entries were trimmed away before they were delivered."""
-        self.retries: int = 0
-        """Deliveries that failed and were tried again."""
         self._store = store
         self._topics = {(topic.emitted, topic.name): topic for topic in topics}
-        self._names = sorted({topic.name for topic in topics})
-        self._deliver = deliver
+        self._names = sorted({topic.name for topic in topics}) or None
         self._host = host
         self._options = options
+        self._moved = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.courier: Courier = Courier(
+            f"relay {name}",
+            deliver,
+            host=host,
+            options=options,
+            changed=self._moved.set,
+            stopping=self._stopping,
+        )
+        """Delivers for it."""
         self._window = self._window_from(0)
         self._taken: dict[int, Taken] = {}
         self._tasks = Tasks(self._broke, limit=TASKS_MAX)
         self._saved = 0
         self._save_due = False
         self._timer: asyncio.TimerHandle | None = None
-        self._away: Exception | None = None
         self._grace = GRACE_SECONDS
         self._fresh = True
         self._wake = asyncio.Event()
-        self._moved = asyncio.Event()
-        self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._running = False
 
@@ -151,7 +147,12 @@ class Relay:
     @property
     def trouble(self) -> str:
         """Why it cannot deliver at the moment; empty where it can, as far as it knows."""
-        return "" if self._away is None else f"it cannot deliver: {self._away}"
+        return self.courier.trouble
+
+    @property
+    def retries(self) -> int:
+        """Deliveries that failed and were tried again."""
+        return self.courier.retries
 
     async def run(self) -> None:
         """Deliver until `stop`, as a task of whoever owns the relay; begins with the position in the store."""
@@ -171,7 +172,7 @@ class Relay:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._running, self._away = False, None
+            self._running, self.courier.away = False, None
             self._ended.set()
             self._moved.set()
 
@@ -196,7 +197,7 @@ class Relay:
         """
         target = await self._store.head()
         self._hear()
-        while self._window.position < target and (insist or not isinstance(self._away, _NOBODY)):
+        while self._window.position < target and (insist or not isinstance(self.courier.away, _NOBODY)):
             if self._running:
                 self._moved.clear()
                 await self._moved.wait()
@@ -229,7 +230,10 @@ class Relay:
         return Window(position, limit=min(self._options.window, WINDOW_MAX))
 
     def _topic_of(self, entry: Entry) -> Topic | None:
-        return self._topics.get((entry.op is Op.EMITTED, entry.name))
+        emitted = entry.op is Op.EMITTED
+        if emitted and not self._topics:
+            return Topic(entry.name, emitted=True)
+        return self._topics.get((emitted, entry.name))
 
     def _hear(self) -> None:
         self._fresh = True
@@ -300,7 +304,7 @@ class Relay:
     async def _carry(self, first: int) -> None:
         """Deliver an entry, and those that wait behind it by then."""
         seq: int | None = first
-        while seq is not None and await self._see_through(self._taken[seq]):
+        while seq is not None and await self.courier.see_through(self._taken[seq]):
             fault_point("relay.acknowledged")
             del self._taken[seq]
             seq = self._window.done(seq)
@@ -318,41 +322,6 @@ class Relay:
         self._timer = None
         self._save_due = True
         self._wake.set()
-
-    async def _see_through(self, wanted: Taken) -> bool:
-        """Deliver an entry until it is acknowledged; False where the relay stops first."""
-        attempt, tries, since = 1, 0, 0.0
-        timeout, producer = self._options.ack_seconds, self._options.producer
-        while not self._stopping.is_set():
-            message = message_of(wanted, timeout, producer=producer, attempt=attempt, since=since)
-            fault = await self._try(message)
-            if fault is None:
-                return True
-            tries += 1
-            self.retries += 1
-            if isinstance(fault, HandlerFailed):
-                attempt += 1
-                since = since or self._host.now()
-            await pause(self._stopping, next_delay(tries, fault, self._host.chance.random()))
-        return False
-
-    async def _try(self, message: Message) -> Exception | None:
-        fault_point("relay.before_delivery")
-        try:
-            await self._deliver(message)
-        except HandlerFailed as fault:
-            return fault
-        except Exception as error:  # noqa: BLE001 - whatever is in the way, the message is kept and tried again
-            # Told once, not for each message: an outage would drown the log.
-            if self._away is None:
-                _log.warning("the relay %s cannot deliver: %s; it tries again until it can", self.name, error)
-            self._away = error
-            self._moved.set()
-            return error
-        if self._away is not None:
-            self._away = None
-            _log.info("the relay %s delivers again", self.name)
-        return None
 
     async def _save(self) -> None:
         """Save the position. Losing it costs repeats only, so that it may wait for the store."""

@@ -73,6 +73,8 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         services: Names of what it hosts: services, and `gateway`; empty for the whole app.
         store: URL of the store of every service that has none of its own.
         transport: URL of what carries messages between nodes.
+        events: Where events wait for their subscribers: `log`, that of the service that told them, or `broker`, where
+            the transport is one that keeps them.
         discovery: URL of how nodes find each other, where the transport has no broker; empty for its own way.
         discovery_keys: Secrets by which nodes that find each other sign what they say: the first signs, all are
             believed, so that keys are changed with no gap; empty for whoever reaches the port.
@@ -96,6 +98,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     services: tuple[str, ...] = ()
     store: str = "memory:"
     transport: str = "memory:"
+    events: Literal["log", "broker"] = "log"
     discovery: str = ""
     discovery_keys: tuple[str, ...] = ()
     interface: str = ""

@@ -15,6 +15,7 @@ import logging
 from typing import final
 
 from hanse.delivery.relay import Relay
+from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
@@ -88,10 +89,15 @@ class Duty:
             for relay in self._hosted.relays:
                 await relay.flush(insist=insist)
 
+    async def flush_subscribers(self, *, insist: bool) -> None:
+        """Wait until all that a broker keeps for it is handled, if it is to insist; see `Subscriber.flush`."""
+        for subscriber in self._hosted.subscribers:
+            await subscriber.flush(insist=insist)
+
     async def stop(self) -> None:
         """Hand on nothing more, and leave the duty to others; it rests already."""
         self._stopping.set()
-        _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._hosted.relays))
+        _ = await asyncio.gather(*(one.stop(0.0) for one in self._hosted.handing_on))
         if self._running:
             await self._ended.wait()
 
@@ -109,7 +115,7 @@ class Duty:
         self._runners = self._made(duty)
         try:
             async with Tasks(_failed) as tasks:
-                running: list[Runner | Relay] = [*self._runners, *self._hosted.relays]
+                running: list[Runner | Relay | Subscriber] = [*self._runners, *self._hosted.handing_on]
                 for one in running:
                     _ = tasks.start(one.run(), name=one.name)
                 _ = await self._stopping.wait()

@@ -12,11 +12,15 @@ from typing import Any, cast
 from hanse.contract.model import Event, Resource, collection_of, topic_of, version_of
 from hanse.delivery.inbox import Inbox
 from hanse.delivery.outbox import Topic
+from hanse.delivery.publisher import Publisher
 from hanse.delivery.relay import Relay
+from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.codec import codec_for
 from hanse.kernel.context import Context
+from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import FAULT, Message
+from hanse.kernel.settings import NodeSettings
 from hanse.mesh.fault import fault_in
 from hanse.mesh.server import Endpoint
 from hanse.node.app import App, Part
@@ -27,11 +31,14 @@ from hanse.service.service import may_emit, reactions_of
 from hanse.service.shape import shape_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Entry
-from hanse.transport.base import Transport
+from hanse.transport.base import Keeps, Transport
 
 Read = Callable[[Entry], object]
 
 _entries = codec_for(Entry)
+
+PUBLISHED = "published"
+"""Names how far a log has been published to a broker; no group has a name without a dot."""
 
 
 class Subscription:
@@ -88,6 +95,15 @@ class Subscription:
         emitted = issubclass(kind, Event)
         return Topic(name, emitted, self.address, topic_of(kind), str(version_of(kind)), self._key())
 
+    @property
+    def is_of_events(self) -> bool:
+        """Whether it wants events; else it wants changes of rows, which no broker is told of."""
+        return issubclass(self.on.kind, Event)
+
+    def subscriber(self, keeps: Keeps, transport: Transport, host: Host) -> Subscriber:
+        """What takes to it the events that a broker keeps."""
+        return Subscriber(keeps, self.name, [self.topic()], deliverer(transport), host=host)
+
     def relay(self, hosted: Hosted, transport: Transport, host: Host) -> Relay | None:
         """What takes to it the log of a service that may tell of it: a resource's owner, or who may emit the event."""
         if not _may_tell(hosted, self.on.kind):
@@ -109,6 +125,33 @@ def subscriptions_of(app: App) -> list[Subscription]:
         for method, reaction in reactions_of(part.cls).items()
         if isinstance(reaction, On)
     ]
+
+
+def keeping(transport: Transport, settings: NodeSettings) -> Keeps | None:
+    """The broker that is to keep events; None where they wait in the logs of those who tell them.
+
+    Raises:
+        Misconfigured: The transport keeps none.
+    """
+    if settings.events == "log":
+        return None
+    if not transport.features.durable or not isinstance(transport, Keeps):
+        raise Misconfigured(
+            f'node.events is "broker", but {settings.transport.partition(":")[0]}: keeps no events; expected '
+            f'node.transport to be nats:// or redis://, or node.events = "log"'
+        )
+    return transport
+
+
+def publishing(hosted: Hosted, keeps: Keeps, host: Host) -> Relay:
+    """What takes all events of a service to a broker that keeps them; the log of one that lists none may hold any."""
+    publisher = Publisher(keeps, host)
+    topics = [
+        Topic(topic_of(kind), emitted=True, version=str(version_of(kind)))
+        for kind in hosted.part.cls.__hanse_promise__.events
+    ]
+    publisher.relay = Relay(hosted.store, PUBLISHED, topics, publisher.publish, host=host)
+    return publisher.relay
 
 
 def deliverer(transport: Transport) -> Callable[[Message], Awaitable[None]]:

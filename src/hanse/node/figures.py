@@ -19,11 +19,12 @@ STORE_SECONDS_MAX = 2.0
 
 
 class RelayFigures(msgspec.Struct, frozen=True):
-    """One relay.
+    """One relay, or one subscriber to what a broker keeps.
 
     Attributes:
-        name: The group of subscribers that it delivers to.
-        lag: Entries of the log from the first on that it wants and has not seen acknowledged; 0 where there is none.
+        name: The group of subscribers that it delivers to; `published` for what goes to a broker.
+        lag: Entries of the log from the first on that it wants and has not seen acknowledged, or events that the broker
+            keeps for the group; 0 where there is none.
         retries: Deliveries that failed and were tried again.
         gaps: How often entries were trimmed away before they were delivered.
     """
@@ -81,6 +82,8 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
     except Exception:  # noqa: BLE001 - whatever is in its way, the figures of the others are told
         return StoreFigures(hosted.part.name, up=False)
     relays = [RelayFigures(relay.name, lag_of(relay, head), relay.retries, relay.gaps) for relay in hosted.relays]
+    _ = await asyncio.gather(*(subscriber.look() for subscriber in hosted.subscribers))
+    relays += [RelayFigures(one.name, one.lag, one.retries, 0) for one in hosted.subscribers]
     commits = hosted.store.commits if isinstance(hosted.store, CountsCommits) else None
     return StoreFigures(hosted.part.name, up=True, commits=commits, entries=head, dead_letters=dead, relays=relays)
 

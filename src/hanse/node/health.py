@@ -68,6 +68,8 @@ class Health:
     async def look(self, transport: Transport, hosted: Sequence[Hosted], *, started: bool) -> dict[str, Condition]:
         """How all are, by name: `transport`, `store:orders`, `service:orders`, `relay:orders/mailer.receipt`.
 
+        What takes from a broker to a service is a `subscriber:mailer/mailer.receipt`.
+
         Args:
             transport: That of the node.
             hosted: The services that it hosts.
@@ -119,8 +121,15 @@ async def _look(hosted: Hosted, host: Host, *, started: bool) -> list[_Seen]:
         return found
     for relay in hosted.relays:
         await relay.look()
+    _ = await asyncio.gather(*(subscriber.look() for subscriber in hosted.subscribers))
     copies = [await _replica(name, replica) for replica in hosted.replicas]
-    return [*found, *(_relay(name, relay, head) for relay in hosted.relays), *copies]
+    return [*found, *(_relay(name, relay, head) for relay in hosted.relays), *_subscribers(hosted), *copies]
+
+
+def _subscribers(hosted: Hosted) -> Iterator[_Seen]:
+    for one in hosted.subscribers:
+        state: State = "behind" if one.trouble else "ok"
+        yield _Seen(f"subscriber:{hosted.part.name}/{one.name}", state, one.trouble, one.lag)
 
 
 def _relay(service: str, relay: Relay, head: int) -> _Seen:

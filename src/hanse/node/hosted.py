@@ -12,6 +12,7 @@ from hanse.contract.derive import describe
 from hanse.contract.model import Resource
 from hanse.delivery.deadletter import DeadLetter
 from hanse.delivery.relay import Relay
+from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Invalid, Misconfigured
 from hanse.kernel.host import Host
@@ -42,7 +43,8 @@ class Hosted:
         instance: The object of the user's class.
         owned: The resources that it owns.
         collections: Their collections.
-        relays: What takes its log to subscribers.
+        relays: What takes its log to subscribers, or to a broker that keeps its events.
+        subscribers: What takes to it the events that a broker keeps.
         replicas: Its copies of what others own.
         leases: Of its store.
     """
@@ -57,11 +59,17 @@ class Hosted:
             kind: LocalCollection(kind, store) for kind in self.owned
         }
         self.relays: list[Relay] = []
+        self.subscribers: list[Subscriber] = []
         self.replicas: list[ReplicaOf[Any]] = []
         self.leases: StoredLeases = StoredLeases(store, host)
         self._caller = caller
         self.instance: Service = self._construct(app, values)
         self.instance.__dict__["_outlet"] = Outlet(store)
+
+    @property
+    def handing_on(self) -> list[Relay | Subscriber]:
+        """What takes messages from or to it."""
+        return [*self.relays, *self.subscribers]
 
     def schemas(self) -> list[CollectionSchema]:
         """What the store has to keep."""

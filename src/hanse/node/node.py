@@ -12,7 +12,6 @@ import msgspec
 
 from hanse.contract.derive import Description, Operation
 from hanse.contract.model import Event, Resource
-from hanse.delivery.relay import Relay
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
@@ -30,7 +29,7 @@ from hanse.node.app import App, Part, parts_named
 from hanse.node.background import as_unit
 from hanse.node.described import described
 from hanse.node.duty import Duty
-from hanse.node.events import subscriptions_of
+from hanse.node.events import Subscription, keeping, publishing, subscriptions_of
 from hanse.node.figures import NodeFigures, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
@@ -45,7 +44,7 @@ from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
 from hanse.service.service import descriptions_of
 from hanse.store.base import Store
-from hanse.transport.base import RELEASE, Drains, Receiver, Transport
+from hanse.transport.base import RELEASE, Drains, Keeps, Receiver, Transport
 from hanse.transport.described import TellsOthers
 
 T = TypeVar("T")
@@ -111,6 +110,7 @@ class Node:
         place = place_of(app.name, settings.node, self.host)
         self._transport: Transport = transport or open_transport(settings.node.transport, place)
         self._routes = routes_of(app, settings.routes)
+        self._keeps: Keeps | None = keeping(self._transport, settings.node)
         watching = watch or watch_of(self.host)
         self._stores = stores
         self._health = Health(self.host)
@@ -178,7 +178,7 @@ class Node:
                 _log.warning("not everything could be finished: %s", fault)
             finally:
                 self._server.end_streams()
-                _ = await asyncio.gather(*(relay.stop(0.0) for relay in self._relays))
+                _ = await asyncio.gather(*(one.stop(0.0) for hosted in self.hosted for one in hosted.handing_on))
                 fault_point("node.drained")
                 await self._close()
 
@@ -279,10 +279,6 @@ class Node:
         """Whether it handles nothing at this moment, and no rule or schedule has anything to do."""
         return not self._server.running and all(duty.idle for duty in self._duties)
 
-    @property
-    def _relays(self) -> list[Relay]:
-        return [relay for hosted in self.hosted for relay in hosted.relays]
-
     async def _open(self) -> None:
         """Everything that has to be closed again: the last opened first."""
         pool = ProcessPool()
@@ -335,8 +331,18 @@ class Node:
                 if hosted.part is subscription.part:
                     self._server.add(subscription.address, await subscription.endpoint(hosted, self.host))
                     self._hear(subscription.service, self._server)
-                if (relay := subscription.relay(hosted, self._transport, self.host)) is not None:
-                    hosted.relays.append(relay)
+                self._deliver(subscription, hosted)
+        if self._keeps is not None:
+            for hosted in self.hosted:
+                hosted.relays.append(publishing(hosted, self._keeps, self.host))
+
+    def _deliver(self, subscription: Subscription, hosted: Hosted) -> None:
+        """Have what a service tells come to a subscriber that wants it, by its log or by a broker that keeps it."""
+        if self._keeps is not None and subscription.is_of_events:
+            if hosted.part is subscription.part:
+                hosted.subscribers.append(subscription.subscriber(self._keeps, self._transport, self.host))
+        elif (relay := subscription.relay(hosted, self._transport, self.host)) is not None:
+            hosted.relays.append(relay)
 
     def _serve(self, name: str) -> None:
         self._hear(name, self._server)
@@ -375,6 +381,8 @@ class Node:
         while heads != (heads := [await hosted.store.head() for hosted in self.hosted]):
             for duty in self._duties:
                 await duty.flush(insist=insist)
+            for duty in self._duties:
+                await duty.flush_subscribers(insist=insist)
 
 
 def _check_services(app: App, settings: Settings) -> None:

@@ -173,6 +173,19 @@ class Backlog(Protocol):
 
 
 @runtime_checkable
+class TellsLeft(Protocol):
+    """A backlog that can tell how much is left in it; whoever waits until all is handled asks it."""
+
+    async def left(self) -> int:
+        """Events for its group that are not acknowledged, whoever they were handed to.
+
+        Raises:
+            Unavailable: It is lost, or the broker does not answer.
+        """
+        ...
+
+
+@runtime_checkable
 class Keeps(Protocol):
     """A transport that keeps events until each group that subscribes to them has acknowledged them."""
 

@@ -236,7 +236,7 @@ async def test_a_message_delivered_twice_takes_effect_once() -> None:
         relay = next(relay for relay in node.hosted[0].relays if relay.name == "mailer.receipt")
         [topic] = relay._topics.values()
         entries = (await node.hosted[0].store.changes(0, limit=10, names=["placed"])).entries
-        await relay._deliver(message_of(taken(entries[0], topic), 10.0))
+        await relay.courier._deliver(message_of(taken(entries[0], topic), 10.0))
         assert (len(TRIES), await receipts(node)) == (1, 1)
 
 

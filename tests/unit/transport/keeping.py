@@ -79,6 +79,13 @@ class Held:
         if not self.lost:
             del self.group.undone[kept.number]
 
+    async def left(self) -> int:
+        """See `TellsLeft.left`."""
+        if self.lost:
+            raise Unavailable("the backlog is closed")
+        behind = self._medium.log[self.group.reached :]
+        return len(self.group.undone) + sum(message.headers.type in self._topics for message in behind)
+
     async def close(self) -> None:
         """See `Backlog.close`."""
         self.lose()

@@ -63,6 +63,7 @@ class Parts(NamedTuple):
 
 class _Consumer(msgspec.Struct, frozen=True):
     name: str
+    num_pending: int = 0
 
 
 @final
@@ -129,6 +130,18 @@ class NatsBacklog:
             if self._unsaved >= SAVE_EVERY:
                 self._due.set()
 
+    async def left(self) -> int:
+        """See `TellsLeft.left`."""
+        if self._why:
+            raise Unavailable(self._why)
+        word = self._word() if self._begun else await self._turn.look()
+        try:
+            found = await self._read_from(word.reached + 1)
+        except RefusedError as error:
+            raise Unavailable(told(error)) from None
+        self._drop(found.name.encode())
+        return len(word.undone) + found.num_pending
+
     async def close(self) -> None:
         """See `Backlog.close`."""
         if self._closed:
@@ -155,7 +168,7 @@ class NatsBacklog:
             return
         await self._connection.up()
         if self._consumer:
-            _ = self._api.say(f"$JS.API.CONSUMER.DELETE.{self._streams.events}.".encode() + self._consumer, b"")
+            self._drop(self._consumer)
         word = self._word() if self._begun else self._turn.word
         await self._turn.say(msgspec.structs.replace(word, holder=""))
 
@@ -199,13 +212,13 @@ class NatsBacklog:
         self._open, self._again = dict.fromkeys(word.undone), deque(word.undone)
         self._begun = True
         self._subscription = self._connection.subscribe(self._inbox + b".*", self._told)
-        subject = f"$JS.API.CONSUMER.CREATE.{self._streams.events}".encode()
         start = word.undone[0] if word.undone else word.reached + 1
-        self._consumer = (await self._api.ask(subject, self._consumer_from(start), _Consumer)).name.encode()
+        self._consumer = (await self._read_from(start)).name.encode()
         self._heard_at = self._host.monotonic()
         self._ask_more()
 
-    def _consumer_from(self, start: int) -> dict[str, object]:
+    async def _read_from(self, start: int) -> _Consumer:
+        """Have a reader made that begins with an event."""
         subjects = sorted(subject.decode() for subject in self._wanted)
         config: dict[str, object] = {
             "ack_policy": "none",
@@ -217,7 +230,11 @@ class NatsBacklog:
         }
         # Servers that know of one filter only are given none, and what is not wanted is left out here.
         config |= {"filter_subject": subjects[0]} if len(subjects) == 1 else {"filter_subjects": subjects}
-        return {"stream_name": self._streams.events, "config": config}
+        subject = f"$JS.API.CONSUMER.CREATE.{self._streams.events}".encode()
+        return await self._api.ask(subject, {"stream_name": self._streams.events, "config": config}, _Consumer)
+
+    def _drop(self, consumer: bytes) -> None:
+        _ = self._api.say(f"$JS.API.CONSUMER.DELETE.{self._streams.events}.".encode() + consumer, b"")
 
     def _ask_more(self) -> None:
         there = self._asked + len(self._ready)

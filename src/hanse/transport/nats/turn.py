@@ -142,6 +142,10 @@ class Turn:
                 self.word, self._said_at = word, began
                 return
 
+    async def look(self) -> Word:
+        """How far the group has come, as whoever has the turn said last. Raises `Unavailable`."""
+        return (await self._read())[1]
+
     def mine(self, word: Word) -> Word:
         """A word as one's own."""
         return msgspec.structs.replace(word, holder=self._me)
