@@ -23,7 +23,7 @@ from hanse.transport.amqp.intake import AHEAD_MAX, declare
 from hanse.transport.amqp.options import Options
 from hanse.transport.amqp.transport import AmqpTransport
 from hanse.transport.base import Drains
-from hanse.transport.brokered.frames import MESSAGE, encode
+from hanse.transport.brokered.frames import ASK, ask_of
 
 from .server import Server, free_port
 
@@ -298,9 +298,9 @@ class TestOnTheWay:
             assert wires is not None
             _ = await declare(wires.into, commands.Queue.Declare(queue=key.decode(), auto_delete=True))
             for body, wait in ((b"old", 1), (b"fresh", 10_000)):
-                payload = encode(Message(Kind.CALL, "1", "more.echo", WAIT_SECONDS, body=body))
+                payload = ask_of(Message(Kind.CALL, "1", "more.echo", WAIT_SECONDS, body=body), b"")
                 properties = asked(one.names.here + body, wait)
-                wires.calls.publish(key, properties, MESSAGE, payload, mandatory=True)
+                wires.calls.publish(key, properties, ASK, payload, mandatory=True)
             await one.flush()
             await asyncio.sleep(0.01)  # as the server says that the one waits for no longer than this
             more = Things("more", beside=things)

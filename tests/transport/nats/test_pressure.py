@@ -191,10 +191,10 @@ async def test_one_inbox_is_not_answered_twice_and_who_wants_no_answer_is_not_se
     async with nodes(server, 2) as (one, other):
         other.listen("things", things.server)
         await other.flush()
-        subject, payload = one.names.call("things.hold"), frames.encode(call("hold"))
+        subject, payload = one.names.call("things.hold"), frames.ask_of(call("hold"), b"")
         _ = one.native.subscribe(b"elsewhere", lambda subject, reply, payload, headers: got.put_nowait(payload))
         for reply in (b"", b"elsewhere", b"elsewhere"):
-            assert one.native.publish(subject, reply, payload, frames.MESSAGE)
+            assert one.native.publish(subject, reply, payload, frames.ASK)
         fault = frames.fault_of(await asyncio.wait_for(got.get(), WAIT_SECONDS), "things.hold")
         assert isinstance(fault, Overloaded)
         assert len(things.came) == 1
@@ -262,8 +262,7 @@ class TestAsked:
 
     async def test_what_its_worker_does_not_know_any_more_has_been_answered_to_nobody(self) -> None:
         asked = Asked(Host.fixed(wall=0.0, seed=7), 3.0)
-        loop = asyncio.get_running_loop()
-        tokens = [asked.answer(call("echo"), loop) for _ in range(3)]
+        tokens = [asked.answer(call("echo")) for _ in range(3)]
         assert asked.told(b"n2", [tokens[0][0], tokens[1][0], b"gone"]) == [b"gone"]
         asked.reconcile(b"n2", [tokens[0][0]], before=-1.0)
         assert not any(answer.reply.done() for _, answer in tokens)

@@ -16,7 +16,7 @@ from hanse.kernel.faults import Conflict, CouldNotStart, Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.testing.transport_things import Things
-from hanse.transport.brokered.frames import MESSAGE, encode
+from hanse.transport.brokered.frames import ASK, ask_of
 from hanse.transport.redis.connection import PENDING_BYTES_MAX
 from hanse.transport.redis.options import Options
 from hanse.transport.redis.queued import entry
@@ -257,7 +257,7 @@ class TestOnTheWay:
             fresh, endless = call("echo", b"fresh", timeout=7_000.0), call("echo", b"endless", timeout=0.0)
             since = b"%d:0 " % await an_hour_ago(one)
             for message, wait in ((old, 3.0), (late, 7_200.0), (fresh, 7_200.0), (endless, 7_200.0)):
-                raw = entry(wait, one.names.here + message.body, encode(message), MESSAGE)
+                raw = entry(wait, one.names.here + message.body, ask_of(message, b""), ASK)
                 _ = await wire.ask(b"RPUSH", key, since + raw)
             _ = await wire.ask(b"RPUSH", key, b"not ours")
             assert await echo(one, b"last") == b"last"

@@ -27,7 +27,7 @@ from hanse.transport.amqp.intake import Intake, Took
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.options import Options, scheme_of, world_in
 from hanse.transport.amqp.wire import Wire
-from hanse.transport.brokered.frames import MESSAGE
+from hanse.transport.brokered.frames import ASK
 from hanse.transport.brokered.servers import Server, Servers, servers_in
 
 _log = logging.getLogger("hanse.transport.amqp")
@@ -220,7 +220,7 @@ class Connection:
         key = self._names.call(address)
         if not self.is_up or self._waiting() + len(payload) > PENDING_BYTES_MAX:
             return False
-        return self._say(key, asked(self._names.here + token, self._wait), MESSAGE, payload, mandatory=True)
+        return self._say(key, asked(self._names.here + token, self._wait), ASK, payload, mandatory=True)
 
     def publish(self, subject: bytes, reply: bytes, payload: bytes, lead: bytes = b"") -> bool:
         """See `Post.publish`."""

@@ -29,13 +29,15 @@ class Answer:
         deadline: Second on the host's monotonic clock.
         since: When it was asked.
         peer: Who works on it, once that is known.
+        id: Of the message.
         reply: The answer, or why there is none.
     """
 
-    __slots__ = ("address", "deadline", "peer", "reply", "since")
+    __slots__ = ("address", "deadline", "id", "peer", "reply", "since")
 
-    def __init__(self, address: str, since: float, deadline: float, reply: asyncio.Future[Message]) -> None:
-        self.address: str = address
+    def __init__(self, message: Message, since: float, deadline: float, reply: asyncio.Future[Message]) -> None:
+        self.address: str = message.address
+        self.id: str = message.id
         self.since: float = since
         self.deadline: float = deadline
         self.peer: bytes = b""
@@ -121,15 +123,18 @@ class Asked:
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._nearest = FOREVER
+        self._loop: asyncio.AbstractEventLoop | None = None  # to ask for it is as dear as a message
 
-    def answer(self, message: Message, loop: asyncio.AbstractEventLoop) -> tuple[bytes, Answer]:
+    def answer(self, message: Message) -> tuple[bytes, Answer]:
         """Wait for an answer. Raises `Overloaded`."""
+        if (loop := self._loop) is None:
+            loop = self._loop = asyncio.get_running_loop()
         now, timeout = self._host.monotonic(), message.timeout
         deadline = now + timeout if timeout else FOREVER
-        answer = Answer(message.address, now, deadline, loop.create_future())
+        answer = Answer(message, now, deadline, loop.create_future())
         token = self._token(answer)
         if deadline < self._nearest:
-            self._wait_for(deadline, loop)
+            self._wait_for(deadline)
         return token, answer
 
     def reading(self, message: Message) -> tuple[bytes, Reading]:
@@ -147,7 +152,7 @@ class Asked:
         """No time has to be watched."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._nearest = None, FOREVER
+        self._timer, self._nearest, self._loop = None, FOREVER, None
 
     def told(self, peer: bytes, tokens: list[bytes]) -> list[bytes]:
         """Another node works on these; those that nobody waits for."""
@@ -192,12 +197,12 @@ class Asked:
         self.waiting[token] = waiting
         return token
 
-    def _wait_for(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _wait_for(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._nearest = deadline
         delay = max(TICK_SECONDS, deadline - self._host.monotonic())
-        self._timer = loop.call_later(delay, self._fire)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
         self._timer, self._nearest = None, FOREVER
@@ -209,4 +214,4 @@ class Asked:
             else:
                 nearest = min(nearest, waiting.deadline)
         if nearest < FOREVER:
-            self._wait_for(nearest, asyncio.get_running_loop())
+            self._wait_for(nearest)

@@ -13,7 +13,7 @@ from typing import Protocol, final
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Fault, Malformed, Overloaded, TooLarge, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
-from hanse.kernel.message import FAULT, ITEM as ITEM_KIND, Message
+from hanse.kernel.message import FAULT, ITEM as ITEM_KIND, NO_HEADERS, REPLY as REPLY_KIND, Message
 from hanse.transport.base import RELEASE, UNDONE, service_of
 from hanse.transport.brokered.asked import Answer, Reading
 from hanse.transport.brokered.frames import (
@@ -22,10 +22,11 @@ from hanse.transport.brokered.frames import (
     ITEM,
     MESSAGE,
     REFUSED,
+    REPLY,
     Cancel,
     More,
     NotTakenError,
-    encode,
+    ask_of,
     fault_of,
     index_of,
     later,
@@ -35,6 +36,7 @@ from hanse.transport.brokered.post import Post, room
 from hanse.transport.brokered.pulse import CONTROL_TOKEN, Pulse
 from hanse.transport.brokered.served import TAKEN_TOLD
 from hanse.transport.direct import NotSent
+from hanse.transport.headers import LastHeaders
 
 PAUSES_SECONDS = (0.02, 0.1, None)
 """Before it is asked again where nobody was there, as somebody may just be arriving; None after the last time."""
@@ -44,6 +46,8 @@ AT_ONCE = (None,)
 
 AWAY_SECONDS = 2.0
 """For which a request waits for a broker to be there again, or to take what waits already."""
+
+_ANSWERS = (REPLY, MESSAGE)
 
 KNOWN_MAX = 10_000
 """Addresses that are remembered to have answered."""
@@ -92,6 +96,7 @@ class Calls:
         self._asked = pulse.asked
         self._waiting = pulse.asked.waiting
         self._host = host
+        self._headers = LastHeaders().encoded
         self._met: set[str] = set()
         self.open: bool = False
 
@@ -102,7 +107,7 @@ class Calls:
             if not self.open or not self._carrier.is_up:
                 message = await self._when_up(message)
             payload = self._encoded(message)
-            token, answer = self._asked.answer(message, asyncio.get_running_loop())
+            token, answer = self._asked.answer(message)
             try:
                 if not self._send(message.address, token, payload):
                     await self._send_patiently(message, token, payload)
@@ -154,9 +159,10 @@ class Calls:
         """An answer, or what else others tell this node."""
         waiting = self._waiting.get(token)
         try:
-            if type(waiting) is Answer and payload[:1] == MESSAGE:
+            if type(waiting) is Answer and (lead := payload[:1]) in _ANSWERS:
                 if not waiting.reply.done():
-                    waiting.reply.set_result(message_in(payload))
+                    plain = lead == REPLY
+                    waiting.reply.set_result(_plain(waiting, payload) if plain else message_in(payload))
             elif waiting is not None:
                 _answered(waiting, payload)
             elif token == CONTROL_TOKEN:
@@ -188,7 +194,7 @@ class Calls:
 
     def _encoded(self, message: Message) -> bytes:
         """What is sent for a message. Raises `TooLarge`."""
-        payload = encode(message)
+        payload = ask_of(message, self._headers(message.headers))
         if len(payload) > self._carrier.body_bytes_max and (limit := self._carrier.over(message, payload)):
             raise TooLarge(f"the message to {message.address}", limit)
         return payload
@@ -240,6 +246,10 @@ class Calls:
         if str(error) or any(service_of(met) == service for met in self._met):
             return Unavailable(f"nobody serves {service!r} at the moment")
         return UnknownOperation(f"nobody serves {service!r} of {self._where}")
+
+
+def _plain(waiting: Answer, payload: bytes) -> Message:
+    return Message(REPLY_KIND, waiting.id, "", 0.0, NO_HEADERS, payload[1:])
 
 
 def _answered(waiting: Answer | Reading, payload: bytes) -> None:

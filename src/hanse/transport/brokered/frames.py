@@ -1,8 +1,8 @@
 """What nodes say to each other over a broker: a byte that tells what it is, and MessagePack.
 
-A request goes to the subject of its operation as a `MESSAGE`, and is answered at the subject that it names:
+A request goes to the subject of its operation as an `ASK`, and is answered at the subject that it names:
 
-- by one `MESSAGE`, or
+- by one `REPLY`, which is the body of an answer that went well and has no headers, or one `MESSAGE`, or
 - where items are wanted, by `BEGUN` with the name of the node that makes them, and by `ITEM`s, numbered from 0, the
   last of which is an end or a fault; or
 - by `REFUSED`, where nothing has been done, or the answer cannot be told.
@@ -21,7 +21,7 @@ from typing import TypeVar
 import msgspec
 
 from hanse.kernel.faults import Fault, Malformed, Overloaded, TooLarge, Unavailable
-from hanse.kernel.message import Message
+from hanse.kernel.message import Headers, Kind, Message
 from hanse.transport.discovery import Announcement
 
 MESSAGE = b"\x01"
@@ -29,6 +29,8 @@ ITEM = b"\x02"
 BEGUN = b"\x03"
 REFUSED = b"\x04"
 CONTROL = b"\x05"
+ASK = b"\x06"
+REPLY = b"\x07"
 
 INDEX_BYTES = 8
 """Of an item's number."""
@@ -102,9 +104,14 @@ class Here(msgspec.Struct, frozen=True, array_like=True, tag="here"):
     said: Announcement
 
 
+Ask = tuple[Kind, str, str, float, bytes, bytes]
+"""A message that is asked: its kind, id, address, timeout, encoded headers, body. A tuple, as nothing else is encoded
+and decoded as fast."""
+
 Control = Serving | Cancel | More | Beat | Here
 
 encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
+_ask = msgspec.msgpack.Decoder(Ask).decode
 _message = msgspec.msgpack.Decoder(Message).decode
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _refusal = msgspec.msgpack.Decoder(Refusal)
@@ -114,6 +121,20 @@ def message_in(payload: bytes, skip: int = 1) -> Message:
     """The message in a frame. Raises `Malformed`."""
     try:
         return _message(payload[skip:])  # a slice is copied, which costs less than a view of it
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Malformed(f"expected a message of Hanse's: {error}") from None
+
+
+def ask_of(message: Message, headers: bytes) -> bytes:
+    """A message that is asked, and its headers as bytes."""
+    return encode((message.kind, message.id, message.address, message.timeout, headers, message.body))
+
+
+def asked_in(payload: bytes, headers_of: Callable[[bytes], Headers]) -> Message:
+    """The message in an `ASK`. Raises `Malformed`."""
+    try:
+        kind, id, address, timeout, headers, body = _ask(payload[1:])
+        return Message(kind, id, address, timeout, headers_of(headers), body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed(f"expected a message of Hanse's: {error}") from None
 

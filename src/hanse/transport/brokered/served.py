@@ -1,29 +1,37 @@
-"""What a node works on for others: a task for each, until it has answered, or nobody wants it any more."""
+"""What a node works on for others, until it has answered, or nobody wants it any more.
+
+Streams have a task each; calls have that of a worker, which handles one after the other as long as none waits.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import final
 
 from hanse.kernel.closing import closing
-from hanse.kernel.faults import Malformed, UnknownOperation
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.faults import Malformed, Overloaded, UnknownOperation
+from hanse.kernel.message import NO_HEADERS, REPLY as REPLY_KIND, Kind, Message
+from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Receiver, service_of
 from hanse.transport.brokered.frames import (
+    ASK,
     BEGUN,
     INDEX_BYTES,
     ITEM,
     MESSAGE,
     REFUSED,
+    REPLY,
     Refusal,
+    asked_in,
     encode,
     later,
-    message_in,
 )
 from hanse.transport.brokered.post import Post, Subjects, room
+from hanse.transport.headers import KnownHeaders
+from hanse.transport.workers import Workers
 
 _log = logging.getLogger("hanse.transport.brokered")
 
@@ -36,10 +44,8 @@ AHEAD_MAX = 128
 TAKEN_TOLD = 32
 """Items that a reader takes until it says so, which makes room for as many more."""
 
-END_SECONDS = 2.0
-"""How long handlers have to end once they were told that the transport closes."""
-
 _STREAM = Kind.STREAM  # to ask the enumeration for its member costs more than the comparison (CPython 3.11)
+_DROPPED = "an answer was dropped: the broker is away for too long, or too slow"
 _CLOSING = Refusal("closing", "whoever was asked is closing")
 
 
@@ -76,7 +82,7 @@ class Work:
         reply: Where it is answered, which tells who asked.
         pace: Of its items, where it is answered with items.
         told: Whether that node was told who works on it.
-        task: What does it, once it has begun.
+        task: What does it, where that is a task of its own.
     """
 
     __slots__ = ("pace", "reply", "task", "told")
@@ -87,11 +93,6 @@ class Work:
         self.told: bool = False
         self.task: asyncio.Task[None] | None = None
 
-    def cancel(self) -> None:
-        """Nobody wants it any more."""
-        if self.task is not None:
-            self.task.cancel()
-
 
 @final
 class Served:
@@ -100,6 +101,7 @@ class Served:
     Attributes:
         receivers: Who serves what here.
         works: By the subject at which each is answered, in the order in which they came.
+        running: Calls that workers handle: see `Asker.running`.
         watched: Whether somebody will look soon at what has begun.
     """
 
@@ -113,12 +115,15 @@ class Served:
         """
         self.receivers: dict[str, Receiver] = {}
         self.works: dict[bytes, Work] = {}
+        self.running: dict[bytes, asyncio.Task[None] | None] = {}
         self.open: bool = False
         self.watched: bool = False
         self._connection = connection
         self._names = names
         self._begun = begun
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._headers_of = KnownHeaders().of
+        self._tasks = Tasks(_broken, limit=SERVED_MAX)
+        self._workers: Workers[bytes] | None = None
 
     def take(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes, age: float = 0.0) -> None:
         """A request came.
@@ -156,7 +161,12 @@ class Served:
             pace = Pace()
             self.start(Work(reply, pace), self._items(reply, receiver.serve_stream(message), pace))
         else:
-            self.start(Work(reply, None), self._answer(reply, receiver, message))
+            if (workers := self._workers) is None:
+                workers = self._workers = Workers(self._tasks)
+            self.works[reply], self.running[reply] = Work(reply, None), None
+            workers.put(self, reply, message, receiver.serve)
+            if not self.watched:
+                self._begun()
 
     def refusal(self, reply: bytes) -> Refusal | None:
         """Why nothing more is worked on; None if something may."""
@@ -169,10 +179,12 @@ class Served:
     def start(self, work: Work, run: Coroutine[object, object, None]) -> None:
         """Work on something; whatever does it calls `ended` in the end."""
         self.works[work.reply] = work
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        # Owned by `works`, and ended by `end`: a scope of tasks for each call would cost as much as the call.
-        work.task = _started(self._loop, run)
+        try:
+            work.task = self._tasks.start(run)
+            work.task.add_done_callback(partial(self._over, work))
+        except Overloaded as fault:
+            self.refuse(work.reply, Refusal("busy", fault.limit))
+            self.ended(work.reply)
         if not self.watched:
             self._begun()
 
@@ -180,12 +192,18 @@ class Served:
         """It has been worked on."""
         del self.works[reply]
 
+    def _over(self, work: Work, task: asyncio.Task[None]) -> None:
+        """Also what was cancelled before it began is over."""
+        del task
+        if self.works.get(work.reply) is work:
+            self.ended(work.reply)
+
     def cancel(self, peer: bytes, tokens: list[bytes]) -> None:
         """A node does not wait for these any more."""
         inbox = self._names.inbox(peer)
         for token in tokens:
             if (work := self.works.get(inbox + token)) is not None:
-                work.cancel()
+                self._cancel(work)
 
     def more(self, peer: bytes, token: bytes, count: int) -> None:
         """A node took some items."""
@@ -197,43 +215,63 @@ class Served:
         """Cancel some of what is worked on."""
         for work in list(self.works.values()):
             if which(work):
-                work.cancel()
+                self._cancel(work)
 
     async def end(self) -> None:
         """Give up all that is worked on, and say so to those who wait for it."""
-        tasks = [work.task for work in self.works.values() if work.task is not None]
         for work in list(self.works.values()):
             self.refuse(work.reply, _CLOSING)
-            work.cancel()
-        if tasks:
-            _ = await asyncio.wait(tasks, timeout=END_SECONDS)
+            self._cancel(work)
+        await self._tasks.cancel()
+        self._workers = None
+
+    def _cancel(self, work: Work) -> None:
+        """Nobody wants it any more."""
+        task = work.task or self.running.get(work.reply)
+        if task is not None:
+            _ = task.cancel()
+        elif work.reply in self.running:  # and has not begun
+            del self.running[work.reply]
+            self.ended(work.reply)
 
     def refuse(self, reply: bytes, refusal: Refusal) -> None:
         """Answer that there is no answer."""
         _ = self._connection.publish(reply, b"", encode(refusal), REFUSED)
 
     def _message(self, subject: bytes, payload: bytes) -> Message:
-        if payload[:1] != MESSAGE:
-            raise Malformed(f"expected a frame that begins with {MESSAGE!r}, got {payload[:1]!r}")
-        message = message_in(payload)
+        if payload[:1] != ASK:
+            raise Malformed(f"expected a frame that begins with {ASK!r}, got {payload[:1]!r}")
+        message = asked_in(payload, self._headers_of)
         # Who may call what is the broker's to say, by the subject; what a message says must not get around that.
         if self._names.call(message.address) != subject:
             raise Malformed(f"it is for {message.address[:100]!r}")
         return message
 
-    async def _answer(self, address: bytes, receiver: Receiver, message: Message) -> None:
-        try:
-            reply = await receiver.serve(message)
-        except Exception:  # noqa: BLE001 - whoever asked must not wait for one that broke
-            _log.exception("whoever serves %s broke its promise never to raise", message.address)
-            self.refuse(address, Refusal("closing", f"whoever serves {message.address} failed"))
+    def handled(self, address: bytes, message: Message, reply: Message | None, /) -> None:
+        """See `Asker.handled`."""
+        self.ended(address)
+        if reply is None:
+            self.refuse(address, Refusal("closing", f"whoever serves {message.address} failed, or was ended"))
+        elif self._connection.has_room(reply.body):
+            self._answer(address, message, reply)
         else:
-            if not self._connection.has_room(reply.body):
-                # What was done must not go unanswered as others say much.
-                await room(self._connection, reply.body)
-            _ = self._say(address, MESSAGE, reply)
+            # What was done must not go unanswered as others say much.
+            self.start(Work(address, None), self._answer_later(address, message, reply))
+
+    async def _answer_later(self, address: bytes, message: Message, reply: Message) -> None:
+        try:
+            await room(self._connection, reply.body)
+            self._answer(address, message, reply)
         finally:
             self.ended(address)
+
+    def _answer(self, address: bytes, message: Message, reply: Message) -> None:
+        plain = reply.kind is REPLY_KIND and reply.headers is NO_HEADERS and reply.id == message.id
+        if plain and not reply.address and len(reply.body) <= self._connection.body_bytes_max:
+            if not self._connection.publish(address, b"", reply.body, REPLY):
+                _log.warning(_DROPPED)
+        else:
+            _ = self._say(address, MESSAGE, reply)
 
     async def _items(self, address: bytes, items: AsyncIterator[Message], pace: Pace) -> None:
         index = 0
@@ -260,13 +298,10 @@ class Served:
             self.refuse(address, Refusal("too_large", limit))
             return False
         if not self._connection.publish(address, b"", payload, lead):
-            _log.warning("an answer was dropped: the broker is away for too long, or too slow")
+            _log.warning(_DROPPED)
             return False
         return True
 
 
-def _started(loop: asyncio.AbstractEventLoop, run: Coroutine[object, object, None]) -> asyncio.Task[None]:
-    """A task, begun at once where Python can: one that does not wait then costs no turn of the loop."""
-    if sys.version_info >= (3, 12):
-        return asyncio.eager_task_factory(loop, run)
-    return loop.create_task(run)
+def _broken(error: BaseException) -> None:
+    _log.error("whoever serves broke its promise never to raise", exc_info=error)

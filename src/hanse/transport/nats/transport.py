@@ -17,7 +17,7 @@ from hanse.kernel.message import Message
 from hanse.transport.base import Backlog, Features, Receiver, service_of
 from hanse.transport.brokered.calls import Calls
 from hanse.transport.brokered.frames import (
-    MESSAGE,
+    ASK,
     Cancel,
     NotTakenError,
 )
@@ -196,7 +196,7 @@ class NatsTransport:
                 yield reply
 
     def _send(self, address: str, token: bytes, payload: bytes) -> bool:
-        return self._connection.publish(self.names.call(address), self.names.here + token, payload, MESSAGE)
+        return self._connection.publish(self.names.call(address), self.names.here + token, payload, ASK)
 
     def _told(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
         """An answer, or what else others or the server tell this node."""

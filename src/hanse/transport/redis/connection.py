@@ -19,7 +19,7 @@ from hanse.kernel.faults import CouldNotStart, Misconfigured, Overloaded, Unavai
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.brokered.frames import MESSAGE, NotTakenError
+from hanse.transport.brokered.frames import ASK, NotTakenError
 from hanse.transport.brokered.servers import Server, Servers, servers_in
 from hanse.transport.redis.judge import Told, absence, distrust, refusal, told_in, warning
 from hanse.transport.redis.names import Names
@@ -254,7 +254,7 @@ class Connection:
     def call(self, address: str, token: bytes, payload: bytes) -> bool:
         """Send a request: see `Send`."""
         key = self._names.call(address)
-        said = entry(self._options.silence, self._names.here + token, payload, MESSAGE)
+        said = entry(self._options.silence, self._names.here + token, payload, ASK)
         wire = self._wire
         if wire is None or wire.waiting + len(said) > PENDING_BYTES_MAX:
             return False

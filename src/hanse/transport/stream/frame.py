@@ -22,7 +22,7 @@ from typing import Annotated, Final, final
 import msgspec
 
 from hanse.kernel.faults import Malformed, TooLarge
-from hanse.kernel.message import NO_HEADERS, Headers, Kind, Message
+from hanse.kernel.message import Kind, Message
 
 NAME: Final = b"hanse"
 VERSION: Final = 2
@@ -57,9 +57,6 @@ SMALL_BYTES: Final = 2 * 1024
 
 TOGETHER_BYTES: Final = 8 * 1024
 """What goes into one frame of several, and one that is small besides."""
-
-KNOWN_MAX: Final = 1_000
-"""Headers of one connection that are remembered; with one more, all are forgotten."""
 
 CHUNK_BYTES: Final = 64 * 1024
 """What is read from a socket at once; also what a connection holds for it while nothing larger comes."""
@@ -117,9 +114,7 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True):
     leaves: bool
 
 
-_encoder = msgspec.msgpack.Encoder()
-_encode_into = _encoder.encode_into
-_decode_headers = msgspec.msgpack.Decoder(Headers).decode
+_encode_into = msgspec.msgpack.Encoder().encode_into
 decode_asks: Callable[[bytes | memoryview], list[Ask]] = msgspec.msgpack.Decoder(list[Ask]).decode
 decode_replies: Callable[[bytes | memoryview], list[Reply]] = msgspec.msgpack.Decoder(list[Reply]).decode
 decode_message: Callable[[bytes | memoryview], Message] = msgspec.msgpack.Decoder(Message).decode
@@ -146,39 +141,6 @@ def pack(kind: int, number: int, content: object, out: bytearray, limit: int) ->
         del out[at:]
         raise TooLarge("a message with its headers", f"{limit} bytes, with {size}")
     _put_head(out, at, size, kind, number)
-
-
-def encode_headers(headers: Headers) -> bytes:
-    """Headers, as they stand in an `Ask`."""
-    return b"" if headers is NO_HEADERS else _encoder.encode(headers)
-
-
-@final
-class KnownHeaders:
-    """Headers that came before, by their bytes: who asks often has the same identity and story each time.
-
-    What a handler could change in place is not handed to two: headers with tags, and others that somebody has written
-    into, are made anew.
-    """
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, Headers] = {}
-
-    def of(self, encoded: bytes) -> Headers:
-        """The headers that these bytes stand for. Raises `msgspec.DecodeError`."""
-        if not encoded:
-            return NO_HEADERS
-        headers = self._known.get(encoded)
-        if headers is not None and not headers.tags and not headers.extra:
-            return headers
-        headers = _decode_headers(encoded)
-        if len(encoded) <= SMALL_BYTES and not headers.tags and not headers.extra:
-            if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            self._known[encoded] = headers
-        return headers
 
 
 @final

@@ -11,7 +11,8 @@ import contextlib
 from typing import Final, final
 
 from hanse.kernel.faults import Overloaded, Unavailable
-from hanse.kernel.message import NO_HEADERS, Headers, Message
+from hanse.kernel.message import Message
+from hanse.transport.headers import LastHeaders
 from hanse.transport.stream.frame import (
     ASKS,
     HEADERS_BYTES_MAX,
@@ -21,7 +22,6 @@ from hanse.transport.stream.frame import (
     TOGETHER_BYTES,
     Ask,
     Reply,
-    encode_headers,
     head,
     pack,
 )
@@ -38,9 +38,8 @@ class Outbound:
     __slots__ = (
         "_asks",
         "_asks_size",
+        "_encoded",
         "_frame_bytes_max",
-        "_headers",
-        "_headers_encoded",
         "_limits",
         "_loop",
         "_out",
@@ -77,8 +76,7 @@ class Outbound:
         self._asks: list[Ask] = []
         self._replies: list[Reply] = []
         self._asks_size = self._replies_size = 0
-        self._headers: Headers = NO_HEADERS
-        self._headers_encoded = b""
+        self._encoded = LastHeaders().encoded
         self._woken = False
         self._transport: asyncio.WriteTransport | None = None
         self._writable = asyncio.Event()
@@ -113,10 +111,9 @@ class Outbound:
         """
         if not self._woken and not self._wakes():
             return
-        headers, body, id, address = message.headers, message.body, message.id, message.address
-        encoded = self._headers_encoded if headers is self._headers else self._encoded(headers)
-        ask = (number, message.kind, id, address, message.timeout, encoded, body)
-        size = len(body) + len(encoded) + len(id) + len(address)
+        body, id, address, headers = message.body, message.id, message.address, self._encoded(message.headers)
+        ask = (number, message.kind, id, address, message.timeout, headers, body)
+        size = len(body) + len(headers) + len(id) + len(address)
         # Texts that may not be encodable at all fail here, and not those that are gathered with them.
         if size > SMALL_BYTES or not id.isascii() or not address.isascii():
             self._seal()
@@ -171,11 +168,6 @@ class Outbound:
         self._woken = True
         _ = self._loop.call_soon(self.flush)
         return True
-
-    def _encoded(self, headers: Headers) -> bytes:
-        """Headers as bytes, remembered until others come."""
-        self._headers, self._headers_encoded = headers, encode_headers(headers)
-        return self._headers_encoded
 
     def _seal(self) -> None:
         """Make frames of what is gathered for frames of several."""

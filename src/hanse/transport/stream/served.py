@@ -19,11 +19,12 @@ from hanse.kernel.message import ITEM, NO_HEADERS, REPLY, STREAM, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Receiver
 from hanse.transport.direct import NotSent
+from hanse.transport.headers import KnownHeaders
 from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
-from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, KnownHeaders, Refusal, Taken
+from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, Refusal, Taken
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
-from hanse.transport.stream.workers import Workers
+from hanse.transport.workers import Workers
 
 HELD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bodies of what is asked and held while the connection is slow; what is more is refused with `Overloaded`."""
@@ -42,7 +43,7 @@ class Serving:
         self.receiver: Receiver = receiver
         self.tasks: Tasks = tasks
         self.context: contextvars.Context = contextvars.copy_context()
-        self.workers: Workers = Workers(tasks, receiver.serve)
+        self.workers: Workers[int] = Workers(tasks)
 
 
 @final
@@ -82,6 +83,7 @@ class Served:
         "_leaving",
         "_out",
         "_put",
+        "_serve",
         "_serving",
         "_serving_max",
         "_writings",
@@ -98,6 +100,7 @@ class Served:
         self._bytes_max = limits.bytes_max
         self._serving_max = limits.serving_max
         self._put = serving.workers.put
+        self._serve = serving.receiver.serve
         self._out = out
         self._writings: dict[int, _Writing] = {}
         self._held: deque[tuple[int, Message]] = deque()
@@ -123,7 +126,7 @@ class Served:
             self._begin_stream(number, message)
         else:
             running[number] = None
-            self._put(self, number, message)
+            self._put(self, number, message, self._serve)
 
     def _hold(self, number: int, message: Message) -> None:
         """Keep for later what cannot begin now, or refuse it."""

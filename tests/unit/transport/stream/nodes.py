@@ -15,6 +15,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers, Kind, Message
 from hanse.transport.discovery import Announcement
 from hanse.transport.folder import ANNOUNCE
+from hanse.transport.headers import KnownHeaders, encode_headers
 from hanse.transport.stream.direct import StreamDirect
 from hanse.transport.stream.frame import (
     ASKS,
@@ -24,11 +25,9 @@ from hanse.transport.stream.frame import (
     REPLY,
     Ask,
     Hello,
-    KnownHeaders,
     Unpacker,
     decode_asks,
     decode_replies,
-    encode_headers,
     pack,
 )
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, cast, final
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, Protocol, TypeVar, cast, final
 
 from hanse.kernel.faults import Overloaded
 from hanse.kernel.message import Message
@@ -23,43 +23,50 @@ IDLE_MAX: Final = 256
 
 Handle = Callable[[Message], Awaitable[Message]]
 
+Key = TypeVar("Key", bound=Hashable)
 
-class Asker(Protocol):
-    """Somebody for whom messages are handled, each under a number."""
 
-    running: dict[int, asyncio.Task[None] | None]
-    """What is to be handled; the task that does, once it has begun. A number that is gone is wanted no more."""
+class Asker(Protocol[Key]):
+    """Somebody for whom messages are handled, each under a key, such as a number."""
 
-    def handled(self, number: int, message: Message, reply: Message | None, /) -> None:
+    running: dict[Key, asyncio.Task[None] | None]
+    """What is to be handled; the task that does, once it has begun. What is gone is wanted no more."""
+
+    def handled(self, key: Key, message: Message, reply: Message | None, /) -> None:
         """A message was handled, or its task was cancelled, and there is no reply."""
         ...
 
 
 @final
-class Workers:
+class Workers(Generic[Key]):
     """Handle messages, in the order in which they come, side by side."""
 
-    __slots__ = ("_context", "_handle", "_idle", "_loop", "_queue", "_tasks", "_waking")
+    __slots__ = ("_context", "_idle", "_loop", "_queue", "_tasks", "_waking")
 
-    def __init__(self, tasks: Tasks, handle: Handle) -> None:
+    def __init__(self, tasks: Tasks) -> None:
         """Start with no workers.
 
         Args:
             tasks: Owns them; its limit is how many handlers run at once, and further messages wait.
-            handle: Handles a message. It raises nothing but its cancellation.
         """
         self._tasks = tasks
-        self._handle = handle
         self._loop = asyncio.get_running_loop()
         # Not that of whoever made the connection: it may be a handler's.
         self._context = contextvars.copy_context()
-        self._queue: deque[tuple[Asker, int, Message]] = deque()
+        self._queue: deque[tuple[Asker[Key], Key, Message, Handle]] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._waking = False
 
-    def put(self, asker: Asker, number: int, message: Message) -> None:
-        """Have a message handled, in the next turn of the loop."""
-        self._queue.append((asker, number, message))
+    def put(self, asker: Asker[Key], key: Key, message: Message, handle: Handle) -> None:
+        """Have a message handled, in the next turn of the loop.
+
+        Args:
+            asker: Who is told of it.
+            key: The asker's, and `running` there.
+            message: What is handled.
+            handle: Handles it. It raises nothing but its cancellation.
+        """
+        self._queue.append((asker, key, message, handle))
         if not self._waking:
             self._waking = True
             self._wake()
@@ -73,11 +80,12 @@ class Workers:
                 break
         else:
             try:
-                _ = self._context.run(self._tasks.start, self._work())
+                worker = self._context.run(self._tasks.start, self._work())
             except Overloaded:
                 # Each that works at the moment takes more when it is done.
                 self._waking = False
                 return
+            worker.add_done_callback(self._ended)
         self._loop.call_soon(self._check)
 
     def _check(self) -> None:
@@ -88,24 +96,22 @@ class Workers:
 
     async def _work(self) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        queue, idle, handle, clean = self._queue, self._idle, self._handle, self._clean
+        queue, idle, clean = self._queue, self._idle, self._clean
         while True:
             while queue:
-                asker, number, message = queue.popleft()
+                asker, key, message, handle = queue.popleft()
                 running = asker.running
-                if number not in running:
+                if key not in running:
                     continue
-                running[number] = task
+                running[key] = task
                 reply: Message | None = None
                 try:
                     reply = await handle(message)
                 finally:
-                    del running[number]
-                    asker.handled(number, message, reply)
+                    del running[key]
+                    asker.handled(key, message, reply)
                 if task.cancelling() or not clean():
-                    # A cancellation that was swallowed, and what was set, must not reach the next handler.
-                    task.add_done_callback(self._retired)
-                    return
+                    return  # A cancellation that was swallowed, and what was set, must not reach the next handler.
             if len(idle) >= IDLE_MAX:
                 return
             future: asyncio.Future[None] = self._loop.create_future()
@@ -119,7 +125,7 @@ class Workers:
         except Exception:  # noqa: BLE001 - values of others are compared, and may not be comparable
             return False
 
-    def _retired(self, task: asyncio.Task[None]) -> None:
-        """A worker has ended though there may be more to do; it counts no more."""
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A worker has ended, and counts no more: where there is more to do, there may be room for another."""
         del task
         self._check()

@@ -5,7 +5,7 @@ import pytest
 
 from hanse.kernel.message import Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.stream.workers import IDLE_MAX, Workers
+from hanse.transport.workers import IDLE_MAX, Handle, Workers
 
 SET: contextvars.ContextVar[object] = contextvars.ContextVar("set", default=None)
 
@@ -29,9 +29,9 @@ class Asker:
         self.seen: list[object] = []
         self.gate: asyncio.Event = asyncio.Event()
 
-    def put(self, workers: Workers, number: int, operation: str = "echo") -> None:
+    def put(self, workers: Workers[int], number: int, operation: str = "echo", handle: Handle | None = None) -> None:
         self.running[number] = None
-        workers.put(self, number, Message(Kind.CALL, str(number), operation))
+        workers.put(self, number, Message(Kind.CALL, str(number), operation), handle or self.handle)
 
     async def handle(self, message: Message) -> Message:
         self.seen.append(SET.get())
@@ -54,7 +54,7 @@ async def turns(count: int = 8) -> None:
 async def test_what_waits_for_nothing_costs_one_task_in_all() -> None:
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers(tasks, asker.handle)
+        workers = Workers[int](tasks)
         for number in range(100):
             asker.put(workers, number)
         await turns()
@@ -65,7 +65,7 @@ async def test_what_waits_for_nothing_costs_one_task_in_all() -> None:
 async def test_behind_the_limit_of_tasks_messages_wait() -> None:
     asker = Asker()
     async with Tasks(print, limit=2) as tasks:
-        workers = Workers(tasks, asker.handle)
+        workers = Workers[int](tasks)
         for number, operation in enumerate(["wait", "wait", "echo"]):
             asker.put(workers, number, operation)
         await turns()
@@ -81,7 +81,7 @@ async def test_behind_the_limit_of_tasks_messages_wait() -> None:
 async def test_what_nobody_wants_any_more_does_not_begin() -> None:
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers(tasks, asker.handle)
+        workers = Workers[int](tasks)
         asker.put(workers, 1)
         del asker.running[1]
         asker.put(workers, 2)
@@ -92,7 +92,7 @@ async def test_what_nobody_wants_any_more_does_not_begin() -> None:
 async def test_after_a_crowd_few_workers_stay() -> None:
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers(tasks, asker.handle)
+        workers = Workers[int](tasks)
         for number in range(2 * IDLE_MAX):
             asker.put(workers, number, "wait")
         await turns(3 * IDLE_MAX)
@@ -108,7 +108,7 @@ async def test_what_a_handler_sets_the_next_one_does_not_see(before: object) -> 
     SET.set(before)
     asker = Asker()
     async with Tasks(print, limit=1) as tasks:
-        workers = Workers(tasks, asker.handle)
+        workers = Workers[int](tasks)
         for number, operation in enumerate(["echo", "set", "set", "echo"]):
             asker.put(workers, number, operation)
         await turns()
@@ -127,8 +127,8 @@ async def test_what_a_handler_sets_it_sees_when_it_goes_on() -> None:
 
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers(tasks, handle)
+        workers = Workers[int](tasks)
         for number in range(3):
-            asker.put(workers, number)
+            asker.put(workers, number, handle=handle)
         await turns()
     assert seen == ["0", "1", "2"]
