@@ -252,7 +252,9 @@ def _redis(url: str, place: Place) -> Transport:
     from hanse.transport.redis.options import Options
     from hanse.transport.redis.transport import RedisTransport
 
-    return RedisTransport(url, place.host, Options(app=place.here.app, tls=_broker_tls(place.settings)))
+    settings = place.settings
+    options = Options(app=place.here.app, tls=_broker_tls(settings), keeps=settings.events == "broker")
+    return RedisTransport(url, place.host, options)
 
 
 def _amqp(url: str, place: Place) -> Transport:
