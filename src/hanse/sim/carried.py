@@ -24,7 +24,11 @@ from hanse.kernel.settings import NodeSettings
 from hanse.mesh.routed import Routed
 from hanse.node.transports import Place, open_transport
 from hanse.sim.brokers.nats_server import NatsServer
+from hanse.sim.brokers.redis_memory import FLUSH_SECONDS, Journal
+from hanse.sim.brokers.redis_server import RedisServer
+from hanse.sim.chance import Draws
 from hanse.sim.lane import Lane, current_lane
+from hanse.sim.machine import WALL
 from hanse.sim.network import Network, Port
 from hanse.sim.registry import Member, Registry
 from hanse.sim.sockets import Lan, Sockets
@@ -61,8 +65,8 @@ class Broker(Protocol):
         ...
 
 
-Life = Callable[[int], Broker]
-"""Makes the broker of each life of its machine, by its number."""
+Life = Callable[[Appliance], Broker]
+"""Makes the broker of each life of its machine."""
 
 
 @final
@@ -272,7 +276,7 @@ class Carried:
         if name:
             _ = self.lan.address_of(name)
             self._url = f"{scheme}://{name}"
-            make = _BROKERS[scheme](name, seed)
+            make = _BROKERS[scheme](network, seed)
             self.appliances = {name: Appliance(name, lambda lane: self._begin(lane, make), network, trace)}
 
     @property
@@ -317,7 +321,7 @@ class Carried:
 
     def _begin(self, lane: Lane, make: Life) -> Sockets:
         sockets = self.lan.join(lane)
-        broker = self._broker = make(self.appliances[lane.name].lives)
+        broker = self._broker = make(self.appliances[lane.name])
         _ = lane.start(broker.serve(), "serve")
         return sockets
 
@@ -329,12 +333,24 @@ class Carried:
         return Routed(here, MemoryTransport(), direct, Member(self._registry, sockets), host=host)
 
 
-def _nats(name: str, seed: int) -> Life:
-    return partial(NatsServer, name, seed)
+def _nats(network: Network, seed: int) -> Life:
+    del network
+    return lambda machine: NatsServer(machine.name, seed, machine.lives)
 
 
-_BROKERS: Mapping[str, Callable[[str, int], Life]] = {"nats": _nats}
-"""Those that have a twin: from the name of the machine and the seed of the world, what runs in each of its lives."""
+def _redis(network: Network, seed: int) -> Life:
+    journal, draws, loop = Journal(), Draws(seed, "redis"), network.loop
+
+    def begin(machine: Appliance) -> RedisServer:
+        if machine.went_dark:
+            journal.lose(WALL + machine.died_at - draws.draw() * FLUSH_SECONDS)
+        return RedisServer(journal.memory(), lambda: WALL + loop.now)
+
+    return begin
+
+
+_BROKERS: Mapping[str, Callable[[Network, int], Life]] = {"nats": _nats, "redis": _redis, "valkey": _redis}
+"""Those that have a twin: from the network and the seed of a world, what runs in each life of the broker's machine."""
 
 
 def making_of(transport: Making | str) -> Making:

@@ -95,6 +95,8 @@ class Appliance:
         process: What runs; None while it is down.
         lives: How many processes there were.
         dead: The processes that there were, as the loop knows them.
+        died_at: When the last process ended; 0 before.
+        went_dark: Whether the power went with it.
     """
 
     def __init__(self, name: str, begin: Callable[[Lane], Serving], network: Network, trace: Trace) -> None:
@@ -110,6 +112,8 @@ class Appliance:
         self.process: Serving | None = None
         self.lives: int = 0
         self.dead: list[Lane] = []
+        self.died_at: float = 0.0
+        self.went_dark: bool = False
         self._begin = begin
         self._network = network
         self._trace = trace
@@ -138,6 +142,7 @@ class Appliance:
         if self.process is not None:
             port, self.process = self.process.port, None
             self._trace.add(self._network.loop.now, self.name, "dark" if dark else "kill")
+            self.died_at, self.went_dark = self._network.loop.now, dark
             port.lane.kill()
             self.dead.append(port.lane)
             self._network.died(port, dark=dark)

@@ -10,7 +10,7 @@ from hanse.sim.token import Token
 
 from .small_worlds import Book, book, keep_writing
 
-URLS = ["tcp://", "nats://"]
+URLS = ["tcp://", "nats://", "redis://"]
 
 
 class Greeter(Service):

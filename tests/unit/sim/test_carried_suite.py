@@ -73,6 +73,12 @@ class TestNats(BrokerSuite):
 
 
 @pytest.mark.virtual_time
+class TestRedis(BrokerSuite):
+    title = "redis:// in a world"
+    url = "redis://"
+
+
+@pytest.mark.virtual_time
 class TestTcp(CarriedSuite):
     title = "tcp:// in a world"
     url = "tcp://"

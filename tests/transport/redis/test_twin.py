@@ -1,0 +1,107 @@
+"""The twin of Redis for worlds says what a real server says, word for word, to clients that speak by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from hanse.sim.brokers.redis_memory import Journal
+from hanse.sim.brokers.redis_server import RedisServer
+from hanse.transport.redis.scripts import SEND, SWEEP
+from hanse.transport.redis.wire import command
+
+from .server import Server
+
+ANSWER_SECONDS = 5.0
+END = b"$3\r\nend\r\n"
+
+Words = tuple[bytes, ...]
+Talk = list[tuple[int, Sequence[Words]]]
+
+
+def load(script: bytes) -> Words:
+    return b"SCRIPT", b"LOAD", script
+
+
+# What clients say, in turn: the number of the client, and its commands. Each waits until all were answered.
+TALKS: dict[str, Talk] = {
+    "lists": [
+        (0, [(b"RPUSH", b"k", b"a", b"b"), (b"RPUSH", b"k", b"c"), (b"LLEN", b"k")]),
+        (1, [(b"BLMPOP", b"1", b"2", b"none", b"k", b"LEFT", b"COUNT", b"2"), (b"LLEN", b"k")]),
+        (0, [(b"DEL", b"k", b"none"), (b"LLEN", b"k")]),
+    ],
+    "one entry where no count is named": [
+        (0, [(b"RPUSH", b"k", b"a", b"b"), (b"BLMPOP", b"1", b"1", b"k", b"LEFT"), (b"DEL", b"k")])
+    ],
+    "who waits in vain is told so": [(0, [(b"BLMPOP", b"0.05", b"1", b"none", b"LEFT", b"COUNT", b"2")])],
+    "keys end": [
+        (0, [(b"EXPIRE", b"none", b"5"), (b"RPUSH", b"k", b"a"), (b"EXPIRE", b"k", b"0"), (b"LLEN", b"k")]),
+    ],
+    "who is subscribed is told": [
+        (0, [(b"SUBSCRIBE", b"c"), (b"SUBSCRIBE", b"d")]),
+        (1, [(b"PUBLISH", b"c", b"hello"), (b"PUBLISH", b"d", b""), (b"PUBLISH", b"none", b"hello")]),
+        (0, [(b"UNSUBSCRIBE", b"c")]),
+        (1, [(b"PUBLISH", b"c", b"hello")]),
+        (0, [(b"UNSUBSCRIBE", b"never")]),
+    ],
+    "who publishes hears itself": [(0, [(b"SUBSCRIBE", b"c"), (b"PUBLISH", b"c", b"hello")])],
+    "scripts have to be known": [(0, [(b"EVALSHA", b"0" * 40, b"1", b"k")]), (0, [(b"SCRIPT", b"FLUSH")])],
+    "a request where nobody serves": [(0, [load(SEND.source), (b"EVALSHA", SEND.sha, b"1", b"s", b"x")])],
+    "a request that waits is swept once nobody serves": [
+        (0, [load(SEND.source), load(SWEEP.source), (b"SUBSCRIBE", b"s")]),
+        (1, [(b"EVALSHA", SEND.sha, b"1", b"s", b"x"), (b"LLEN", b"s"), (b"EVALSHA", SWEEP.sha, b"1", b"s")]),
+        (1, [(b"EVAL", SWEEP.source, b"1", b"nobody"), (b"DEL", b"s")]),
+        (0, [(b"UNSUBSCRIBE", b"s"), (b"EVALSHA", SWEEP.sha, b"1", b"s")]),
+    ],
+    "what is no command": [(0, [(b"NONSENSE", b"x")])],
+    "what is no protocol": [(0, [(b"PING",)]), (0, [(b"HELLO", b"9")])],
+}
+
+
+class Client:
+    """Says commands, and keeps all that comes until the last is answered."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.heard: list[bytes] = []
+
+    async def say(self, commands: Sequence[Words]) -> None:
+        self.writer.write(b"".join([command(*words) for words in commands]) + command(b"PING", b"end"))
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                came = await self.reader.readuntil(END)
+                # How servers put what is wrong differs from one to the next.
+                self.heard.append(re.sub(rb"(?m)^(-\w+) .*$", rb"\1", came))
+
+
+async def heard(port: int, talk: Talk) -> list[list[bytes]]:
+    clients: dict[int, Client] = {}
+    try:
+        for number, commands in talk:
+            if number not in clients:
+                clients[number] = Client(*await asyncio.open_connection("127.0.0.1", port))
+                await clients[number].say([(b"HELLO", b"3")])
+                clients[number].heard.clear()
+            await clients[number].say(commands)
+        return [client.heard for client in clients.values()]
+    finally:
+        for client in clients.values():
+            client.writer.close()
+
+
+@pytest.mark.parametrize("talk", TALKS.values(), ids=TALKS.keys())
+async def test_the_twin_says_what_a_server_says(server: Server, talk: Talk) -> None:
+    real = await heard(server.port, talk)
+    listening = await RedisServer(Journal().memory(), lambda: 1_750_000_000.0).serve("127.0.0.1", 0)
+    try:
+        assert isinstance(listening, asyncio.Server)
+        twin = await heard(listening.sockets[0].getsockname()[1], talk)
+    finally:
+        listening.close()
+        await listening.wait_closed()
+    assert twin == real
