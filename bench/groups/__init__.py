@@ -2,10 +2,10 @@
 
 from plan import Group
 
-from groups import calls, events, fleet, inprocess, listing, live, post, reload, rest, sim, startup, store
+from groups import calls, events, fleet, gateway, inprocess, listing, live, post, reload, rest, sim, startup, store
 
 _ALL = (
-    *(inprocess.GROUP, calls.GROUP, events.GROUP, startup.GROUP, fleet.GROUP, reload.GROUP, store.GROUP),
+    *(inprocess.GROUP, calls.GROUP, gateway.GROUP, events.GROUP, startup.GROUP, fleet.GROUP, reload.GROUP, store.GROUP),
     *(rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
     *sim.GROUPS,
 )
