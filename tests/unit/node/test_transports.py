@@ -26,7 +26,7 @@ def place(**settings: str) -> Place:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("carrier://x", "'carrier:' names none of the transports that are installed: memory:, nats:"),
+        ("carrier://x", "'carrier:' names none of the transports that are installed: amqp:, amqps:, memory:, nats:"),
         ("memory:shared", "expected memory: and nothing behind it"),
         ("unix:", "expected to be like 'unix:/run/shop'"),
         ("tcp://0.0.0.0:1", "add .advertise=HOST:PORT"),
