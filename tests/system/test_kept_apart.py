@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec import structs
 from tests.transport.redis.server import Server
 
+from hanse.contract.model import Resource
 from hanse.kernel.faults import Fault
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.kernel.tasks import Tasks
@@ -138,10 +140,10 @@ async def ordering(node: Node, shop: ModuleType) -> AsyncGenerator[Customer]:
         await running
 
 
-async def numbers(node: Node, kind: type) -> list[int]:
+async def numbers(node: Node, kind: type[Resource]) -> list[int]:
     """Of all rows, in the order in which they were written."""
     rows = [row async for row in node.collection(kind).scan()]
-    return [row.number for row in sorted(rows, key=lambda row: row.rev)]
+    return [structs.asdict(row)["number"] for row in sorted(rows, key=lambda row: row.rev)]
 
 
 @pytest.mark.timeout(200)
