@@ -127,6 +127,11 @@ class ReleasesSuite:
             came = Counter(await asyncio.gather(*(front.client(Orders).which() for _ in range(CALLS))))
             assert set(came) == {"1.4", "1.5"}
 
+    async def test_it_is_told_which_nodes_there_are(self) -> None:
+        async with self.nodes(None, ("orders", "1.4"), ("stock", "1.5")) as (front, _):
+            found = {(one.services, one.release, one.since > 0.0) for one in await front.nodes()}
+            assert found == {(("orders",), "1.4", True), (("stock",), "1.5", True), (("front",), "", True)}
+
     async def test_it_is_told_which_release_a_call_goes_to(self) -> None:
         async with self.nodes(NEW, ("orders", "1.5")) as (front, _):
             found = front.explain("orders.which", BETA)

@@ -1,8 +1,11 @@
-"""Addresses: which are this machine's own."""
+"""Addresses: which are this machine's own; and names of nodes: which are commands'."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
+
+COMMAND = "command-"
+"""Begins the names of nodes that are commands, and go with them; lists of nodes leave them out."""
 
 
 def is_loopback(host: str) -> bool:

@@ -30,12 +30,14 @@ class Remote(msgspec.Struct, frozen=True):
         headers: Of each request.
         timeout: Seconds of silence after which a request is given up.
         chosen: Settings, which say where it is if nobody else does.
+        own: Name of the node there that is the command's own, and goes with it; empty for none.
     """
 
     said: str = ""
     headers: Mapping[str, str] = {}
     timeout: float = SILENCE_SECONDS_MAX
     chosen: Chosen = Chosen()
+    own: str = ""
 
     @property
     def base(self) -> str:
@@ -88,23 +90,24 @@ def remote(command: Callable[..., T]) -> Callable[..., T]:
     @configured("transport", "discovery")
     @wraps(command)
     def wrapped(*args: object, url: str, headers: tuple[str, ...], timeout: float, chosen: Chosen, **rest: object) -> T:
-        through = str(rest.pop("through"))
+        through, own = str(rest.pop("through")), ""
         if not url and any(flag.path == ("node", "transport") for flag in chosen.flags):
-            url = _through(through, chosen)
-        reached = Remote(url, dict(map(header_in, headers)), timeout, chosen)
+            url, own = _through(through, chosen)
+        reached = Remote(url, dict(map(header_in, headers)), timeout, chosen, own)
         return command(*args, remote=reached, **rest)
 
     return wrapped
 
 
-def _through(target: str, chosen: Chosen) -> str:
-    """Where a gateway answers that is the command's own, and goes with it."""
+def _through(target: str, chosen: Chosen) -> tuple[str, str]:
+    """Where a gateway answers that is the command's own, and goes with it; and the name of its node."""
     from hanse.cli.target import load_app, wanted_target
     from hanse.cli.through import Through
 
     settings, _ = chosen.read()
     app = load_app(wanted_target(target, settings, "call --app"), working_folder())
-    return click.get_current_context().with_resource(Through(app, settings)).url
+    through = click.get_current_context().with_resource(Through(app, settings))
+    return through.url, through.instance
 
 
 def header_in(text: str) -> tuple[str, str]:

@@ -13,13 +13,21 @@ from hanse.cli.running import Served, served_by
 
 @click.command()
 @click.argument("target", required=False, shell_complete=targets)
+@click.option("--watch", is_flag=True, help="Show who serves what in a running system, and what changes, until Ctrl-C.")
 @remote
 @as_json
 @common
-def services(*, target: str | None, remote: Remote, json_wanted: bool, output: Output) -> None:
+def services(*, target: str | None, watch: bool, remote: Remote, json_wanted: bool, output: Output) -> None:
     """List the services of TARGET (a file or module), or of a running system, with their operations."""
     if target and remote.said:
         raise click.UsageError("expected a target or --url, got both")
+    if watch:
+        if target:
+            raise click.UsageError("expected --url, or --transport and --app, with --watch: a file does not change")
+        from hanse.cli import services_watch
+
+        services_watch.watch(remote, output, json_wanted=json_wanted)
+        return
     found = declared_in(target) if target else served_by(remote)
     if json_wanted:
         print_json(found)

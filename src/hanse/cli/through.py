@@ -14,9 +14,11 @@ from typing import Self
 
 import msgspec
 
+from hanse.cli.net import COMMAND
 from hanse.gateway.serve import serve
 from hanse.gateway.stops import Stops
 from hanse.kernel.faults import CouldNotStart
+from hanse.kernel.host import Host
 from hanse.kernel.settings import Settings
 from hanse.node.app import GATEWAY, App
 
@@ -35,8 +37,11 @@ class Through:
     """
 
     def __init__(self, app: App, settings: Settings) -> None:
+        self.instance: str = f"{COMMAND}{Host.system().new_id()}"
         self._app = App(app.name, *app.services)
-        node = msgspec.structs.replace(settings.node, services=(GATEWAY,), instance="", grace=1.0, drain_delay=0.0)
+        node = msgspec.structs.replace(
+            settings.node, services=(GATEWAY,), instance=self.instance, grace=1.0, drain_delay=0.0
+        )
         gateway = msgspec.structs.replace(settings.gateway, host="127.0.0.1", port=0, hosts=("localhost",))
         self._settings = msgspec.structs.replace(settings, node=node, gateway=gateway)
         self._told: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()

@@ -29,6 +29,7 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.manners import Manners
 from hanse.gateway.metrics import Metrics
 from hanse.gateway.mount import Mount, Mounts
+from hanse.gateway.nodes import Nodes
 from hanse.gateway.own_route import OwnHandler, OwnRoute
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
 from hanse.gateway.rates import Meters, Rate
@@ -149,6 +150,8 @@ def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes) -> d
         checks["/metrics"] = metrics
     if node.settings.gateway.metrics != "off" and routes.find(("routez",)) is None:
         checks["/routez"] = Routing(node)
+    if node.settings.gateway.metrics != "off" and routes.find(("nodez",)) is None:
+        checks["/nodez"] = Nodes(node)
     docs = f"{declared.prefix}/docs"
     if declared.docs and routes.find(tuple(docs[1:].split("/"))) is None:
         # It holds nothing but itself, and a token for what it shows is entered there: nobody is asked who they are.

@@ -21,6 +21,7 @@ from hanse.mesh.choice import Chooser, is_here
 from hanse.mesh.directory import Directory
 from hanse.mesh.explained import Explained, explained
 from hanse.mesh.fault import undone_message
+from hanse.mesh.known import Known, known_instance, known_of
 from hanse.mesh.routes import ANY, Way
 from hanse.mesh.sender import FIRST_SECONDS, Sender
 from hanse.transport.base import Features, Receiver, TellsTrouble, Transport, service_of
@@ -98,6 +99,10 @@ class Routed:
         """
         here = self.here if service_of(address) in self._served else None
         return explained(self.chooser, address, headers, self._host, here)
+
+    def known(self) -> list[Known]:
+        """See `KnowsStates.known`."""
+        return [known_of(self.here), *map(known_instance, self.chooser.directory)]
 
     async def open(self) -> None:
         """See `Transport.open`."""

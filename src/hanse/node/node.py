@@ -21,6 +21,7 @@ from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.explained import Explained, explained_by
+from hanse.mesh.known import Known, known_by
 from hanse.mesh.released import OfRelease, released
 from hanse.mesh.routes import TakesRoutes
 from hanse.mesh.server import Server
@@ -108,6 +109,7 @@ class Node:
         self._changing = asyncio.Lock()
         self._tasks = Tasks(_failed)
         place = place_of(app.name, settings.node, self.host)
+        self._here = place.here
         self._transport: Transport = transport or open_transport(settings.node.transport, place)
         self._routes = routes_of(app, settings.routes)
         self._keeps: Keeps | None = keeping(self._transport, settings.node)
@@ -268,6 +270,15 @@ class Node:
             headers: What the call would carry.
         """
         return explained_by(self._calls, address, headers)
+
+    async def nodes(self) -> list[Known]:
+        """Which nodes there are, as this one knows.
+
+        Raises:
+            Unavailable: Its transport cannot tell.
+        """
+        names = tuple(description.name for description in self.descriptions)
+        return await known_by(self._transport, msgspec.structs.replace(self._here, names=names))
 
     @property
     def running(self) -> int:

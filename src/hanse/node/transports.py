@@ -254,7 +254,7 @@ def _redis(url: str, place: Place) -> Transport:
 
     settings = place.settings
     options = Options(app=place.here.app, tls=_broker_tls(settings), keeps=settings.events == "broker")
-    return RedisTransport(url, place.host, options)
+    return RedisTransport(url, place.host, options, here=place.here)
 
 
 def _amqp(url: str, place: Place) -> Transport:

@@ -59,6 +59,19 @@ async def test_it_tells_who_would_answer_and_why_not_others(apart: Door) -> None
     ]
 
 
+async def test_it_tells_which_nodes_there_are(apart: Door) -> None:
+    told = json.loads((await apart("GET", "/nodez")).body)
+    assert [(one["instance"], one["services"], one["release"], one["state"]) for one in told] == [
+        ("one-1", ["shop"], "1", "in"),
+        ("two-2", ["shop"], "2", "in"),
+    ]
+
+
+async def test_in_one_process_there_is_one_node(door: Door) -> None:
+    (told,) = json.loads((await door("GET", "/nodez")).body)
+    assert (told["services"], "since" in told) == (["shop"], True)
+
+
 async def test_in_one_process_there_is_nothing_to_choose(door: Door) -> None:
     told = json.loads((await door("GET", "/routez?address=shop.find")).body)
     assert told == {

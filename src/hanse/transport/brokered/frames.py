@@ -104,11 +104,17 @@ class Here(msgspec.Struct, frozen=True, array_like=True, tag="here"):
     said: Announcement
 
 
+class Who(msgspec.Struct, frozen=True, array_like=True, tag="who"):
+    """A node asks another what it says of itself."""
+
+    node: bytes
+
+
 Ask = tuple[Kind, str, str, float, bytes, bytes]
 """A message that is asked: its kind, id, address, timeout, encoded headers, body. A tuple, as nothing else is encoded
 and decoded as fast."""
 
-Control = Serving | Cancel | More | Beat | Here
+Control = Serving | Cancel | More | Beat | Here | Who
 
 encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 _ask = msgspec.msgpack.Decoder(Ask).decode

@@ -13,7 +13,7 @@ from typing import final
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.transport.brokered.asked import Asked
-from hanse.transport.brokered.frames import CONTROL, Beat, Cancel, Control, Here, More, Serving, control_in, encode
+from hanse.transport.brokered.frames import CONTROL, Beat, Cancel, Control, Here, More, Serving, Who, control_in, encode
 from hanse.transport.brokered.post import Post, Subjects
 from hanse.transport.brokered.served import Served
 from hanse.transport.discovery import Announcement
@@ -48,6 +48,7 @@ class Pulse:
         asked: What this node waits for.
         served: What it works on.
         here: Told what other nodes say of themselves.
+        who: Told the name of a node that asks what this one says.
         node: Name of this one.
         beats: Whether a beat is due.
     """
@@ -64,6 +65,7 @@ class Pulse:
         self.asked: Asked = Asked(host, silence)
         self.served: Served = Served(connection, names, self.begun)
         self.here: Callable[[Announcement], None] = _nobody
+        self.who: Callable[[bytes], None] = _nobody
         self.node: bytes = names.node
         self._connection = connection
         self._names = names
@@ -112,6 +114,8 @@ class Pulse:
                 self.served.more(said.node, said.token, said.count)
             case Here():
                 self.here(said.said)
+            case Who():
+                self.who(said.node)
             case Beat():
                 self._unwanted(said.node, self.asked.told(said.node, said.serves))
                 if said.whole:
@@ -185,6 +189,6 @@ class Pulse:
         return Beat(beat.node, [], whole=False)
 
 
-def _nobody(said: Announcement) -> None:
+def _nobody(said: object) -> None:
     """Of others, as nobody has asked who is there."""
     del said

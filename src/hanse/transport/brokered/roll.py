@@ -7,7 +7,7 @@ Who begins to serve something says so to those that drain, and to nobody else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
 from hanse.kernel.faults import Unavailable
@@ -97,7 +97,7 @@ class Roll:
             if self.draining and name in self._names:
                 self._leave(name)
 
-    async def call(self, ask: Callable[[], bool]) -> list[Announcement]:
+    async def call(self, ask: Callable[[], Awaitable[bool]]) -> list[Announcement]:
         """All that answer in time, and this node where it serves something.
 
         Args:
@@ -107,7 +107,7 @@ class Roll:
             Unavailable: They cannot be asked.
         """
         heard = self._heard = {} if self._heard is None else self._heard
-        if not ask():
+        if not await ask():
             raise Unavailable("the other nodes cannot be asked who is there: there is no connection to the broker")
         await asyncio.sleep(ANSWER_SECONDS)
         if self._heard is heard:

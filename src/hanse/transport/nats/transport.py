@@ -173,7 +173,7 @@ class NatsTransport:
 
     async def nodes(self) -> list[Announcement]:
         """See `KnowsNodes.nodes`."""
-        return await self._roll.call(lambda: self._connection.is_up and self._ask_who())
+        return await self._roll.call(self._ask_all)
 
     def describe(self, service: DescribedService, /) -> None:
         """See `TellsOthers.describe`: NATS's own tools list the service, and call it with JSON."""
@@ -208,6 +208,9 @@ class NatsTransport:
             self._pulse.gone(token[len(NOBODY) :], "is not connected to NATS any more")
         else:
             self._calls.refused(token, NotTakenError())
+
+    async def _ask_all(self) -> bool:
+        return self._connection.is_up and self._ask_who()
 
     def _ask_who(self) -> bool:
         return self._connection.publish(self.names.who, b"", self.names.node)

@@ -34,6 +34,7 @@ class Names:
     Attributes:
         app: Name of the app, as it stands in them.
         node: Name of the process, another one after each start.
+        everybody: Matches the channels of all nodes of the app.
         here: Begins every subject on which the node is told something.
         channel: On which it is told, and the list in which it wakes itself.
         events: The stream of events, and their channel.
@@ -58,6 +59,7 @@ class Names:
         self.node: bytes = quote(node, safe="").replace(".", "%2E").encode()
         self._services = f"hanse.{database}.{self.app}.rpc."
         self._nodes = f"hanse.{database}.{self.app}.node.".encode()
+        self.everybody: bytes = self.inbox(b"*")[:-1]
         self.here: bytes = self.inbox(self.node)
         self.channel: bytes = self.here[:-1]
         self.events: bytes = f"hanse.{database}.{self.app}.events".encode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import final
+from typing import cast, final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Conflict, Malformed, Unavailable
@@ -16,13 +16,16 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.transport.base import Backlog, Features, Receiver, service_of
 from hanse.transport.brokered.calls import Calls
-from hanse.transport.brokered.frames import Cancel
+from hanse.transport.brokered.frames import Cancel, Who
 from hanse.transport.brokered.pulse import NOBODY, Pulse
+from hanse.transport.brokered.roll import NODES_MAX, Roll
+from hanse.transport.discovery import Announcement
 from hanse.transport.redis.connection import Connection, Ears
 from hanse.transport.redis.keeping import Keeping
 from hanse.transport.redis.names import Names
 from hanse.transport.redis.options import Options, database_in
 from hanse.transport.redis.queued import queued_in
+from hanse.transport.redis.wire import ReplyError
 
 _log = logging.getLogger("hanse.transport.redis")
 
@@ -45,7 +48,9 @@ class RedisTransport:
 
     features: Features = Features(durable=True, balances=True, bytes_max=Connection.body_bytes_max)
 
-    def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
+    def __init__(
+        self, url: str, host: Host, options: Options | None = None, *, here: Announcement | None = None
+    ) -> None:
         """Know where to go.
 
         Args:
@@ -53,6 +58,7 @@ class RedisTransport:
                 `redis://user:password@a,b/0`; `rediss://` for servers under TLS.
             host: Clock, chance and names.
             options: The app's name, who asks, and how servers are verified.
+            here: What the node says of itself to whoever asks which nodes there are; by default no more than a name.
 
         Raises:
             Misconfigured: The URL is none of Redis.
@@ -62,6 +68,9 @@ class RedisTransport:
         ears = Ears(self._lost, self._back, self._told, self._gone, self._took, self._refused)
         self._connection = Connection(url, self.names, options, host, ears)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
+        here = here or Announcement(self.names.node.decode(), "", app=options.app, since=host.now())
+        self._roll = Roll(here, self.names.node, self._pulse, self.leave)
+        self._pulse.here, self._pulse.who = self._roll.told, self._roll.asked
         self._keeping = Keeping(self._connection, self.names, host, options)
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._calls = Calls(
@@ -116,11 +125,13 @@ class RedisTransport:
         if self._served.receivers.setdefault(service, receiver) is not receiver:
             raise Conflict(f"another node of this process serves {service!r} already")
         self._connection.serve(key)
+        self._roll.serve(service)
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
         if self._served.receivers.pop(service, None) is not None:
             self._connection.leave(self.names.service(service))
+            self._roll.leave(service)
 
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
@@ -151,6 +162,24 @@ class RedisTransport:
     async def subscribe(self, group: str, topics: Sequence[str], /) -> Backlog:
         """See `Keeps.subscribe`. Raises `Unavailable` or `Misconfigured`."""
         return await self._keeping.subscribe(group, topics)
+
+    async def nodes(self) -> list[Announcement]:
+        """See `KnowsNodes.nodes`: the server knows their channels, and each is asked by its own."""
+        return await self._roll.call(self._ask_all)
+
+    async def _ask_all(self) -> bool:
+        wire = self._connection.native
+        if wire is None:
+            return False
+        try:
+            channels = cast("list[bytes]", await wire.ask(b"PUBSUB", b"CHANNELS", self.names.everybody))
+        except (ConnectionError, ReplyError) as error:
+            raise Unavailable(f"Redis does not tell which nodes there are: {error}") from None
+        for channel in channels[:NODES_MAX]:
+            peer = channel.rpartition(b".")[2]
+            if peer != self.names.node:
+                self._pulse.say(peer, Who(self.names.node))
+        return True
 
     # What comes.
 
