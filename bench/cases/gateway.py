@@ -1,4 +1,4 @@
-"""What a request costs whose service is in another process than the gateway: `gateway.py hanse|fastapi unix|nats SECONDS`.
+"""What a request costs whose service is not in the gateway's process: `gateway.py hanse|fastapi unix|nats SECONDS`.
 
 The script starts gateway and service, and where there is one the broker, and loads the gateway, by processes of their
 own. CPU is that of all but the load.
