@@ -30,7 +30,7 @@ def medium(name: str, folder: Path) -> Generator[tuple[str, ...]]:
         # A port of its own, that nodes of other tests are not heard.
         yield "--transport", f"{name}://", "--discovery", f"udp://239.255.72.83:{free_port()}"
         return
-    server = Redis(folder) if name == "redis" else Server(folder)
+    server = Redis(folder, "--appendonly", "yes") if name == "redis" else Server(folder)
     server.start()
     server.wait_ready()
     try:

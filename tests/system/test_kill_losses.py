@@ -176,16 +176,23 @@ class Follower:
     def _take(self, event: str, data: dict[str, Any]) -> None:
         if event == "ready":
             self.ready.set()
-        else:
+        elif event != "fault":  # whoever is told of one reads again from its cursor
             self.told.append((event, str(data.get("key"))))
 
 
-@pytest.fixture(params=MEDIUMS)
+KEPT = ", which keeps events"
+"""Of a medium, that events wait there."""
+
+
+@pytest.fixture(params=[*MEDIUMS, f"nats{KEPT}", f"redis{KEPT}"])
 def parts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     target = tmp_path / "shop.py"
     _ = target.write_text(SHOP)
+    name: str = request.param
+    if name.endswith(KEPT):
+        _ = (tmp_path / "hanse.toml").write_text('[node]\nevents = "broker"\n')
     with (
-        medium(request.param, tmp_path) as options,
+        medium(name.removesuffix(KEPT), tmp_path) as options,
         fleet(target, PARTS[:-1], tmp_path, *options, "--store", "sqlite:///data") as found,
     ):
         yield found
