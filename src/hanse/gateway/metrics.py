@@ -18,7 +18,7 @@ from hanse.gateway.process import LoopLag, process_families
 from hanse.gateway.room import Room
 from hanse.gateway.streams import Streams
 from hanse.mesh.breaker import State
-from hanse.node.figures import NodeFigures, StoreFigures
+from hanse.node.figures import NodeFigures, ScheduleFigures, StoreFigures
 from hanse.node.node import Node
 
 _HEADERS = ((b"cache-control", b"no-store"), (b"vary", b"accept"))
@@ -66,6 +66,7 @@ class Metrics:
         yield Family("hanse_streams_open", "gauge", "Event streams and WebSockets that are open.", [({}, streams)])
         yield from _call_families(figures)
         yield from _store_families(figures.stores)
+        yield from _schedule_families(figures.schedules)
         late = self._lag.take()
         yield Family(
             "hanse_event_loop_lag_max_seconds",
@@ -105,6 +106,13 @@ def _call_families(figures: NodeFigures) -> Iterator[Family]:
         for one in State
     ]
     yield Family("hanse_breaker_state", "gauge", "Whether calls are let through: 1 is the state it is in.", breakers)
+
+
+def _schedule_families(schedules: Sequence[ScheduleFigures]) -> Iterator[Family]:
+    missed = [({"schedule": one.name}, one.missed) for one in schedules]
+    yield Family("hanse_schedule_missed", "counter", "Moments of a schedule at which it did not run.", missed)
+    failures = [({"schedule": one.name}, one.failures) for one in schedules]
+    yield Family("hanse_schedule_failures", "counter", "Runs of a schedule that failed.", failures)
 
 
 def _store_families(stores: Sequence[StoreFigures]) -> Iterator[Family]:

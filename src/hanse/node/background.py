@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, final
 
 from hanse.delivery.schedule import EveryRunner
 from hanse.kernel.context import Context, ambient
@@ -14,13 +14,17 @@ from hanse.service.held import Leases
 from hanse.service.leases import Grant
 from hanse.service.reaction import Every, Rule
 from hanse.service.rules import RuleJob, RuleRunner
-from hanse.service.unit import Unit
+from hanse.service.unit import Unit, unit_for
+from hanse.store.base import Batch, Position, Store
 
 Call = Callable[[], Awaitable[None]]
 
 
 TRIM_SECONDS = 3600.0
 """How often logs are trimmed."""
+
+MILLISECONDS = 1000
+"""Of a second: positions are whole numbers."""
 
 _UNATTENDED = Headers(priority=BACKGROUND)
 
@@ -47,6 +51,37 @@ class Runner(Protocol):
         ...
 
 
+@final
+class StoredMoments:
+    """The moments of a schedule, in the store of its service: see `hanse.delivery.schedule.Moments`.
+
+    Args of the constructor:
+        store: Where they are.
+        name: Of the schedule.
+        host: Its clock.
+        duty: What writing them rests on, where several share the store.
+    """
+
+    def __init__(self, store: Store, name: str, host: Host, duty: Grant | None) -> None:
+        self._store = store
+        self._place = f"every/{name}"
+        self._host = host
+        self._expects = () if duty is None else (duty.rests_on,)
+
+    def at(self, moment: float) -> Position:
+        """What remembers a moment, to be committed with what was done at it."""
+        return Position(self._place, round(moment * MILLISECONDS))
+
+    async def last(self) -> float:
+        """See `Moments.last`."""
+        return await self._store.position(self._place) / MILLISECONDS
+
+    async def note(self, moment: float) -> None:
+        """See `Moments.note`."""
+        batch = Batch(self._host.now(), positions=(self.at(moment),), expects=self._expects)
+        _ = await self._store.commit(batch)
+
+
 def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host, duty: Grant | None = None) -> Runner:
     """What runs one `@rule` or `@every` method of a service, by the lease of its duty where there is one."""
     name = f"{hosted.part.name}.{method}"
@@ -56,7 +91,17 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host, duty
         await as_unit(name, hosted, host, call, headers=_UNATTENDED, duty=duty)
 
     if isinstance(reaction, Every):
-        return EveryRunner(name, reaction.period, lambda: in_unit(handler), host=host)
+        moments = StoredMoments(hosted.store, name, host, duty)
+
+        async def run(moment: float) -> None:
+            async def handle() -> None:
+                await handler()
+                # With its effects, so that whoever goes on neither skips nor repeats it.
+                cast("Unit", unit_for(hosted.store)).positions.append(moments.at(moment))
+
+            await in_unit(handle)
+
+        return EveryRunner(name, reaction.period, run, host=host, moments=moments)
     job: RuleJob[Any] = RuleJob(name, reaction, hosted.collection(reaction.kind), handler)
     return RuleRunner(job, in_unit, leases=Leases(), host=host, on_duty=lambda: duty is None or duty.holds())
 
@@ -64,7 +109,7 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host, duty
 def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
     """What forgets the log of a service and the marks of what it handled, once they are old and told to everybody."""
 
-    async def trim() -> None:
+    async def trim(_: float) -> None:
         told = [relay.position for relay in hosted.relays]
         keep_after = min(told) if told else await hosted.store.head()
         _ = await hosted.store.trim(host.now() - retention, keep_after=keep_after)

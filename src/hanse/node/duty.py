@@ -15,11 +15,13 @@ import logging
 from typing import final
 
 from hanse.delivery.relay import Relay
+from hanse.delivery.schedule import EveryRunner
 from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 from hanse.node.background import Runner, runner, trimmer
+from hanse.node.figures import ScheduleFigures
 from hanse.node.hosted import Hosted
 from hanse.service.cluster import Leader
 from hanse.service.leases import Grant
@@ -59,6 +61,16 @@ class Duty:
     def idle(self) -> bool:
         """Whether nothing is to be done at this moment, or another instance has the duty."""
         return all(runner.idle for runner in self._runners)
+
+    @property
+    def schedules(self) -> list[ScheduleFigures]:
+        """How the schedules of the service fare, while they run here."""
+        return [ScheduleFigures(one.name, one.missed, one.failures) for one in self._schedules]
+
+    @property
+    def _schedules(self) -> list[EveryRunner]:
+        own = f"{self._hosted.part.name}."
+        return [one for one in self._runners if isinstance(one, EveryRunner) and one.name.startswith(own)]
 
     async def run(self) -> None:
         """Work whenever it is this instance's turn, until `stop`."""

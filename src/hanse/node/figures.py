@@ -55,6 +55,20 @@ class StoreFigures(msgspec.Struct, frozen=True):
     relays: Sequence[RelayFigures] = ()
 
 
+class ScheduleFigures(msgspec.Struct, frozen=True):
+    """One `@every`, since this instance has the duty of its service.
+
+    Attributes:
+        name: Service and method.
+        missed: Moments that passed while a run was under way, or while nobody was there to run it.
+        failures: Runs that failed.
+    """
+
+    name: str
+    missed: int
+    failures: int
+
+
 class NodeFigures(msgspec.Struct, frozen=True):
     """One node.
 
@@ -63,12 +77,14 @@ class NodeFigures(msgspec.Struct, frozen=True):
         running: Operations that are being handled.
         breakers: What stands between it and an operation that it calls, by address.
         stores: By service.
+        schedules: Those that run here.
     """
 
     calls: Mapping[tuple[str, str], int]
     running: int
     breakers: Mapping[str, State]
     stores: Sequence[StoreFigures]
+    schedules: Sequence[ScheduleFigures] = ()
 
 
 async def store_figures(hosted: Hosted) -> StoreFigures:

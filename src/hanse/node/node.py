@@ -260,6 +260,7 @@ class Node:
             running=self._server.running,
             breakers={address: breaker.state for address, breaker in self._caller.breakers.items()},
             stores=[await store_figures(hosted) for hosted in list(self.hosted)],
+            schedules=[schedule for duty in self._duties for schedule in duty.schedules],
         )
 
     def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -322,6 +323,20 @@ async def test_schedules_run_once_for_all_instances_and_on_by_the_next(instances
             assert await two.collection(Ran).count() == 9
         await asyncio.sleep(95.0)
         assert 17 <= await two.collection(Ran).count() <= 18
+
+
+async def test_a_schedule_goes_on_where_the_instance_before_left_it(instances: Instances) -> None:
+    """Starts that come more often than the period neither put it off nor repeat it."""
+    for _ in range(6):
+        async with instances.one:
+            await asyncio.sleep(5.0)
+        async with instances.two:
+            await asyncio.sleep(3.0)
+    async with instances.one as one:
+        assert {schedule.name: schedule.missed for schedule in (await one.figures()).schedules} == {"writer.tick": 0}
+        ran = sorted([row.at async for row in one.collection(Ran).scan()])
+        assert len(ran) == 4
+        assert all(9.0 < later - earlier < 11.0 for earlier, later in pairwise(ran))
 
 
 async def test_a_rule_goes_on_by_another_instance_when_its_own_stops(instances: Instances) -> None:
