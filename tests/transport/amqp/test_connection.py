@@ -18,8 +18,9 @@ from hanse.kernel.message import Kind, Message
 from hanse.testing.transport_hooks import unheard
 from hanse.testing.transport_things import Things
 from hanse.transport.amqp.connection import PENDING_BYTES_MAX
+from hanse.transport.amqp.declare import declare
 from hanse.transport.amqp.frames import asked
-from hanse.transport.amqp.intake import AHEAD_MAX, declare
+from hanse.transport.amqp.intake import AHEAD_MAX
 from hanse.transport.amqp.options import Options
 from hanse.transport.amqp.transport import AmqpTransport
 from hanse.transport.base import Drains

@@ -50,6 +50,7 @@ class TestAmqpTransport(TransportSuite):
         wires = connection.native
         assert wires is not None
         await connection._tasks.cancel()
+        await node._keeping.close()
         for wire in (wires.out, wires.into):
             wire.abort("it was killed")
         node._pulse.close()

@@ -222,6 +222,10 @@ class Connection:
             return False
         return self._say(key, asked(self._names.here + token, self._wait), ASK, payload, mandatory=True)
 
+    def put(self, key: bytes, properties: bytes, payload: bytes) -> bool:
+        """Put something into a queue; False if there is no room for it while no server takes it."""
+        return self._say(key, properties, b"", payload, mandatory=False)
+
     def publish(self, subject: bytes, reply: bytes, payload: bytes, lead: bytes = b"") -> bool:
         """See `Post.publish`."""
         key, _, token = subject.rpartition(b".")

@@ -37,6 +37,7 @@ _PUBLISH = struct.Struct(">BHIHHHBB")
 _HEADER = struct.Struct(">BHIHHQ")
 _ACK = struct.Struct(">BHIHHQBB")
 
+_OFFSET = b"\x0fx-stream-offsetl"
 _HEADERS, _CORRELATION, _REPLY = 0x2000, 0x0400, 0x0200
 _SHORT_BEFORE = (0x8000, 0x4000)
 _OCTET_BEFORE = (0x1000, 0x0800)
@@ -138,6 +139,17 @@ def told(token: bytes, reply: bytes) -> bytes:
 
 KEPT = b"\x10\x00\x02"
 """Properties of what is to survive a restart of the server."""
+
+
+def kept_as(mark: bytes) -> bytes:
+    """Properties of what is to survive a restart of the server, and to be known again."""
+    return b"\x14\x00\x02%c%b" % (len(mark), mark)
+
+
+def offset_in(raw: bytes) -> int:
+    """The number that a stream gave to a message, in its properties; -1 where there is none."""
+    at = raw.find(_OFFSET)
+    return int.from_bytes(raw[at + len(_OFFSET) :][:8], "big") if at >= 0 else -1
 
 
 def properties_in(raw: bytes) -> Properties:

@@ -17,6 +17,7 @@ from pamqp.common import FieldValue
 
 from hanse.kernel.tasks import Tasks
 from hanse.transport.amqp.channel import Channel, ChannelError, nothing
+from hanse.transport.amqp.declare import declare
 from hanse.transport.amqp.wire import Wire
 
 _log = logging.getLogger("hanse.transport.amqp")
@@ -33,9 +34,6 @@ EXPIRES_MILLISECONDS = 10_000
 SWEEPS_MAX = 50
 SWEEP_SECONDS = 0.02
 """How often it is looked whether requests still wait as the last instance leaves, and how long between two looks."""
-
-DIFFERENT = 406
-"""Code of a queue that is there with other properties."""
 
 Took = Callable[[bytes, bytes, bytes, bool], None]
 """Given the queue, the properties and the body of a request, and whether somebody was handed it before. Never
@@ -164,26 +162,3 @@ class Intake:
         if self._channels.pop(key, None) is not None:
             _log.warning("the queue %s is not there any more: %s", key.decode(), why)
             self._change()
-
-
-async def declare(wire: Wire, command: commands.Queue.Declare) -> commands.Queue.DeclareOk:
-    """Have a queue, which may be there already with other properties; on a channel of its own, as a refusal ends it.
-
-    Raises:
-        ChannelError: The server does not give it.
-        ConnectionError: The connection ended.
-    """
-    try:
-        return await _declared(wire, command)
-    except ChannelError as error:
-        if error.code != DIFFERENT:
-            raise
-        # Whoever made it is of another version, or of another mind; it is a queue.
-        return await _declared(wire, commands.Queue.Declare(queue=command.queue, passive=True))
-
-
-async def _declared(wire: Wire, command: commands.Queue.Declare) -> commands.Queue.DeclareOk:
-    channel = await wire.channel()
-    reply = await channel.ask(command, commands.Queue.DeclareOk)
-    await wire.release(channel)
-    return reply

@@ -7,7 +7,7 @@ long it has waited since only the server knows, and it does not say.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import final
 
 from hanse.kernel.closing import closing
@@ -17,9 +17,10 @@ from hanse.kernel.message import Message
 from hanse.transport.amqp.channel import ChannelError
 from hanse.transport.amqp.connection import Connection, Ears
 from hanse.transport.amqp.frames import properties_in
+from hanse.transport.amqp.keeping import Keeping
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.options import Options
-from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.base import Backlog, Features, Receiver, service_of
 from hanse.transport.brokered.calls import Calls
 from hanse.transport.brokered.frames import Cancel, NotTakenError, Refusal
 from hanse.transport.brokered.pulse import NOBODY, Pulse
@@ -40,7 +41,7 @@ class AmqpTransport:
         (True, 'there is no connection to RabbitMQ: it was not opened')
     """
 
-    features: Features = Features(durable=False, balances=True, bytes_max=Connection.body_bytes_max)
+    features: Features = Features(durable=True, balances=True, bytes_max=Connection.body_bytes_max)
 
     def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
         """Know where to go.
@@ -58,6 +59,7 @@ class AmqpTransport:
         self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex())
         ears = Ears(self._lost, self._told, self._took, self._returned)
         self._connection = Connection(url, self.names, options, host, ears)
+        self._keeping = Keeping(self._connection, self.names, host)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._calls = Calls(
@@ -71,7 +73,15 @@ class AmqpTransport:
 
     def trouble(self) -> str:
         """See `TellsTrouble.trouble`."""
-        return self._connection.trouble
+        return self._connection.trouble or self._keeping.trouble
+
+    async def publish(self, messages: Sequence[Message], /) -> None:
+        """See `Keeps.publish`."""
+        await self._keeping.publish(messages)
+
+    async def subscribe(self, group: str, topics: Sequence[str], /) -> Backlog:
+        """See `Keeps.subscribe`: events are kept for seven days; of 5,000 the ids are known when a turn begins."""
+        return await self._keeping.subscribe(group, topics)
 
     async def open(self) -> None:
         """See `Transport.open`. Raises `CouldNotStart`."""
@@ -88,6 +98,7 @@ class AmqpTransport:
             self._pulse.say(peer, Cancel(self.names.node, tokens))
         await self._served.end()
         self._pulse.close()
+        await self._keeping.close()
         await self._connection.close()
 
     async def flush(self) -> None:

@@ -1,0 +1,107 @@
+"""How far a group has come with the events of a stream: decisions without a connection."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import final
+
+import msgspec
+
+RECENT_MAX = 20_000
+"""Events by whose ids those are known that were published again."""
+
+
+class Word(msgspec.Struct, frozen=True, array_like=True):
+    """How far a group has come, as its queue keeps it; all of it is facts, so that two words can be put together.
+
+    Attributes:
+        reached: The number of the last event that was handed out or was not wanted; -1 for none.
+        undone: Numbers up to there that are not acknowledged, in order.
+    """
+
+    reached: int = -1
+    undone: list[int] = []
+
+
+def merged(one: Word, other: Word) -> Word:
+    """What two words say together: what is done according to one of them is done.
+
+    Example:
+        >>> merged(Word(7, [3, 5]), Word(9, [5, 6, 8]))
+        Word(reached=9, undone=[5, 8])
+    """
+    near, far = sorted((one, other), key=lambda word: word.reached)
+    behind = set(near.undone)
+    return Word(far.reached, [number for number in far.undone if number > near.reached or number in behind])
+
+
+@final
+class Progress:
+    """What is to be handed out, and what is done.
+
+    Attributes:
+        changed: Whether something was acknowledged since it was last said.
+
+    Example:
+        >>> progress = Progress(Word(4, [2]))
+        >>> progress.first, [progress.wants(number, f"id-{number}") for number in range(6)]
+        (2, [False, False, True, False, False, True])
+        >>> progress.handed(2), progress.handed(5), progress.done(5), progress.word()
+        (None, None, None, Word(reached=5, undone=[2]))
+    """
+
+    def __init__(self, word: Word) -> None:
+        """Go on from a word."""
+        self._reached = word.reached
+        self._again = set(word.undone)
+        self._open: set[int] = set()
+        self._recent: OrderedDict[str, int] = OrderedDict()
+        self.changed: bool = False
+
+    @property
+    def first(self) -> int:
+        """The number of the next event that is to be handed out, at least."""
+        return min(self._again, default=self._reached + 1)
+
+    def wants(self, number: int, id: str) -> bool:
+        """Whether an event is to be handed out: it was not yet, and was not published before."""
+        place = self._recent.setdefault(id, number)
+        if len(self._recent) > RECENT_MAX:
+            _ = self._recent.popitem(last=False)
+        return place == number and (number > self._reached or number in self._again)
+
+    def handed(self, number: int) -> None:
+        """It is handed out."""
+        self._again.discard(number)
+        self._open.add(number)
+        self._reached = max(self._reached, number)
+
+    def skipped(self, number: int) -> None:
+        """It is not handed out."""
+        if number in self._again:
+            self._again.discard(number)
+            self.changed = True
+        self._reached = max(self._reached, number)
+
+    def gone(self, number: int) -> int:
+        """How many are not there any more that should have been handed out before this one, which is the first."""
+        lost = [undone for undone in self._again if undone < number]
+        self._again.difference_update(lost)
+        behind = max(0, number - self._reached - 1) if self._reached >= 0 else 0
+        return len(lost) + behind
+
+    def done(self, number: int) -> None:
+        """It is acknowledged."""
+        if number in self._open:
+            self._open.discard(number)
+            self.changed = True
+
+    def hear(self, word: Word) -> None:
+        """Somebody else has come so far, and did not say so before: what is done is done."""
+        done = merged(Word(self._reached, sorted(self._again)), word)
+        self._again.intersection_update(done.undone)
+        self.changed = True
+
+    def word(self) -> Word:
+        """How far the group has come."""
+        return Word(self._reached, sorted(self._again | self._open))
