@@ -40,7 +40,7 @@ class Straight:
         return self._direct.stream(message, self._to)
 
     def serve(self, message: Message, /) -> Awaitable[Message]:
-        return self._receivers[service_of(message.address)].serve(message)
+        return self._receivers[message.address.rpartition(".")[0]].serve(message)  # as `Routed` does
 
     def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
         return self._receivers[service_of(message.address)].serve_stream(message)

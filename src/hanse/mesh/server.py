@@ -30,7 +30,7 @@ from hanse.kernel.faults import (
     UnknownOperation,
 )
 from hanse.kernel.host import Host
-from hanse.kernel.message import BACKGROUND, NO_HEADERS, Kind, Message
+from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers, Kind, Message
 from hanse.kernel.telemetry import Side
 from hanse.mesh.deadline import Deadlines
 from hanse.mesh.fault import fault_message, undone_message
@@ -169,12 +169,17 @@ class Server:
 
     async def _handle(self, endpoint: Endpoint, message: Message) -> Message:
         run = cast("Run", endpoint.run)
-        deadlines = self._deadlines
-        context = self._context(message, endpoint.store, deadlines.task())
+        deadlines, running = self._deadlines, self._running
+        deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
+        headers = message.headers
+        if headers.attempt != 1 or headers.idempotency_key:
+            headers = _own(headers)
+        task = deadlines.task()
+        context = Context(self._host, headers, deadline, message.id, message.address, endpoint.store, None, task)
         token = ambient.set(context)
-        self._running[context] = None
-        if context.deadline < deadlines.nearest:
-            deadlines.wait_for(context.deadline)
+        running[context] = None
+        if deadline < deadlines.nearest:
+            deadlines.wait_for(deadline)
         try:
             answer = await run(context, message)
             if context.work is not None and not context.expired:
@@ -193,19 +198,23 @@ class Server:
         except Exception as error:  # noqa: BLE001 - the last resort: whatever a handler does, its caller is answered
             reply = fault_message(self._fault_of(message, error), message.id)
         finally:
-            del self._running[context]
+            del running[context]
             ambient.reset(token)
             # What a task that outlives its handler writes must not wait for a commit that has been.
             context.store = None
-            if self._waiting and not self._running:
+            if self._waiting and not running:
                 self._idle.set()
+        if reply.kind is not _REPLY or context.expired:
+            return self._failing(context, message, reply)
+        self._well[message.address] += 1
+        return reply
+
+    def _failing(self, context: Context, message: Message, reply: Message) -> Message:
+        """The answer of a handler that failed, or whose time is over; counted."""
         if context.expired:
             # Also what a handler answers after it swallowed its cancellation comes too late.
             reply = self._expired(context, message)
-        if reply.kind is _REPLY:
-            self._well[message.address] += 1
-        else:
-            self._count(message.address, reply.headers.type)
+        self._count(message.address, reply.headers.type)
         return reply
 
     def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
@@ -222,7 +231,8 @@ class Server:
         except Fault as fault:
             yield self._refused(fault, message)
             return
-        context = self._context(message)
+        deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
+        context = Context(self._host, _own(message.headers), deadline, message.id, message.address)
         items = endpoint.stream(context, message)
         self._streams += 1
         code = ""
@@ -276,14 +286,6 @@ class Server:
             self._failed[address, code] = self._failed.get((address, code), 0) + 1
         else:
             self._well[address] += 1
-
-    def _context(self, message: Message, store: object | None = None, task: asyncio.Task[Any] | None = None) -> Context:
-        deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
-        headers = message.headers
-        if headers.idempotency_key or headers.attempt != 1:
-            # The key and the attempt are this operation's; what it calls in turn has its own.
-            headers = msgspec.structs.replace(headers, idempotency_key="", attempt=1)
-        return Context(self._host, headers, deadline, message.id, message.address, store, None, task)
 
     def _expired(self, context: Context, message: Message) -> Message:
         task = cast("asyncio.Task[Any]", context.task)
@@ -357,6 +359,13 @@ async def _close(items: AsyncIterator[bytes], context: Context) -> None:
             pass
     finally:
         ambient.reset(token)
+
+
+def _own(headers: Headers) -> Headers:
+    """What an operation hands on: the key and the attempt are its own, and what it calls in turn has others."""
+    if headers.idempotency_key or headers.attempt != 1:
+        return msgspec.structs.replace(headers, idempotency_key="", attempt=1)
+    return headers
 
 
 def _cancelled(context: Context) -> bool:

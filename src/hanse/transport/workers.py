@@ -96,7 +96,7 @@ class Workers(Generic[Key]):
 
     async def _work(self) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        queue, idle, clean = self._queue, self._idle, self._clean
+        queue, idle, context, now = self._queue, self._idle, self._context, contextvars.copy_context
         while True:
             while queue:
                 asker, key, message, handle = queue.popleft()
@@ -110,20 +110,17 @@ class Workers(Generic[Key]):
                 finally:
                     del running[key]
                     asker.handled(key, message, reply)
-                if task.cancelling() or not clean():
+                try:
+                    clean = now() == context
+                except Exception:  # noqa: BLE001 - values of others are compared, and may not be comparable
+                    clean = False
+                if not clean or task.cancelling():
                     return  # A cancellation that was swallowed, and what was set, must not reach the next handler.
             if len(idle) >= IDLE_MAX:
                 return
             future: asyncio.Future[None] = self._loop.create_future()
             idle.append(future)
             await future
-
-    def _clean(self) -> bool:
-        """Whether all context variables are as they were when the workers began."""
-        try:
-            return contextvars.copy_context() == self._context
-        except Exception:  # noqa: BLE001 - values of others are compared, and may not be comparable
-            return False
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A worker has ended, and counts no more: where there is more to do, there may be room for another."""

@@ -76,6 +76,7 @@ class Served:
     """What is under way for one other node."""
 
     __slots__ = (
+        "_begins_max",
         "_bytes_max",
         "_held",
         "_held_bytes",
@@ -107,6 +108,7 @@ class Served:
         self._held_bytes = 0
         self._known = KnownHeaders()
         self._leaving = False
+        self._begins_max = limits.serving_max
 
     def __len__(self) -> int:
         return len(self.running)
@@ -114,9 +116,15 @@ class Served:
     def ask(self, asks: Sequence[Ask]) -> None:
         """Something is asked. Raises `msgspec.DecodeError`."""
         self.used = True
-        headers_of, begin = self._known.of, self._begin
+        headers_of, running, put, serve = self._known.of, self.running, self._put, self._serve
         for number, kind, id, address, timeout, headers, body in asks:
-            begin(number, Message(kind, id, address, timeout, headers_of(headers), body))
+            message = Message(kind, id, address, timeout, headers_of(headers), body)
+            # `_begin`, on the way of every call.
+            if kind is STREAM or number in running or len(running) >= self._begins_max or not self._out.free:
+                self._begin(number, message)
+            else:
+                running[number] = None
+                put(self, number, message, serve)
 
     def _begin(self, number: int, message: Message) -> None:
         running = self.running
@@ -209,6 +217,7 @@ class Served:
     def leave(self) -> None:
         """Take nothing more."""
         self._leaving = True
+        self._begins_max = 0
 
     def lost(self) -> None:
         """Whoever asked has gone."""
