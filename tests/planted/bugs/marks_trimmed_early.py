@@ -13,7 +13,7 @@ from . import instead, ledger
 
 @instead(duty)
 def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
-    async def trim() -> None:
+    async def trim(_: float) -> None:
         await hosted.store.trim(host.now() - 2.0, keep_after=0)
 
     return EveryRunner("trim", 1.0, trim, host=host)

@@ -4,7 +4,7 @@ It runs too often when the clock goes ahead, and not at all when it goes back.""
 from collections.abc import Awaitable, Callable
 
 from hanse import World, simulation
-from hanse.delivery.schedule import EveryRunner
+from hanse.delivery.schedule import EveryRunner, Moments
 from hanse.kernel.host import Host
 
 from . import bell, instead
@@ -14,10 +14,16 @@ init = EveryRunner.__init__
 
 @instead(EveryRunner)
 def __init__(  # noqa: N807 - the method's name
-    self: EveryRunner, name: str, period: float, call: Callable[[], Awaitable[None]], *, host: Host
+    self: EveryRunner,
+    name: str,
+    period: float,
+    call: Callable[[float], Awaitable[None]],
+    *,
+    host: Host,
+    moments: Moments | None = None,
 ) -> None:
     wall = Host(host.name, now=host.now, monotonic=host.now, chance=host.chance, entropy=host.entropy)
-    init(self, name, period, call, host=wall)
+    init(self, name, period, call, host=wall, moments=moments)
 
 
 @simulation(bell.setup, seconds=bell.SECONDS)

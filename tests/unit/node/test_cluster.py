@@ -333,6 +333,9 @@ async def test_a_schedule_goes_on_where_the_instance_before_left_it(instances: I
         async with instances.two:
             await asyncio.sleep(3.0)
     async with instances.one as one:
+        async with asyncio.timeout(1.0):
+            await _on_duty(instances)
+        await asyncio.sleep(0.5)
         assert {schedule.name: schedule.missed for schedule in (await one.figures()).schedules} == {"writer.tick": 0}
         ran = sorted([row.at async for row in one.collection(Ran).scan()])
         assert len(ran) == 4
