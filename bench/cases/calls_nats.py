@@ -114,10 +114,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def broker() -> Iterator[tuple[str, int]]:
+def broker(*, keeps: bool = False) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         command = [str(NATS_SERVER), "-a", "127.0.0.1", "-p", str(port), "-l", f"{folder}/log"]
+        command += ["-js", "-sd", folder] if keeps else []
         with subprocess.Popen(command) as process:
             try:
                 until = time.monotonic() + READY_SECONDS_MAX

@@ -8,9 +8,11 @@ from process import python_case
 HANSE = "kept once per id, in order, one taker at a time, acknowledged one by one; trace, identity"
 BY_HAND = "pieces of 64, acknowledged together; no ids, no order after a take-over"
 FASTSTREAM = "typed handler; 64 published side by side"
+PIPELINED = "publish_async with 4,000 unacknowledged, fetch of 256, acknowledged one by one; no ids, no order"
+EMITTED = "from a call that emits 64 in one commit to a handler with its mark: two nodes, stores in memory"
 
 _REDIS = "redis-py, Redis"
-
+_NATS = "nats-py, NATS"
 
 GROUP = Group(
     "events",
@@ -27,5 +29,9 @@ GROUP = Group(
         Case(_REDIS, python_case("events_redis.py", "redis-py"), BY_HAND),
         Case("Hanse, Redis", python_case("events_redis.py", "hanse"), HANSE),
         Case("FastStream, Redis", python_case("events_redis.py", "faststream"), FASTSTREAM),
+        Case(_NATS, python_case("events_nats.py", "nats-py"), PIPELINED, _NATS),
+        Case("Hanse, NATS", python_case("events_nats.py", "hanse"), HANSE, _NATS),
+        Case("FastStream, NATS", python_case("events_nats.py", "faststream"), FASTSTREAM, _NATS),
+        Case("Hanse, NATS, emit to @on", python_case("events_nats.py", "node"), EMITTED, _NATS),
     ),
 )

@@ -1,6 +1,7 @@
 """Events that NATS keeps, where the suite cannot look: limits, servers without what it takes, others' messages."""
 
 import asyncio
+import base64
 import itertools
 import logging
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import pytest
 
 from hanse.kernel.faults import Misconfigured, Unavailable
 from hanse.kernel.host import Host
+from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.testing.transport_kept import GROUP, TOPIC, event, events, handled, ids_of, opened, published, taken
 from hanse.transport.nats.backlog import SAVE_EVERY
@@ -28,6 +30,12 @@ WAIT_SECONDS = 20.0
 QUERY = "?events_bytes=100000000"
 
 _apps = map("kept-%d".__mod__, itertools.count(1))
+
+
+class Stored(msgspec.Struct):
+    """A message as a stream has it."""
+
+    hdrs: str = ""
 
 
 @asynccontextmanager
@@ -138,6 +146,43 @@ async def test_a_server_without_batches_is_published_to_one_by_one(server: Serve
         await backlog.close()
         # One that an operator has set up stays as it is.
         assert "allow_atomic" not in config_of(await asked(node, f"$JS.API.STREAM.INFO.{stream}"))
+
+
+async def test_where_others_publish_between_it_goes_as_a_batch_and_keeps_its_order(server: Server) -> None:
+    async with joined(server) as node:
+        first, *rest = events(10)
+        await node.publish([first])
+        _ = await asked(node, f"hanse.{node.names.app}.ev.{TOPIC}", {"of": "others"})
+        # The chain breaks behind what is kept already, and a batch may not hold that either.
+        await node.publish([first, *rest])
+        await node.publish(more := events(10))
+        backlog = await opened(node)
+        got = await handled(backlog, 21)
+        assert [id for id in got if "EVENTS" not in id] == [first.id, *ids_of(rest), *ids_of(more)]
+        await backlog.close()
+        stream = f"HANSE_{node.names.app}_EVENTS"
+        last = await asked(node, f"$JS.API.STREAM.MSG.GET.{stream}", {"seq": 21})
+        assert b"Nats-Batch-Commit" in base64.b64decode(msgspec.convert(last["message"], Stored).hdrs)
+
+
+async def test_many_who_publish_at_once_lose_and_swap_nothing(server: Server) -> None:
+    app = next(_apps)
+    async with joined(server, app) as one, joined(server, app) as other, joined(server, app) as reader:
+        both = [events(3_000), events(3_000)]
+        async with asyncio.TaskGroup() as group:
+            for node, sent in zip((one, other), both, strict=True):
+                _ = group.create_task(in_pieces(node, sent))
+        backlog = await opened(reader)
+        got = await handled(backlog, 6_000)
+        await backlog.close()
+        for sent in both:
+            mine = set(ids_of(sent))
+            assert [id for id in got if id in mine] == ids_of(sent)
+
+
+async def in_pieces(node: NatsTransport, sent: list[Message]) -> None:
+    for start in range(0, len(sent), 150):
+        await node.publish(sent[start : start + 150])
 
 
 async def test_a_stream_that_was_deleted_is_made_anew_and_read_from_its_beginning(

@@ -150,8 +150,7 @@ class JetStream:
         status = status_of(headers)
         if status:
             answer.set_exception(Unavailable(nobody(status)))
-        elif payload:
-            # Empty is what a batch is told at its beginning: that it is heard.
+        else:
             answer.set_result(payload)
 
 

@@ -1,16 +1,18 @@
 """Events that NATS keeps: see `hanse.transport.base.Keeps`.
 
-What is published at once is one atomic batch, where the server knows that (2.12): so all of it is kept or nothing, in
-its order, for one acknowledgement. A batch with something in it that is kept already is refused; that, and whatever
-goes to an older server, goes one by one, each when the one before is acknowledged, as nothing else keeps the order
-while leaders change. Nothing that is said goes by without an answer, or is said again.
+What is published at once is a chain: each event on the condition that the one before is the last that was kept. So the
+one answer to the last says that all are kept; and where something is lost on the way, nothing behind it is kept.
+Where others publish between them a chain breaks. Then for a while it is one atomic batch, where the server knows that
+(2.12), which costs a server more. A batch with something in it that is kept already is refused: that goes one by one,
+each when the one before is acknowledged. Nothing that is said goes by without an answer, or is said again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NamedTuple, final
 from urllib.parse import quote
 
@@ -29,22 +31,26 @@ from hanse.transport.nats.streams import Streams
 
 _log = logging.getLogger("hanse.transport.nats")
 
-BATCH_MAX = 500
-"""Events in one batch; servers take 1,000."""
+PIECE_MAX = 500
+"""Events in one piece; servers take 1,000 in a batch."""
 
-BATCH_BYTES = 2 * 1024 * 1024
-"""Of one batch, unless one event is larger."""
+PIECE_BYTES = 2 * 1024 * 1024
+"""Of one piece, unless one event is larger."""
 
 AGAIN_SECONDS = 0.1
 AGAIN_SECONDS_MAX = 2.0
 """Before events are published again that nobody acknowledged, at first and at most."""
 
+CROWDED_SECONDS = 10.0
+"""For which nothing goes as a chain after one broke, as others publish too."""
+
 OUTLAY_BYTES = 1_024
 """Of an event's headers for NATS, besides its id."""
 
 _TOO_LARGE = 10_054
-_KEPT_ALREADY = 10_201
-_NO_BATCHES = (10_174, 10_177, 10_205)
+_OTHERS_BETWEEN = 10_070
+_OTHER_WAY = (_OTHERS_BETWEEN, 10_201, 10_174, 10_177, 10_205)
+"""Others have published between two; some of a batch is kept already; there are no batches here."""
 
 
 class _Packed(NamedTuple):
@@ -57,6 +63,9 @@ class _Packed(NamedTuple):
 
 class _Acknowledged(msgspec.Struct, frozen=True):
     seq: int
+
+
+_Way = Callable[[Sequence[_Packed]], Awaitable[None]]
 
 
 @final
@@ -76,6 +85,7 @@ class Keeper:
         self._streams = Streams(connection, self._api, names, options)
         self._backlogs: list[NatsBacklog] = []
         self._count = 0
+        self._crowded_until = 0.0
         self.trouble: str = ""
 
     def begin(self) -> None:
@@ -129,16 +139,13 @@ class Keeper:
         return packed
 
     async def _insist(self, piece: Sequence[_Packed], until: float) -> None:
-        pause, in_batches = AGAIN_SECONDS, True
+        pause = AGAIN_SECONDS
         while True:
             try:
-                await self._try(piece, in_batches=in_batches)
+                await self._try(piece)
             except RefusedError as error:
                 if error.code == _TOO_LARGE:
                     raise TooLarge("an event", "what the stream of events takes") from None
-                if in_batches and error.code in (_KEPT_ALREADY, *_NO_BATCHES):
-                    in_batches = False
-                    continue
                 self._note(told(error))
             except Fault as fault:
                 self._streams.forget()
@@ -151,27 +158,58 @@ class Keeper:
             await asyncio.sleep(pause)
             pause = min(AGAIN_SECONDS_MAX, 2 * pause)
 
-    async def _try(self, piece: Sequence[_Packed], *, in_batches: bool) -> None:
+    async def _try(self, piece: Sequence[_Packed]) -> None:
+        """Have a piece kept in the first way in which it can be."""
+        for way in await self._ways(piece):
+            try:
+                await way(piece)
+            except RefusedError as error:
+                if error.code not in _OTHER_WAY or way == self._one_by_one:
+                    raise
+                if error.code == _OTHERS_BETWEEN:
+                    self._crowded_until = self._host.monotonic() + CROWDED_SECONDS
+            else:
+                return
+
+    async def _ways(self, piece: Sequence[_Packed]) -> list[_Way]:
         stream = await self._streams.ready()
-        if len(piece) > 1 and in_batches and stream.config.allow_atomic:
-            await self._batch(piece)
-            return
+        ways: list[_Way] = [self._one_by_one]
+        if len(piece) > 1 and stream.config.allow_atomic:
+            ways.insert(0, self._batch)
+        if len(piece) > 1 and self._host.monotonic() >= self._crowded_until:
+            ways.insert(0, self._chain)
+        return ways
+
+    async def _one_by_one(self, piece: Sequence[_Packed]) -> None:
         for packed in piece:
             headers = headers_of({"Nats-Msg-Id": packed.id})
             _ = answered(await self._api.tell(packed.subject, packed.payload, headers), _Acknowledged)
 
+    async def _chain(self, piece: Sequence[_Packed]) -> None:
+        heads: list[bytes] = [headers_of({"Nats-Msg-Id": piece[0].id})]
+        heads += [
+            f"NATS/1.0\r\nNats-Msg-Id: {packed.id}\r\nNats-Expected-Last-Msg-Id: {before.id}\r\n\r\n".encode()
+            for before, packed in itertools.pairwise(piece)
+        ]
+        await self._answered_last(piece, heads)
+
     async def _batch(self, piece: Sequence[_Packed]) -> None:
-        batch, last = self._host.new_id(), len(piece)
+        batch = self._host.new_id()
+        ours = f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: "
+        heads = [
+            f"NATS/1.0\r\nNats-Msg-Id: {packed.id}\r\n{ours}{place}\r\n".encode()
+            for place, packed in enumerate(piece, 1)
+        ]
+        heads[-1] += b"Nats-Batch-Commit: 1\r\n"
+        await self._answered_last(piece, [head + b"\r\n" for head in heads])
+
+    async def _answered_last(self, piece: Sequence[_Packed], heads: Sequence[bytes]) -> None:
+        """Say all at once, and wait for the answer to the last."""
         await self._connection.writable()
         token, answer = self._api.awaited()
         try:
-            for place, packed in enumerate(piece, 1):
-                # The first is answered too: at once, where nobody listens.
-                fields = {"Nats-Msg-Id": packed.id, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(place)}
-                if place == last:
-                    fields["Nats-Batch-Commit"] = "1"
-                heard = token if place in (1, last) else b""
-                if not self._api.say(packed.subject, packed.payload, headers_of(fields), heard):
+            for packed, head in zip(piece, heads, strict=True):
+                if not self._api.say(packed.subject, packed.payload, head, token if packed is piece[-1] else b""):
                     raise Unavailable("NATS does not take what it is sent as fast as that")
             _ = answered(await within(answer), _Acknowledged)
         finally:
@@ -190,11 +228,11 @@ class Keeper:
 
 
 def _pieces(events: Sequence[_Packed]) -> Iterator[list[_Packed]]:
-    """As many at once as one batch may hold."""
+    """As many at once as one piece may hold."""
     piece: list[_Packed] = []
     size = 0
     for packed in events:
-        if piece and (len(piece) == BATCH_MAX or size + len(packed.payload) > BATCH_BYTES):
+        if piece and (len(piece) == PIECE_MAX or size + len(packed.payload) > PIECE_BYTES):
             yield piece
             piece, size = [], 0
         piece.append(packed)
