@@ -322,6 +322,28 @@ class TestTurns:
             with pytest.raises(Unavailable, match="somebody else's"):
                 _ = await taken(backlog, 1)
 
+    async def test_one_that_waits_is_told_that_its_turn_has_ended(self, server: Server) -> None:
+        async with joined(server) as [node], Tasks(print) as tasks:
+            backlog = await node.subscribe("mail", ["placed"])
+            waiting = tasks.start(fate(backlog))
+            await until(lambda: at_least(node, node.names.turn("mail"), 1))
+            _ = await ask(node, b"DEL", node.names.turn("mail"))
+            assert "somebody else's" in await waiting
+
+    async def test_a_server_that_stands_still_does_not_keep_anybody_from_leaving(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with running(tmp_path, "--appendonly", "yes") as server:
+            async with joined(server) as [node]:
+                backlog = await node.subscribe("mail", ["placed"])
+                await node.publish(events(1))
+                [kept] = await taken(backlog, 1)
+                server.freeze()
+                backlog.done(kept)
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await backlog.close()
+                assert "Redis was not told that a turn is over" in caplog.text
+
     async def test_one_that_takes_nothing_for_long_keeps_its_turn(self, server: Server) -> None:
         async with joined(server) as [node]:
             backlog = await node.subscribe("mail", ["placed"])
