@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+import pytest
+from tests.transport.amqp import server as rabbit
 from tests.transport.nats.server import Server, free_port
 from tests.transport.redis.server import Server as Redis
 
@@ -18,6 +20,15 @@ from .served import serving
 
 MEDIUMS = ("unix", "tcp", "zmq", "nats", "redis")
 """What carries messages between the processes."""
+
+RABBIT = pytest.param("amqp", marks=pytest.mark.skipif(rabbit.binary() is None, reason=rabbit.WANTED))
+"""One that takes seconds to start, and is no wheel: for those who look at what it might lose."""
+
+BROKERS: Mapping[str, Callable[[Path], Server | Redis | rabbit.Server]] = {
+    "nats": Server,
+    "redis": lambda folder: Redis(folder, "--appendonly", "yes"),
+    "amqp": rabbit.Server,
+}
 
 
 @contextmanager
@@ -30,13 +41,16 @@ def medium(name: str, folder: Path) -> Generator[tuple[str, ...]]:
         # A port of its own, that nodes of other tests are not heard.
         yield "--transport", f"{name}://", "--discovery", f"udp://239.255.72.83:{free_port()}"
         return
-    server = Redis(folder, "--appendonly", "yes") if name == "redis" else Server(folder)
+    server = BROKERS[name](folder)
     server.start()
     server.wait_ready()
     try:
         yield "--transport", server.url
     finally:
-        server.kill()
+        if isinstance(server, rabbit.Server):
+            server.close()
+        else:
+            server.kill()
 
 
 def keys_in(folder: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from .fleet import MEDIUMS, Fleet, fleet, medium
+from .fleet import MEDIUMS, RABBIT, Fleet, fleet, medium
 
 SHOP = """
 from hanse import App, Collection, Conflict, Event, Gateway, Replica, Resource, Service, on, rpc
@@ -184,7 +184,7 @@ KEPT = ", which keeps events"
 """Of a medium, that events wait there."""
 
 
-@pytest.fixture(params=[*MEDIUMS, f"nats{KEPT}", f"redis{KEPT}"])
+@pytest.fixture(params=[*MEDIUMS, f"nats{KEPT}", f"redis{KEPT}", RABBIT])
 def parts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     target = tmp_path / "shop.py"
     _ = target.write_text(SHOP)

@@ -189,7 +189,8 @@ def test_of_two_hosts_the_one_that_can_be_reached_answers(lan: Lan) -> None:
     assert len({one["by"] for one in came[-50:]}) == 1
     lan.network.plug("h2")
     back = caller.until(lambda came: len({one["by"] for one in came if "by" in one}) == 2)
-    assert faults(back) == set()
+    # A call may have waited for a connection since before the cable was back.
+    assert faults(back) <= RIGHT
 
 
 def test_a_host_that_is_killed_costs_one_call_at_most(lan: Lan) -> None:
