@@ -138,7 +138,7 @@ def keeping(transport: Transport, settings: NodeSettings) -> Keeps | None:
     if not transport.features.durable or not isinstance(transport, Keeps):
         raise Misconfigured(
             f'node.events is "broker", but {settings.transport.partition(":")[0]}: keeps no events; expected '
-            f'node.transport to be nats:// or redis://, or node.events = "log"'
+            f'node.transport to be nats://, redis:// or amqp://, or node.events = "log"'
         )
     return transport
 

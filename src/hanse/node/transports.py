@@ -264,7 +264,8 @@ def _amqp(url: str, place: Place) -> Transport:
     except ModuleNotFoundError as error:
         raise Misconfigured(f"amqp:// needs a codec of its protocol ({error}): pip install 'hanse[amqp]'") from None
 
-    return AmqpTransport(url, place.host, Options(app=place.here.app, tls=_broker_tls(place.settings)))
+    options = Options(app=place.here.app, tls=_broker_tls(place.settings))
+    return AmqpTransport(url, place.host, options, here=place.here)
 
 
 _TRANSPORTS: Mapping[str, Callable[[str, Place], Transport]] = {

@@ -324,14 +324,39 @@ class TestOnTheWay:
             async with asyncio.timeout(Options().silence):
                 assert await asyncio.gather(*asked) == [b""] * (AHEAD_MAX * 4)
 
-    async def test_a_node_that_drains_serves_what_is_its_own(self, server: Server) -> None:
+    async def test_a_node_that_drains_leaves_what_others_serve_and_serves_its_own(self, server: Server) -> None:
         async with pair(server) as (one, other, things):
+            more = Things()
+            one.listen("things", more.server)
+            await one.flush()
             assert isinstance(other, Drains)
             other.drain()
-            await other.flush()
-            assert await fate(one) == b""
+            async with asyncio.timeout(WAIT_SECONDS):
+                while any(said.names and not said.weight for said in await one.nodes()):
+                    await other.flush()
             assert await echo(other) == b"well"
             assert len(things.came) == 1
+
+    async def test_a_lone_node_that_drains_serves_until_somebody_else_does(self, server: Server) -> None:
+        async with pair(server) as (one, other, things):
+            other.drain()
+            await other.flush()
+            [said] = await one.nodes()
+            assert (said.names, said.weight) == (("things",), 0)
+            assert await echo(one) == b"well"
+            async with opened(third := AmqpTransport(server.url, Host.system(), Options(app=other.names.app))):
+                third.listen("things", Things().server)
+                async with asyncio.timeout(WAIT_SECONDS):
+                    while one.names.service("things") in other.native._intake.wanted:
+                        await third.flush()
+                await other.flush()
+                assert await echo(one) == b"well"
+            assert len(things.came) == 1
+
+    async def test_who_is_there_cannot_be_asked_without_a_server(self, server: Server) -> None:
+        one = AmqpTransport(server.url, Host.system(), Options(app=next(_apps)))
+        with pytest.raises(Unavailable, match="cannot be asked"):
+            _ = await one.nodes()
 
     async def test_what_waits_without_a_server_has_a_limit(self, server: Server) -> None:
         one = AmqpTransport(server.url, Host.system(), Options(app=next(_apps)))

@@ -95,6 +95,11 @@ class Channel:
             start = self._heads[key, mandatory] = publish(self.number, key, mandatory=mandatory)
         self._say(start + content(self.number, properties, lead, payload))
 
+    def tell_all(self, exchange: str, properties: bytes, body: bytes) -> None:
+        """Put a message into all queues of an exchange."""
+        said = method(self.number, commands.Basic.Publish(exchange=exchange))
+        self._say(said + content(self.number, properties, b"", body))
+
     def taken(self, number: int) -> None:
         """Acknowledge a delivery and all before it, with all others of this turn of the loop."""
         if not self._owed:

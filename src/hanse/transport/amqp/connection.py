@@ -231,6 +231,13 @@ class Connection:
         key, _, token = subject.rpartition(b".")
         return self._say(key, told(token, reply), lead, payload, mandatory=bool(reply))
 
+    def tell_all(self, token: bytes, payload: bytes) -> bool:
+        """Tell all nodes of the app something, this one too; False where no server takes it."""
+        if not self.is_up or self._wires is None:
+            return False
+        self._wires.calls.tell_all(self._names.everybody, told(token, b""), payload)
+        return True
+
     def _say(self, key: bytes, properties: bytes, lead: bytes, payload: bytes, *, mandatory: bool) -> bool:
         size = len(lead) + len(payload)
         if (self._closing and self._wires is None) or self._waiting() + size > PENDING_BYTES_MAX:
@@ -319,6 +326,10 @@ class Connection:
         inbox.ended = lambda why: into.abort(str(why))
         name = queue.decode()
         _ = await inbox.ask(commands.Queue.Declare(queue=name, exclusive=True), commands.Queue.DeclareOk)
+        everybody = self._names.everybody
+        meeting = commands.Exchange.Declare(exchange=everybody, exchange_type="fanout", auto_delete=True)
+        _ = await inbox.ask(meeting, commands.Exchange.DeclareOk)
+        _ = await inbox.ask(commands.Queue.Bind(queue=name, exchange=everybody), commands.Queue.BindOk)
         taking = commands.Basic.Consume(queue=name, consumer_tag=name, no_ack=True)
         _ = await inbox.ask(taking, commands.Basic.ConsumeOk)
         calls = await out.channel()

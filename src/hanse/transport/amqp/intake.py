@@ -17,13 +17,16 @@ from pamqp.common import FieldValue
 
 from hanse.kernel.tasks import Tasks
 from hanse.transport.amqp.channel import Channel, ChannelError, nothing
-from hanse.transport.amqp.declare import declare
+from hanse.transport.amqp.declare import ABSENT, declare
 from hanse.transport.amqp.wire import Wire
 
 _log = logging.getLogger("hanse.transport.amqp")
 
 AHEAD_MAX = 16
 """Requests on their way to one instance that it has not taken: few, so that one that stands still holds up few."""
+
+TRIES_MAX = 3
+"""How often a queue is made that is gone before anything could be taken from it."""
 
 RETRY_SECONDS = 1.0
 """After which a queue is asked for again that the server did not give."""
@@ -120,23 +123,35 @@ class Intake:
                 self._failed.clear()
 
     async def _begin(self, wire: Wire, key: bytes) -> None:
-        queue = key.decode()
         try:
-            arguments: dict[str, FieldValue] = {"x-expires": EXPIRES_MILLISECONDS}
-            wanted = commands.Queue.Declare(queue=queue, durable=self._lasting, auto_delete=True, arguments=arguments)
-            _ = await declare(wire, wanted)
-            channel = await wire.channel()
-            channel.takes[key] = partial(self._came, channel, key)
-            channel.cancelled, channel.ended = partial(self._gone, key), partial(self._gone, key)
-            _ = await channel.ask(commands.Basic.Qos(prefetch_count=AHEAD_MAX), commands.Basic.QosOk)
-            _ = await channel.ask(commands.Basic.Consume(queue=queue, consumer_tag=queue), commands.Basic.ConsumeOk)
+            self._channels[key] = await self._taking(wire, key, TRIES_MAX)
         except ChannelError as error:
             self._failed.add(key)
-            _log.error("RabbitMQ gives this node no requests from %s: %s", queue, error)
+            _log.error("RabbitMQ gives this node no requests from %s: %s", key.decode(), error)
         except ConnectionError:
             self._failed.add(key)  # whoever watches the connection knows
-        else:
-            self._channels[key] = channel
+
+    async def _taking(self, wire: Wire, key: bytes, tries: int) -> Channel:
+        """A channel over which requests come. Raises `ChannelError` and `ConnectionError`."""
+        try:
+            return await self._try(wire, key)
+        except ChannelError as error:
+            # Whoever was the last to leave the queue has just taken it along.
+            if error.code != ABSENT or tries == 1:
+                raise
+        return await self._taking(wire, key, tries - 1)
+
+    async def _try(self, wire: Wire, key: bytes) -> Channel:
+        queue = key.decode()
+        arguments: dict[str, FieldValue] = {"x-expires": EXPIRES_MILLISECONDS}
+        wanted = commands.Queue.Declare(queue=queue, durable=self._lasting, auto_delete=True, arguments=arguments)
+        _ = await declare(wire, wanted)
+        channel = await wire.channel()
+        channel.takes[key] = partial(self._came, channel, key)
+        channel.cancelled, channel.ended = partial(self._gone, key), partial(self._gone, key)
+        _ = await channel.ask(commands.Basic.Qos(prefetch_count=AHEAD_MAX), commands.Basic.QosOk)
+        _ = await channel.ask(commands.Basic.Consume(queue=queue, consumer_tag=queue), commands.Basic.ConsumeOk)
+        return channel
 
     async def _end(self, wire: Wire, key: bytes) -> None:
         """Take no more; who is the last one takes what waits along, to say that it is not served."""

@@ -2,6 +2,7 @@
 
 - `hanse.<app>.rpc.<service>` is the queue that requests to a service wait in, which is there as long as an instance is.
 - `hanse.<app>.node.<node>` is the queue of what a node is told: answers, and how what it asked fares.
+- `hanse.<app>.node.all` is the exchange through which all nodes of the app are told something.
 - `hanse.<app>.events` is the stream of events that are kept.
 - `hanse.<app>.group.<group>` is the queue that says how far a group of subscribers has come with them.
 
@@ -44,6 +45,7 @@ class Names:
         node: Name of the process, another one after each start.
         here: Begins every subject on which the node is told something.
         inbox_queue: Name of the queue of what it is told.
+        everybody: Name of the exchange through which all nodes are told something.
         events: Name of the stream of events.
 
     Example:
@@ -67,6 +69,7 @@ class Names:
         self._nodes = f"hanse.{self.app}.node.".encode()
         self.here: bytes = self.inbox(self.node)
         self.inbox_queue: bytes = self.here[:-1]
+        self.everybody: str = f"hanse.{self.app}.node.all"
         self.events: str = f"hanse.{self.app}.events"
         self._known: dict[str, bytes] = {}
 

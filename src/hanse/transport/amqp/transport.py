@@ -22,8 +22,19 @@ from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.options import Options
 from hanse.transport.base import Backlog, Features, Receiver, service_of
 from hanse.transport.brokered.calls import Calls
-from hanse.transport.brokered.frames import Cancel, NotTakenError, Refusal
-from hanse.transport.brokered.pulse import NOBODY, Pulse
+from hanse.transport.brokered.frames import (
+    CONTROL,
+    Cancel,
+    Control,
+    Here,
+    NotTakenError,
+    Refusal,
+    Who,
+    encode,
+)
+from hanse.transport.brokered.pulse import CONTROL_TOKEN, NOBODY, Pulse
+from hanse.transport.brokered.roll import Roll
+from hanse.transport.discovery import Announcement
 
 NODE_BYTES = 8
 """Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list queues."""
@@ -43,7 +54,9 @@ class AmqpTransport:
 
     features: Features = Features(durable=True, balances=True, bytes_max=Connection.body_bytes_max)
 
-    def __init__(self, url: str, host: Host, options: Options | None = None) -> None:
+    def __init__(
+        self, url: str, host: Host, options: Options | None = None, *, here: Announcement | None = None
+    ) -> None:
         """Know where to go.
 
         Args:
@@ -51,6 +64,7 @@ class AmqpTransport:
                 `amqp://a,b,c/world`; `amqps://` for servers under TLS. Without a virtual host it is `/`.
             host: Clock, chance and names.
             options: The app's name, who asks, and how servers are verified.
+            here: What the node says of itself to whoever asks which nodes there are; by default no more than a name.
 
         Raises:
             Misconfigured: The URL is none of RabbitMQ.
@@ -61,6 +75,9 @@ class AmqpTransport:
         self._connection = Connection(url, self.names, options, host, ears)
         self._keeping = Keeping(self._connection, self.names, host)
         self._pulse = Pulse(self._connection, self.names, host, options.silence)
+        here = here or Announcement(self.names.node.decode(), "", app=options.app, since=host.now())
+        self._roll = Roll(here, self.names.node, self._pulse, self._leave)
+        self._pulse.here, self._pulse.who = self._roll.told, self._roll.asked
         self._asked, self._served = self._pulse.asked, self._pulse.served
         self._calls = Calls(
             self._connection, self._connection.call, self._pulse, host, f"the app {options.app!r} on this RabbitMQ"
@@ -92,7 +109,7 @@ class AmqpTransport:
         """See `Transport.close`."""
         if not self._calls.open:
             return
-        self._calls.open = self._served.open = False
+        self._calls.open = self._served.open = self._roll.draining = False
         self._asked.fail(Unavailable("the transport is closed"))
         for peer, tokens in self._asked.by_peer().items():
             self._pulse.say(peer, Cancel(self.names.node, tokens))
@@ -122,16 +139,35 @@ class AmqpTransport:
         if self._served.receivers.setdefault(service, receiver) is not receiver:
             raise Conflict(f"another node of this process serves {service!r} already")
         self._connection.serve(key)
+        self._roll.serve(service)
+        # Who drains and serves the same leaves it to this one.
+        _ = self._tell_all(Here(self.names.node, self._roll.here))
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
         if self._served.receivers.pop(service, None) is not None:
-            self._connection.leave(self.names.service(service))
+            self._leave(service)
+
+    def _leave(self, service: str) -> None:
+        """Have RabbitMQ give this node nothing more of it; what is under way, and its own, is still served."""
+        self._roll.leave(service)
+        self._connection.leave(self.names.service(service))
 
     def drain(self) -> None:
-        """See `Drains.drain`: RabbitMQ gives this node nothing more; what is under way is still served."""
-        for service in self._served.receivers:
-            self._connection.leave(self.names.service(service))
+        """See `Drains.drain`: what others serve, now or before this node stops, RabbitMQ gives to them."""
+        if self._calls.open and not self._roll.draining:
+            self._roll.draining = True
+            _ = self._tell_all(Who(self.names.node))
+
+    async def nodes(self) -> list[Announcement]:
+        """See `KnowsNodes.nodes`."""
+        return await self._roll.call(self._ask_all)
+
+    async def _ask_all(self) -> bool:
+        return self._tell_all(Who(self.names.node))
+
+    def _tell_all(self, what: Control) -> bool:
+        return self._connection.tell_all(CONTROL_TOKEN, CONTROL + encode(what))
 
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
