@@ -26,20 +26,24 @@ def encode_headers(headers: Headers) -> bytes:
 
 @final
 class LastHeaders:
-    """Encodes headers, unless they are those that it has just encoded."""
+    """Encodes headers, unless they are those that it has just encoded.
 
-    __slots__ = ("_encoded", "_headers")
+    Attributes:
+        headers, encoded: Those, and their bytes.
+    """
+
+    __slots__ = ("encoded", "headers")
 
     def __init__(self) -> None:
-        self._headers: Headers = NO_HEADERS
-        self._encoded = b""
+        self.headers: Headers = NO_HEADERS
+        self.encoded: bytes = b""
 
-    def encoded(self, headers: Headers) -> bytes:
+    def encode(self, headers: Headers) -> bytes:
         """Headers as bytes."""
-        if headers is not self._headers:
-            self._encoded = encode_headers(headers)
-            self._headers = headers
-        return self._encoded
+        if headers is not self.headers:
+            self.encoded = encode_headers(headers)
+            self.headers = headers
+        return self.encoded
 
 
 @final
@@ -48,23 +52,26 @@ class KnownHeaders:
 
     What a handler could change in place is not handed to two: headers with tags, and others that somebody has written
     into, are made anew.
+
+    Attributes:
+        known: What is remembered, for whoever looks by himself whether it may be handed out.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Headers] = {}
+        self.known: dict[bytes, Headers] = {}
 
     def of(self, encoded: bytes) -> Headers:
         """The headers that these bytes stand for. Raises `msgspec.DecodeError`."""
         if not encoded:
             return NO_HEADERS
-        headers = self._known.get(encoded)
+        headers = self.known.get(encoded)
         if headers is not None and not headers.tags and not headers.extra:
             return headers
         headers = _decode(encoded)
         if len(encoded) <= KNOWN_BYTES_MAX and not headers.tags and not headers.extra:
-            if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            self._known[encoded] = headers
+            if len(self.known) >= KNOWN_MAX:
+                self.known.clear()
+            self.known[encoded] = headers
         return headers

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, Generic, Protocol, TypeVar, cast, final
 
 from hanse.kernel.faults import Overloaded
@@ -66,7 +66,11 @@ class Workers(Generic[Key]):
             message: What is handled.
             handle: Handles it. It raises nothing but its cancellation.
         """
-        self._queue.append((asker, key, message, handle))
+        self.put_all(((asker, key, message, handle),))
+
+    def put_all(self, items: Iterable[tuple[Asker[Key], Key, Message, Handle]]) -> None:
+        """Have messages handled, in the next turn of the loop: see `put`."""
+        self._queue.extend(items)
         if not self._waking:
             self._waking = True
             self._wake()

@@ -30,6 +30,6 @@ def test_few_headers_are_remembered() -> None:
     known = KnownHeaders()
     for number in range(2 * KNOWN_MAX + 1):
         _ = known.of(encode_headers(Headers(key=str(number))))
-    assert len(known._known) == 1
+    assert len(known.known) == 1
     _ = known.of(encode_headers(Headers(key="k" * 10_000)))
-    assert len(known._known) == 1, "large ones are not"
+    assert len(known.known) == 1, "large ones are not"

@@ -96,7 +96,7 @@ class Calls:
         self._asked = pulse.asked
         self._waiting = pulse.asked.waiting
         self._host = host
-        self._headers = LastHeaders().encoded
+        self._headers = LastHeaders().encode
         self._met: set[str] = set()
         self.open: bool = False
 

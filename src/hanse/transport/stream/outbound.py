@@ -38,8 +38,8 @@ class Outbound:
     __slots__ = (
         "_asks",
         "_asks_size",
-        "_encoded",
         "_frame_bytes_max",
+        "_last",
         "_limits",
         "_loop",
         "_out",
@@ -76,7 +76,7 @@ class Outbound:
         self._asks: list[Ask] = []
         self._replies: list[Reply] = []
         self._asks_size = self._replies_size = 0
-        self._encoded = LastHeaders().encoded
+        self._last = LastHeaders()
         self._woken = False
         self._transport: asyncio.WriteTransport | None = None
         self._writable = asyncio.Event()
@@ -111,9 +111,11 @@ class Outbound:
         """
         if not self._woken and not self._wakes():
             return
-        body, id, address, headers = message.body, message.id, message.address, self._encoded(message.headers)
-        ask = (number, message.kind, id, address, message.timeout, headers, body)
-        size = len(body) + len(headers) + len(id) + len(address)
+        body, id, address, headers = message.body, message.id, message.address, message.headers
+        last = self._last
+        encoded = last.encoded if headers is last.headers else last.encode(headers)
+        ask = (number, message.kind, id, address, message.timeout, encoded, body)
+        size = len(body) + len(encoded) + len(id) + len(address)
         # Texts that may not be encodable at all fail here, and not those that are gathered with them.
         if size > SMALL_BYTES or not id.isascii() or not address.isascii():
             self._seal()

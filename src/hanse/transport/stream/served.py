@@ -11,7 +11,7 @@ import contextvars
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, final
+from typing import Final, Self, final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
@@ -24,7 +24,7 @@ from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
 from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, Refusal, Taken
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
-from hanse.transport.workers import Workers
+from hanse.transport.workers import Handle, Workers
 
 HELD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bodies of what is asked and held while the connection is slow; what is more is refused with `Overloaded`."""
@@ -83,7 +83,6 @@ class Served:
         "_known",
         "_leaving",
         "_out",
-        "_put",
         "_serve",
         "_serving",
         "_serving_max",
@@ -100,7 +99,6 @@ class Served:
         """Whether anything was asked since somebody looked and set it back."""
         self._bytes_max = limits.bytes_max
         self._serving_max = limits.serving_max
-        self._put = serving.workers.put
         self._serve = serving.receiver.serve
         self._out = out
         self._writings: dict[int, _Writing] = {}
@@ -116,15 +114,21 @@ class Served:
     def ask(self, asks: Sequence[Ask]) -> None:
         """Something is asked. Raises `msgspec.DecodeError`."""
         self.used = True
-        headers_of, running, put, serve = self._known.of, self.running, self._put, self._serve
-        for number, kind, id, address, timeout, headers, body in asks:
-            message = Message(kind, id, address, timeout, headers_of(headers), body)
-            # `_begin`, on the way of every call.
+        # `KnownHeaders.of`, `_begin` and `Workers.put`, written out: this is on the way of every call.
+        running, serve, known = self.running, self._serve, self._known.known.get
+        begun: list[tuple[Self, int, Message, Handle]] = []
+        for number, kind, id, address, timeout, encoded, body in asks:
+            headers = known(encoded)
+            if headers is None or headers.tags or headers.extra:
+                headers = self._known.of(encoded)
+            message = Message(kind, id, address, timeout, headers, body)
             if kind is STREAM or number in running or len(running) >= self._begins_max or not self._out.free:
                 self._begin(number, message)
             else:
                 running[number] = None
-                put(self, number, message, serve)
+                begun.append((self, number, message, serve))
+        if begun:
+            self._serving.workers.put_all(begun)
 
     def _begin(self, number: int, message: Message) -> None:
         running = self.running
@@ -134,7 +138,7 @@ class Served:
             self._begin_stream(number, message)
         else:
             running[number] = None
-            self._put(self, number, message, self._serve)
+            self._serving.workers.put(self, number, message, self._serve)
 
     def _hold(self, number: int, message: Message) -> None:
         """Keep for later what cannot begin now, or refuse it."""
