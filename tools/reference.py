@@ -36,10 +36,10 @@ from hanse.kernel.settings_schema import as_table, expectation, fields_of
 from hanse.sim import observe
 from hanse.sim.check import Observer
 from hanse.sim.fence import REFUSED
-from hanse.sim.guard import SHARE
 from hanse.sim.loop import STEPS_MAX
 from hanse.sim.plan import Incident
 from hanse.sim.profile import INCIDENTS_MAX, PROFILES, Profile, Weather
+from hanse.sim.repeat import SHARE
 from hanse.sim.run import RUN_STEPS_MAX
 from hanse.sim.stand_ins import ENTROPY, ID, Row, rows
 from hanse.sim.trace import EFFECTS_MAX

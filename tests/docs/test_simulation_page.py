@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from hanse import World
-from hanse.sim.guard import SHARE
 from hanse.sim.profile import PROFILES
+from hanse.sim.repeat import SHARE
 from hanse.sim.world import EVENTUALLY_SECONDS
 
 RUNS_A_WORLD = {

@@ -76,7 +76,7 @@ def hunt(name: str) -> Found:
     simulation = simulation_of(getattr(module, name))
     gone, follows = (module.__doc__ or "").strip().splitlines()
     played_in = next(key for key in vars(module) if f"planted.worlds.{key}" in sys.modules)
-    swept = sweep(simulation, Options(seeds=range(SEEDS_MAX), stop=True, guarded=0.0))
+    swept = sweep(simulation, Options(seeds=range(SEEDS_MAX), stop=True, repeated=0.0))
     found = Found(name, gone, follows, played_in, swept.profile, swept.seeds if swept.failures else 0)
     return _shrunk(simulation, found, swept.failures[0].token) if swept.failures else found
 
@@ -102,7 +102,7 @@ def _shrunk(simulation: Simulation, found: Found, failed: str) -> Found:
         calm=small.calm_weather,
         token=last.token,
         violation=last.violations[0],
-        hash=sweep(simulation, Options(token=last.token, guarded=0.0)).trace_hash,
+        hash=sweep(simulation, Options(token=last.token, repeated=0.0)).trace_hash,
     )
 
 

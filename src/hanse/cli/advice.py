@@ -287,7 +287,7 @@ RUNS: Mapping[str, tuple[str, Advice]] = {
             "Take it from the Context (`current().host`), or put what needs it behind a contract, with a fake.",
         ),
     ),
-    "guard": (
+    "differs": (
         "A run did something else when it was made again in another process.",
         Advice(
             "Something differs from process to process: the order of a set of strings, an address, an id of an object.",

@@ -20,6 +20,7 @@ from hanse.cli.dev_asgi import REQUESTS, Developing, Failures, ShortLines
 from hanse.cli.dev_parent import REPORT_BYTES_MAX
 from hanse.cli.dev_settings import STORE, check_address, for_development
 from hanse.cli.excerpt import Excerpt, as_text, excerpt_of
+from hanse.cli.fresh import read_from_source
 from hanse.cli.options import Chosen, working_folder
 from hanse.cli.output import Output
 from hanse.cli.run import GARBAGE_OBJECTS, LIFE, for_this_machine, run_app
@@ -56,6 +57,7 @@ def be_child(pipes: str, target: str | None, chosen: Chosen, output: Output) -> 
     for module in AHEAD:
         _ = importlib.import_module(module)
     gc.set_threshold(GARBAGE_OBJECTS)
+    read_from_source(working_folder())
     told = os.read(turn, TURN_BYTES_MAX)
     if not told:
         return 0

@@ -19,7 +19,7 @@ from hanse.cli.sim_text import plural, summary, tick
 from hanse.cli.target import Target, load_module, parse_target
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings_schema import nearest
-from hanse.sim.explain import Finding, explain
+from hanse.sim.explain import Diagnosis, explain
 from hanse.sim.export import exported
 from hanse.sim.failure import Failure
 from hanse.sim.kept import file_of, keep
@@ -127,9 +127,9 @@ def sim(*, target: str, asked: Asked, json_wanted: bool, output: Output) -> None
     if json_wanted:
         print_json(as_object(simulation, swept, findings))
     else:
-        for finding in findings:
+        for diagnosis in findings:
             where = "" if origin is None else origin.target(working_folder())
-            click.echo(report(finding, simulation.name, where, colour=output.colour))
+            click.echo(report(diagnosis, simulation.name, where, colour=output.colour))
             click.echo()
         click.echo(summary(simulation, swept, colour=output.colour))
     _save(simulation, findings, asked, output)
@@ -144,7 +144,7 @@ def worth_telling(failures: Iterable[Failure]) -> list[Failure]:
     return list(first.values())[:REPORTS_MAX]
 
 
-def _save(simulation: Simulation, findings: list[Finding], asked: Asked, output: Output) -> None:
+def _save(simulation: Simulation, findings: list[Diagnosis], asked: Asked, output: Output) -> None:
     """Keep failures and export the first, where that is wanted."""
     origin = origin_of(simulation)
     if not findings or not (asked.keep or asked.export):
@@ -152,7 +152,7 @@ def _save(simulation: Simulation, findings: list[Finding], asked: Asked, output:
     if origin is None:
         raise Misconfigured(f"{simulation.name} has no name in its module that a test or a kept run could use")
     if asked.keep:
-        new = [finding for finding in findings if keep(origin, simulation, finding.least)]
+        new = [diagnosis for diagnosis in findings if keep(origin, simulation, diagnosis.least)]
         output.note(f"hanse: kept {plural(len(new), 'run')} in {seen_from(working_folder(), file_of(origin))}")
     if asked.export is not None:
         _ = Path(asked.export).write_text(exported(findings[0], origin), encoding="utf-8")
@@ -185,15 +185,15 @@ def find(target: Target) -> Simulation:
     return next(iter(found.values()))
 
 
-def as_object(simulation: Simulation, swept: Sweep, findings: list[Finding]) -> dict[str, object]:
+def as_object(simulation: Simulation, swept: Sweep, findings: list[Diagnosis]) -> dict[str, object]:
     """What came of a sweep, for programs."""
-    least = {finding.failure.token: finding.least.token for finding in findings}
+    least = {diagnosis.failure.token: diagnosis.least.token for diagnosis in findings}
     return {
         "simulation": simulation.name,
         "profile": swept.profile,
         "seeds": swept.seeds,
         "kept": swept.kept,
-        "guarded": swept.guarded,
+        "repeated": swept.repeated,
         "ok": swept.ok,
         "failures": [
             {"token": one.token, "least": least.get(one.token), "violations": one.violations} for one in swept.failures

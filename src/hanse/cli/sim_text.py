@@ -46,7 +46,7 @@ def summary(simulation: Simulation, swept: Sweep, *, colour: bool = False) -> st
 
 def _beside(swept: Sweep) -> str:
     kept = f", {plural(swept.kept, 'kept run')}" if swept.kept else ""
-    return f"{kept}, {swept.guarded:,} run twice" if swept.guarded else kept
+    return f"{kept}, {swept.repeated:,} run twice" if swept.repeated else kept
 
 
 def plural(count: int, word: str) -> str:

@@ -8,6 +8,7 @@ agree on what an error is.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import re
 import types
 import typing
@@ -21,6 +22,9 @@ from hanse.kernel.faults import Flaw
 
 FLAWS_MAX = 100
 """Errors listed of one input at most."""
+
+CHOICES_MAX = 20
+"""Values of an enumeration that an error lists; of more, the first."""
 
 Hook = Callable[[type[object], object], object]
 Part = tuple[str, object, object]
@@ -128,7 +132,7 @@ class _Walk:
         except (msgspec.ValidationError, RecursionError) as error:
             inner = self._inner(kind, value, at)
             if (one := next(inner, None)) is None:
-                yield from _own_flaws(error, at)
+                yield from _own_flaws(error, kind, at)
             else:
                 yield one
                 yield from inner
@@ -159,15 +163,36 @@ def _read(kind: object) -> object:
     return types.GenericAlias(origin, tuple(object if arg is msgspec.Raw else arg for arg in args))
 
 
-def _own_flaws(error: Exception, at: str) -> Iterator[Flaw]:
+def _own_flaws(error: Exception, kind: object, at: str) -> Iterator[Flaw]:
     """What a model of another library (pydantic) listed itself, else the one thing that msgspec said."""
     listing = getattr(error.__cause__, "errors", None)
     if not callable(listing):
-        yield _flaw(at, str(error))
+        flaw = _flaw(at, str(error))
+        choices = _choices(kind) if flaw.code == "choice" else ()
+        yield msgspec.structs.replace(flaw, detail=f"{flaw.detail}; expected {_listed(choices)}") if choices else flaw
         return
     for item in cast("list[dict[str, object]]", listing()):
         where = "".join(f"/{escape(str(part))}" for part in cast("tuple[object, ...]", item["loc"]))
         yield Flaw(at + where, str(item["type"]), str(item["msg"]))
+
+
+def _choices(kind: object) -> tuple[object, ...]:
+    """What an enumeration, or a choice of values, allows, also where it is one member of a union."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return args
+    if origin is Annotated:
+        return _choices(args[0])
+    if origin in (Union, types.UnionType):
+        return tuple(choice for member in args for choice in _choices(member))
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return tuple(cast("object", member.value) for member in kind)
+    return ()
+
+
+def _listed(choices: tuple[object, ...]) -> str:
+    more = f", and {len(choices) - CHOICES_MAX} more" if len(choices) > CHOICES_MAX else ""
+    return ", ".join(repr(choice) for choice in choices[:CHOICES_MAX]) + more
 
 
 def _plain(kind: object, value: object) -> object:

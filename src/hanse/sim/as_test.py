@@ -64,7 +64,7 @@ def replay(found: object, token: str, *, shuffle: bool = False) -> None:
     """
     __tracebackhide__ = True
     simulation = simulation_of(found)
-    swept = sweep(simulation, Options(token=token, shuffle=shuffle, guarded=0.0))
+    swept = sweep(simulation, Options(token=token, shuffle=shuffle, repeated=0.0))
     told = _told(simulation, swept, shrinking=False)
     if told:
         raise DoesNotHold(told)

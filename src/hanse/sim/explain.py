@@ -35,7 +35,7 @@ class Passing(msgspec.Struct, frozen=True):
     left_out: Incident | None = None
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True):
     """What is known of a failure.
 
     Attributes:
@@ -62,7 +62,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 def explain(
     simulation: Simulation, failure: Failure, *, shrinking: bool = True, seconds: float = SHRINK_SECONDS
-) -> Finding:
+) -> Diagnosis:
     """Find out what a failure takes, by running it again, under less and less.
 
     Args:
@@ -74,12 +74,12 @@ def explain(
     again = _Again(simulation, failure)
     plan = simulation.plan(again.token)
     if failure.is_apart:
-        return Finding(failure, len(plan), None)
+        return Diagnosis(failure, len(plan), None)
     shrunk = again.shrunk(plan, seconds) if shrinking else None
     smallest = again.run(plan) if shrunk is None else again.run(shrunk.plan, calm=shrunk.calm_weather)
     if not again.is_same(smallest):
-        return Finding(failure, len(plan), None, shrunk)
-    return Finding(failure, len(plan), smallest, shrunk, again.passing(smallest))
+        return Diagnosis(failure, len(plan), None, shrunk)
+    return Diagnosis(failure, len(plan), smallest, shrunk, again.passing(smallest))
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hanse.sim.diverge import flat
-from hanse.sim.explain import Finding
+from hanse.sim.explain import Diagnosis
 from hanse.sim.origin import Origin
 from hanse.sim.report import plan_words
 
@@ -13,17 +13,17 @@ NAME_MAX = 60
 """Characters of a test's name."""
 
 
-def exported(finding: Finding, origin: Origin) -> str:
+def exported(diagnosis: Diagnosis, origin: Origin) -> str:
     """The text of a test file, to be saved beside the world's or pasted into another one.
 
     Args:
-        finding: What failed.
+        diagnosis: What failed.
         origin: Where the simulation is declared.
     """
-    failure = finding.failure
-    run = failure if finding.smallest is None else finding.smallest
+    failure = diagnosis.failure
+    run = failure if diagnosis.smallest is None else diagnosis.smallest
     first = run.violations[0]
-    plan = () if finding.smallest is None else finding.smallest.plan
+    plan = () if diagnosis.smallest is None else diagnosis.smallest.plan
     options = ", shuffle=True" if failure.shuffle else ""
     # The module and not the simulation: pytest would take one that it finds by its name for a test of this file.
     package, _, module = origin.module.rpartition(".")

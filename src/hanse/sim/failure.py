@@ -9,7 +9,7 @@ from hanse.sim.check import Violation
 DIED = "worker"
 """The check that a run breaks whose process did not survive it."""
 
-GUARD = "guard"
+DIFFERS = "differs"
 """The check that a run breaks which does something else in another process."""
 
 
@@ -29,7 +29,7 @@ class Failure(msgspec.Struct, frozen=True):
     @property
     def is_apart(self) -> bool:
         """Whether it takes other processes to see it."""
-        return self.violations[0].check in {DIED, GUARD}
+        return self.violations[0].check in {DIED, DIFFERS}
 
 
 class DoesNotHold(AssertionError):

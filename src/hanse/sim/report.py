@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from hanse.sim.check import Violation
 from hanse.sim.diverge import Difference, Divergence, divergence
-from hanse.sim.explain import Finding, Passing
+from hanse.sim.explain import Diagnosis, Passing
 from hanse.sim.failure import Failure
 from hanse.sim.observe.feeds import MACHINE, Feeds
 from hanse.sim.plan import Plan
@@ -30,11 +30,11 @@ LAST_SHOWN = 20
 BOLD, RED, PLAIN = "\033[1m", "\033[31;1m", "\033[0m"
 
 
-def report(finding: Finding, name: str, target: str, *, colour: bool = False, width: int = WIDTH) -> str:
+def report(diagnosis: Diagnosis, name: str, target: str, *, colour: bool = False, width: int = WIDTH) -> str:
     """A failure in words.
 
     Args:
-        finding: What is known of it.
+        diagnosis: What is known of it.
         name: Of the simulation.
         target: What to type after `hanse sim` to run it; empty where it cannot be run from there.
         colour: Whether headings and what did not hold are to stand out.
@@ -42,7 +42,7 @@ def report(finding: Finding, name: str, target: str, *, colour: bool = False, wi
     """
     bold, red, plain = (BOLD, RED, PLAIN) if colour else ("", "", "")
     paper = _Paper(bold, plain)
-    failure, smallest = finding.failure, finding.smallest
+    failure, smallest = diagnosis.failure, diagnosis.smallest
     seen = failure.violations if smallest is None else smallest.violations
     paper.lines.append(f"{red}{name} does not hold under {failure.token}: {seen[0].check}{plain}")
     paper.lines += _violations(seen)
@@ -53,8 +53,8 @@ def report(finding: Finding, name: str, target: str, *, colour: bool = False, wi
     if smallest is None:
         paper.part("Run again, it did not fail the same way:", [_wavering(failure)])
         return paper.text
-    paper.part(_plan_heading(finding), plan_words(smallest.plan))
-    apart = None if finding.passing is None else _apart(smallest, finding.passing)
+    paper.part(_plan_heading(diagnosis), plan_words(smallest.plan))
+    apart = None if diagnosis.passing is None else _apart(smallest, diagnosis.passing)
     if apart is not None:
         heading, *lines = apart.words().splitlines()
         paper.part(heading, lines, indent="")
@@ -126,14 +126,14 @@ def _wavering(failure: Failure) -> str:
     )
 
 
-def _plan_heading(finding: Finding) -> str:
-    assert finding.smallest is not None
-    calm = Token.parse(finding.smallest.token).calm if finding.shrunk is None else finding.shrunk.calm_weather
+def _plan_heading(diagnosis: Diagnosis) -> str:
+    assert diagnosis.smallest is not None
+    calm = Token.parse(diagnosis.smallest.token).calm if diagnosis.shrunk is None else diagnosis.shrunk.calm_weather
     weather = ", in calm weather" if calm else ""
-    if finding.shrunk is None:
+    if diagnosis.shrunk is None:
         return f"What goes wrong{weather}:"
-    less = "" if finding.shrunk.complete else "; there was no time for more"
-    return f"The least that has to go wrong ({finding.shrunk.runs} runs, from {finding.incidents}{weather}{less}):"
+    less = "" if diagnosis.shrunk.complete else "; there was no time for more"
+    return f"The least that has to go wrong ({diagnosis.shrunk.runs} runs, from {diagnosis.incidents}{weather}{less}):"
 
 
 def _called(passing: Passing) -> str:

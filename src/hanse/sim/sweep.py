@@ -12,10 +12,10 @@ import msgspec
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.sim.failure import Failure
-from hanse.sim.guard import SHARE, Seen, chosen, guard
 from hanse.sim.kept import kept_of, unfit
 from hanse.sim.origin import Origin, origin_of
 from hanse.sim.profile import profile_named
+from hanse.sim.repeat import SHARE, Seen, chosen, repeat
 from hanse.sim.run import Outcome, run_once
 from hanse.sim.simulation import Simulation
 from hanse.sim.token import Token
@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         shuffle: Whether to mix the steps within a process as well; more than production does.
         stop: Whether to stop at the first run that fails.
         token: The only run to make; empty for all seeds.
-        guarded: Share of the runs that are made again in another process, one at least; 0 for none.
+        repeated: Share of the runs that are made again in another process, one at least; 0 for none.
     """
 
     seeds: range | None = None
@@ -42,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     shuffle: bool = False
     stop: bool = False
     token: str = ""
-    guarded: float = SHARE
+    repeated: float = SHARE
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         seeds: How many ran.
         kept: How many runs that failed once ran before them.
         unfit: Why kept runs did not, one reason for each.
-        guarded: How many runs were made again in another process.
+        repeated: How many runs were made again in another process.
         failures: The runs in which something did not hold, in order.
         missing: What had to happen in at least one seed, and did not.
         seconds: Of the worlds' clocks, all together.
@@ -68,7 +68,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     seeds: int
     kept: int
     unfit: tuple[str, ...]
-    guarded: int
+    repeated: int
     failures: tuple[Failure, ...]
     missing: tuple[str, ...]
     seconds: float
@@ -139,8 +139,8 @@ def sweep(simulation: Simulation, options: Options, heard: Heard | None = None) 
     else:
         run_apart(origin, orders, tally.add, jobs=options.jobs)
     if not (options.stop and tally.failed):
-        seen = tally.to_guard(options.guarded)
-        tally.guarded(len(seen), guard(simulation, origin, seen, jobs=options.jobs))
+        seen = tally.to_repeat(options.repeated)
+        tally.repeated(len(seen), repeat(simulation, origin, seen, jobs=options.jobs))
     return tally.result(profile, told, () if options.token else simulation.sometimes)
 
 
@@ -184,7 +184,7 @@ class _Tally:
         self._wall = 0.0
         self._hashes: dict[int, str] = {}
         self._failures: dict[int, Failure] = {}
-        self._guarded = 0
+        self._repeated = 0
         self._seconds = 0.0
         self._steps = self._packets = 0
         self._incidents = Counter[str]()
@@ -209,14 +209,14 @@ class _Tally:
         """Whether something did not hold."""
         return bool(self._failures)
 
-    def to_guard(self, share: float) -> list[Seen]:
+    def to_repeat(self, share: float) -> list[Seen]:
         """The runs that are to be made again: some of those in which everything held."""
         held = [place for place in sorted(self._hashes) if place not in self._failures]
         return [Seen(self._orders[held[at]], self._hashes[held[at]]) for at in chosen(len(held), share)]
 
-    def guarded(self, count: int, failures: Sequence[Failure]) -> None:
+    def repeated(self, count: int, failures: Sequence[Failure]) -> None:
         """Runs were made again; some did something else."""
-        self._guarded = count
+        self._repeated = count
         for failure in failures:
             self._failures[len(self._orders) + len(self._failures)] = failure
 
@@ -228,7 +228,7 @@ class _Tally:
             seeds=len(seeds),
             kept=len(self._hashes) - len(seeds),
             unfit=unfit,
-            guarded=self._guarded,
+            repeated=self._repeated,
             failures=tuple(self._failures[place] for place in sorted(self._failures)),
             missing=tuple(name for name in sometimes if name not in self._reached),
             seconds=self._seconds,

@@ -20,7 +20,7 @@ from hanse.cli.output import tell_fault
 from hanse.kernel.faults import Fault
 from hanse.kernel.validate import _CODES
 from hanse.sim.enclosure import FENCE, SHARED
-from hanse.sim.failure import DIED, GUARD
+from hanse.sim.failure import DIED, DIFFERS
 
 KNOWN = sorted(known_faults(), key=lambda cls: (cls.code, cls.__qualname__))
 SOURCES = Path(hanse.kernel.faults.__file__).parents[1]
@@ -80,7 +80,7 @@ def test_every_flaw_that_is_told_is_explained() -> None:
 
 def test_every_violation_that_a_run_tells_is_explained() -> None:
     source = "".join(path.read_text() for path in (SOURCES / "sim").glob("*.py"))
-    told = {*re.findall(r'violate\("(\w+)"', source), FENCE, SHARED, DIED, GUARD}
+    told = {*re.findall(r'violate\("(\w+)"', source), FENCE, SHARED, DIED, DIFFERS}
     assert told == RUNS.keys()
     assert told <= {one.code for one in explanations() if one.kind == "violation"}
 

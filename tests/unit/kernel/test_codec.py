@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from random import Random  # noqa: TID251 - hypothesis hands one out
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 import msgspec
 import pydantic
@@ -180,3 +181,29 @@ def test_canonical_bytes_do_not_depend_on_the_order_of_what_has_none(numbers: li
 @pytest.mark.parametrize("value", [{1: "a"}, {"a": {2: {3}}}, {1, "a"}])
 def test_what_cannot_be_sorted_has_bytes_all_the_same(value: object) -> None:
     assert canonical(value) == encode(value)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Painted(msgspec.Struct):
+    colour: Colour = Colour.RED
+    finish: Literal["matt", "gloss"] | None = None
+    many: Annotated[Literal[tuple(range(30))], msgspec.Meta(title="many")] = 0  # type: ignore[valid-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"colour": "green"}', "/colour: Invalid enum value 'green'; expected 'red', 'blue'"),
+        (b'{"finish": "rough"}', "/finish: Invalid enum value 'rough'; expected 'matt', 'gloss'"),
+        (b'{"many": 99}', ", 18, 19, and 10 more"),
+    ],
+)
+def test_a_choice_that_is_none_is_told_with_those_that_are(body: bytes, told: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        codec_for(Painted).decode_json(body)
+    assert told in str(caught.value)
+    assert [flaw.code for flaw in caught.value.errors] == ["choice"]

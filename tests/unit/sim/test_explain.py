@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from hanse.sim.check import Violation
-from hanse.sim.explain import Finding, explain
+from hanse.sim.explain import Diagnosis, explain
 from hanse.sim.export import exported
 from hanse.sim.failure import Failure
 from hanse.sim.origin import Origin, load
@@ -36,27 +36,27 @@ def first_failure(name: str, *, shuffle: bool = False) -> Failure:
 
 
 @pytest.fixture(scope="module")
-def lost() -> Finding:
+def lost() -> Diagnosis:
     return explain(small("loses"), first_failure("loses"))
 
 
 def test_what_fails_no_more_is_told_as_not_determined() -> None:
     failure = Failure("hostile-1-x0", (Violation("nothing lost", "all of it", 3.0),))
-    finding = explain(small("loses"), failure)
-    assert (finding.smallest, finding.passing, finding.least) == (None, None, failure)
-    text = report(finding, "loses", "w.py:loses")
+    diagnosis = explain(small("loses"), failure)
+    assert (diagnosis.smallest, diagnosis.passing, diagnosis.least) == (None, None, failure)
+    text = report(diagnosis, "loses", "w.py:loses")
     assert "Run again, it did not fail the same way:" in text
     assert "not decided by its seed alone" in text
 
 
 def test_what_takes_other_processes_is_not_run_again() -> None:
     failure = Failure("calm-2", (Violation("worker", "the process ended with exit code 3", 0.0),))
-    finding = explain(small("dies"), failure)
-    assert finding == Finding(failure, 0, None)
-    assert report(finding, "dies", "w.py:dies").splitlines()[-1] == "  hanse sim w.py:dies --replay calm-2"
+    diagnosis = explain(small("dies"), failure)
+    assert diagnosis == Diagnosis(failure, 0, None)
+    assert report(diagnosis, "dies", "w.py:dies").splitlines()[-1] == "  hanse sim w.py:dies --replay calm-2"
 
 
-def test_a_race_is_shrunk_to_the_crash_that_it_takes(lost: Finding) -> None:
+def test_a_race_is_shrunk_to_the_crash_that_it_takes(lost: Diagnosis) -> None:
     assert lost.smallest is not None
     assert lost.shrunk is not None
     assert lost.incidents > 3
@@ -67,7 +67,7 @@ def test_a_race_is_shrunk_to_the_crash_that_it_takes(lost: Finding) -> None:
     assert (again.hash, again.violations) == (lost.smallest.hash, lost.smallest.violations)
 
 
-def test_the_nearest_run_that_holds_does_without_that_crash(lost: Finding) -> None:
+def test_the_nearest_run_that_holds_does_without_that_crash(lost: Diagnosis) -> None:
     assert lost.smallest is not None
     assert lost.passing is not None
     assert lost.passing.outcome.ok
@@ -76,46 +76,46 @@ def test_the_nearest_run_that_holds_does_without_that_crash(lost: Finding) -> No
 
 
 def test_where_nothing_goes_wrong_another_seed_is_near() -> None:
-    finding = explain(small("is_unlucky"), first_failure("is_unlucky"))
-    assert finding.smallest is not None
-    assert finding.smallest.plan == ()
-    assert finding.passing is not None
-    assert finding.passing.left_out is None
-    assert "Unlike calm-3, which passed" in report(finding, "is_unlucky", "")
+    diagnosis = explain(small("is_unlucky"), first_failure("is_unlucky"))
+    assert diagnosis.smallest is not None
+    assert diagnosis.smallest.plan == ()
+    assert diagnosis.passing is not None
+    assert diagnosis.passing.left_out is None
+    assert "Unlike calm-3, which passed" in report(diagnosis, "is_unlucky", "")
 
 
 def test_where_every_seed_fails_none_is_near() -> None:
-    finding = explain(small("always_fails"), Failure("calm-9", (Violation("story", "", 0.0),)))
-    assert finding.smallest is not None
-    assert finding.passing is None
+    diagnosis = explain(small("always_fails"), Failure("calm-9", (Violation("story", "", 0.0),)))
+    assert diagnosis.smallest is not None
+    assert diagnosis.passing is None
 
 
 def test_a_plan_stays_as_it_is_where_nobody_wants_it_smaller() -> None:
     failure = first_failure("loses")
-    finding = explain(small("loses"), failure, shrinking=False)
-    assert finding.shrunk is None
-    assert finding.least == failure
-    text = report(finding, "loses", "w.py:loses")
+    diagnosis = explain(small("loses"), failure, shrinking=False)
+    assert diagnosis.shrunk is None
+    assert diagnosis.least == failure
+    text = report(diagnosis, "loses", "w.py:loses")
     assert "\nWhat goes wrong:\n" in text
 
 
 def test_where_there_is_no_time_a_plan_stays_as_it_is_and_that_is_told() -> None:
     failure = first_failure("loses")
-    finding = explain(small("loses"), failure, seconds=-1.0)
-    assert finding.shrunk is not None
-    assert not finding.shrunk.complete
-    assert finding.least == failure
-    assert "; there was no time for more):" in report(finding, "loses", "")
+    diagnosis = explain(small("loses"), failure, seconds=-1.0)
+    assert diagnosis.shrunk is not None
+    assert not diagnosis.shrunk.complete
+    assert diagnosis.least == failure
+    assert "; there was no time for more):" in report(diagnosis, "loses", "")
 
 
 def test_a_run_with_mixed_steps_is_mixed_again() -> None:
-    finding = explain(small("always_fails"), first_failure("always_fails", shuffle=True))
-    assert finding.least.shuffle
-    assert "--replay calm-0 --shuffle" in report(finding, "always_fails", "w.py:always_fails")
-    assert ", shuffle=True)" in exported(finding, origin("always_fails"))
+    diagnosis = explain(small("always_fails"), first_failure("always_fails", shuffle=True))
+    assert diagnosis.least.shuffle
+    assert "--replay calm-0 --shuffle" in report(diagnosis, "always_fails", "w.py:always_fails")
+    assert ", shuffle=True)" in exported(diagnosis, origin("always_fails"))
 
 
-def test_a_report_says_what_broke_how_to_see_it_and_why(lost: Finding) -> None:
+def test_a_report_says_what_broke_how_to_see_it_and_why(lost: Diagnosis) -> None:
     assert lost.smallest is not None
     text = report(lost, "loses", "w.py:loses")
     assert text.startswith(f"loses does not hold under {lost.failure.token}: nothing lost\n  nothing lost, at second ")
@@ -128,20 +128,20 @@ def test_a_report_says_what_broke_how_to_see_it_and_why(lost: Finding) -> None:
     assert "\033[" not in text
 
 
-def test_a_report_stands_out_where_colour_is_wanted(lost: Finding) -> None:
+def test_a_report_stands_out_where_colour_is_wanted(lost: Diagnosis) -> None:
     text = report(lost, "loses", "w.py:loses", colour=True)
     assert text.startswith("\033[31;1mloses does not hold")
     assert "\033[1mTo run it again:\033[0m" in text
 
 
-def test_a_report_for_a_test_says_how_to_run_it_once_more(lost: Finding) -> None:
+def test_a_report_for_a_test_says_how_to_run_it_once_more(lost: Diagnosis) -> None:
     assert lost.smallest is not None
     assert f"HANSE_SIM_REPLAY={lost.smallest.token}" in report(lost, "loses", "")
 
 
 def test_a_failure_long_after_its_cause_is_shown_in_two_pieces() -> None:
-    finding = explain(small("loses_early"), first_failure("loses_early"))
-    text = report(finding, "loses_early", "")
+    diagnosis = explain(small("loses_early"), first_failure("loses_early"))
+    text = report(diagnosis, "loses_early", "")
     turned, came = text.partition("What happened when it went another way:")[2].split("What it came to:")
     assert "== incident: book is killed" in turned
     assert "** violation" in came
@@ -150,12 +150,12 @@ def test_a_failure_long_after_its_cause_is_shown_in_two_pieces() -> None:
 
 def test_a_report_tells_some_violations_and_how_many_more() -> None:
     many = tuple(Violation(f"check {number}", "broken", 1.0) for number in range(8))
-    text = report(Finding(Failure("calm-0", many), 0, None), "story", "")
+    text = report(Diagnosis(Failure("calm-0", many), 0, None), "story", "")
     assert "check 4, at second 1.000: broken\n  and 3 more\n" in text
     assert "check 5" not in text
 
 
-def test_an_exported_test_fails_as_the_run_does(lost: Finding) -> None:
+def test_an_exported_test_fails_as_the_run_does(lost: Diagnosis) -> None:
     text = exported(lost, origin("loses"))
     names: dict[str, object] = {}
     exec(compile(text, "exported.py", "exec"), names)
@@ -166,12 +166,12 @@ def test_an_exported_test_fails_as_the_run_does(lost: Finding) -> None:
 
 def test_a_failure_that_was_not_shrunk_is_exported_as_it_was_found() -> None:
     failure = Failure("calm-2", (Violation("worker", "it ended\nwith exit code 3" + 200 * "!", 0.0),))
-    text = exported(Finding(failure, 0, None), origin("dies"))
+    text = exported(Diagnosis(failure, 0, None), origin("dies"))
     assert 'replay(small_worlds.dies, "calm-2")' in text
     assert all(len(line) <= 120 for line in text.splitlines())
 
 
-def test_a_simulation_of_a_package_is_imported_from_it(lost: Finding) -> None:
+def test_a_simulation_of_a_package_is_imported_from_it(lost: Diagnosis) -> None:
     text = exported(lost, Origin("/app/shop/worlds.py", "shop.worlds", "test_checkout"))
     assert "\nfrom shop import worlds\n" in text
     assert "\ndef test_checkout_keeps_nothing_lost() -> None:\n" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hanse.sim.check import Violation
-from hanse.sim.explain import Finding, Passing
+from hanse.sim.explain import Diagnosis, Passing
 from hanse.sim.failure import Failure
 from hanse.sim.report import AFTER_SHOWN, LAST_SHOWN, report
 from hanse.sim.run import Outcome
@@ -36,7 +36,7 @@ def outcome(effects: list[Effect], check: str = "") -> Outcome:
 def told(failing: list[Effect], passing: list[Effect], check: str = "all is paid") -> str:
     smallest = outcome(failing, check)
     failure = Failure("calm-1", smallest.violations)
-    return report(Finding(failure, 0, smallest, None, Passing(outcome(passing))), "evening", "")
+    return report(Diagnosis(failure, 0, smallest, None, Passing(outcome(passing))), "evening", "")
 
 
 def log(at: float, words: str) -> Effect:

@@ -1,4 +1,4 @@
-"""The guard of determinism: some runs are made again in another process, where hashes of strings are others.
+"""Whether a run repeats: some runs are made again in another process, where hashes of strings are others.
 
 What a seed does not decide (the order of a set of strings, module state that earlier runs left, a clock that no fence
 saw) shows as another hash of what happened. A failure that could not be replayed is worth nothing, so this is one too.
@@ -14,7 +14,7 @@ import msgspec
 
 from hanse.sim.check import Violation
 from hanse.sim.diverge import first_difference
-from hanse.sim.failure import GUARD, Failure
+from hanse.sim.failure import DIFFERS, Failure
 from hanse.sim.origin import Origin
 from hanse.sim.run import Outcome, run_once
 from hanse.sim.simulation import Simulation
@@ -40,7 +40,7 @@ class Seen(msgspec.Struct, frozen=True):
     hash: str
 
 
-def guard(simulation: Simulation, origin: Origin | None, seen: Sequence[Seen], *, jobs: int = 1) -> list[Failure]:
+def repeat(simulation: Simulation, origin: Origin | None, seen: Sequence[Seen], *, jobs: int = 1) -> list[Failure]:
     """Make runs again elsewhere; a failure for each that did something else there.
 
     Args:
@@ -102,12 +102,12 @@ def _wrong(simulation: Simulation, order: Order, outcome: Outcome, where: str, a
     difference = first_difference(here.effects, there.effects)
     if difference is not None:
         at = next(effect.at for effect in (difference.one, difference.other) if effect is not None)
-        return Violation(GUARD, f"it did something else {where}, {difference.words()}", at)
+        return Violation(DIFFERS, f"it did something else {where}, {difference.words()}", at)
     if here.hash == there.hash:
         why = "run by itself it does the same here: what ran before it made the difference, so look for module state"
     else:
         why = f"the first {EFFECTS_MAX:,} effects are the same"
-    return Violation(GUARD, f"it did something else {where}; {why}", 0.0)
+    return Violation(DIFFERS, f"it did something else {where}; {why}", 0.0)
 
 
 def _run(simulation: Simulation, order: Order) -> Outcome:
