@@ -15,8 +15,21 @@ from hanse.kernel.faults import Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
-from hanse.testing.transport_kept import GROUP, TOPIC, event, events, handled, ids_of, opened, published, taken
-from hanse.transport.nats.backlog import SAVE_EVERY
+from hanse.testing.transport_kept import (
+    GROUP,
+    TOPIC,
+    all_of,
+    event,
+    events,
+    first_times,
+    handled,
+    ids_of,
+    opened,
+    published,
+    taken,
+)
+from hanse.transport.base import TellsLeft
+from hanse.transport.nats.backlog import SAVE_EVERY, NatsBacklog
 from hanse.transport.nats.login import Options, options_in
 from hanse.transport.nats.names import Names
 from hanse.transport.nats.parse import Take
@@ -275,3 +288,113 @@ def heard(words: "asyncio.Queue[Word]") -> Take:
         words.put_nowait(msgspec.json.decode(payload, type=Word))
 
     return take
+
+
+async def test_a_backlog_tells_what_is_left_whoever_has_the_turn(server: Server) -> None:
+    app = next(_apps)
+    async with joined(server, app) as one, joined(server, app) as other:
+        await one.publish([event("else"), *events()])
+        backlog = await opened(one)
+        got = await taken(backlog, 5)
+        for kept in got[1:]:
+            backlog.done(kept)
+        waiting = await opened(other)
+        assert isinstance(backlog, TellsLeft)
+        assert isinstance(waiting, TellsLeft)
+        assert await backlog.left() == 16
+        await backlog.close()
+        with pytest.raises(Unavailable):
+            _ = await backlog.left()
+        assert (await handled(waiting, 16))[0] == got[0].message.id
+        assert await waiting.left() == 0
+        await waiting.close()
+
+
+async def test_events_that_grew_too_old_are_told_of(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    async with joined(server) as node:
+        await node.publish(events())
+        backlog = await opened(node)
+        _ = await handled(backlog, 5)
+        await backlog.close()
+        _ = await asked(node, f"$JS.API.STREAM.PURGE.HANSE_{node.names.app}_EVENTS")
+        await node.publish([last := event()])
+        backlog = await opened(node)
+        assert await handled(backlog, 1) == [last.id]
+        await backlog.close()
+    assert "too old to be kept" in caplog.text
+
+
+async def test_a_word_that_nobody_can_read_is_as_good_as_none(server: Server) -> None:
+    async with joined(server) as node:
+        await node.publish(sent := events(3))
+        backlog = await opened(node)
+        _ = await handled(backlog, 3)
+        await backlog.close()
+        _ = await asked(node, f"hanse.{node.names.app}.group.{short(GROUP)}", "?")
+        backlog = await opened(node)
+        assert await handled(backlog, 3) == ids_of(sent)
+        await backlog.close()
+
+
+class Readers(msgspec.Struct):
+    consumers: list[str]
+
+
+async def test_a_reader_that_is_taken_away_is_lost_and_its_events_come_again(server: Server) -> None:
+    async with joined(server) as node:
+        await node.publish(sent := events(3))
+        backlog = await opened(node)
+        _ = await taken(backlog, 3)
+        stream = f"HANSE_{node.names.app}_EVENTS"
+        [name] = msgspec.convert(await asked(node, f"$JS.API.CONSUMER.NAMES.{stream}"), Readers).consumers
+        _ = await asked(node, f"$JS.API.CONSUMER.DELETE.{stream}.{name}")
+        async with asyncio.timeout(WAIT_SECONDS):
+            with pytest.raises(Unavailable, match="Consumer Deleted"):
+                _ = await backlog.take(1)
+        await backlog.close()
+        backlog = await opened(node)
+        assert await handled(backlog, 3) == ids_of(sent)
+        await backlog.close()
+
+
+async def test_an_event_that_was_lost_on_its_way_is_noticed(server: Server) -> None:
+    async with joined(server) as node:
+        await node.publish(sent := events(3))
+        backlog = await opened(node)
+        [first] = await taken(backlog, 1)
+        assert isinstance(backlog, NatsBacklog)
+        # As a server would that left one out: a lost message cannot be had from a real one.
+        backlog._told(b"hanse.x.ev.placed", b"$JS.ACK.E.c.1.9.9.1795310305336828589.0", b"", b"")
+        with pytest.raises(Unavailable, match="lost on their way"):
+            _ = await backlog.take(1)
+        backlog.done(first)
+        await backlog.close()
+        backlog = await opened(node)
+        assert await handled(backlog, 2) == ids_of(sent[1:])
+        await backlog.close()
+
+
+@pytest.mark.parametrize("seconds", [3.5, 9.0])
+async def test_a_server_that_stands_still_is_told_of_and_nothing_is_lost(tmp_path: Path, seconds: float) -> None:
+    server = Server(tmp_path)
+    server.start()
+    try:
+        server.wait_ready()
+        async with joined(server) as node, Tasks(lambda _: None) as tasks:
+            await node.publish(sent := events())
+            backlog = await opened(node)
+            got = await handled(backlog, 5)
+            server.freeze()
+            publishing = tasks.start(published(node, more := events()))
+            async with asyncio.timeout(WAIT_SECONDS):
+                while "did not answer" not in node.trouble() and "no connection" not in node.trouble():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)  # nothing tells of trouble but its word
+            _ = await asyncio.wait([publishing], timeout=seconds - 3.0)
+            server.thaw()
+            await publishing
+            await backlog.close()
+            got += await all_of(node, set(ids_of([*sent[5:], *more])))
+            assert first_times(got) == ids_of(sent + more)
+            assert node.trouble() == ""
+    finally:
+        server.kill()
