@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import meter
 import msgspec
 from calls import spent
-from shop import ORDER, PLAIN, Order
+from shop import Order
 
 BATCH = 64
 """Events that are published at once, or one beside the other where a client has no word for many."""
@@ -30,12 +30,11 @@ TAKEN = 256
 AHEAD_MAX = 50_000
 """Events that the publisher is ahead at most: it waits for the subscriber now and then."""
 
-__all__ = ["BATCH", "ORDER", "PLAIN", "TAKEN", "Broker", "Count", "Order", "decode", "encode", "main"]
-
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Order).decode
 
 Publish = Callable[[], Awaitable[object]]
+Publishing = Callable[[str], AbstractAsyncContextManager[Publish]]
 
 
 class Count:
@@ -55,6 +54,9 @@ class Count:
             await self._moved.wait()
 
 
+Subscribing = Callable[[str, Count, asyncio.Event], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Broker:
     """How a broker is used.
@@ -66,8 +68,8 @@ class Broker:
     """
 
     start: Callable[[], AbstractContextManager[tuple[str, int]]] | None
-    publish: dict[str, Callable[[str], AbstractAsyncContextManager[Publish]]]
-    subscribe: dict[str, Callable[[str, Count, asyncio.Event], Awaitable[None]]]
+    publish: dict[str, Publishing]
+    subscribe: dict[str, Subscribing]
 
 
 async def _subscriber(broker: Broker, case: str, url: str) -> None:

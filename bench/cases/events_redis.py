@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from calls import HEADERS
-from events import BATCH, ORDER, PLAIN, TAKEN, Broker, Count, Order, Publish, decode, encode, main
+from events import BATCH, TAKEN, Broker, Count, Publish, decode, encode, main
+from events_ours import ours
+from shop import ORDER, PLAIN, Order
 
 from hanse.kernel.host import Host
-from hanse.kernel.message import EVENT, Message
+from hanse.transport.redis.options import Options
 from hanse.transport.redis.transport import RedisTransport
 
 PORT = 20_950
@@ -47,37 +48,6 @@ def start() -> Iterator[tuple[str, int]]:
                 yield f"redis://127.0.0.1:{PORT}", process.pid
             finally:
                 process.kill()
-
-
-# Ours.
-
-
-@contextlib.asynccontextmanager
-async def publish_hanse(url: str) -> AsyncIterator[Publish]:
-    host = Host.system()
-    transport = RedisTransport(url, host)
-    headers = type(HEADERS)(HEADERS.traceparent, identity=HEADERS.identity, type=STREAM)
-    await transport.open()
-
-    async def publish() -> None:
-        await transport.publish(
-            [Message(EVENT, host.new_id(), STREAM, 0.0, headers, encode(ORDER)) for _ in range(BATCH)]
-        )
-
-    yield publish
-    await transport.close()
-
-
-async def subscribe_hanse(url: str, count: Count, ready: asyncio.Event) -> None:
-    transport = RedisTransport(url, Host.system())
-    await transport.open()
-    backlog = await transport.subscribe(GROUP, [STREAM])
-    ready.set()
-    while True:
-        for kept in await backlog.take(TAKEN):
-            decode(kept.message.body)
-            backlog.done(kept)
-            count.add()
 
 
 # By hand, with redis-py: pieces are pipelined, and acknowledged together; no order after a take-over, no ids.
@@ -154,11 +124,9 @@ def _pydantic_order() -> type[object]:
     return create_model("Order", number=(int, ...), customer=(str, ...), tags=(list[str], ...), amount=(float, ...))
 
 
+PUBLISH, SUBSCRIBE = ours(lambda url: RedisTransport(url, Host.system(), Options(app="shop", keeps=True)))
+PUBLISH |= {"redis-py": publish_redis_py, "faststream": publish_faststream}
+SUBSCRIBE |= {"redis-py": subscribe_redis_py, "faststream": subscribe_faststream}
+
 if __name__ == "__main__":
-    main(
-        Broker(
-            start if server() is not None else None,
-            {"hanse": publish_hanse, "redis-py": publish_redis_py, "faststream": publish_faststream},
-            {"hanse": subscribe_hanse, "redis-py": subscribe_redis_py, "faststream": subscribe_faststream},
-        )
-    )
+    main(Broker(start if server() is not None else None, PUBLISH, SUBSCRIBE))

@@ -29,6 +29,7 @@ GROUP = Group(
         Case(_REDIS, python_case("events_redis.py", "redis-py"), BY_HAND),
         Case("Hanse, Redis", python_case("events_redis.py", "hanse"), HANSE),
         Case("FastStream, Redis", python_case("events_redis.py", "faststream"), FASTSTREAM),
+        Case("Hanse, Redis, emit to @on", python_case("events_redis.py", "node"), EMITTED),
         Case(_NATS, python_case("events_nats.py", "nats-py"), PIPELINED, _NATS),
         Case("Hanse, NATS", python_case("events_nats.py", "hanse"), HANSE, _NATS),
         Case("FastStream, NATS", python_case("events_nats.py", "faststream"), FASTSTREAM, _NATS),
