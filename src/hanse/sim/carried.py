@@ -8,7 +8,7 @@ the chance are the machine's, and the network is the world's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeVar, final
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from hanse.kernel.settings import NodeSettings
 from hanse.mesh.routed import Routed
 from hanse.node.transports import Place, open_transport
 from hanse.sim.brokers.nats_server import NatsServer
+from hanse.sim.brokers.nats_streams import Storage
 from hanse.sim.brokers.redis_memory import FLUSH_SECONDS, Journal
 from hanse.sim.brokers.redis_server import RedisServer
 from hanse.sim.chance import Draws
@@ -34,7 +35,7 @@ from hanse.sim.registry import Member, Registry
 from hanse.sim.sockets import Lan, Sockets
 from hanse.sim.trace import Trace
 from hanse.sim.twin import Appliance, Making
-from hanse.transport.base import Drains, Features, Receiver, TellsTrouble, Transport
+from hanse.transport.base import Backlog, Drains, Features, Keeps, Receiver, TellsTrouble, Transport
 from hanse.transport.described import DescribedService, TellsOthers
 from hanse.transport.discovery import Announcement
 from hanse.transport.memory import MemoryTransport
@@ -69,6 +70,10 @@ Life = Callable[[Appliance], Broker]
 """Makes the broker of each life of its machine."""
 
 
+KEEPING: Final = ("nats://",)
+"""Of which brokers the twins keep events, too."""
+
+
 @final
 class _Observed:
     """A receiver of which others hear what comes to it, and what it answers."""
@@ -98,7 +103,6 @@ class _Observed:
                 yield reply
 
 
-@final
 class CarriedTwin:
     """A real transport in one process, and what observers hear of it; see `hanse.sim.twin.Twin`.
 
@@ -127,7 +131,7 @@ class CarriedTwin:
 
     @property
     def features(self) -> Features:
-        """See `Transport.features`; the twins of brokers keep no events by themselves."""
+        """See `Transport.features`; events are kept where the twin of the broker does that, too."""
         return msgspec.structs.replace(self.native.features, durable=False)
 
     def serving(self, more_than: int = 0) -> int:
@@ -177,11 +181,11 @@ class CarriedTwin:
             await self._open_first()
         replies = self.native.stream(message)
         try:
-            while (reply := await self._here(lambda: anext(replies, None))) is not None:
+            while (reply := await self.here(lambda: anext(replies, None))) is not None:
                 yield reply
         finally:
             if isinstance(replies, AsyncGenerator) and self._lane.alive:
-                await self._here(replies.aclose)
+                await self.here(replies.aclose)
 
     def trouble(self) -> str:
         """See `TellsTrouble.trouble`."""
@@ -201,9 +205,10 @@ class CarriedTwin:
 
     def begins(self, message: Message) -> str:
         """A request is here; who sent it."""
-        source = self._medium.asker_of(message) or self.port.name
-        self._medium.hear(source, self.port, message, None)
-        return source
+        source, is_new = self._medium.asker_of(message)
+        if is_new:
+            self._medium.hear(source or self.port.name, self.port, message, None)
+        return source or self.port.name
 
     def answers(self, source: str, reply: Message, asked: Message) -> None:
         """An answer leaves."""
@@ -216,9 +221,9 @@ class CarriedTwin:
         """
         if not self._open:
             await self._open_first()
-        return await self._here(lambda: self.native.request(message))
+        return await self.here(lambda: self.native.request(message))
 
-    async def _here(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def here(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have something done on the lane of this process."""
         if not self._lane.alive:
             raise Unavailable("the transport is closed")
@@ -244,13 +249,43 @@ class CarriedTwin:
             raise Unavailable(error.detail) from None
 
 
+@final
+class KeepingTwin(CarriedTwin):
+    """One whose broker keeps events; see `hanse.transport.base.Keeps`."""
+
+    def __init__(self, medium: Carried, lane: Lane, sockets: Sockets, transport: Transport) -> None:
+        """Take part."""
+        super().__init__(medium, lane, sockets, transport)
+        assert isinstance(transport, Keeps)
+        self._keeps: Keeps = transport
+
+    @property
+    def features(self) -> Features:
+        """See `Transport.features`."""
+        return self.native.features
+
+    async def publish(self, messages: Sequence[Message], /) -> None:
+        """See `Keeps.publish`."""
+        await self.here(lambda: self._keeps.publish(messages))
+
+    async def subscribe(self, group: str, topics: Sequence[str], /) -> Backlog:
+        """See `Keeps.subscribe`."""
+        return await self.here(lambda: self._keeps.subscribe(group, topics))
+
+
 async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
 
 @final
 class Carried:
-    """A medium whose twins are real transports; see `hanse.sim.twin.Medium`."""
+    """A medium whose twins are real transports; see `hanse.sim.twin.Medium`.
+
+    Attributes:
+        lan: What connects the machines.
+        appliances: The broker's, where there is one.
+        broker: What runs there, or did last.
+    """
 
     def __init__(self, url: str, network: Network, trace: Trace, seed: int, /) -> None:
         """Carry the messages of a world.
@@ -270,8 +305,8 @@ class Carried:
         self._network = network
         self._registry: Registry = Registry(network, seed)
         self._url = url
-        self._askers: dict[str, str] = {}
-        self._broker: Broker | None = None
+        self._askers: dict[str, tuple[str, bool]] = {}
+        self.broker: Broker | None = None
         network.loop.internet = self.lan
         if name:
             _ = self.lan.address_of(name)
@@ -282,7 +317,7 @@ class Carried:
     @property
     def idle(self) -> bool:
         """See `Medium.idle`."""
-        return self._broker is None or self._broker.idle
+        return self.broker is None or self.broker.idle
 
     def join(self, lane: Lane, /) -> CarriedTwin:
         """See `Medium.join`."""
@@ -294,7 +329,9 @@ class Carried:
             _ = lane.context.run(ambient.set, context)
             self._network.lanes.append(lane)
         sockets = self.lan.join(lane)
-        return CarriedTwin(self, lane, sockets, self._transport(context.host, sockets))
+        transport = self._transport(context.host, sockets)
+        make = KeepingTwin if self._url.startswith(KEEPING) else CarriedTwin
+        return make(self, lane, sockets, transport)
 
     def forget(self, service: str, /) -> None:
         """See `Medium.forget`: transports find that out by themselves."""
@@ -303,11 +340,16 @@ class Carried:
         """A machine asks something."""
         if len(self._askers) >= ASKERS_MAX:
             del self._askers[next(iter(self._askers))]
-        self._askers[message.id] = machine
+        self._askers[message.id] = machine, True
 
-    def asker_of(self, message: Message) -> str:
-        """Which machine sent a message last; empty where that is not known any more."""
-        return self._askers.get(message.id, "")
+    def asker_of(self, message: Message) -> tuple[str, bool]:
+        """Which machine sent a message last, empty where that is not known any more; and whether it came just now.
+
+        A transport may ask elsewhere by itself, where a node has refused what it has not begun: that is no new try.
+        """
+        machine, is_new = self._askers.get(message.id, ("", True))
+        self._askers[message.id] = machine, False
+        return machine, is_new
 
     def hear(self, source: str, port: Port, message: Message, asked: Message | None) -> None:
         """Let whoever looks on hear of a request that came to a process."""
@@ -321,21 +363,27 @@ class Carried:
 
     def _begin(self, lane: Lane, make: Life) -> Sockets:
         sockets = self.lan.join(lane)
-        broker = self._broker = make(self.appliances[lane.name])
+        broker = self.broker = make(self.appliances[lane.name])
         _ = lane.start(broker.serve(), "serve")
         return sockets
 
     def _transport(self, host: Host, sockets: Sockets) -> Transport:
         here = Announcement(f"{host.name}-{host.new_id()}", "", app=APP)
         if self.appliances:
-            return open_transport(self._url, Place(here, host, NodeSettings()))
+            return open_transport(self._url, Place(here, host, NodeSettings(events="broker")))
         direct = StreamDirect(f"tcp://{sockets.address}:{PORT}", host, instance=here.instance)
         return Routed(here, MemoryTransport(), direct, Member(self._registry, sockets), host=host)
 
 
 def _nats(network: Network, seed: int) -> Life:
-    del network
-    return lambda machine: NatsServer(machine.name, seed, machine.lives)
+    storage, draws, loop = Storage(), Draws(seed, "nats disk"), network.loop
+
+    def begin(machine: Appliance) -> NatsServer:
+        if machine.went_dark:
+            storage.went_dark(WALL + machine.died_at, draws.draw)
+        return NatsServer(machine.name, seed, machine.lives, storage=storage, clock=lambda: WALL + loop.now)
+
+    return begin
 
 
 def _redis(network: Network, seed: int) -> Life:

@@ -1,10 +1,30 @@
 """Worlds whose nodes talk by real transports, over simulated connections."""
 
+from contextlib import suppress
+
+import msgspec
 import pytest
 
-from hanse import App, Misconfigured, Service, Setup, Unavailable, World, rpc, simulate
+from hanse import (
+    App,
+    Collection,
+    Event,
+    Fault,
+    Misconfigured,
+    NotFound,
+    Resource,
+    Service,
+    Setup,
+    Unavailable,
+    World,
+    on,
+    rpc,
+    simulate,
+)
+from hanse.kernel.settings import NodeSettings, Settings
 from hanse.sim.carried import CarriedTwin, parts_of
 from hanse.sim.run import run, run_once
+from hanse.sim.setup import STORE
 from hanse.sim.simulation import Simulation, machine_names
 from hanse.sim.token import Token
 
@@ -70,6 +90,53 @@ def test_nothing_is_lost_though_much_goes_wrong(url: str, seed: int) -> None:
     assert outcome.violations == ()
     assert outcome.incidents
     assert outcome.packets
+
+
+class Sold(Event):
+    sku: str
+
+
+class Tally(Resource):
+    count: int = 0
+
+
+class Till(Service):
+    @rpc
+    async def sell(self, sku: str) -> None:
+        await self.emit(Sold(sku=sku))
+
+
+class Ledger(Service):
+    tallies: Collection[Tally]
+
+    @on(Sold)
+    async def count(self, event: Sold) -> None:
+        try:
+            tally = await self.tallies.get(event.sku)
+        except NotFound:
+            tally = Tally(id=event.sku)
+        await self.tallies.put(msgspec.structs.replace(tally, count=tally.count + 1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_events_that_a_broker_keeps_take_effect_once(seed: int) -> None:
+    async def story(world: World) -> None:
+        sold: list[str] = []
+        world.eventually("counted", lambda: None if counted(world) >= len(sold) else "not all were counted")
+        async for number in world.arrivals(2.0):
+            with suppress(Fault):
+                await world.client(Till).sell(f"tea-{number}")
+                sold.append(f"tea-{number}")
+
+    def counted(world: World) -> int:
+        tallies = world.rows(Tally)
+        assert all(tally.count == 1 for tally in tallies)
+        return len(tallies)
+
+    settings = Settings(node=NodeSettings(store=STORE, events="broker"))
+    setup = Setup(app=App("till", Till, Ledger), transport="nats://", settings=settings)
+    told = Simulation(name="kept", story=story, setup=setup, profile="hostile", seeds=4, seconds=20.0)
+    assert run_once(told, Token(profile="hostile", seed=seed)).violations == ()
 
 
 @pytest.mark.parametrize("url", URLS)

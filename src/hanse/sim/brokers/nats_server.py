@@ -13,10 +13,12 @@ real server. Who does not want to be surprised by what it leaves out: no cluster
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, cast, final
 
 import msgspec
 
+from hanse.sim.brokers.nats_jetstream import JetStream
 from hanse.sim.brokers.nats_parse import (
     PAYLOAD_BYTES_MAX,
     Connect,
@@ -29,6 +31,7 @@ from hanse.sim.brokers.nats_parse import (
     Unsubscribe,
     Wish,
 )
+from hanse.sim.brokers.nats_streams import Storage
 from hanse.sim.brokers.nats_subjects import Interest, is_subject
 from hanse.sim.chance import Draws
 
@@ -224,9 +227,19 @@ class NatsServer:
         clients: Connections.
         interest: What they subscribe to.
         slow: How many were cut off as too slow.
+        storage: The streams on its disk; None where it has no JetStream.
     """
 
-    def __init__(self, name: str, seed: int = 0, life: int = 1, manners: Manners = MANNERS) -> None:
+    def __init__(
+        self,
+        name: str,
+        seed: int = 0,
+        life: int = 1,
+        manners: Manners = MANNERS,
+        *,
+        storage: Storage | None = None,
+        clock: Callable[[], float] = float,
+    ) -> None:
         """Serve nobody yet.
 
         Args:
@@ -234,6 +247,8 @@ class NatsServer:
             seed: Decides who of a group is given a message.
             life: Counts the lives of its machine.
             manners: What it does with clients that do not keep up.
+            storage: The streams on its disk; None where it has no JetStream.
+            clock: Its wall clock.
         """
         self.name: str = name
         self.manners: Manners = manners
@@ -244,6 +259,8 @@ class NatsServer:
         self._draws = Draws(seed, "nats", name, life)
         self._count = 0
         self._leaving = False
+        self.storage: Storage | None = storage
+        self._jetstream: JetStream | None = None if storage is None else JetStream(storage, self._give, clock)
         self._server: asyncio.AbstractServer | None = None
 
     @property
@@ -291,11 +308,17 @@ class NatsServer:
             hearers = [hearer for hearer in hearers if hearer.client is not client]
         for hearer in hearers:
             hearer.client.give(hearer, message)
-        if not hearers and message.reply and client.connect.no_responders and client.connect.headers:
+        taken = self._jetstream is not None and self._jetstream.take(message)
+        if not hearers and not taken and message.reply and client.connect.no_responders and client.connect.headers:
             nobody = Publish(message.reply, b"", NOBODY % message.subject, b"")
             for hearer in self.interest.hearers(message.reply, self._draws.draw):
                 if hearer.client is client:
                     client.give(hearer, nobody)
+
+    def _give(self, subject: bytes, message: Publish) -> None:
+        """Give what the server says by itself to whoever listens to a subject."""
+        for hearer in self.interest.hearers(subject, self._draws.draw):
+            hearer.client.give(hearer, message)
 
     def _made(self) -> _Client:
         self._count += 1

@@ -202,6 +202,14 @@ class NatsBacklog:
         if word.stream and word.stream != stream.created:
             _log.error("the stream of events was made anew: the group %s begins with the oldest", self.group)
             word = Word()
+        elif word.reached > stream.state.last_seq:
+            # The server went dark before it had flushed them, and gives their numbers to others.
+            _log.error(
+                "NATS has lost events: it has them up to %d, and the group %s had come to %d; it begins with the "
+                "oldest. Set sync_interval: always for JetStream, or have several replicas",
+                *(stream.state.last_seq, self.group, word.reached),
+            )
+            word = Word()
         elif 0 < word.reached < stream.state.first_seq - 1:
             _log.warning(
                 "events up to %d were too old to be kept, and the group %s had come to %d: it may have missed some; "
