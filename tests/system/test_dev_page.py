@@ -54,3 +54,52 @@ def test_an_error_is_shown_and_goes_when_it_is_mended(tab: Tab, tmp_path: Path) 
         finally:
             process.terminate()
             process.stdout.read()
+
+
+NOTES = """
+from hanse import App, Collection, Gateway, Resource, Service
+
+class Note(Resource):
+    text: str
+
+class Notes(Service):
+    notes: Collection[Note]
+
+app = App("notes", Notes, gateway=Gateway().resources(Note, live=True, write=True))
+"""
+FOLLOW = """
+const told = document.body.dataset;
+const source = new EventSource("/notes");
+source.onopen = () => { told.opened = 1 + Number(told.opened || 0); };
+source.addEventListener("created", () => { told.heard = "yes"; });
+"""
+POST = """
+fetch("/notes", {method: "POST", headers: {"content-type": "application/json"}, body: '{"text": "mended"}'});
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_page_that_follows_goes_on_by_itself_when_the_app_is_mended(tab: Tab, tmp_path: Path) -> None:
+    file = tmp_path / "notes.py"
+    file.write_text(NOTES)
+    command = [sys.executable, "-m", "hanse", "dev", "notes.py", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().split()[-1]
+            tab.command("Page.navigate", url=f"{url}/livez")
+            wait_for_page(tab, "ok")
+            tab.run(FOLLOW)
+            tab.wait("document.body.dataset.opened === '1'")
+            file.write_text(NOTES.replace("class Notes", "clas Notes"))
+            # By whoever stands in; an answer of 503 would be the end of it.
+            tab.wait("document.body.dataset.opened === '2'")
+            file.write_text(NOTES)
+            tab.wait("document.body.dataset.opened === '3'")
+            tab.run(POST)
+            tab.wait("document.body.dataset.heard === 'yes'")
+        finally:
+            process.terminate()
+            process.stdout.read()

@@ -1,5 +1,8 @@
 """Who answers on the port while there is no app to do so: it tells what is wrong, and goes when the app comes back.
 
+A browser gives an event stream up for good that is answered with an error. So those are held open, with nothing in them
+but a hint to come again soon, and end when the app comes back: pages follow it again by themselves.
+
 A thread with the standard library's server, on the socket that the app listens on when it is there.
 """
 
@@ -21,6 +24,15 @@ SILENCE_SECONDS_MAX = 5.0
 BODY_BYTES_MAX = 1024 * 1024
 """How much of a request's body is read, so that its sender reads the answer."""
 
+HELD_MAX = 100
+"""Event streams that are held open at once; others end at once, and come again."""
+
+ALIVE_SECONDS = 5.0
+"""How often something is said on an event stream, so that it is noticed when its reader has gone."""
+
+AGAIN = b"retry: 300\n\n"
+"""When a reader of events is to come again, in milliseconds."""
+
 TITLE = "the app does not run"
 
 
@@ -30,7 +42,10 @@ class StandIn:
 
     def __init__(self, listener: socket.socket, found: Excerpt, generation: int) -> None:
         """Begin to answer."""
-        handler = type("_About", (_Handler,), {"found": found, "generation": generation})
+        self._leaving = threading.Event()
+        room = threading.BoundedSemaphore(HELD_MAX)
+        about = {"found": found, "generation": generation, "leaving": self._leaving, "room": room}
+        handler = type("_About", (_Handler,), about)
         self._server = _Server(listener, handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="hanse-stand-in", daemon=True
@@ -38,7 +53,8 @@ class StandIn:
         self._thread.start()
 
     def leave(self) -> None:
-        """Answer no more; what has come in since waits for the app."""
+        """Answer no more, and end event streams; what has come in since waits for the app."""
+        self._leaving.set()
         self._server.shutdown()
         self._thread.join()
 
@@ -56,6 +72,8 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     found: Excerpt
     generation: int
+    leaving: threading.Event
+    room: threading.BoundedSemaphore
     timeout = SILENCE_SECONDS_MAX
     server_version, sys_version = "", ""
 
@@ -70,7 +88,30 @@ class _Handler(BaseHTTPRequestHandler):
         if length.isdigit():
             _ = self.rfile.read(min(int(length), BODY_BYTES_MAX))
         asked = {name.lower(): str(value) for name, value in self.headers.items()}
+        if self.command == "GET" and "text/event-stream" in asked.get("accept", ""):
+            self._hold(asked.get("origin", ""))
+            return
         self._answer(*answer(self.command, self.path, asked, about=(self.found, self.generation)))
+
+    def _hold(self, origin: str) -> None:
+        """Keep an event stream open until there is an app to read it from."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Connection", "close")
+        if origin:
+            # There is nothing in it; and to a page of another origin any refusal is final, too.
+            self.send_header("Access-Control-Allow-Origin", origin)
+            self.send_header("Access-Control-Allow-Credentials", "true")
+        self.end_headers()
+        stays = self.room.acquire(blocking=False)
+        try:
+            _ = self.wfile.write(AGAIN)
+            while stays and not self.leaving.wait(ALIVE_SECONDS):
+                _ = self.wfile.write(f": {TITLE}\n\n".encode())
+        finally:
+            if stays:
+                self.room.release()
 
     def _answer(self, status: int, media_type: str, body: bytes) -> None:
         self.send_response(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -15,7 +16,7 @@ from hanse.cli.dev_asgi import Developing, Failures, ShortLines
 from hanse.cli.dev_page import POLICY, host_in, page, wants_page
 from hanse.cli.dev_settings import for_development
 from hanse.cli.excerpt import PLACES_MAX, Excerpt, Spot, as_text, excerpt_of, shown_path
-from hanse.cli.stand_in import StandIn
+from hanse.cli.stand_in import HELD_MAX, StandIn
 from hanse.gateway.asgi import Event, Receive, Scope, Send
 from hanse.kernel.faults import CouldNotStart, Misconfigured
 from hanse.kernel.settings import LogSettings, NodeSettings, Settings
@@ -170,6 +171,32 @@ def test_who_stands_in_answers_everybody_and_goes() -> None:
             assert json.load(standing) == {"generation": 4, "runs": False}
         stand_in.leave()
         assert listener.fileno() != -1
+
+
+def test_who_stands_in_holds_event_streams_open_until_it_goes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stand_in = StandIn(listener, WRONG, 4)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/orders"
+        asked = urllib.request.Request(url, headers={"Accept": "text/event-stream", "Origin": "http://localhost:5173"})
+        with urllib.request.urlopen(asked, timeout=30) as stream:
+            assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream")
+            assert stream.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
+            assert stream.readline() == b"retry: 300\n"
+            stand_in.leave()
+            assert stream.read().strip() == b""
+
+
+def test_who_stands_in_holds_so_many_event_streams_and_lets_others_come_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as held:
+        stand_in = StandIn(listener, WRONG, 4)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/orders"
+        asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+        for _ in range(HELD_MAX):
+            stream = held.enter_context(urllib.request.urlopen(asked, timeout=30))
+            assert stream.readline() == b"retry: 300\n"
+        with urllib.request.urlopen(asked, timeout=30) as other:
+            assert other.read() == b"retry: 300\n\n"
+        stand_in.leave()
 
 
 def test_a_path_below_the_current_folder_is_shown_from_there() -> None:
