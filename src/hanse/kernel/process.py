@@ -14,6 +14,8 @@ from typing import Protocol, final
 
 import msgspec
 
+PROC = Path("/proc")
+
 _BORN_BITS = 41
 """Ticks of 10 ms since a boot, for seven hundred years; a number of a process on Linux needs the other 22 bits."""
 
@@ -73,25 +75,25 @@ class LinuxProcesses:
         True
     """
 
-    def __init__(self, machine: str) -> None:
+    def __init__(self, machine: str, *, proc: Path = PROC) -> None:
         """See who this process is.
 
         Args:
             machine: Its name, for those whose boots have one id, such as copies of one that slept.
+            proc: Where the system tells of its processes.
 
         Raises:
             OSError: There is no /proc, or it does not tell.
+            ValueError: It tells something else.
         """
-        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+        boot = (proc / "sys/kernel/random/boot_id").read_bytes()
         # Containers share a boot, and each numbers its processes from 1.
-        spaces = [Path("/proc/self/ns", name) for name in ("pid", "time")]
+        spaces = [proc / "self/ns" / name for name in ("pid", "time")]
         found = [space.stat().st_ino for space in spaces if space.exists()]
         digest = hashlib.blake2b(repr((machine, boot, found)).encode(), digest_size=8).digest()
+        self._proc = proc
         pid = os.getpid()
-        born = _born(pid)
-        if not born:
-            raise ProcessLookupError(f"/proc does not tell of the process {pid}")
-        self.own: Process | None = Process(int.from_bytes(digest) >> 1, pid << _BORN_BITS | born)
+        self.own: Process | None = Process(int.from_bytes(digest) >> 1, pid << _BORN_BITS | self._born(pid))
 
     def has_ended(self, process: Process, /) -> bool:
         """Whether it ran on this machine, and does not any more."""
@@ -104,34 +106,39 @@ class LinuxProcesses:
             return True
         except PermissionError:
             pass
-        with suppress(OSError):
-            return _born(pid) != born
+        with suppress(OSError, ValueError):
+            return self._born(pid) != born
         # Somebody else's, whom /proc hides.
         return False
 
+    def _born(self, pid: int) -> int:
+        return born_of((self._proc / f"{pid}/stat").read_bytes())
 
-def processes_of(machine: str) -> Processes:
+
+def processes_of(machine: str, *, proc: Path = PROC) -> Processes:
     """The processes of this machine, as far as it tells of them.
 
     Args:
         machine: Its name.
+        proc: Where it would.
     """
     try:
-        return LinuxProcesses(machine)
-    except OSError:
+        return LinuxProcesses(machine, proc=proc)
+    except (OSError, ValueError):
         return UnknownProcesses()
-
-
-def _born(pid: int) -> int:
-    return born_of(Path(f"/proc/{pid}/stat").read_bytes())
 
 
 def born_of(stat: bytes) -> int:
     """At which tick a process began, from its /proc/PID/stat; 0 where it has ended and nobody has asked how.
+
+    Raises:
+        ValueError: It does not say so, as on systems that only look like Linux.
 
     Example:
         >>> born_of(b"7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0")
         4711
     """
     fields = stat.rpartition(b")")[2].split()
+    if len(fields) <= _STAT_BORN:
+        raise ValueError(f"expected the tick of birth in /proc/PID/stat, got {len(fields)} fields")
     return 0 if fields[_STAT_STATE] in {b"Z", b"X"} else int(fields[_STAT_BORN])

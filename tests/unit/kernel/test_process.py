@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -101,6 +102,22 @@ def test_a_name_may_hold_anything() -> None:
     end = b"1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0"
     assert born_of(b"7 (a) Z 1) S " + end) == 4711
     assert born_of(b"7 (a) Z " + end) == 0
+
+
+def test_a_machine_that_does_not_tell_has_nobody_ended(tmp_path: Path, here: LinuxProcesses) -> None:
+    assert here.own is not None
+    for told in ({}, {"sys/kernel/random/boot_id": "one", f"{os.getpid()}/stat": "7 (a) S"}):
+        for name, text in told.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        there = processes_of("here", proc=tmp_path)
+        assert there.own is None
+        assert not there.has_ended(here.own)
+
+
+def test_what_does_not_tell_of_a_birth_is_not_taken_for_a_death() -> None:
+    with pytest.raises(ValueError, match="tick of birth"):
+        _ = born_of(b"7 (a) S 1 7 7")
 
 
 def test_the_real_machine_knows_its_processes_and_others_do_not() -> None:
