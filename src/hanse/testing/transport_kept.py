@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
 import pytest
@@ -280,8 +280,11 @@ class BacklogTests(KeepingHooks):
     async def test_one_at_a_time_is_handed_what_comes(self) -> None:
         async with self.keepers(2) as (one, other), unheard() as tasks:
             await one.publish(first := events())
-            async with subscribed(one) as backlog, subscribed(other) as waiting:
+            async with AsyncExitStack() as open_ones:
+                backlog = await open_ones.enter_async_context(subscribed(one))
                 assert await handled(backlog, SOME) == ids_of(first)
+                # Not before: nothing says which of two has the first turn.
+                waiting = await open_ones.enter_async_context(subscribed(other))
                 here = tasks.start(handled(backlog, SOME))
                 there = tasks.start(handled(waiting, SOME))
                 await asyncio.sleep(0)
@@ -307,9 +310,10 @@ class BacklogTests(KeepingHooks):
 
     async def test_who_waits_is_told_when_the_node_is_closed(self) -> None:
         async with self.keepers(2) as (one, other), unheard() as tasks:
-            backlog, waiting = await opened(one), await opened(other)
             await one.publish([event()])
+            backlog = await opened(one)
             _ = await handled(backlog, 1)
+            waiting = await opened(other)
             taking = [tasks.start(backlog.take(1)), tasks.start(waiting.take(1))]
             await asyncio.sleep(0)
             for node in (other, one):
@@ -325,8 +329,9 @@ class KeptThroughTests(KeepingHooks):
     async def test_who_takes_over_from_one_that_was_killed_is_handed_the_rest_in_order(self) -> None:
         async with self.keepers(3) as (one, other, third), unheard() as tasks:
             await third.publish(sent := events())
-            backlog, waiting = await opened(one), await opened(other)
+            backlog = await opened(one)
             got = await taken(backlog, SOME)
+            waiting = await opened(other)
             backlog.done(got[0])
             taking = tasks.start(taken(waiting, SOME - 1 + 3))
             await self.killed(one)
