@@ -55,6 +55,7 @@ class Progress:
         self._reached = word.reached
         self._again = set(word.undone)
         self._open: set[int] = set()
+        self._others = Word()
         self._recent: OrderedDict[str, int] = OrderedDict()
         self.changed: bool = False
 
@@ -68,7 +69,9 @@ class Progress:
         place = self._recent.setdefault(id, number)
         if len(self._recent) > RECENT_MAX:
             _ = self._recent.popitem(last=False)
-        return place == number and (number > self._reached or number in self._again)
+        if place != number or (number <= self._others.reached and number not in self._others.undone):
+            return False
+        return number > self._reached or number in self._again
 
     def handed(self, number: int) -> None:
         """It is handed out."""
@@ -98,10 +101,10 @@ class Progress:
 
     def hear(self, word: Word) -> None:
         """Somebody else has come so far, and did not say so before: what is done is done."""
-        done = merged(Word(self._reached, sorted(self._again)), word)
-        self._again.intersection_update(done.undone)
+        self._others = merged(self._others, word)
+        self._again = {number for number in self._again if number > word.reached or number in word.undone}
         self.changed = True
 
     def word(self) -> Word:
         """How far the group has come."""
-        return Word(self._reached, sorted(self._again | self._open))
+        return merged(Word(self._reached, sorted(self._again | self._open)), self._others)
