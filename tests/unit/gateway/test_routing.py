@@ -19,6 +19,7 @@ from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.service import Service
 from hanse.testing.local import LocalNetwork
+from hanse.transport.base import Features
 from hanse.transport.discovery import Announcement
 from hanse.transport.memory import MemoryTransport
 
@@ -92,6 +93,20 @@ async def test_to_a_stranger_it_is_as_if_there_were_nothing(
         assert (await guarded("GET", "/routez?address=shop.find")).status == 403
         right = {"authorization": "Bearer s3cret"}
         assert (await guarded("GET", "/routez?address=shop.find", **right)).status == 200
+        assert (await guarded("GET", "/nodez")).status == 403
+        assert (await guarded("GET", "/nodez", **right)).status == 200
+
+
+async def test_a_transport_that_cannot_tell_is_told_of(
+    host: Host, tasks: Tasks, shop: type[Service], door: Door
+) -> None:
+    class Mute(MemoryTransport):
+        features: Features = Features(durable=False, balances=True)
+
+    async with Node(App("shop", shop), host=host, transport=Mute()) as node:
+        asked = type(door)(Gateway.everything([shop]).asgi(node), tasks)
+        answer = await asked("GET", "/nodez")
+        assert (answer.status, b"does not know which nodes there are" in answer.body) == (503, True)
 
 
 async def test_what_is_asked_wrongly_is_refused_with_what_is_expected(door: Door) -> None:
