@@ -70,7 +70,7 @@ Life = Callable[[Appliance], Broker]
 """Makes the broker of each life of its machine."""
 
 
-KEEPING: Final = ("nats://",)
+KEEPING: Final = ("nats://", "redis://", "valkey://")
 """Of which brokers the twins keep events, too."""
 
 

@@ -118,8 +118,9 @@ class Ledger(Service):
         await self.tallies.put(msgspec.structs.replace(tally, count=tally.count + 1))
 
 
+@pytest.mark.parametrize("url", ["nats://", "redis://"])
 @pytest.mark.parametrize("seed", range(4))
-def test_events_that_a_broker_keeps_take_effect_once(seed: int) -> None:
+def test_events_that_a_broker_keeps_take_effect_once(url: str, seed: int) -> None:
     async def story(world: World) -> None:
         sold: list[str] = []
         world.eventually("counted", lambda: None if counted(world) >= len(sold) else "not all were counted")
@@ -134,7 +135,7 @@ def test_events_that_a_broker_keeps_take_effect_once(seed: int) -> None:
         return len(tallies)
 
     settings = Settings(node=NodeSettings(store=STORE, events="broker"))
-    setup = Setup(app=App("till", Till, Ledger), transport="nats://", settings=settings)
+    setup = Setup(app=App("till", Till, Ledger), transport=url, settings=settings)
     told = Simulation(name="kept", story=story, setup=setup, profile="hostile", seeds=4, seconds=20.0)
     assert run_once(told, Token(profile="hostile", seed=seed)).violations == ()
 

@@ -12,6 +12,16 @@ from typing import Final, assert_never, final
 
 import msgspec
 
+from hanse.sim.brokers.redis_stream import (
+    Acknowledged,
+    Added,
+    EventStream,
+    Given,
+    Grouped,
+    StreamEffect,
+    Trimmed,
+)
+
 FLUSH_SECONDS: Final = 2.0
 """How old what is lost with the power may be: it is flushed each second, which may take another."""
 
@@ -44,7 +54,22 @@ class Delete(msgspec.Struct, frozen=True):
     key: bytes
 
 
-Effect = PushEnd | Pop | Expire | Delete
+class Put(msgspec.Struct, frozen=True):
+    """Have a text at a key, until a second of the wall clock."""
+
+    key: bytes
+    text: bytes
+    until: float
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Add a member to a set."""
+
+    key: bytes
+    member: bytes
+
+
+Effect = PushEnd | Pop | Expire | Delete | Put | Note | StreamEffect
 
 
 @final
@@ -94,6 +119,9 @@ class Memory:
         """Hold nothing."""
         self._journal = journal
         self._lists: dict[bytes, list[bytes]] = {}
+        self._texts: dict[bytes, bytes] = {}
+        self._sets: dict[bytes, set[bytes]] = {}
+        self._streams: dict[bytes, EventStream] = {}
         self._ends: dict[bytes, float] = {}
 
     @property
@@ -112,6 +140,23 @@ class Memory:
         self._expire(key, now)
         return self._lists.get(key, [])
 
+    def text_of(self, key: bytes, now: float) -> bytes | None:
+        """The text at a key; None where there is none."""
+        self._expire(key, now)
+        return self._texts.get(key)
+
+    def left_of(self, key: bytes, now: float) -> int:
+        """Milliseconds until a key ends; -1 for never."""
+        return int((self._ends[key] - now) * 1_000) if key in self._ends else -1
+
+    def set_of(self, key: bytes) -> set[bytes]:
+        """The members of a set."""
+        return self._sets.get(key, set())
+
+    def stream_of(self, key: bytes) -> EventStream:
+        """A stream; it is there when it is looked at."""
+        return self._streams.setdefault(key, EventStream())
+
     def apply(self, effect: Effect) -> None:
         """Let something that has happened happen here."""
         match effect:
@@ -124,7 +169,15 @@ class Memory:
                     self._ends[effect.key] = effect.at
             case Delete():
                 _ = self._lists.pop(effect.key, None)
+                _ = self._texts.pop(effect.key, None)
                 _ = self._ends.pop(effect.key, None)
+            case Put():
+                self._texts[effect.key] = effect.text
+                self._ends[effect.key] = effect.until
+            case Note():
+                self._sets.setdefault(effect.key, set()).add(effect.member)
+            case Added() | Grouped() | Given() | Acknowledged() | Trimmed():
+                self.stream_of(effect.key).apply(effect)
             case _:
                 assert_never(effect)
 

@@ -21,6 +21,7 @@ from typing import Final, cast, final
 
 import msgspec
 
+from hanse.sim.brokers.redis_events import SCRIPTS
 from hanse.sim.brokers.redis_memory import Delete, Expire, Memory, Pop, PushEnd
 from hanse.sim.brokers.redis_resp import OK, Broken, Commands, Failure, Push, Text, Word, encoded
 from hanse.transport.redis.scripts import FULL, LIST_SECONDS, NOBODY, SEND, SWEEP, SWEPT_MAX, TAKEN, WAITING_MAX
@@ -394,7 +395,9 @@ class RedisServer:
             return self._send(keys[0], arguments[0])
         if words[0] == SWEEP.sha:
             return self._sweep(keys[0])
-        raise Failure("ERR this Redis is the twin of one, and knows the scripts of Hanse's requests only")
+        if (script := SCRIPTS.get(words[0])) is not None:
+            return script(self, keys, arguments)
+        raise Failure("ERR this Redis is the twin of one, and knows the scripts of Hanse only")
 
     def _send(self, key: bytes, entry: bytes) -> int:
         """What `hanse.transport.redis.scripts.SEND` does."""
