@@ -84,12 +84,14 @@ class Machines:
 
     async def listen(
         self, name: str, make: Callable[[], End] = End, host: str | None = None, port: int = 80
-    ) -> asyncio.AbstractServer:
+    ) -> SimServer:
         def made() -> End:
             self.ends.append(make())
             return self.ends[-1]
 
-        return await self.on(name, lambda: self.loop.create_server(made, host, port))
+        server = await self.on(name, lambda: self.loop.create_server(made, host, port))
+        assert isinstance(server, SimServer)
+        return server
 
     async def connect(self, name: str, host: str = "two", port: int = 80) -> End:
         _, end = await self.on(name, lambda: self.loop.create_connection(End, host, port))
@@ -372,7 +374,6 @@ def test_whoever_gives_up_connecting_leaves_nothing_behind() -> None:
 def test_machines_have_names_and_addresses() -> None:
     async def story(machines: Machines) -> None:
         server = await machines.listen("two", host="two", port=0)
-        assert isinstance(server, SimServer)
         own, port = server.sockets[0].getsockname()
         found = await machines.on("one", lambda: machines.loop.getaddrinfo("TWO", 80))
         assert found == [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (own, 80))]
@@ -473,3 +474,87 @@ def test_a_flow_gives_out_what_the_other_side_has_room_for() -> None:
     out.given_back(came.give_back())
     assert out.window == WINDOW_BYTES
     assert came.give_back() == 0
+
+
+def test_a_transport_does_what_asyncio_says_of_transports() -> None:
+    async def story(machines: Machines) -> None:
+        server = await machines.listen("two")
+        assert server.is_serving()
+        assert server.get_loop() is machines.loop
+        await server.start_serving()
+        end = await machines.connect("one")
+        await until(lambda: bool(machines.ends))
+        transport = end.transport
+        assert transport.get_protocol() is end
+        transport.set_write_buffer_limits(high=100)
+        assert transport.get_write_buffer_limits() == (25, 100)
+        transport.set_write_buffer_limits(low=10)
+        assert transport.get_write_buffer_limits() == (10, 40)
+        with pytest.raises(ValueError, match="must be >= low"):
+            transport.set_write_buffer_limits(high=1, low=2)
+        assert transport.is_reading()
+        transport.pause_reading()
+        assert not transport.is_reading()
+        transport.resume_reading()
+        other = End()
+        transport.set_protocol(other)
+        transport.writelines([b"a", b"b"])
+        await until(lambda: bytes(machines.ends[0].came) == b"ab")
+        machines.ends[0].transport.write(b"c")
+        await until(lambda: bytes(other.came) == b"c")
+        transport.close()
+        transport.close()
+        assert transport.is_closing()
+        _ = await other.lost
+        transport.write(b"nobody hears this")
+        info = transport.get_extra_info("socket")
+        info.setsockopt(0, 0, 0)
+        assert info.fileno() == -1
+        with pytest.raises(OSError, match="connected to nobody"):
+            server.sockets[0].getpeername()
+
+    _ = play(story)
+
+
+def test_a_protocol_that_fails_at_the_end_loses_its_connection() -> None:
+    class Failing(End):
+        def eof_received(self) -> bool:
+            raise RuntimeError("cannot end like this")
+
+    async def story(machines: Machines) -> list[str]:
+        _ = await machines.listen("two", Failing)
+        end = await machines.connect("one")
+        end.transport.close()
+        await until(lambda: bool(machines.ends) and bool(machines.ends[0].log))
+        return machines.ends[0].log
+
+    loop = Loop(7)
+    machines = Machines(loop)
+
+    async def main() -> list[str]:
+        return await story(machines)
+
+    assert loop.play(main()) == ["lost RuntimeError"]
+    assert [str(error) for _, error in loop.errors] == ["cannot end like this"]
+
+
+def test_a_server_that_serves_for_ever_closes_when_it_is_cancelled() -> None:
+    async def story(machines: Machines) -> bool:
+        server = await machines.listen("two")
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve_forever())
+            await asyncio.sleep(1.0)
+            _ = serving.cancel()
+        return server.is_serving()
+
+    assert play(story)[0] is False
+
+
+def test_a_dead_process_connects_to_nobody() -> None:
+    async def story(machines: Machines) -> None:
+        lane = machines.lanes["one"]
+        machines.kill("one")
+        with pytest.raises(ConnectionAbortedError):
+            await machines.lan.connect(lane, End, "two", 80)
+
+    _ = play(story)
