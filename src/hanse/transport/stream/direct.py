@@ -17,7 +17,7 @@ from typing import Final, final
 import msgspec
 
 from hanse.kernel.closing import closing
-from hanse.kernel.faults import DeadlineExceeded, Fault
+from hanse.kernel.faults import Fault
 from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
@@ -34,6 +34,9 @@ _log = logging.getLogger("hanse.transport")
 
 CLOSE_SECONDS: Final = 1.0
 """Until what was written has gone out, when a node closes; then connections are cut."""
+
+CONNECT_SHARE: Final = 0.5
+"""Part of a message's time in which it has to be connected: who waits in vain can still ask somebody else."""
 
 FAILED_MAX: Final = 10_000
 """Addresses whose failures are remembered, to pause before the next try."""
@@ -170,18 +173,18 @@ class StreamDirect:
         """A connection to an address, and the message with the time that is left once it is made.
 
         Raises:
-            NotSent: None can be made, or one is not even tried after others failed.
-            DeadlineExceeded: The message's time was over first.
+            NotSent: None can be made, not within half of the message's time, or one is not even tried after others
+                failed: the other half is for somebody else.
         """
         began = self._host.monotonic()
         dial = self._dialing.get(to) or self._begin_to_dial(to, began)
         # Others may wait for the same connection: whoever gives up leaves it to them.
-        if 0 < message.timeout < self._limits.connect_seconds:
+        if 0 < (limit := message.timeout * CONNECT_SHARE) < self._limits.connect_seconds:
             try:
-                async with asyncio.timeout(message.timeout):
+                async with asyncio.timeout(limit):
                     await dial.over.wait()
             except TimeoutError:
-                raise DeadlineExceeded(message.address) from None
+                raise NotSent(f"{to} could not be reached in {limit:.3g} s, half of the call's time") from None
         else:
             await dial.over.wait()  # It takes no longer than there is time, and a crowd of timers is costly.
         wire = dial.wire
