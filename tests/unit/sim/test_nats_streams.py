@@ -3,10 +3,13 @@
 import asyncio
 from typing import cast
 
+import msgspec
 import pytest
 
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.message import EVENT, Headers, Message
+from hanse.sim.brokers.nats_jetstream import BATCH_MAX, BATCH_SECONDS, BATCHES_MAX, JetStream
+from hanse.sim.brokers.nats_parse import Publish
 from hanse.sim.brokers.nats_server import NatsServer
 from hanse.sim.brokers.nats_streams import Config, Entry, Problem, Storage, Stream
 from hanse.sim.carried import Carried, KeepingTwin
@@ -115,3 +118,64 @@ def test_a_group_goes_on_with_what_is_new_where_the_broker_lost_what_it_had_hand
         return found
 
     assert run(story()) == ["one", "four"]
+
+
+class Desk:
+    """JetStream without connections."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.said: list[tuple[bytes, Publish]] = []
+        self.jetstream = JetStream(Storage(), lambda to, message: self.said.append((to, message)), lambda: self.now)
+        config = {"name": "HANSE_S", "subjects": ["a.*"], "allow_atomic": True}
+        _ = self.ask(b"STREAM.CREATE.HANSE_S", config)
+
+    def ask(self, verb: bytes, what: object) -> dict[str, object]:
+        payload = what if isinstance(what, bytes) else msgspec.json.encode(what)
+        assert self.jetstream.take(Publish(b"$JS.API." + verb, b"in", b"", payload))
+        return msgspec.json.decode(self.said[-1][1].payload, type=dict[str, object])
+
+    def publish(self, place: int, name: bytes = b"b", *, commit: bool = False) -> int:
+        head = b"NATS/1.0\r\nNats-Batch-Id: %b\r\nNats-Batch-Sequence: %d\r\n" % (name, place)
+        head += b"Nats-Batch-Commit: 1\r\n\r\n" if commit else b"\r\n"
+        assert self.jetstream.take(Publish(b"a.b", b"in", head, b"x"))
+        payload = self.said[-1][1].payload
+        error = cast("dict[str, int]", msgspec.json.decode(payload).get("error", {})) if payload else {}
+        return error.get("err_code", 0)
+
+
+def test_what_jetstream_cannot_do_it_says() -> None:
+    desk = Desk()
+    assert desk.ask(b"STREAM.CREATE.HANSE_T", b"{")["error"] is not None
+    assert desk.ask(b"STREAM.CREATE.HANSE_T", {"name": "HANSE_U"})["error"] is not None
+    assert not desk.jetstream.take(Publish(b"$JS.API.ACCOUNT.INFO", b"in", b"", b""))
+    assert not desk.jetstream.take(Publish(b"other", b"in", b"", b""))
+
+
+def test_a_batch_that_stands_still_is_given_up_and_there_are_not_too_many_or_too_large() -> None:
+    desk = Desk()
+    assert desk.publish(1) == 0
+    desk.now = BATCH_SECONDS
+    assert desk.publish(2, commit=True) == 10176
+    assert [desk.publish(1, b"%d" % number) for number in range(BATCHES_MAX)] == [0] * BATCHES_MAX
+    assert desk.publish(1, b"one more") == 10176
+    assert [desk.publish(place, b"0") for place in range(2, BATCH_MAX + 1)] == [0] * (BATCH_MAX - 1)
+    assert desk.publish(BATCH_MAX + 1, b"0", commit=True) == 10199
+
+
+def test_a_reader_takes_as_many_bytes_as_it_has_asked_for_until_it_is_deleted() -> None:
+    desk = Desk()
+    for _ in range(2):
+        assert desk.jetstream.take(Publish(b"a.b", b"", b"", b"x" * 100))
+    name = cast("str", desk.ask(b"CONSUMER.CREATE.HANSE_S", {"config": {"opt_start_seq": 1}})["name"])
+
+    async def story() -> None:
+        pull = b"$JS.API.CONSUMER.MSG.NEXT.HANSE_S." + name.encode()
+        assert desk.jetstream.take(Publish(pull, b"p", b"", b'{"batch": 9, "max_bytes": 150}'))
+        assert [message.payload for _, message in desk.said[-2:]] == [b"x" * 100, b""]
+        assert b"409 Message Size Exceeds MaxBytes" in desk.said[-1][1].headers
+        assert desk.jetstream.take(Publish(pull, b"p", b"", b'{"batch": 9}'))
+        _ = desk.ask(b"CONSUMER.DELETE.HANSE_S." + name.encode(), b"")
+        assert b"409 Consumer Deleted" in desk.said[-2][1].headers
+
+    run(story())
