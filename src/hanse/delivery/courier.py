@@ -96,6 +96,7 @@ class Courier:
             message = message_of(wanted, timeout, producer=producer, attempt=attempt, since=since)
             fault = await self._try(message)
             if fault is None:
+                fault_point("relay.acknowledged")
                 return True
             tries += 1
             self.retries += 1

@@ -22,7 +22,6 @@ from hanse.delivery.relay import GRACE_SECONDS, READ_MIN, TASKS_MAX, USUAL, WIND
 from hanse.delivery.retry import next_delay
 from hanse.delivery.window import Window
 from hanse.kernel.codec import codec_for
-from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
@@ -192,7 +191,6 @@ class Subscriber:
             self._moved.clear()
             _ = await self._moved.wait()
         for kept in await backlog.take(self._window.room):
-            fault_point("relay.taken")
             wanted = self._taken(kept.message)
             self._held[kept.number] = kept, wanted
             if self._window.take(kept.number, wanted.key):
@@ -212,7 +210,6 @@ class Subscriber:
         """Deliver an event, and those that wait behind it by then."""
         number: int | None = first
         while number is not None and await self._courier.see_through(self._held[number][1]):
-            fault_point("relay.acknowledged")
             backlog.done(self._held.pop(number)[0])
             number = self._window.done(number)
             self._moved.set()
