@@ -30,7 +30,7 @@ FRAME_MAX = 131_072
 SHORT_BYTES_MAX = 255
 """Of a name or another short text."""
 
-head = struct.Struct(">BHI")
+head: struct.Struct = struct.Struct(">BHI")
 """Type, channel and size of a frame."""
 
 _PUBLISH = struct.Struct(">BHIHHHBB")
