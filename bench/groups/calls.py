@@ -8,6 +8,7 @@ from process import python_case
 RAW = "as little as an asyncio protocol can do: no deadline, trace, identity, fault, cancellation, limit, heartbeat"
 HANSE = "typed client to service: validation, deadline, trace, identity, breaker, limit"
 NATS_PY = "request and respond, and a queue group; typed bodies, a time limit, and nothing else"
+MOLECULER = "Moleculer 0.14 on Node.js: parameters validated, a time limit, JSON"
 ZMQ_ASYNCIO = "DEALER and ROUTER, a number, typed bodies, and nothing else"
 SIZES = {"small": "100 bytes", "10k": "10 KiB"}
 
@@ -23,6 +24,9 @@ def _cases() -> tuple[Case, ...]:
         raw = f"raw, tcp, {told}"
         for case, name, about in (("hanse", "Hanse", f"{HANSE}; over NATS"), ("nats-py", "nats-py", NATS_PY)):
             cases.append(Case(f"{name}, NATS, {told}", python_case("calls_nats.py", case, size), about, raw))
+        for scheme, over in (("nats", "NATS"), ("tcp", "tcp")):
+            command = python_case("calls_moleculer.py", scheme, size)
+            cases.append(Case(f"Moleculer, {over}, {told}", command, f"{MOLECULER}; over {over}", raw))
         zmq = (("hanse", "Hanse", f"{HANSE}; over ZeroMQ"), ("zmq.asyncio", "zmq.asyncio", ZMQ_ASYNCIO))
         for case, name, about in zmq:
             cases.append(Case(f"{name}, ZeroMQ, {told}", python_case("calls.py", case, "zmq", size), about, raw))
