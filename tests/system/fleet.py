@@ -89,8 +89,10 @@ class Fleet:
         self._within = within
         self._running: dict[str, tuple[ExitStack, str]] = {}
 
-    def start(self, part: str, port: str = "0") -> str:
+    def start(self, part: str, port: str = "") -> str:
         """Start a process; the address at which it answers, once it does."""
+        # None that the kernel gives to who connects, so that it is free still when this part is started again.
+        port = port or str(free_port())
         stack = ExitStack()
         options = ("--services", part.partition("#")[0], *self._options)
         within = self._within.get(part, ())

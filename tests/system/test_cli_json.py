@@ -42,6 +42,7 @@ READERS: dict[str, list[str]] = {
     "emit": ["order_placed", "order_id=a"],
     "events": ["orders", "--snapshot", "--limit", "1"],
     "explain": [],
+    "nodes": [],
     "services": [],
     "sim": ["worlds.py"],
     "store apply": ["shop.py"],

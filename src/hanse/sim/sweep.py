@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
+from math import fsum
 from typing import final
 
 import msgspec
@@ -185,7 +186,8 @@ class _Tally:
         self._hashes: dict[int, str] = {}
         self._failures: dict[int, Failure] = {}
         self._repeated = 0
-        self._seconds = 0.0
+        self._seconds: list[float] = []
+        self._so_far = 0.0
         self._steps = self._packets = 0
         self._incidents = Counter[str]()
         self._reached = Counter[str]()
@@ -193,7 +195,8 @@ class _Tally:
     def add(self, place: int, outcome: Outcome) -> None:
         """A run has ended; its place is that of its order among all."""
         self._hashes[place] = outcome.hash
-        self._seconds += outcome.seconds
+        self._seconds.append(outcome.seconds)
+        self._so_far += outcome.seconds
         self._steps += outcome.steps
         self._packets += outcome.packets
         self._incidents.update(outcome.kinds)
@@ -202,7 +205,7 @@ class _Tally:
             self._failures[place] = Failure(outcome.token, outcome.violations, self._orders[place].shuffle)
         self._wall = self._clock() - self._began
         done, total = len(self._hashes), len(self._orders)
-        self._heard(Progress(done, total, len(self._failures), self._seconds, self._wall, outcome))
+        self._heard(Progress(done, total, len(self._failures), self._so_far, self._wall, outcome))
 
     @property
     def failed(self) -> bool:
@@ -231,7 +234,7 @@ class _Tally:
             repeated=self._repeated,
             failures=tuple(self._failures[place] for place in sorted(self._failures)),
             missing=tuple(name for name in sometimes if name not in self._reached),
-            seconds=self._seconds,
+            seconds=fsum(self._seconds),  # the same, whichever run ended first
             wall=self._wall,
             steps=self._steps,
             packets=self._packets,

@@ -4,7 +4,7 @@ An event that is delivered twice cannot be told from two events."""
 import msgspec
 
 from hanse import World, simulation
-from hanse.delivery import outbox, relay
+from hanse.delivery import courier, outbox
 from hanse.delivery.outbox import Taken
 from hanse.kernel.context import current
 from hanse.kernel.message import Message
@@ -14,7 +14,7 @@ from . import instead, ledger
 tell = outbox.message_of
 
 
-@instead(relay)
+@instead(courier)
 def message_of(wanted: Taken, timeout: float, *, producer: str = "", attempt: int = 1, since: float = 0.0) -> Message:
     message = tell(wanted, timeout, producer=producer, attempt=attempt, since=since)
     return msgspec.structs.replace(message, id=current().host.new_id())
