@@ -14,17 +14,16 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from calls import HEADERS
-from events import BATCH, ORDER, PLAIN, TAKEN, Broker, Count, Order, Publish, decode, encode, main
+from events import BATCH, TAKEN, Broker, Count, Publish, decode, encode, main
+from events_ours import ours
+from shop import ORDER, PLAIN, Order
 
 from hanse.kernel.host import Host
-from hanse.kernel.message import EVENT, Message
 from hanse.transport.amqp.transport import AmqpTransport
 
 PORT, REGISTRY, PEERS = 20_960, 20_961, 20_962
 READY_SECONDS_MAX = 60.0
 QUEUE = "placed"
-GROUP = "mail"
 
 # What Debian has in /usr/sbin changes to a user who may not write to a temporary folder.
 SERVER = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
@@ -77,37 +76,6 @@ def start() -> Iterator[tuple[str, int]]:
             registry.kill()
             for process in (server, registry):
                 process.wait()
-
-
-# Ours.
-
-
-@contextlib.asynccontextmanager
-async def publish_hanse(url: str) -> AsyncIterator[Publish]:
-    host = Host.system()
-    transport = AmqpTransport(url, host)
-    headers = type(HEADERS)(HEADERS.traceparent, identity=HEADERS.identity, type=QUEUE)
-    await transport.open()
-
-    async def publish() -> None:
-        await transport.publish(
-            [Message(EVENT, host.new_id(), QUEUE, 0.0, headers, encode(ORDER)) for _ in range(BATCH)]
-        )
-
-    yield publish
-    await transport.close()
-
-
-async def subscribe_hanse(url: str, count: Count, ready: asyncio.Event) -> None:
-    transport = AmqpTransport(url, Host.system())
-    await transport.open()
-    backlog = await transport.subscribe(GROUP, [QUEUE])
-    ready.set()
-    while True:
-        for kept in await backlog.take(TAKEN):
-            decode(kept.message.body)
-            backlog.done(kept)
-            count.add()
 
 
 # By hand, with aio-pika: a durable queue, persistent messages, confirmed; acknowledged one by one.
@@ -179,10 +147,11 @@ async def subscribe_faststream(url: str, count: Count, ready: asyncio.Event) -> 
 
 
 if __name__ == "__main__":
+    publishing, subscribing = ours(lambda url: AmqpTransport(url, Host.system()))
     main(
         Broker(
             start if SERVER is not None and shutil.which("epmd") is not None else None,
-            {"hanse": publish_hanse, "aio-pika": publish_aio_pika, "faststream": publish_faststream},
-            {"hanse": subscribe_hanse, "aio-pika": subscribe_aio_pika, "faststream": subscribe_faststream},
+            publishing | {"aio-pika": publish_aio_pika, "faststream": publish_faststream},
+            subscribing | {"aio-pika": subscribe_aio_pika, "faststream": subscribe_faststream},
         )
     )

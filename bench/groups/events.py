@@ -41,6 +41,7 @@ GROUP = Group(
             f"{FASTSTREAM}, to a quorum queue",
             _RABBIT,
         ),
+        Case("Hanse, RabbitMQ, emit to @on", python_case("events_rabbit.py", "node"), EMITTED, _RABBIT),
         Case(_NATS, python_case("events_nats.py", "nats-py"), PIPELINED, _NATS),
         Case("Hanse, NATS", python_case("events_nats.py", "hanse"), HANSE, _NATS),
         Case("FastStream, NATS", python_case("events_nats.py", "faststream"), FASTSTREAM, _NATS),
