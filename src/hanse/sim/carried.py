@@ -70,7 +70,7 @@ Life = Callable[[Appliance], Broker]
 """Makes the broker of each life of its machine."""
 
 
-KEEPING: Final = ("nats://", "redis://", "valkey://")
+KEEPING: Final = ("nats://", "redis://", "valkey://", "amqp://")
 """Of which brokers the twins keep events, too."""
 
 
@@ -397,7 +397,28 @@ def _redis(network: Network, seed: int) -> Life:
     return begin
 
 
-_BROKERS: Mapping[str, Callable[[Network, int], Life]] = {"nats": _nats, "redis": _redis, "valkey": _redis}
+def _amqp(network: Network, seed: int) -> Life:
+    # Only who has the adapter has the codec that both speak with.
+    from hanse.sim.brokers.amqp_queues import Storage as Queues
+    from hanse.sim.brokers.amqp_server import AmqpServer
+
+    queues, draws, loop = Queues(), Draws(seed, "amqp disk"), network.loop
+
+    def begin(machine: Appliance) -> AmqpServer:
+        if machine.went_dark:
+            queues.went_dark(WALL + machine.died_at, draws.draw)
+        queues.restart(WALL + machine.died_at, WALL + loop.now)
+        return AmqpServer(queues, lambda: WALL + loop.now)
+
+    return begin
+
+
+_BROKERS: Mapping[str, Callable[[Network, int], Life]] = {
+    "nats": _nats,
+    "redis": _redis,
+    "valkey": _redis,
+    "amqp": _amqp,
+}
 """Those that have a twin: from the network and the seed of a world, what runs in each life of the broker's machine."""
 
 

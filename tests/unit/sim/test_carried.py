@@ -30,7 +30,7 @@ from hanse.sim.token import Token
 
 from .small_worlds import Book, book, keep_writing
 
-URLS = ["tcp://", "nats://", "redis://"]
+URLS = ["tcp://", "nats://", "redis://", "amqp://"]
 
 
 class Greeter(Service):
@@ -118,7 +118,7 @@ class Ledger(Service):
         await self.tallies.put(msgspec.structs.replace(tally, count=tally.count + 1))
 
 
-@pytest.mark.parametrize("url", ["nats://", "redis://"])
+@pytest.mark.parametrize("url", ["nats://", "redis://", "amqp://"])
 @pytest.mark.parametrize("seed", range(4))
 def test_events_that_a_broker_keeps_take_effect_once(url: str, seed: int) -> None:
     async def story(world: World) -> None:

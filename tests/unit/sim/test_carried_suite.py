@@ -79,6 +79,12 @@ class TestRedis(BrokerSuite):
 
 
 @pytest.mark.virtual_time
+class TestAmqp(BrokerSuite):
+    title = "amqp:// in a world"
+    url = "amqp://"
+
+
+@pytest.mark.virtual_time
 class TestTcp(CarriedSuite):
     title = "tcp:// in a world"
     url = "tcp://"

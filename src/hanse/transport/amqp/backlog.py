@@ -167,7 +167,7 @@ class AmqpBacklog:
         self._end("it was closed")
         if self._task is not None:
             _ = self._task.cancel()
-            _ = await asyncio.wait([self._task])
+            _ = await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
 
     async def _leave(self, wires: Wires) -> None:
         """Say how far the group has come, and give the turn to the next."""
