@@ -43,9 +43,13 @@ def scraping(address: str, folder: Path) -> Iterator[str]:
     with subprocess.Popen([str(PROMETHEUS), *options], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            listening = next(line for line in process.stderr if "Listening on" in line)
-            _ = next(line for line in process.stderr if "ready to receive" in line)
-            yield listening.partition("address=")[2].split()[0]
+            # In either order: its server and its storage start beside each other.
+            awaited, told = {"Listening on", "ready to receive"}, dict[str, str]()
+            while awaited - set(told):
+                line = process.stderr.readline()
+                assert line, f"it ended with {process.wait()} before it was ready"
+                told |= {words: line for words in awaited if words in line}
+            yield told["Listening on"].partition("address=")[2].split()[0]
         finally:
             process.kill()
 

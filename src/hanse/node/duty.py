@@ -124,7 +124,8 @@ class Duty:
 
     async def _work(self, duty: Grant | None) -> None:
         self._on_duty = True
-        self._runners = self._made(duty)
+        # The duty may come when it already rests: then nobody would stop what begins now.
+        self._runners = [] if self._resting.is_set() else self._made(duty)
         try:
             async with Tasks(_failed) as tasks:
                 running: list[Runner | Relay | Subscriber] = [*self._runners, *self._hosted.handing_on]

@@ -191,6 +191,8 @@ class EndTests(TransportHooks):
 
     async def test_a_call_ends_at_its_deadline_and_so_does_its_handler(self) -> None:
         async with self.pair() as pair:
+            # So that a connection stands: to make one takes its part of a deadline.
+            assert await ask(pair.one, call("echo", b"first")) == b"first"
             with pytest.raises(DeadlineExceeded, match=r"things\.hold"):
                 await ask(pair.one, call("hold", timeout=ENDED_SECONDS))
             await pair.things.until(lambda: pair.things.cancelled == ["things.hold"])
@@ -201,6 +203,7 @@ class EndTests(TransportHooks):
             self.apart(pair.one)
             deaf = Deaf()
             await self.listen([pair.one, pair.other], {"deaf": deaf}, at=pair.other)
+            assert await ask(pair.one, call("echo", b"first")) == b"first"
             try:
                 with pytest.raises(DeadlineExceeded, match=r"deaf\.echo"):
                     await ask(pair.one, call("deaf.echo", timeout=ENDED_SECONDS))

@@ -15,12 +15,15 @@ import shop.prices, lib
 print(shop.prices.PRICE, lib.NAME)
 """
 
+COMPILING = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+
 
 def run(folder: Path, how: str) -> str:
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, how],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / ".venv")},
+        # These tests are of what Python compiles where nothing tells it not to; an empty value counts as none.
+        env={**os.environ, "PYTHONPATH": str(folder / ".venv"), **dict.fromkeys(COMPILING, "")},
         check=True,
         capture_output=True,
         text=True,

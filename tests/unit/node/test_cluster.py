@@ -441,3 +441,32 @@ async def _seen(node: Node, id: str) -> None:
                     return
                 case _:
                     pass
+
+
+class LateLane(SharedLane):
+    """Tells of what it wrote some turns of the loop later, as one of threads does under load."""
+
+    async def write(self, batch: Batch) -> tuple[int, ...]:
+        positions = await super().write(batch)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return positions
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_node_that_is_stopped_while_it_takes_the_duty_stops_at_once(
+    turns: int, tmp_path: Path, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}", grace=2.0))
+    node = Node(
+        APP,
+        settings,
+        host=host,
+        transport=MemoryTransport(),
+        stores=lambda url: SqliteStore(url.removeprefix("sqlite:///"), lane=LateLane()),
+    )
+    await node.start()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await node.stop()
+    assert not caplog.messages
