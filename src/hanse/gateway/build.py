@@ -18,7 +18,7 @@ from hanse.gateway.deferred import Deferrals
 from hanse.gateway.docs_page import docs_page
 from hanse.gateway.entry import Check, Entry, Identify, Inside
 from hanse.gateway.events import EventRoutes
-from hanse.gateway.expansion import Expansion, targets_of
+from hanse.gateway.expansion import Expansion, Target, targets_of
 from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files, Folder
@@ -110,7 +110,8 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
 
 def _add_rows(routes: Routes, declared: Declared, views: Views, node: Node, streams: Streams) -> list[ExposedRows]:
     """The paths of all resources; what may be done with the rows of each, for the WebSocket too."""
-    expansion = Expansion(targets_of((one.kind, node.rows(one.kind)) for one in declared.resources))
+    kinds = [one.kind for one in declared.resources]
+    expansion = Expansion(targets_of(Target(kind, node.rows(kind), node.app.owners[kind].name) for kind in kinds))
     deferrals = Deferrals(_deferred_path(declared), streams)
     exposed = [ExposedRows(one, node.rows(one.kind), expansion) for one in declared.resources]
     for rows in exposed:

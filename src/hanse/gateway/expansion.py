@@ -1,4 +1,4 @@
-"""`?expand=customer`: rows with those that they link to, fetched by one call per collection.
+"""`?expand=customer`: rows with those that they link to, fetched by one call per service and level of links.
 
 Only what the gateway exposes can be expanded, so links lead nobody to rows that are private. A row keeps its links as
 they are, and has what they lead to beside them, so that it is still of its type: `{"id": "1", "customer": "7",
@@ -7,9 +7,10 @@ they are, and has what they lead to beside them, so that it is still of its type
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -22,15 +23,33 @@ from hanse.kernel.faults import Invalid, Misdeclared
 from hanse.service.rows import ROWS_MAX, Rows
 from hanse.store.base import Row
 
+T = TypeVar("T")
+
 EXPANDED = "expanded"
 """Name of what stands beside the fields of a row."""
 
+_Links = Mapping[str, object]
+"""The links of a row: ids, by name."""
+
+_Place = tuple[str, str]
+"""Where a link leads: a collection, and an id."""
+
+_Found = dict[str, dict[str, Row]]
+"""Rows by collection and id."""
+
 
 class Target(msgspec.Struct, frozen=True):
-    """A resource that links may lead to."""
+    """A resource that links may lead to.
+
+    Attributes:
+        kind: The resource.
+        rows: Its rows; those of other resources of the same owner can be asked for there as well.
+        owner: Name of the service that it belongs to.
+    """
 
     kind: type[Resource]
     rows: Rows
+    owner: str
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -97,7 +116,9 @@ class Expansion:
         Raises:
             Invalid: They lead to more rows, or more bytes, than one answer holds.
         """
-        return await _Following(self._targets).level(kind, rows, steps)
+        top = _branch(kind, rows, steps)
+        await _Fetching(self._targets).follow(top)
+        return _Showing().shown(top)
 
 
 def joined(value: bytes, expanded: bytes) -> bytes:
@@ -110,54 +131,127 @@ def joined(value: bytes, expanded: bytes) -> bytes:
     return b'%b,"%b":%b}' % (value[:-1], EXPANDED.encode(), expanded)
 
 
-class _Following:
-    """One answer's links, and what is left of its limits."""
+class _Branch(msgspec.Struct, frozen=True):
+    """Rows that links are followed from.
+
+    Attributes:
+        rows: The rows.
+        links: What each of them links to.
+        steps: The links to follow.
+        found: What they lead to, by collection and id; of all branches of an answer.
+        below: Of a step that is to be followed further, the rows that it leads to.
+    """
+
+    rows: Sequence[Row]
+    links: Sequence[_Links]
+    steps: tuple[Step, ...]
+    found: _Found
+    below: dict[Step, _Branch]
+
+    def reached(self, step: Step) -> dict[str, Row]:
+        """The rows that one of its links leads to, by id."""
+        found = self.found.get(step.link.collection, {})
+        return {id: found[id] for each in self.links for id in _ids(each, step.link) if id in found}
+
+
+def _branch(kind: type[Resource], rows: Sequence[Row], steps: tuple[Step, ...], found: _Found | None = None) -> _Branch:
+    read = _reader(kind)
+    return _Branch(rows, [read(row.value) for row in rows], steps, {} if found is None else found, {})
+
+
+class _Fetching:
+    """Fetches what the links of one answer lead to: level by level, so that each service is asked once for each."""
 
     def __init__(self, targets: Mapping[str, Target]) -> None:
         self._targets = targets
-        self._rows_left = EXPANDED_MAX
+        self._asked: set[_Place] = set()
+
+    async def follow(self, top: _Branch) -> None:
+        level = [top]
+        while level:
+            await self._fetch(level, top.found)
+            level = [self._below(branch, step) for branch in level for step in branch.steps if step.inner]
+
+    def _below(self, branch: _Branch, step: Step) -> _Branch:
+        rows, kind = list(branch.reached(step).values()), self._targets[step.link.collection].kind
+        made = branch.below[step] = _branch(kind, rows, step.inner, branch.found)
+        return made
+
+    async def _fetch(self, level: list[_Branch], found: _Found) -> None:
+        wanted = {
+            (step.link.collection, id): None
+            for branch in level
+            for step in branch.steps
+            for each in branch.links
+            for id in _ids(each, step.link)
+        }
+        new = [place for place in wanted if place not in self._asked]
+        self._asked.update(new)
+        if len(self._asked) > EXPANDED_MAX:
+            raise _too_much(f"{EXPANDED_MAX} rows")
+        for told in await _all(
+            [self._targets[piece[0][0]].rows.many(_by_collection(piece)) for piece in self._pieces(new)]
+        ):
+            for collection, rows in told.items():
+                found.setdefault(collection, {}).update((row.id, row) for row in rows)
+
+    def _pieces(self, places: Iterable[_Place]) -> list[list[_Place]]:
+        """What is asked for by one call each: of one owner, and no more than one call may ask for."""
+        owned: dict[str, list[_Place]] = {}
+        for place in places:
+            owned.setdefault(self._targets[place[0]].owner, []).append(place)
+        return [one[start : start + ROWS_MAX] for one in owned.values() for start in range(0, len(one), ROWS_MAX)]
+
+
+class _Showing:
+    """Puts what was fetched into one answer, and keeps its limit of bytes: one row may be linked to by many."""
+
+    def __init__(self) -> None:
         self._bytes_left = EXPANDED_BYTES_MAX
 
-    async def level(self, kind: type[Resource], rows: Sequence[Row], steps: tuple[Step, ...]) -> list[bytes]:
-        read = _reader(kind)
-        ids = [read(row.value) for row in rows]
-        wanted: dict[str, dict[str, None]] = {}
-        for step in steps:
-            of_all = wanted.setdefault(step.link.collection, {})
-            of_all.update((id, None) for each in ids for id in _ids(each, step.link))
-        found = {collection: await self._fetch(collection, list(one)) for collection, one in wanted.items()}
-        parts: list[list[bytes]] = [[] for _ in rows]
-        for step in steps:
-            shown = await self._shown(step, found[step.link.collection], ids)
-            for part, each in zip(parts, ids, strict=True):
-                part.append(b"%b:%b" % (encode_json(step.link.name), self._value(each, step.link, shown)))
+    def shown(self, branch: _Branch) -> list[bytes]:
+        """What the links of each row lead to."""
+        parts: list[list[bytes]] = [[] for _ in branch.rows]
+        for step in branch.steps:
+            name, values = encode_json(step.link.name), self._values(branch, step)
+            for part, each in zip(parts, branch.links, strict=True):
+                part.append(b"%b:%b" % (name, self._value(each, step.link, values)))
         return [b"{%b}" % b",".join(part) for part in parts]
 
-    async def _fetch(self, collection: str, ids: list[str]) -> dict[str, Row]:
-        self._rows_left -= len(ids)
-        if self._rows_left < 0:
-            raise _too_much(f"{EXPANDED_MAX} rows")
-        rows = self._targets[collection].rows
-        pieces = [ids[start : start + ROWS_MAX] for start in range(0, len(ids), ROWS_MAX)]
-        return {row.id: row for piece in pieces for row in await rows.many(piece)}
+    def _values(self, branch: _Branch, step: Step) -> dict[str, bytes]:
+        """The rows that one link leads to, by id, with what was followed from there."""
+        below = branch.below.get(step)
+        if below is None:
+            return {id: row.value for id, row in branch.reached(step).items()}
+        return {row.id: joined(row.value, more) for row, more in zip(below.rows, self.shown(below), strict=True)}
 
-    async def _shown(self, step: Step, found: Mapping[str, Row], ids: Iterable[_Read]) -> dict[str, bytes]:
-        """The rows that one link leads to, by id, with what is to be followed from there."""
-        reached = {id: found[id] for each in ids for id in _ids(each, step.link) if id in found}
-        if not step.inner:
-            return {id: row.value for id, row in reached.items()}
-        rows = list(reached.values())
-        inner = await self.level(self._targets[step.link.collection].kind, rows, step.inner)
-        return {row.id: joined(row.value, more) for row, more in zip(rows, inner, strict=True)}
-
-    def _value(self, read: _Read, link: Linked, shown: Mapping[str, bytes]) -> bytes:
-        values = [shown.get(id, b"null") for id in _ids(read, link)]
-        self._bytes_left -= sum(map(len, values))
+    def _value(self, links: _Links, link: Linked, values: Mapping[str, bytes]) -> bytes:
+        shown = [values.get(id, b"null") for id in _ids(links, link)]
+        self._bytes_left -= sum(map(len, shown))
         if self._bytes_left < 0:
             raise _too_much(f"{EXPANDED_BYTES_MAX} bytes")
         if link.many:
-            return b"[%b]" % b",".join(values)
-        return values[0] if values else b"null"
+            return b"[%b]" % b",".join(shown)
+        return shown[0] if shown else b"null"
+
+
+async def _all(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """What calls answer that are made at once; the first fault of one ends the others."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _by_collection(places: Iterable[_Place]) -> dict[str, list[str]]:
+    ids: dict[str, list[str]] = {}
+    for collection, id in places:
+        ids.setdefault(collection, []).append(id)
+    return ids
 
 
 def _too_much(limit: str) -> Invalid:
@@ -165,11 +259,8 @@ def _too_much(limit: str) -> Invalid:
     return Invalid(wrong.flaw.detail, [wrong.flaw])
 
 
-_Read = Mapping[str, object]
-
-
 @lru_cache(maxsize=1024)
-def _reader(kind: type[Resource]) -> Callable[[bytes], _Read]:
+def _reader(kind: type[Resource]) -> Callable[[bytes], _Links]:
     """Reads the links of a row, and passes over the rest."""
     links = [link.name for link in links_of(kind)]
     attributes = [f"link_{index}" for index in range(len(links))]
@@ -179,12 +270,12 @@ def _reader(kind: type[Resource]) -> Callable[[bytes], _Read]:
     return lambda value: dict(zip(links, msgspec.structs.astuple(decode(value)), strict=True))
 
 
-def _ids(read: _Read, link: Linked) -> list[str]:
-    value = read[link.name]
+def _ids(links: _Links, link: Linked) -> list[str]:
+    value = links[link.name]
     values = cast("list[object]", value) if isinstance(value, list) else [value]
     return [one for one in values if isinstance(one, str) and one]
 
 
-def targets_of(exposed: Iterable[tuple[type[Resource], Rows]]) -> dict[str, Target]:
-    """What links may lead to, of what is exposed."""
-    return {collection_of(kind): Target(kind, rows) for kind, rows in exposed}
+def targets_of(exposed: Iterable[Target]) -> dict[str, Target]:
+    """What links may lead to, of what is exposed, by collection."""
+    return {collection_of(one.kind): one for one in exposed}

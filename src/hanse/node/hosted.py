@@ -9,7 +9,7 @@ import msgspec
 
 from hanse.contract.declare import is_contract
 from hanse.contract.derive import describe
-from hanse.contract.model import Resource
+from hanse.contract.model import Resource, collection_of
 from hanse.delivery.deadletter import DeadLetter
 from hanse.delivery.relay import Relay
 from hanse.delivery.subscriber import Subscriber
@@ -82,8 +82,10 @@ class Hosted:
             names.append(description.name)
             for name, operation in description.operations.items():
                 server.add(operation.address, endpoint(operation, getattr(self.instance, name), self.store))
+        owned: dict[str, RowsOf[Any]] = {}
         for kind, collection in self.collections.items():
-            rows, description = RowsOf(collection, self.store), rows_contract(kind)
+            rows, description = RowsOf(collection, self.store, owned), rows_contract(kind)
+            owned[collection_of(kind)] = rows
             names.append(description.name)
             for name, operation in description.operations.items():
                 server.add(operation.address, endpoint(operation, getattr(rows, name), self.store))

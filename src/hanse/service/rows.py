@@ -7,9 +7,9 @@ served under the contract name `rows/<collection>`, reachable within the system 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -133,8 +133,12 @@ class Rows(Contract, Protocol):
         ...
 
     @rpc(idempotent=True)
-    async def many(self, ids: list[str]) -> list[Row]:
-        """Those rows of these ids that there are, in the order of the ids. Raises TooLarge over `ROWS_MAX`."""
+    async def many(self, ids: dict[str, list[str]]) -> dict[str, list[Row]]:
+        """Those rows of these ids that there are, by collection, in the order of the ids.
+
+        The collections may be any of the owner's, so that who needs rows of several asks it once. Raises NotFound where
+        one is not, TooLarge over `ROWS_MAX` ids in all.
+        """
         ...
 
     @rpc
@@ -178,12 +182,18 @@ class RowsOf(Generic[R]):
     """Serves the rows of a local collection.
 
     A write commits within its operation, not after it, so that the answer tells the revision that it was given.
+
+    Args of the constructor:
+        collection: The collection.
+        store: Where it is.
+        owned: The rows of all collections of its owner, by name, these among them once they are made.
     """
 
-    def __init__(self, collection: LocalCollection[R], store: Store) -> None:
+    def __init__(self, collection: LocalCollection[R], store: Store, owned: Mapping[str, RowsOf[Any]]) -> None:
         self._rows = collection
         self._shape = collection.shape
         self._store = store
+        self._owned = owned
         self._patching: Mapping[PatchForm, Callable[[R, object], R]] = {
             "merge": self._shape.merged,
             "json": self._shape.edited,
@@ -247,9 +257,16 @@ class RowsOf(Generic[R]):
         """See `Rows.delete`."""
         await self._commit(lambda: self._rows.delete(id, if_match=if_match), _nothing)
 
-    async def many(self, ids: list[str]) -> list[Row]:
+    async def many(self, ids: dict[str, list[str]]) -> dict[str, list[Row]]:
         """See `Rows.many`."""
-        _check_count(len(ids))
+        _check_count(sum(map(len, ids.values())))
+        for name in ids:
+            if name not in self._owned:
+                raise NotFound("collection", name)
+        return {name: await self._owned[name].those(some) for name, some in ids.items()}
+
+    async def those(self, ids: Iterable[str]) -> list[Row]:
+        """Those of its own rows that there are, in the order of the ids; at most `ROWS_MAX`."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return []

@@ -79,7 +79,7 @@ def test_any_document_is_understood_or_refused(document: Json) -> None:
 def test_any_name_of_a_link_is_understood_or_refused(names: list[str]) -> None:
     rows: Any = None
     with suppress(Wrong):
-        Expansion({"orders": Target(Order, rows)}).steps(Order, names)
+        Expansion({"orders": Target(Order, rows, "shop")}).steps(Order, names)
 
 
 @settings(max_examples=300)

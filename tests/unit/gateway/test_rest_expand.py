@@ -11,11 +11,12 @@ from hanse.contract.model import Resource
 from hanse.gateway.expansion import Expansion, Target
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import EXPANDED_BYTES_MAX, EXPANDED_MAX, EXPANDS_MAX
-from hanse.kernel.faults import Invalid, Misdeclared
+from hanse.kernel.faults import Invalid, Misdeclared, Unavailable
 from hanse.kernel.host import Host
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
+from hanse.service.rows import ROWS_MAX
 from hanse.service.service import Service
 from hanse.store.base import Row
 
@@ -144,42 +145,84 @@ async def test_a_row_that_was_read_with_its_links_can_be_written_back_strictly(d
 
 
 class Counting:
-    """Rows that know how often they were asked for."""
+    """Rows of one owner that know what they were asked for."""
 
-    def __init__(self, size: int = 10) -> None:
-        self.asked: list[list[str]] = []
-        self._value = b'{"id":"x","name":"%b"}' % (b"n" * size)
+    def __init__(self, size: int = 10, **fields: str) -> None:
+        self.asked: list[dict[str, list[str]]] = []
+        self._value = msgspec.json.encode({"id": "x", "name": "n" * size, **fields})
 
-    async def many(self, ids: list[str]) -> list[Row]:
+    async def many(self, ids: dict[str, list[str]]) -> dict[str, list[Row]]:
         self.asked.append(ids)
-        return [Row(id, 1, self._value) for id in ids]
+        return {name: [Row(id, 1, self._value) for id in some] for name, some in ids.items()}
 
 
 def rows(count: int, customer: str = "") -> list[Row]:
     return [
-        Row(str(n), 1, msgspec.json.encode({"customer": customer or f"c{n}", "payer": f"c{n % 7}", "regions": []}))
+        Row(str(n), 1, msgspec.json.encode({"customer": customer or f"c{n}", "payer": f"c{n % 7}", "regions": ["all"]}))
         for n in range(count)
     ]
 
 
-async def test_a_collection_is_asked_once_for_all_rows_and_links() -> None:
-    customers: Any = Counting()
-    expansion = Expansion({"customers": Target(Customer, customers)})
+async def test_an_owner_is_asked_once_for_all_rows_and_links() -> None:
+    parties: Any = Counting()
+    expansion = Expansion(
+        {"customers": Target(Customer, parties, "parties"), "regions": Target(Region, parties, "parties")}
+    )
 
-    found = await expansion.expanded(Sale, rows(50), expansion.steps(Sale, ["customer", "payer"]))
+    found = await expansion.expanded(Sale, rows(50), expansion.steps(Sale, ["customer", "payer", "regions"]))
 
     assert len(found) == 50
-    assert [len(ids) for ids in customers.asked] == [50]
+    assert [{name: len(ids) for name, ids in asked.items()} for asked in parties.asked] == [
+        {"customers": 50, "regions": 1}
+    ]
+
+
+async def test_each_owner_is_asked_once_for_each_level_of_links_and_never_for_a_row_it_gave() -> None:
+    customers: Any = Counting(region="n", boss="c1")
+    regions: Any = Counting()
+    expansion = Expansion(
+        {"customers": Target(Customer, customers, "parties"), "regions": Target(Region, regions, "places")}
+    )
+    names = ["customer.region", "payer.region", "payer.boss.region", "regions"]
+
+    found = await expansion.expanded(Sale, rows(9), expansion.steps(Sale, names))
+
+    boss = msgspec.json.decode(found[0])["payer"]["expanded"]["boss"]
+    assert boss["expanded"]["region"]["name"] == "n" * 10
+    assert customers.asked == [{"customers": [f"c{n}" for n in range(9)]}]
+    assert regions.asked == [{"regions": ["all"]}, {"regions": ["n"]}]
+
+
+async def test_more_rows_than_one_call_may_ask_for_are_asked_for_in_pieces() -> None:
+    customers: Any = Counting()
+    expansion = Expansion({"customers": Target(Customer, customers, "parties")})
+
+    found = await expansion.expanded(Sale, rows(ROWS_MAX + 1), expansion.steps(Sale, ["customer"]))
+
+    assert all(msgspec.json.decode(one)["customer"] for one in found)
+    assert [len(asked["customers"]) for asked in customers.asked] == [ROWS_MAX, 1]
+
+
+async def test_a_service_that_is_away_is_told_as_it_said_it() -> None:
+    class Away:
+        async def many(self, ids: dict[str, list[str]]) -> dict[str, list[Row]]:
+            raise Unavailable(f"nobody has {', '.join(ids)}")
+
+    there: Any = Counting()
+    away: Any = Away()
+    expansion = Expansion({"customers": Target(Customer, there, "parties"), "regions": Target(Region, away, "places")})
+    with pytest.raises(Unavailable, match="nobody has regions"):
+        await expansion.expanded(Sale, rows(3), expansion.steps(Sale, ["customer", "regions"]))
 
 
 async def test_links_that_lead_to_too_much_are_refused() -> None:
     many: Any = Counting()
-    expansion = Expansion({"customers": Target(Customer, many)})
+    expansion = Expansion({"customers": Target(Customer, many, "parties")})
     with pytest.raises(Invalid):
         await expansion.expanded(Sale, rows(EXPANDED_MAX + 1), expansion.steps(Sale, ["customer"]))
 
     wide: Any = Counting(size=EXPANDED_BYTES_MAX // 10)
-    expansion = Expansion({"customers": Target(Customer, wide)})
+    expansion = Expansion({"customers": Target(Customer, wide, "parties")})
     with pytest.raises(Invalid):
         await expansion.expanded(Sale, rows(11, "same"), expansion.steps(Sale, ["customer"]))
 

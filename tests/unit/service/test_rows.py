@@ -7,7 +7,7 @@ import pytest
 
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
-from hanse.kernel.faults import Invalid, Malformed, TooLarge
+from hanse.kernel.faults import Invalid, Malformed, NotFound, TooLarge
 from hanse.kernel.settings import Settings
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -39,8 +39,13 @@ class Sale(Resource):
     tags: list[str] = msgspec.field(default_factory=list)
 
 
+class Till(Resource):
+    pass
+
+
 class Desk(Service):
     sales: Collection[Sale]
+    tills: Collection[Till]
 
 
 @pytest.fixture
@@ -106,14 +111,27 @@ async def test_rows_that_are_not_there_are_all_told_and_none_is_removed(rows: Ro
 async def test_many_are_given_in_the_order_asked_for_and_those_that_are_not_there_left_out(rows: Rows) -> None:
     await rows.create_many([sale(id="a"), sale(id="b"), sale(id="c")])
 
-    assert [row.id for row in await rows.many(["c", "x", "a", "c"])] == ["c", "a"]
-    assert await rows.many([]) == []
+    assert [row.id for row in (await rows.many({"sales": ["c", "x", "a", "c"]}))["sales"]] == ["c", "a"]
+    assert await rows.many({"sales": []}) == {"sales": []}
+    assert await rows.many({}) == {}
+
+
+async def test_many_gives_rows_of_all_collections_of_the_owner_and_of_no_other(rows: Rows, node: Node) -> None:
+    await rows.create_many([sale(id="a")])
+    _ = await node.rows(Till).create(b'{"id":"t"}')
+
+    found = await rows.many({"tills": ["t", "a"], "sales": ["a", "t"]})
+
+    assert {name: [row.id for row in some] for name, some in found.items()} == {"tills": ["t"], "sales": ["a"]}
+    with pytest.raises(NotFound, match="'elsewhere'"):
+        await rows.many({"sales": ["a"], "elsewhere": ["a"]})
 
 
 async def test_there_is_a_limit_of_rows_at_once(rows: Rows) -> None:
-    for verb in (rows.many, rows.delete_many):
-        with pytest.raises(TooLarge):
-            await verb(["a"] * (ROWS_MAX + 1))
+    with pytest.raises(TooLarge):
+        await rows.many({"sales": ["a"] * ROWS_MAX, "tills": ["a"]})
+    with pytest.raises(TooLarge):
+        await rows.delete_many(["a"] * (ROWS_MAX + 1))
     with pytest.raises(TooLarge):
         await rows.create_many([sale()] * (ROWS_MAX + 1))
 

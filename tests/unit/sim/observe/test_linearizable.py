@@ -68,7 +68,7 @@ class Careless(RowsOf[Note]):
     forgets_keys = False
 
     def __init__(self, store: Store, lane: Lane) -> None:
-        super().__init__(LocalCollection(Note, store), store)
+        super().__init__(LocalCollection(Note, store), store, {})
         self.store: Store = store
         self.lane: Lane = lane
 
