@@ -139,7 +139,7 @@ class TestStarting:
         other.listen("things", Things().server)
         for _ in range(2):
             async with opened(other, one):
-                other.listen("things", other._served.receivers["things"])
+                other.listen("things", other._station.served.receivers["things"])
                 await other.flush()
                 assert await echo(one) == b"well"
 

@@ -53,8 +53,8 @@ class TestAmqpTransport(TransportSuite):
         await node._keeping.close()
         for wire in (wires.out, wires.into):
             wire.abort("it was killed")
-        node._pulse.close()
-        node._served.drop(lambda _: True)
+        node._station.pulse.close()
+        node._station.served.drop(lambda _: True)
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.server.restart)

@@ -233,11 +233,11 @@ async def test_a_service_may_be_described_after_it_is_served(server: Server) -> 
         assert (await shelf.told("$SRV.PING.teas"))["version"] == "0.0.0"
         answer = await shelf.call("take", {"sku": "green"})
         assert answer.headers is None
-        shelf.node._served.open = False
+        shelf.node._station.served.open = False
         refused = await shelf.call("take", {"sku": "green"})
         assert refused.headers is not None
         assert refused.headers["Nats-Service-Error-Code"] == "503"
-        shelf.node._served.open = True
+        shelf.node._station.served.open = True
 
 
 async def test_calls_of_others_end_when_the_node_closes(server: Server) -> None:

@@ -48,8 +48,8 @@ class TestNatsTransport(TransportSuite):
         wire = node.native.native
         assert wire is not None
         wire.abort()
-        node._pulse.close()
-        node._served.drop(lambda _: True)
+        node._station.pulse.close()
+        node._station.served.drop(lambda _: True)
         for backlog in node._keeper._backlogs:
             await backlog._tasks.cancel()
 

@@ -50,8 +50,8 @@ class TestRedisTransport(TransportSuite):
         await connection._tasks.cancel()
         for wire in connection._live:
             wire.abort("it was killed")
-        node._pulse.close()
-        node._served.drop(lambda _: True)
+        node._station.pulse.close()
+        node._station.served.drop(lambda _: True)
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.server.restart)

@@ -97,10 +97,12 @@ class Connection:
     """To one of several servers at a time.
 
     Attributes:
+        broker: What people call them.
         body_bytes_max: Of one body.
         is_up: Whether there is a server, and it takes messages.
     """
 
+    broker: str = "RabbitMQ"
     body_bytes_max: int = BODY_BYTES_MAX
 
     def __init__(self, url: str, names: Names, options: Options, host: Host, ears: Ears) -> None:
@@ -203,9 +205,12 @@ class Connection:
         wires = self._wires
         if wires is None:
             raise ConnectionError(self.trouble)
-        await self._intake.settled()
-        # What changes nothing is answered once all before it was put into queues.
-        _ = await wires.calls.ask(commands.Basic.Qos(prefetch_count=0), commands.Basic.QosOk)
+        try:
+            await self._intake.settled()
+            # What changes nothing is answered once all before it was put into queues.
+            _ = await wires.calls.ask(commands.Basic.Qos(prefetch_count=0), commands.Basic.QosOk)
+        except ChannelError as error:
+            raise ConnectionError(str(error)) from None
 
     def serve(self, key: bytes) -> None:
         """Take requests from a queue; also on every server that is gone to later."""

@@ -10,34 +10,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import final
 
-from hanse.kernel.closing import closing
-from hanse.kernel.faults import Conflict, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.transport.amqp.channel import ChannelError
 from hanse.transport.amqp.connection import Connection, Ears
 from hanse.transport.amqp.frames import properties_in
 from hanse.transport.amqp.keeping import Keeping
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.options import Options
-from hanse.transport.base import Backlog, Features, Receiver, service_of
-from hanse.transport.brokered.calls import Calls
+from hanse.transport.base import Backlog, Features, Receiver
 from hanse.transport.brokered.frames import (
     CONTROL,
-    Cancel,
     Control,
     Here,
-    NotTakenError,
     Refusal,
     Who,
     encode,
 )
-from hanse.transport.brokered.pulse import CONTROL_TOKEN, NOBODY, Pulse
-from hanse.transport.brokered.roll import Roll
+from hanse.transport.brokered.pulse import CONTROL_TOKEN
+from hanse.transport.brokered.station import NODE_BYTES, Station, Verbs
 from hanse.transport.discovery import Announcement
-
-NODE_BYTES = 8
-"""Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list queues."""
 
 _AGAIN = Refusal("closing", "whoever took the request has gone, and may have begun it")
 
@@ -74,14 +65,8 @@ class AmqpTransport:
         ears = Ears(self._lost, self._told, self._took, self._returned)
         self._connection = Connection(url, self.names, options, host, ears)
         self._keeping = Keeping(self._connection, self.names, host)
-        self._pulse = Pulse(self._connection, self.names, host, options.silence)
-        here = here or Announcement(self.names.node.decode(), "", app=options.app, since=host.now())
-        self._roll = Roll(here, self.names.node, self._pulse, self._leave)
-        self._pulse.here, self._pulse.who = self._roll.told, self._roll.asked
-        self._asked, self._served = self._pulse.asked, self._pulse.served
-        self._calls = Calls(
-            self._connection, self._connection.call, self._pulse, host, f"the app {options.app!r} on this RabbitMQ"
-        )
+        verbs = Verbs(self._connection.call, self._serve, self._leave)
+        self._station = Station(self._connection, verbs, self.names, host, options, here)
 
     @property
     def native(self) -> Connection:
@@ -103,18 +88,13 @@ class AmqpTransport:
     async def open(self) -> None:
         """See `Transport.open`. Raises `CouldNotStart`."""
         await self._connection.open()
-        self._calls.open = self._served.open = True
+        self._station.open()
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        if not self._calls.open:
+        if not self._station.close():
             return
-        self._calls.open = self._served.open = self._roll.draining = False
-        self._asked.fail(Unavailable("the transport is closed"))
-        for peer, tokens in self._asked.by_peer().items():
-            self._pulse.say(peer, Cancel(self.names.node, tokens))
-        await self._served.end()
-        self._pulse.close()
+        await self._station.end()
         await self._keeping.close()
         await self._connection.close()
 
@@ -124,10 +104,7 @@ class AmqpTransport:
         Raises:
             Unavailable: It went away.
         """
-        try:
-            await self._connection.flush()
-        except (ConnectionError, ChannelError) as error:
-            raise Unavailable(f"RabbitMQ went away: {error}") from None
+        await self._station.flush()
 
     def listen(self, service: str, receiver: Receiver, /) -> None:
         """See `Transport.listen`.
@@ -135,33 +112,28 @@ class AmqpTransport:
         Raises:
             Conflict: Somebody else serves it here; one process has one instance of a service.
         """
-        key = self.names.service(service)
-        if self._served.receivers.setdefault(service, receiver) is not receiver:
-            raise Conflict(f"another node of this process serves {service!r} already")
-        self._connection.serve(key)
-        self._roll.serve(service)
-        # Who drains and serves the same leaves it to this one.
-        _ = self._tell_all(Here(self.names.node, self._roll.here))
+        self._station.listen(service, receiver)
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
-        if self._served.receivers.pop(service, None) is not None:
-            self._leave(service)
-
-    def _leave(self, service: str) -> None:
-        """Have RabbitMQ give this node nothing more of it; what is under way, and its own, is still served."""
-        self._roll.leave(service)
-        self._connection.leave(self.names.service(service))
+        self._station.leave(service)
 
     def drain(self) -> None:
         """See `Drains.drain`: what others serve, now or before this node stops, RabbitMQ gives to them."""
-        if self._calls.open and not self._roll.draining:
-            self._roll.draining = True
+        if self._station.drain():
             _ = self._tell_all(Who(self.names.node))
 
     async def nodes(self) -> list[Announcement]:
         """See `KnowsNodes.nodes`."""
-        return await self._roll.call(self._ask_all)
+        return await self._station.roll.call(self._ask_all)
+
+    def request(self, message: Message, /) -> Awaitable[Message]:
+        """See `Transport.request`."""
+        return self._station.request(message)
+
+    def stream(self, message: Message, /) -> AsyncIterator[Message]:
+        """See `Transport.stream`."""
+        return self._station.stream(message)
 
     async def _ask_all(self) -> bool:
         return self._tell_all(Who(self.names.node))
@@ -169,41 +141,31 @@ class AmqpTransport:
     def _tell_all(self, what: Control) -> bool:
         return self._connection.tell_all(CONTROL_TOKEN, CONTROL + encode(what))
 
-    def request(self, message: Message, /) -> Awaitable[Message]:
-        """See `Transport.request`."""
-        receiver = self._served.receivers.get(service_of(message.address))
-        if receiver is None or not self._calls.open:
-            return self._calls.ask(message)
-        return receiver.serve(message)
+    # What RabbitMQ has words of its own for.
 
-    async def stream(self, message: Message, /) -> AsyncIterator[Message]:
-        """See `Transport.stream`."""
-        receiver = self._served.receivers.get(service_of(message.address))
-        here = receiver is not None and self._calls.open
-        items = receiver.serve_stream(message) if receiver is not None and here else self._calls.read(message)
-        async with closing(items) as replies:
-            async for reply in replies:
-                yield reply
+    def _serve(self, service: str) -> None:
+        self._connection.serve(self.names.service(service))
+        # Who drains and serves the same leaves it to this one.
+        _ = self._tell_all(Here(self.names.node, self._station.roll.here))
+
+    def _leave(self, service: str) -> None:
+        self._connection.leave(self.names.service(service))
 
     # What comes.
 
     def _told(self, properties: bytes, body: bytes) -> None:
-        self._calls.told(properties_in(properties).correlation, body)
+        self._station.calls.told(properties_in(properties).correlation, body)
 
     def _took(self, key: bytes, properties: bytes, body: bytes, again: bool) -> None:  # noqa: FBT001 - as it comes
         reply = properties_in(properties).reply
         if not again:
-            self._served.take(key, reply, body, b"")
+            self._station.served.take(key, reply, body, b"")
         elif reply:
-            self._served.refuse(reply, _AGAIN)
+            self._station.served.refuse(reply, _AGAIN)
 
     def _returned(self, properties: bytes, body: bytes) -> None:
         del body
-        token = properties_in(properties).reply[len(self.names.here) :]
-        if token.startswith(NOBODY):
-            self._pulse.gone(token[len(NOBODY) :], "is not connected to RabbitMQ any more")
-        else:
-            self._calls.refused(token, NotTakenError())
+        self._station.nobody(properties_in(properties).reply[len(self.names.here) :])
 
     def _lost(self, why: str) -> None:
-        self._calls.lost(f"the connection to RabbitMQ broke: {why}")
+        _ = self._station.lost(why)

@@ -57,12 +57,21 @@ class Carrier(Post, Protocol):
     """A connection to a broker, as far as something is asked through it."""
 
     @property
+    def broker(self) -> str:
+        """What people call it, such as NATS."""
+        ...
+
+    @property
     def trouble(self) -> str:
         """Why there is no broker at the moment; empty if there is."""
         ...
 
     async def up(self) -> None:
         """Wait until there is a broker."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until it has taken all that was said. Raises `ConnectionError` where it goes away."""
         ...
 
 

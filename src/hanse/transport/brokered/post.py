@@ -69,6 +69,10 @@ class Subjects(Protocol):
         """Where an address is called. Raises `UnknownOperation`."""
         ...
 
+    def service(self, service: str) -> bytes:
+        """Where all that a service serves is called. Raises `UnknownOperation` where that is too long a name."""
+        ...
+
     def inbox(self, node: bytes) -> bytes:
         """Begins every subject on which another is told something."""
         ...

@@ -76,10 +76,13 @@ class Connection:
     """To one of several servers at a time.
 
     Attributes:
+        broker: What people call them.
         info: What the server said of itself last.
         body_bytes_max: Of one body: what the server takes, less what goes along.
         is_up: Whether there is a server.
     """
+
+    broker: str = "NATS"
 
     def __init__(self, named: list[Server], options: Options, host: Host, *, lost: Callable[[str], None]) -> None:
         """Know where to go.

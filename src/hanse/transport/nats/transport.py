@@ -10,20 +10,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import final
 
-from hanse.kernel.closing import closing
-from hanse.kernel.faults import Conflict, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.transport.base import Backlog, Features, Receiver, service_of
-from hanse.transport.brokered.calls import Calls
-from hanse.transport.brokered.frames import (
-    ASK,
-    Cancel,
-    NotTakenError,
-)
-from hanse.transport.brokered.pulse import NOBODY, Pulse
-from hanse.transport.brokered.roll import Roll
+from hanse.transport.base import Backlog, Features, Receiver
+from hanse.transport.brokered.frames import ASK
 from hanse.transport.brokered.servers import servers_in
+from hanse.transport.brokered.station import NODE_BYTES, Station, Verbs
 from hanse.transport.described import DescribedService
 from hanse.transport.discovery import Announcement
 from hanse.transport.nats.connection import Connection, Subscription
@@ -32,9 +24,6 @@ from hanse.transport.nats.login import SCHEME, Options, options_in
 from hanse.transport.nats.names import GROUP, Names
 from hanse.transport.nats.parse import status_of
 from hanse.transport.nats.services import Services
-
-NODE_BYTES = 8
-"""Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list subjects."""
 
 
 @final
@@ -65,15 +54,11 @@ class NatsTransport:
         options = options_in(url, options or Options())
         self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex())
         self._connection = Connection(servers_in(url, SCHEME), options, host, lost=self._lost)
-        self._pulse = Pulse(self._connection, self.names, host, options.silence)
-        self._asked, self._served = self._pulse.asked, self._pulse.served
-        self._calls = Calls(self._connection, self._send, self._pulse, host, f"the app {options.app!r} on this NATS")
+        verbs = Verbs(self._call, self._serve, self._leave)
+        self._station = Station(self._connection, verbs, self.names, host, options, here)
         self._here_length = len(self.names.here)
-        here = here or Announcement(self.names.node.decode(), "", app=options.app, since=host.now())
-        self._roll = Roll(here, self.names.node, self._pulse, self._leave)
-        self._pulse.here = self._roll.told
         self._keeper = Keeper(self._connection, self.names, options, host)
-        self._services = Services(self._connection, self.names, host, self._served)
+        self._services = Services(self._connection, self.names, host, self._station.served)
         self._subscriptions: dict[str, Subscription] = {}
         self._inbox: Subscription | None = None
         self._hellos: Subscription | None = None
@@ -94,23 +79,18 @@ class NatsTransport:
             self._inbox = self._connection.subscribe(self.names.here + b"*", self._told)
             _ = self._connection.subscribe(self.names.who, self._who)
         await self._connection.open()
-        self._calls.open = self._served.open = True
+        self._station.open()
         self._keeper.begin()
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        if not self._calls.open:
+        if not self._station.close():
             return
-        self._calls.open = self._served.open = False
         if self._hellos is not None:
             self._connection.unsubscribe(self._hellos)
-            self._hellos, self._roll.draining = None, False
+            self._hellos = None
         await self._keeper.end()
-        self._asked.fail(Unavailable("the transport is closed"))
-        for peer, tokens in self._asked.by_peer().items():
-            self._pulse.say(peer, Cancel(self.names.node, tokens))
-        await self._served.end()
-        self._pulse.close()
+        await self._station.end()
         await self._connection.close()
 
     async def flush(self) -> None:
@@ -119,10 +99,7 @@ class NatsTransport:
         Raises:
             Unavailable: It went away.
         """
-        try:
-            await self._connection.flush()
-        except ConnectionError as error:
-            raise Unavailable(f"NATS went away: {error}") from None
+        await self._station.flush()
 
     def trouble(self) -> str:
         """See `TellsTrouble.trouble`."""
@@ -142,38 +119,21 @@ class NatsTransport:
         Raises:
             Conflict: Something else serves it here; one process has one instance of a service.
         """
-        if self._served.receivers.setdefault(service, receiver) is not receiver:
-            raise Conflict(f"another node of this process serves {service!r} already")
-        if service not in self._subscriptions:
-            subject = self.names.service(service)
-            self._subscriptions[service] = self._connection.subscribe(subject, self._served.take, GROUP)
-            self._services.listen(service)
-            self._roll.serve(service)
-            _ = self._connection.publish(self.names.hello, b"", service.encode(), self.names.node + b" ")
+        self._station.listen(service, receiver)
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
-        self._served.receivers.pop(service, None)
-        self._leave(service)
-
-    def _leave(self, service: str) -> None:
-        """Have NATS give this node nothing more of it; what is under way, and its own, is still served."""
-        self._roll.leave(service)
-        if (subscription := self._subscriptions.pop(service, None)) is not None:
-            self._connection.unsubscribe(subscription)
-            self._services.leave(service)
+        self._station.leave(service)
 
     def drain(self) -> None:
         """See `Drains.drain`: what others serve, now or before this node stops, NATS gives to them."""
-        if self._roll.draining or not self._calls.open:
-            return
-        self._roll.draining = True
-        self._hellos = self._connection.subscribe(self.names.hello, self._hello)
-        _ = self._ask_who()
+        if self._station.drain():
+            self._hellos = self._connection.subscribe(self.names.hello, self._hello)
+            _ = self._ask_who()
 
     async def nodes(self) -> list[Announcement]:
         """See `KnowsNodes.nodes`."""
-        return await self._roll.call(self._ask_all)
+        return await self._station.roll.call(self._ask_all)
 
     def describe(self, service: DescribedService, /) -> None:
         """See `TellsOthers.describe`: NATS's own tools list the service, and call it with JSON."""
@@ -181,33 +141,39 @@ class NatsTransport:
 
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
-        receiver = self._served.receivers.get(service_of(message.address))
-        if receiver is None or not self._calls.open:
-            return self._calls.ask(message)
-        return receiver.serve(message)
+        return self._station.request(message)
 
-    async def stream(self, message: Message, /) -> AsyncIterator[Message]:
+    def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
-        receiver = self._served.receivers.get(service_of(message.address))
-        local = receiver is not None and self._calls.open
-        items = receiver.serve_stream(message) if receiver is not None and local else self._calls.read(message)
-        async with closing(items) as replies:
-            async for reply in replies:
-                yield reply
+        return self._station.stream(message)
 
-    def _send(self, address: str, token: bytes, payload: bytes) -> bool:
+    # What NATS has words of its own for.
+
+    def _call(self, address: str, token: bytes, payload: bytes) -> bool:
         return self._connection.publish(self.names.call(address), self.names.here + token, payload, ASK)
+
+    def _serve(self, service: str) -> None:
+        if service not in self._subscriptions:
+            subject = self.names.service(service)
+            self._subscriptions[service] = self._connection.subscribe(subject, self._station.served.take, GROUP)
+            self._services.listen(service)
+            _ = self._connection.publish(self.names.hello, b"", service.encode(), self.names.node + b" ")
+
+    def _leave(self, service: str) -> None:
+        if (subscription := self._subscriptions.pop(service, None)) is not None:
+            self._connection.unsubscribe(subscription)
+            self._services.leave(service)
+
+    # What comes.
 
     def _told(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
         """An answer, or what else others or the server tell this node."""
         del reply
         token = subject[self._here_length :]
         if payload or status_of(headers) != "503":
-            self._calls.told(token, payload)
-        elif token.startswith(NOBODY):
-            self._pulse.gone(token[len(NOBODY) :], "is not connected to NATS any more")
+            self._station.calls.told(token, payload)
         else:
-            self._calls.refused(token, NotTakenError())
+            self._station.nobody(token)
 
     async def _ask_all(self) -> bool:
         return self._connection.is_up and self._ask_who()
@@ -217,15 +183,14 @@ class NatsTransport:
 
     def _who(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
         del subject, reply, headers
-        self._roll.asked(payload)
+        self._station.roll.asked(payload)
 
     def _hello(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
         """Somebody serves something from now on."""
         del subject, reply, headers
         node, _, service = payload.partition(b" ")
         if node != self.names.node:
-            self._roll.others((service.decode(errors="replace"),))
+            self._station.roll.others((service.decode(errors="replace"),))
 
     def _lost(self, why: str) -> None:
-        self._keeper.lost(f"the connection to NATS broke: {why}")
-        self._calls.lost(f"the connection to NATS broke: {why}")
+        self._keeper.lost(self._station.lost(why))

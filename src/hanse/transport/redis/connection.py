@@ -100,11 +100,13 @@ class Connection:
     """To one of several servers at a time.
 
     Attributes:
+        broker: What people call them.
         body_bytes_max: Of one body.
         is_up: Whether there is a server.
         told: What the one that was reached last says of itself.
     """
 
+    broker: str = "Redis"
     body_bytes_max: int = BODY_BYTES_MAX
 
     def __init__(self, url: str, names: Names, options: Options, host: Host, ears: Ears) -> None:

@@ -10,15 +10,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import cast, final
 
-from hanse.kernel.closing import closing
-from hanse.kernel.faults import Conflict, Malformed, Unavailable
+from hanse.kernel.faults import Malformed, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.transport.base import Backlog, Features, Receiver, service_of
-from hanse.transport.brokered.calls import Calls
-from hanse.transport.brokered.frames import Cancel, Who
-from hanse.transport.brokered.pulse import NOBODY, Pulse
-from hanse.transport.brokered.roll import NODES_MAX, Roll
+from hanse.transport.base import Backlog, Features, Receiver
+from hanse.transport.brokered.frames import Who
+from hanse.transport.brokered.roll import NODES_MAX
+from hanse.transport.brokered.station import NODE_BYTES, Station, Verbs
 from hanse.transport.discovery import Announcement
 from hanse.transport.redis.connection import Connection, Ears
 from hanse.transport.redis.keeping import Keeping
@@ -28,9 +26,6 @@ from hanse.transport.redis.queued import queued_in
 from hanse.transport.redis.wire import ReplyError
 
 _log = logging.getLogger("hanse.transport.redis")
-
-NODE_BYTES = 8
-"""Of chance in a node's name, so that nobody can listen to its answers who is not allowed to list channels."""
 
 AGE_SECONDS = 0.005
 """What has waited for less has its time left as it was sent."""
@@ -67,15 +62,9 @@ class RedisTransport:
         self.names: Names = Names(options.app, host.entropy(NODE_BYTES).hex(), database_in(url))
         ears = Ears(self._lost, self._back, self._told, self._gone, self._took, self._refused)
         self._connection = Connection(url, self.names, options, host, ears)
-        self._pulse = Pulse(self._connection, self.names, host, options.silence)
-        here = here or Announcement(self.names.node.decode(), "", app=options.app, since=host.now())
-        self._roll = Roll(here, self.names.node, self._pulse, self.leave)
-        self._pulse.here, self._pulse.who = self._roll.told, self._roll.asked
+        verbs = Verbs(self._connection.call, self._serve, self._leave)
+        self._station = Station(self._connection, verbs, self.names, host, options, here)
         self._keeping = Keeping(self._connection, self.names, host, options)
-        self._asked, self._served = self._pulse.asked, self._pulse.served
-        self._calls = Calls(
-            self._connection, self._connection.call, self._pulse, host, f"the app {options.app!r} on this Redis"
-        )
 
     @property
     def native(self) -> Connection:
@@ -89,19 +78,14 @@ class RedisTransport:
     async def open(self) -> None:
         """See `Transport.open`. Raises `CouldNotStart`."""
         await self._connection.open()
-        self._calls.open = self._served.open = True
+        self._station.open()
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        if not self._calls.open:
+        if not self._station.close():
             return
-        self._calls.open = self._served.open = False
-        self._asked.fail(Unavailable("the transport is closed"))
-        for peer, tokens in self._asked.by_peer().items():
-            self._pulse.say(peer, Cancel(self.names.node, tokens))
-        await self._served.end()
+        await self._station.end()
         await self._keeping.close()
-        self._pulse.close()
         await self._connection.close()
 
     async def flush(self) -> None:
@@ -110,10 +94,7 @@ class RedisTransport:
         Raises:
             Unavailable: It went away.
         """
-        try:
-            await self._connection.flush()
-        except ConnectionError as error:
-            raise Unavailable(f"Redis went away: {error}") from None
+        await self._station.flush()
 
     def listen(self, service: str, receiver: Receiver, /) -> None:
         """See `Transport.listen`.
@@ -121,33 +102,19 @@ class RedisTransport:
         Raises:
             Conflict: Somebody else serves it here; one process has one instance of a service.
         """
-        key = self.names.service(service)
-        if self._served.receivers.setdefault(service, receiver) is not receiver:
-            raise Conflict(f"another node of this process serves {service!r} already")
-        self._connection.serve(key)
-        self._roll.serve(service)
+        self._station.listen(service, receiver)
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
-        if self._served.receivers.pop(service, None) is not None:
-            self._connection.leave(self.names.service(service))
-            self._roll.leave(service)
+        self._station.leave(service)
 
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
-        receiver = self._served.receivers.get(service_of(message.address))
-        if receiver is None or not self._calls.open:
-            return self._calls.ask(message)
-        return receiver.serve(message)
+        return self._station.request(message)
 
-    async def stream(self, message: Message, /) -> AsyncIterator[Message]:
+    def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
-        receiver = self._served.receivers.get(service_of(message.address))
-        here = receiver is not None and self._calls.open
-        items = receiver.serve_stream(message) if receiver is not None and here else self._calls.read(message)
-        async with closing(items) as replies:
-            async for reply in replies:
-                yield reply
+        return self._station.stream(message)
 
     async def publish(self, messages: Sequence[Message], /) -> None:
         """See `Keeps.publish`.
@@ -165,7 +132,7 @@ class RedisTransport:
 
     async def nodes(self) -> list[Announcement]:
         """See `KnowsNodes.nodes`: the server knows their channels, and each is asked by its own."""
-        return await self._roll.call(self._ask_all)
+        return await self._station.roll.call(self._ask_all)
 
     async def _ask_all(self) -> bool:
         wire = self._connection.native
@@ -178,14 +145,22 @@ class RedisTransport:
         for channel in channels[:NODES_MAX]:
             peer = channel.rpartition(b".")[2]
             if peer != self.names.node:
-                self._pulse.say(peer, Who(self.names.node))
+                self._station.pulse.say(peer, Who(self.names.node))
         return True
+
+    # What Redis has words of its own for.
+
+    def _serve(self, service: str) -> None:
+        self._connection.serve(self.names.service(service))
+
+    def _leave(self, service: str) -> None:
+        self._connection.leave(self.names.service(service))
 
     # What comes.
 
     def _told(self, data: bytes) -> None:
         end = data.find(b" ")
-        self._calls.told(data[:end], data[end + 1 :])
+        self._station.calls.told(data[:end], data[end + 1 :])
 
     def _took(self, key: bytes, raw: bytes, now: float) -> None:
         try:
@@ -195,16 +170,16 @@ class RedisTransport:
             return
         if queued.age < queued.wait:
             age = queued.age if queued.age > AGE_SECONDS else 0.0
-            self._served.take(key, queued.reply, queued.payload, b"", age)
+            self._station.served.take(key, queued.reply, queued.payload, b"", age)
 
     def _refused(self, token: bytes, fault: Exception) -> None:
-        self._calls.refused(token, fault)
+        self._station.calls.refused(token, fault)
 
     def _gone(self, reply: bytes) -> None:
-        self._pulse.gone(reply[len(self.names.here) + len(NOBODY) :], "is not connected to Redis any more")
+        self._station.nobody(reply[len(self.names.here) :])
 
     def _lost(self, why: str) -> None:
-        self._calls.lost(f"the connection to Redis broke: {why}")
+        _ = self._station.lost(why)
         self._keeping.lost(why)
 
     def _back(self) -> None:
