@@ -18,6 +18,10 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 FAULTS: Mapping[str, Advice] = {
+    "address_refused": Advice(
+        "A webhook's URL leads inside, by its address or by what its name stands for, or could be read in two ways.",
+        "Use a public URL with https. Networks of one's own are let through by `services.webhooks.settings.allow`.",
+    ),
     "already_handled": Advice(
         "A relay delivers a message again when it did not hear that it was handled; the mark of the first delivery is "
         "found.",
