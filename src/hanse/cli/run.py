@@ -151,10 +151,7 @@ def _check_exposure(settings: Settings) -> None:
 
 
 def _announcer(app: App, output: Output, *, whole: bool) -> Callable[[str], None]:
-    from hanse.gateway.gateway import Gateway
-
-    docs = app.gateway.docs_path if isinstance(app.gateway, Gateway) else "" if app.gateway else "/docs"
-    docs = docs if whole else ""
+    docs = _docs_of(app) if whole else ""
 
     def announce(url: str) -> None:
         click.echo(f"Hanse {app.name}: {url}")
@@ -163,3 +160,10 @@ def _announcer(app: App, output: Output, *, whole: bool) -> Callable[[str], None
             output.note(f"  docs: {url}{docs}   stop: Ctrl-C" if docs else "  stop: Ctrl-C")
 
     return announce
+
+
+def _docs_of(app: App) -> str:
+    """The path of the page that shows what is exposed; empty where nobody knows of one."""
+    from hanse.gateway.gateway import Gateway
+
+    return app.gateway.docs_path if isinstance(app.gateway, Gateway) else "" if app.gateway else "/docs"

@@ -19,6 +19,7 @@ Send = Callable[[Event], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 Header = tuple[bytes, bytes]
 
 

@@ -4,39 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from hanse.contract.asyncapi import EventPath, Talk, asyncapi
-from hanse.contract.derive import Description
-from hanse.contract.openapi import Exposed, OperationPath, openapi
-from hanse.contract.openapi_rest import ResourcePath
-from hanse.contract.openapi_topics import TopicPath
+from hanse.contract.openapi import Exposed, openapi
 from hanse.contract.schema import Json
 from hanse.gateway.asgi import Request, Response
-from hanse.gateway.cors import Cors
+from hanse.gateway.checks import checks_of, manners_of
+from hanse.gateway.declared import Declared
 from hanse.gateway.deferred import Deferrals
 from hanse.gateway.docs_page import docs_page
-from hanse.gateway.entry import Check, Entry, Identify, Inside
+from hanse.gateway.entry import Check, Entry, Inside
 from hanse.gateway.events import EventRoutes
 from hanse.gateway.expansion import Expansion, Target, targets_of
 from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
-from hanse.gateway.files import Files, Folder
-from hanse.gateway.forwarded import Proxies
-from hanse.gateway.health import Health
-from hanse.gateway.hosts import Hosts
+from hanse.gateway.files import Files
 from hanse.gateway.limits import Limits
-from hanse.gateway.manners import Manners
 from hanse.gateway.metrics import Metrics
-from hanse.gateway.mount import Mount, Mounts
-from hanse.gateway.nodes import Nodes
-from hanse.gateway.own_route import OwnHandler, OwnRoute
+from hanse.gateway.mount import Mounts
+from hanse.gateway.own_handler import OwnHandler
 from hanse.gateway.problem import NotInstalled, UpgradeRequired
-from hanse.gateway.rates import Meters, Rate
+from hanse.gateway.rates import Meters
 from hanse.gateway.rest import ACCEPT_PATCH, ACCEPT_QUERY, ResourceRoutes
 from hanse.gateway.room import Room
 from hanse.gateway.routes import Handler, Routes
-from hanse.gateway.routing import Routing
 from hanse.gateway.rpc import OperationRoute
 from hanse.gateway.socket import Sockets
 from hanse.gateway.socket_asks import Live
@@ -50,31 +40,6 @@ from hanse.service.threads import Threads
 
 TOLD_LIMITS = ("body_bytes", "url_bytes", "headers", "depth", "items", "text_bytes", "message_bytes", "subscriptions")
 """Limits that clients have to keep to; the others are between us and the machine."""
-
-
-class Declared(msgspec.Struct, frozen=True):
-    """All that a gateway exposes."""
-
-    prefix: str
-    resources: tuple[ResourcePath, ...]
-    operations: tuple[OperationPath, ...]
-    descriptions: tuple[Description, ...]
-    folders: tuple[Folder, ...]
-    identify: Identify | None
-    own: tuple[OwnRoute, ...] = ()
-    mounts: tuple[Mount, ...] = ()
-    cors: Cors | None = None
-    rates: tuple[Rate, ...] = ()
-    topics: tuple[TopicPath, ...] = ()
-    docs: bool = True
-
-    @property
-    def paths(self) -> list[str]:
-        """All paths that are answered by what is declared here, templates as they are."""
-        resources = [item.path for item in self.resources]
-        operations = [item.path for item in self.operations]
-        others = [*(own.about.path for own in self.own), *(topic.path for topic in self.topics)]
-        return [*resources, *operations, *others, f"{self.prefix}/live"]
 
 
 def build(declared: Declared, node: Node, streams: Streams) -> Entry:
@@ -94,13 +59,14 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     routes.add(live_path, {"GET": _no_socket})
     reserved = frozenset({"api", *(path[1:].partition("/")[0] for path in declared.paths)})
     requests, room = Requests(), Room(streams.limits, streams)
+    meters = Meters(declared.rates, streams.limits.callers) if declared.rates else None
     inside = Inside(
         room,
         routes,
         _checks(declared, node, Metrics(node, requests, streams, room), routes),
         Sockets(live_path, Live(exposed, declared.operations, node, declared.topics), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
-        _manners(declared, node, streams),
+        manners_of(node, meters, declared.cors),
         declared.identify,
         Files(declared.folders, reserved) if declared.folders else None,
         requests,
@@ -135,24 +101,9 @@ def _add_documents(routes: Routes, declared: Declared, node: Node, streams: Stre
         routes.add(f"{declared.prefix}/{name}.json", {"GET": _document(make)})
 
 
-def _manners(declared: Declared, node: Node, streams: Streams) -> Manners:
-    meters = Meters(declared.rates, streams.limits.callers) if declared.rates else None
-    trusted = node.settings.gateway.trusted_proxies
-    proxies = Proxies(trusted, node.settings.gateway.proxy_headers) if trusted else None
-    names = node.settings.gateway.hosts
-    return Manners(proxies, declared.cors, meters, node.host.monotonic, hosts=Hosts(names) if names else None)
-
-
 def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:
-    """What operators and developers ask for; routes of the app's own win over the figures and the page."""
-    health = Health(node)
-    checks: dict[str, Check] = {"/livez": health.live, "/readyz": health.ready, "/startupz": health.started}
-    if node.settings.gateway.metrics != "off" and routes.find(("metrics",)) is None:
-        checks["/metrics"] = metrics
-    if node.settings.gateway.metrics != "off" and routes.find(("routez",)) is None:
-        checks["/routez"] = Routing(node)
-    if node.settings.gateway.metrics != "off" and routes.find(("nodez",)) is None:
-        checks["/nodez"] = Nodes(node)
+    """What operators and developers ask for; routes of the app's own win over all but health."""
+    checks = checks_of(node, metrics, taken=lambda path: routes.find(path) is not None)
     docs = f"{declared.prefix}/docs"
     if declared.docs and routes.find(tuple(docs[1:].split("/"))) is None:
         # It holds nothing but itself, and a token for what it shows is entered there: nobody is asked who they are.

@@ -15,11 +15,11 @@ from typing import Literal
 
 import msgspec
 
-from hanse.gateway.asgi import Request, Response
+from hanse.gateway.asgi import EVENT_STREAM, Request, Response
 from hanse.gateway.preconditions import digest, is_same
 from hanse.gateway.prefer import Preferences
 from hanse.gateway.problem import known, problem_response
-from hanse.gateway.sse import MEDIA_TYPE, sse_form
+from hanse.gateway.sse import sse_form
 from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
@@ -139,7 +139,7 @@ class Deferrals:
         deferred = self._kept.get(id)
         if deferred is None or deferred.caller != current().identity.caller:
             raise NotFound("deferred write", id[:100])
-        if request.method == "GET" and request.accepts(MEDIA_TYPE):
+        if request.method == "GET" and request.accepts(EVENT_STREAM):
             await HttpStream(request, self._streams, self._form, ((b"vary", b"accept"),)).run(_events(deferred))
             return None
         tag = digest(deferred.told)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from hanse.contract.cloud_events import CONTENT_TYPE, event_type
 from hanse.contract.model import topic_of
 from hanse.contract.openapi_topics import TopicPath
-from hanse.gateway.asgi import JSON, Request, Response
+from hanse.gateway.asgi import EVENT_STREAM, JSON, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.cloud_events import plain, structured
 from hanse.gateway.routes import Handler
-from hanse.gateway.sse import MEDIA_TYPE, FeedStream
+from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
 from hanse.gateway.views import Views
 from hanse.kernel.codec import encode_json
@@ -62,8 +62,8 @@ class EventRoutes:
             Malformed: The cursor is none.
             Invalid: The filter cannot be.
         """
-        if not request.accepts(MEDIA_TYPE):
-            raise NotAcceptable(MEDIA_TYPE)
+        if not request.accepts(EVENT_STREAM):
+            raise NotAcceptable(EVENT_STREAM)
         await self._stream(request)
 
     async def emit(self, request: Request) -> Response:

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import cast
 
-from hanse.gateway.asgi import Application, Event, Header, Receive, Request, Scope, answer
+from hanse.gateway.asgi import EVENT_STREAM, Application, Event, Header, Receive, Request, Scope, answer
 from hanse.gateway.limits import Limits
 from hanse.gateway.pace import body_seconds, too_slow
 from hanse.gateway.problem import problem_response
-from hanse.gateway.sse import MEDIA_TYPE
 from hanse.gateway.streams import Streams, abort, first_of
 from hanse.kernel.faults import Fault, TooLarge
 from hanse.kernel.patience import OutOfTime, within
@@ -165,7 +164,7 @@ class Exchange:
 
 
 def _is_stream(headers: Iterable[Header]) -> bool:
-    return any(name.lower() == b"content-type" and value.startswith(MEDIA_TYPE.encode()) for name, value in headers)
+    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM.encode()) for name, value in headers)
 
 
 def _too_large(limits: Limits) -> TooLarge:

@@ -16,8 +16,8 @@ from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.asgi import Application, Request
-from hanse.gateway.build import Declared, build
 from hanse.gateway.cors import Cors
+from hanse.gateway.declared import Declared, default_path, list_methods, row_methods
 from hanse.gateway.entry import Identify
 from hanse.gateway.expansion import check_links
 from hanse.gateway.files import Folder
@@ -25,7 +25,6 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.mount import Mount, mount_of
 from hanse.gateway.own_route import OwnRoute, RouteOptions, own_route_of
 from hanse.gateway.rates import Meters, Rate
-from hanse.gateway.rest import default_path, list_methods, row_methods
 from hanse.gateway.routes import Routes, parts_of
 from hanse.gateway.streams import Streams
 from hanse.gateway.verbs import Verbs
@@ -237,6 +236,9 @@ class Gateway(Verbs):
 
     def asgi(self, node: Node, /) -> Application:
         """The ASGI application that serves a node, for any ASGI server. Whoever calls it starts and stops the node."""
+        # Whoever loads the app for other services than the gateway only declares it, and starts without all of this.
+        from hanse.gateway.build import build
+
         body_bytes = self._body_max or node.settings.gateway.body_max
         streams = Streams(msgspec.structs.replace(self.limits, body_bytes=body_bytes), node.host)
         self._open = [item for item in self._open if item[1]() is not None]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
-from hanse.contract.model import Resource, collection_of, topic_of
-from hanse.contract.openapi_rest import PART, ResourcePath
+from hanse.contract.model import topic_of
+from hanse.contract.openapi_rest import PART
 from hanse.gateway.accept import liked_best
-from hanse.gateway.asgi import JSON, Header, Request, Response
+from hanse.gateway.asgi import EVENT_STREAM, JSON, Header, Request, Response
 from hanse.gateway.body import read_body
+from hanse.gateway.declared import list_methods, row_methods
 from hanse.gateway.deferred import Deferrals
 from hanse.gateway.exposed import WHOLE, ExposedRows, Shown
 from hanse.gateway.filters import Asked, asked, asked_in, asked_of_row, ids_in
@@ -21,7 +22,6 @@ from hanse.gateway.lines import JSON_LINES, LINES
 from hanse.gateway.preconditions import ANY, digest, etag, is_known, is_same, revisions_in
 from hanse.gateway.prefer import NONE, Preferences, preferences_in
 from hanse.gateway.routes import Handler
-from hanse.gateway.sse import MEDIA_TYPE
 from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.codec import codec_for, encode_json
 from hanse.kernel.faults import Flaw, Invalid, NotFound, PreconditionFailed
@@ -57,7 +57,7 @@ class ResourceRoutes:
         self._limits: Limits = streams.limits
         self._deferrals = deferrals
         self._follow = follow
-        self._forms = (JSON, JSON_LINES) if follow is None else (JSON, JSON_LINES, MEDIA_TYPE)
+        self._forms = (JSON, JSON_LINES) if follow is None else (JSON, JSON_LINES, EVENT_STREAM)
 
     def collection_methods(self) -> dict[str, Handler]:
         """Handlers of the list path."""
@@ -75,7 +75,7 @@ class ResourceRoutes:
         """A page of rows, all of them as JSON Lines, or the stream of their changes, as the client asks."""
         wanted = asked(self._kind, request.query)
         form = liked_best(request.header(b"accept"), self._forms)
-        if self._follow is not None and form == MEDIA_TYPE and request.method == "GET":
+        if self._follow is not None and form == EVENT_STREAM and request.method == "GET":
             _refuse_in_streams(wanted)
             return await self._follow(request)
         return await self._listed(request, wanted, lines=form == JSON_LINES, linked=True)
@@ -229,29 +229,6 @@ class ResourceRoutes:
     def _check(self, id: str, condition: str, rev: int) -> None:
         if rev not in revisions_in(condition, weak=False):
             raise PreconditionFailed(topic_of(self._kind), id, condition[:100], str(rev))
-
-
-def list_methods(resource: ResourcePath) -> tuple[str, ...]:
-    """The methods of a list path. Where each row has to be named with its revision, rows are not deleted together."""
-    if not resource.write:
-        return ("GET", "QUERY")
-    return ("GET", "QUERY", "POST") if resource.require_match else ("GET", "QUERY", "POST", "DELETE")
-
-
-def row_methods(resource: ResourcePath) -> tuple[str, ...]:
-    """The methods of one row's path."""
-    return ("GET", "PUT", "PATCH", "DELETE") if resource.write else ("GET",)
-
-
-def default_path(kind: type[Resource]) -> str:
-    """Where a resource is exposed unless one says otherwise.
-
-    Example:
-        >>> class Order(Resource): ...
-        >>> default_path(Order)
-        '/orders'
-    """
-    return f"/{collection_of(kind)}"
 
 
 def links_of_page(request: Request, cursor: str | None) -> bytes:

@@ -11,14 +11,14 @@ import msgspec
 
 from hanse.contract.derive import Operation
 from hanse.gateway.arguments import arguments_codec
-from hanse.gateway.asgi import Request, Response
+from hanse.gateway.asgi import EVENT_STREAM, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.fields import plain
 from hanse.gateway.limits import Limits
 from hanse.gateway.lines import LINES, STOPPING
 from hanse.gateway.once import twice_in
 from hanse.gateway.prefer import preferences_in
-from hanse.gateway.sse import MEDIA_TYPE, sse_form
+from hanse.gateway.sse import sse_form
 from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import Codec, codec_for, encode_json, to_builtin
@@ -50,7 +50,7 @@ class Items:
         Raises:
             Fault: They failed before the first.
         """
-        sse = request.accepts(MEDIA_TYPE)
+        sse = request.accepts(EVENT_STREAM)
         form = self._events if sse else LINES
         if request.method == "HEAD":
             await _begin_only(request, form.type, items)

@@ -24,11 +24,11 @@ from hanse.gateway.asgi import BODY, WHOLE, Application, Receive, Scope, Send
 from hanse.gateway.callers import Callers
 from hanse.gateway.entry import Entry
 from hanse.gateway.forwarded import Proxies
-from hanse.gateway.gateway import Gateway
 from hanse.gateway.life import Work, tell_draining, tell_started, tell_stopped
 from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
 from hanse.gateway.listen import HANDSHAKE_SECONDS, admit_no_more, bound, url_of
+from hanse.gateway.side_door import SideDoor
 from hanse.gateway.stops import Stops
 from hanse.gateway.streams import ABORT
 from hanse.gateway.wire import WIRE, Wire, Wired
@@ -77,12 +77,19 @@ async def serve(
         CouldNotStart: The address is taken, or a store refuses.
         Misdeclared, Misconfigured: The app or a setting cannot be.
     """
-    whole = has_gateway(settings.node.services)
-    door = (app.gateway or Gateway.everything(app.services)) if whole else Gateway(docs=False)
+    door = _door_of(app) if has_gateway(settings.node.services) else SideDoor()
     address = settings.gateway.host, settings.gateway.port
     with nullcontext(listener) if listener else bound(*address) as bound_listener, stops or Stops() as asked:
         serving = _Serving(app, settings, door, bound_listener, around, shared=listener is not None)
         return await asked.unless_forced(serving.run(asked, announce))
+
+
+def _door_of(app: App) -> Door:
+    if app.gateway is not None:
+        return app.gateway
+    from hanse.gateway.gateway import Gateway
+
+    return Gateway.everything(app.services)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -111,7 +118,8 @@ class _Serving:
         self._settings = settings
         self._listener = listener
         self._node = Node(app, settings)
-        limits = door.limits if isinstance(door, Gateway) else Limits()
+        own: object = getattr(door, "limits", None)
+        limits = own if isinstance(own, Limits) else Limits()
         self._application = cast("Application", door.asgi(self._node))
         proxies = Proxies(settings.gateway.trusted_proxies)
         self._server = _Server(around(self._application), limits, settings.node.grace, proxies.trusts, shared=shared)

@@ -11,7 +11,7 @@ import asyncio
 from typing import final
 
 from hanse.contract.model import Event, Resource
-from hanse.gateway.asgi import Header, Request
+from hanse.gateway.asgi import EVENT_STREAM, Header, Request
 from hanse.gateway.feeds import Source
 from hanse.gateway.filters import asked, asked_of_topic
 from hanse.gateway.outlet import Outlet, SendOutlet, WireOutlet
@@ -25,8 +25,6 @@ from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault
 from hanse.service.events import parts_of_cursor
 
-MEDIA_TYPE = "text/event-stream"
-
 TEXT, CHUNK = Framing("text"), Framing("chunk")
 
 
@@ -34,7 +32,7 @@ def sse_form(retry_seconds: float, *, end: bytes = b"") -> Form:
     """How an event stream begins, keeps alive and ends."""
     retry = b"retry: %d\n\n" % round(retry_seconds * 1000)
     farewell = b": the server is stopping, come back and resume\n" + retry
-    return Form(MEDIA_TYPE, _fault, retry, b":\n\n", farewell, end)
+    return Form(EVENT_STREAM, _fault, retry, b":\n\n", farewell, end)
 
 
 def _fault(problem: Problem) -> bytes:
