@@ -36,6 +36,11 @@ FAULTS: Mapping[str, Advice] = {
         "The process was killed between the commit of a call and that of its answer.",
         "Read what the call was about: it took effect. Do not send it again under another key.",
     ),
+    "braked": Advice(
+        "Many different messages failed in a row and none succeeded: a release that is wrong, or something that the "
+        "handler needs is broken.",
+        "See the log of the service for why, and mend that. Its messages wait meanwhile, and go on by themselves.",
+    ),
     "broken_contract": Advice(
         "Caller and provider run other versions of the contract, or the handler returned something else than it "
         "promises.",

@@ -24,7 +24,7 @@ FINGERPRINT_DIGITS = 16
 _OUR_FOLDER = PurePath(__file__).parents[1]
 
 
-class DeadLetter(Resource):
+class DeadLetter(Resource, indexed=("group", "fingerprint", "key", "drawer", "topic", "code")):
     """A message that was parked, kept in the store of the service that could not handle it.
 
     Attributes:
@@ -38,9 +38,13 @@ class DeadLetter(Resource):
         text: What that said.
         attempts: How often it was tried.
         first_at, last_at: Wall-clock seconds of its first and its last failure.
-        fingerprint: The same for messages that fail in the same way.
+        fingerprint: The same for messages that fail in the same way, and for those that wait behind them.
         waits_for: Id of the dead letter that it waits behind, so that its key stays in order; empty for one that
             failed itself.
+        order: Where the store's log was when it was parked: grows with each of a key, whatever clocks do.
+        drawer: Which of the drawers its key is in; see `hanse.delivery.drawers`. -1 for none.
+        original: The message as it came, where it was edited since; empty where it was not.
+        action: Id of the action that has tried it last; empty for none.
     """
 
     group: str
@@ -56,12 +60,17 @@ class DeadLetter(Resource):
     last_at: float = 0.0
     fingerprint: str = ""
     waits_for: str = ""
+    order: int = 0
+    drawer: int = -1
+    original: bytes = b""
+    action: str = ""
 
 
 DEAD_LETTERS = collection_of(DeadLetter)
 """Name of the collection; a store that dead letters are parked in has to be opened with it."""
 
 _codec = codec_for(DeadLetter)
+_messages = codec_for(Message)
 
 
 def failed_letter(group: str, message: Message, error: BaseException, *, id: str, now: float) -> DeadLetter:
@@ -85,9 +94,10 @@ def failed_letter(group: str, message: Message, error: BaseException, *, id: str
     )
 
 
-def waiting_letter(group: str, message: Message, behind: str, *, id: str, now: float) -> DeadLetter:
+def waiting_letter(group: str, message: Message, behind: DeadLetter, *, id: str, now: float) -> DeadLetter:
     """The dead letter of a message that waits behind another of its key."""
-    return msgspec.structs.replace(_letter(group, message, id, now), waits_for=behind)
+    waiting = _letter(group, message, id, now)
+    return msgspec.structs.replace(waiting, waits_for=behind.id, fingerprint=behind.fingerprint)
 
 
 def _letter(group: str, message: Message, id: str, now: float) -> DeadLetter:
@@ -102,6 +112,15 @@ def _letter(group: str, message: Message, id: str, now: float) -> DeadLetter:
         first_at=failing_since(message) or now,
         last_at=now,
     )
+
+
+def message_in(letter: DeadLetter) -> Message:
+    """The message that a dead letter holds, as it would be handled now.
+
+    Raises:
+        Malformed: It cannot be read, which nothing that this version has written is.
+    """
+    return _messages.decode(letter.message)
 
 
 def letter_json(letter: DeadLetter) -> bytes:

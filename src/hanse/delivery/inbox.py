@@ -5,8 +5,8 @@ first, a second one is refused by the store. The decision what becomes of a fail
 the inbox carries it out.
 
 What becomes of a message: handled (a repeat is not run again) | tried again (`HandlerFailed`) | tried again without
-counting, because something was away (`OUTAGES`) | parked, because it failed for good | parked behind another of its key
-that was.
+counting, because something was away (`OUTAGES`), or because everything fails (`Braked`) | parked, because it failed for
+good | parked behind another of its key that was.
 """
 
 from __future__ import annotations
@@ -18,26 +18,21 @@ from typing import final
 
 import msgspec
 
-from hanse.delivery.deadletter import (
-    DEAD_LETTERS,
-    DeadLetter,
-    failed_letter,
-    letter_in,
-    letter_json,
-    waiting_letter,
-)
-from hanse.delivery.retry import ATTEMPTS_MAX, HandlerFailed, is_final
+from hanse.delivery.brake import Brake, Braked
+from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, failed_letter, letter_json, waiting_letter
+from hanse.delivery.drawers import Drawer, Drawers, drawer_of, is_moved
+from hanse.delivery.retry import ATTEMPTS_MAX, HOPELESS, HandlerFailed, is_final
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded, Unavailable
+from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded, PreconditionFailed, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.store.base import AlreadyHandled, Batch, Mark, Put, Store
-from hanse.store.query import PAGE_MAX, And, Compare, Query
+from hanse.store.base import AlreadyHandled, Batch, Expect, Mark, Put, Store
+from hanse.store.query import And, Compare, Query
 
 _log = logging.getLogger("hanse.delivery")
 
-PARKED_KEYS_MAX = 100_000
-"""Keys of one group that have dead letters. At the limit nothing more is parked: messages wait in their log instead."""
+PARKED_MAX = 1_000_000
+"""Messages of one group that failed and are parked. At the limit no more are: they wait in their log instead."""
 
 FULL_SECONDS = 60.0
 """When to come again with a message that cannot be parked."""
@@ -45,6 +40,8 @@ FULL_SECONDS = 60.0
 HANDLER_SHARE = 0.9
 """Part of a message's time that its handler has; the rest is for parking it and for the answer."""
 
+RACES_MAX = 10
+"""How often a message is looked at anew because something was parked under its key, or near it, in between."""
 
 OUTAGES = (Unavailable, Overloaded)
 """Faults that say nothing about the message: whatever it needed is away, and it waits for as long as that takes. They
@@ -64,39 +61,51 @@ class Inbox:
         ...     await inbox.consume(message, run)
     """
 
-    def __init__(self, store: Store, group: str, *, host: Host, keys_max: int = PARKED_KEYS_MAX) -> None:
-        """Get ready; `open` reads what was parked before.
+    def __init__(
+        self, store: Store, group: str, *, host: Host, ordered: bool = True, parked_max: int = PARKED_MAX
+    ) -> None:
+        """Get ready; `open` reads how much was parked before.
 
         Args:
             store: Of the service, opened with the collection of `DeadLetter`.
             group: Name of the subscribers that share the work; scope of the marks.
             host: Clocks and ids.
-            keys_max: Keys with dead letters, at most.
+            ordered: Whether messages of a key wait behind one of it that was parked.
+            parked_max: Messages that failed and are parked, at most.
         """
         self.group: str = group
         self._store = store
         self._host = host
-        self._keys_max = keys_max
-        self._parked_keys: set[str] = set()
+        self._ordered = ordered
+        self._parked_max = parked_max
+        self._parked = 0
+        self._drawers = Drawers(store, group)
+        self._brake = Brake()
+
+    @property
+    def held(self) -> bool:
+        """Whether so many messages have failed in a row that only one at a time is tried."""
+        return self._brake.held
 
     async def open(self) -> None:
-        """Read which keys have dead letters.
+        """Read how much is parked.
 
         Raises:
             Unavailable: The store cannot be reached.
         """
-        cursor: str | None = None
-        while True:
-            of_group = Compare("eq", ("group",), self.group)
-            found = await self._store.find(DEAD_LETTERS, Query(of_group, limit=PAGE_MAX, cursor=cursor))
-            self._parked_keys.update(key for row in found.rows if (key := letter_in(row).key))
-            cursor = found.next
-            if cursor is None:
-                return
+        await self._count()
 
     def mark(self, message: Message) -> Mark:
         """What has to be committed together with the effects of a message."""
         return Mark(self.group, message.id)
+
+    def rests_on(self, message: Message) -> tuple[Expect, ...]:
+        """What that commit rests on: that nothing of the message's key was parked since.
+
+        Ask when the handler begins, before anything is waited for.
+        """
+        key = self._key(message)
+        return (self._drawers.known(key).rests_on,) if key else ()
 
     async def consume(
         self, message: Message, run: Callable[[Message], Awaitable[None]], *, attempts_max: int = ATTEMPTS_MAX
@@ -115,24 +124,47 @@ class Inbox:
             Unavailable: The store cannot be reached, or something that the handler needed; deliver it again later, as
                 the same attempt.
         """
-        if await self._store.marked(self.group, message.id) is not None:
-            return
-        blocker = await self._blocker(message.headers.key)
-        if blocker is not None:
-            await self._park(message, self._waiting(message, blocker))
-            return
-        fault_point("inbox.before_handler")
-        error = await self._run(message, run)
+        for _ in range(RACES_MAX):
+            if await self._store.marked(self.group, message.id) is not None:
+                return
+            if await self._consume(message, run, attempts_max):
+                return
+            self._drawers.forget(message.headers.key)
+        raise Unavailable(f"the dead letters near {message.headers.key!r} of {self.group} change too fast")
+
+    async def _consume(self, message: Message, run: Callable[[Message], Awaitable[None]], attempts_max: int) -> bool:
+        """Handle a message, or park it; False where somebody else's dead letters came in between."""
+        key = self._key(message)
+        if key:
+            drawer, blocker = await self._drawers.blocker(key)
+            if blocker is not None:
+                return await self._park(message, self._waiting(message, blocker), drawer)
+        if (seconds := self._brake.wait(message.id, now=self._host.monotonic())) > 0.0:
+            raise Braked(f"{self.group} fails at everything that it is given; one at a time is tried", seconds)
+        try:
+            error = await self._try(message, run)
+        finally:
+            self._brake.left(message.id)
         if error is None:
             fault_point("inbox.after_handler")
-            return
+            return True
+        if is_moved(error, self.group, key):
+            return False
         if isinstance(error, OUTAGES):
             raise error
         if not is_final(message.headers.attempt, error, attempts_max):
             raise self._failed(error) from error
         _log.error("%s parks %s %s", self.group, message.headers.type, message.id, exc_info=error)
-        letter = failed_letter(self.group, message, error, id=self._host.new_id(), now=self._host.now())
-        await self._park(message, letter)
+        return await self._park_failed(message, error)
+
+    async def _try(self, message: Message, run: Callable[[Message], Awaitable[None]]) -> Exception | None:
+        fault_point("inbox.before_handler")
+        error = await self._run(message, run)
+        if error is None:
+            self._brake.succeeded()
+        elif not isinstance(error, HOPELESS) and not is_moved(error, self.group, self._key(message)):
+            self._brake.failed(message.id, now=self._host.monotonic())
+        return error
 
     async def _run(self, message: Message, run: Callable[[Message], Awaitable[None]]) -> Exception | None:
         """Run the handler within its time; what it failed with, None for success."""
@@ -158,31 +190,57 @@ class Inbox:
         return HandlerFailed(self.group, type(error).__qualname__, "an unexpected error, which its log has")
 
     def _waiting(self, message: Message, blocker: DeadLetter) -> DeadLetter:
-        return waiting_letter(self.group, message, blocker.id, id=self._host.new_id(), now=self._host.now())
+        return waiting_letter(self.group, message, blocker, id=self._host.new_id(), now=self._host.now())
 
-    async def _blocker(self, key: str) -> DeadLetter | None:
-        """The oldest dead letter of the key. Once the last is gone, the key is in order again."""
-        if not key or key not in self._parked_keys:
-            return None
-        of_key = And((Compare("eq", ("group",), self.group), Compare("eq", ("key",), key)))
-        found = await self._store.find(DEAD_LETTERS, Query(of_key, limit=1))
-        if not found.rows:
-            self._parked_keys.discard(key)
-            return None
-        return letter_in(found.rows[0])
+    def _key(self, message: Message) -> str:
+        """What a message is kept in order with, behind dead letters too; empty for nothing."""
+        return message.headers.key if self._ordered else ""
 
-    async def _park(self, message: Message, letter: DeadLetter) -> None:
-        if letter.key and letter.key not in self._parked_keys and len(self._parked_keys) >= self._keys_max:
-            raise Overloaded(f"the limit of {self._keys_max} keys of {self.group} with dead letters", FULL_SECONDS)
+    async def _count(self) -> None:
+        failed = And((Compare("eq", ("group",), self.group), Compare("eq", ("waits_for",), "")))
+        self._parked = await self._store.count(DEAD_LETTERS, Query(failed))
+
+    async def _check_room(self) -> None:
+        """Raise `Overloaded` where no more may be parked; some may have been taken out meanwhile."""
+        if self._parked >= self._parked_max:
+            await self._count()
+        if self._parked >= self._parked_max:
+            raise Overloaded(f"the limit of {self._parked_max} dead letters of {self.group}", FULL_SECONDS)
+
+    async def _park_failed(self, message: Message, error: Exception) -> bool:
+        """Keep a message that failed for good; False where another of its key was kept before it."""
+        await self._check_room()
+        key = self._key(message)
+        letter = failed_letter(self.group, message, error, id=self._host.new_id(), now=self._host.now())
+        parked = False
+        while not parked:
+            drawer, blocker = await self._drawers.blocker(key) if key else (None, None)
+            if blocker is not None:
+                return False
+            parked = await self._park(message, letter, drawer)
+            self._drawers.forget(key)
+        self._parked += 1
+        return True
+
+    async def _park(self, message: Message, letter: DeadLetter, drawer: Drawer | None) -> bool:
+        """Keep a dead letter in place of the message's effects; False where its drawer has moved."""
+        order = await self._store.head()
+        letter = msgspec.structs.replace(letter, order=order, drawer=drawer_of(letter.key) if drawer else -1)
         write = Put(DEAD_LETTERS, letter.id, letter_json(letter), self._host.new_id(), expected=0)
         headers = msgspec.structs.replace(message.headers, causation_id=message.id, attempt=1)
-        batch = Batch(self._host.now(), writes=(write,), marks=(self.mark(message),), headers=headers)
+        expects = (drawer.rests_on,) if drawer else ()
+        # What waits moves nothing: its key is known to have dead letters.
+        positions = (drawer.moved,) if drawer and not letter.waits_for else ()
+        batch = Batch(self._host.now(), (write,), (self.mark(message),), positions, headers, expects)
         fault_point("inbox.before_park")
         try:
-            await self._store.commit(batch)
+            _ = await self._store.commit(batch)
         except AlreadyHandled:
             # It was handled after all: its commit outlived the handler that was given up.
-            return
+            return True
+        except PreconditionFailed as fault:
+            if not is_moved(fault, self.group, letter.key):
+                raise
+            return False
         fault_point("inbox.after_park")
-        if letter.key:
-            self._parked_keys.add(letter.key)
+        return True

@@ -71,7 +71,7 @@ class Subscription:
         Raises:
             Unavailable: The store cannot be reached.
         """
-        store, inbox = hosted.store, Inbox(hosted.store, self.group, host=host)
+        store, inbox = hosted.store, Inbox(hosted.store, self.group, host=host, ordered=self.on.ordered)
         handler: Callable[[object], Awaitable[None]] = getattr(hosted.instance, self._method)
         await inbox.open()
 
@@ -80,6 +80,7 @@ class Subscription:
                 context.store = store
                 unit = cast("Unit", unit_for(store))
                 unit.marks.append(inbox.mark(message))
+                unit.fences.extend(inbox.rests_on(message))
                 await handler(self._read(_entries.decode(message.body)))
                 await unit.commit()
 

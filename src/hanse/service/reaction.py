@@ -38,6 +38,7 @@ class On(msgspec.Struct, frozen=True):
     group: str
     key: Callable[[Any], str] | None
     attempts: int
+    ordered: bool = True
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -61,17 +62,29 @@ Reaction = On | Rule | Every
 
 @overload
 def on(
-    kind: type[E], /, *, key: Callable[[E], str] | None = None, group: str = "", attempts: int = ATTEMPTS
+    kind: type[E],
+    /,
+    *,
+    key: Callable[[E], str] | None = None,
+    group: str = "",
+    attempts: int = ATTEMPTS,
+    ordered: bool = True,
 ) -> Callable[[Callable[[S, E], Awaitable[None]]], Callable[[S, E], Awaitable[None]]]: ...
 
 
 @overload
 def on(
-    kind: type[R], /, *, key: Callable[[Change[R]], str] | None = None, group: str = "", attempts: int = ATTEMPTS
+    kind: type[R],
+    /,
+    *,
+    key: Callable[[Change[R]], str] | None = None,
+    group: str = "",
+    attempts: int = ATTEMPTS,
+    ordered: bool = True,
 ) -> Callable[[Callable[[S, Change[R]], Awaitable[None]]], Callable[[S, Change[R]], Awaitable[None]]]: ...
 
 
-def on(kind: Any, /, *, key: Any = None, group: str = "", attempts: int = ATTEMPTS) -> Any:
+def on(kind: Any, /, *, key: Any = None, group: str = "", attempts: int = ATTEMPTS, ordered: bool = True) -> Any:
     """Run a method for each event of a type, or each change of a resource.
 
     The handler is a unit of work, and runs once in effect per subscriber group, whatever is delivered twice or killed
@@ -83,6 +96,8 @@ def on(kind: Any, /, *, key: Any = None, group: str = "", attempts: int = ATTEMP
             without it, all run side by side.
         group: Subscribers of one group share the work; by default each method is a group, `service.method`.
         attempts: How often it is tried before the message is parked.
+        ordered: Whether later messages of a key wait behind one of it that was parked, until that is replayed or
+            dropped. Say False where each says all by itself, so that the next one makes up for the one that failed.
 
     Example:
         >>> class OrderPlaced(Event):
@@ -92,7 +107,7 @@ def on(kind: Any, /, *, key: Any = None, group: str = "", attempts: int = ATTEMP
         ...     async def receipt(self, event: OrderPlaced) -> None: ...
     """
     _check_kind("@on", kind, Event, Resource)
-    return _marker(On(cast("type[Event]", kind), group, key, attempts), 1)
+    return _marker(On(cast("type[Event]", kind), group, key, attempts, ordered), 1)
 
 
 def rule(

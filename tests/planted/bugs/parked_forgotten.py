@@ -2,14 +2,14 @@
 What comes after a parked message is handled before it, once the process was down."""
 
 from hanse import World, simulation
-from hanse.delivery.inbox import Inbox
+from hanse.delivery.drawers import Drawers
 
 from . import instead, parked
 
 
-@instead(Inbox)
-async def open(self: Inbox) -> None:  # noqa: A001 - the method's name
-    pass
+@instead(Drawers)
+async def _keys_in(self: Drawers, number: int) -> set[str]:
+    return set()
 
 
 @simulation(parked.setup, seconds=parked.SECONDS)

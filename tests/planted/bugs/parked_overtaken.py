@@ -3,14 +3,14 @@ What comes after it is handled before it."""
 
 from hanse import World, simulation
 from hanse.delivery.deadletter import DeadLetter
-from hanse.delivery.inbox import Inbox
+from hanse.delivery.drawers import Drawer, Drawers
 
 from . import instead, parked
 
 
-@instead(Inbox)
-async def _blocker(self: Inbox, key: str) -> DeadLetter | None:
-    return None
+@instead(Drawers)
+async def blocker(self: Drawers, key: str) -> tuple[Drawer, DeadLetter | None]:
+    return await self.look(key), None
 
 
 @simulation(parked.setup, seconds=parked.SECONDS)

@@ -14,8 +14,9 @@ FIELDS = ("group", "message_id", "message", "topic", "key", "code", "text", "fin
 async def store(host: Host) -> MemoryStore:
     """A store that knows orders and dead letters."""
     store = MemoryStore(host=host)
-    letters = CollectionSchema(DEAD_LETTERS, {name: FieldSchema("string", required=True) for name in FIELDS})
-    await store.open([CollectionSchema("orders", {}), letters])
+    fields = {name: FieldSchema("string", required=True) for name in FIELDS}
+    fields |= {name: FieldSchema("integer", required=True) for name in ("order", "drawer")}
+    await store.open([CollectionSchema("orders", {}), CollectionSchema(DEAD_LETTERS, fields)])
     return store
 
 

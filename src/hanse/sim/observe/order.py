@@ -2,7 +2,8 @@
 
 The order is that of the log that told of them; the key is what their envelope says on the wire; and that a message was
 handled shows as the mark that is committed with its effects. So the marks of one group, for one key and one log,
-have to be committed in the order of the log. While a dead letter of a key is there, what follows is parked behind it.
+have to be committed in the order of the log. While a dead letter of a key is there, what follows is parked behind it,
+unless the subscription lets it pass.
 
 Methods that share a group are left out: each has a key of its own, and whichever is first handles the message.
 """
@@ -66,7 +67,7 @@ class Order(Observer):
             key, entry = self._keys.get((mark.scope, mark.key)), self._entries.get(mark.key)
             if key is not None and entry is not None:
                 self._check_turn(where, mark, key, entry)
-                if not parks:
+                if not parks and mark.scope not in _passing(self._scene.machines[machine].app):
                     self._check_parked(where, mark, (mark.scope, key, entry[0]))
 
     def died(self, machine: str, *, dark: bool) -> None:
@@ -132,3 +133,14 @@ def _groups_of(app: App) -> dict[str, str]:
         for name, group in own.items()
         if sizes[group] <= 1
     }
+
+
+@per_app
+def _passing(app: App) -> frozenset[str]:
+    """The groups whose messages may overtake those of their key that are parked."""
+    return frozenset(
+        reaction.group or f"{part.name}.{method}"
+        for part in app.parts
+        for method, reaction in reactions_of(part.cls).items()
+        if isinstance(reaction, On) and not reaction.ordered
+    )
