@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
 
+from hanse.cli.doctor_events import event_checks
 from hanse.cli.doctor_machine import version_of
 from hanse.cli.finding import FAIL, OK, WARN, Finding
 from hanse.cli.net import is_loopback, url_of
@@ -180,6 +181,7 @@ def app_checks(wanted: str, folder: Path, settings: Settings) -> Iterator[Findin
     yield Finding("app", OK, f"{app.name}: {', '.join(part.name for part in app.parts)}")
     yield fit_check(app, settings)
     yield from store_checks(app, settings)
+    yield from event_checks(app, settings)
     yield surface_check(app, settings)
 
 

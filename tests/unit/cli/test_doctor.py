@@ -284,3 +284,60 @@ def test_a_database_of_somebody_else_is_not_changed(folder: Path) -> None:
     (folder / "foreign_notes.py").write_text(APP)
     doctor("foreign_notes.py", "--store", "sqlite:///{service}.db")
     assert (folder / "notes.db").read_bytes() == before
+
+
+HEARS = """
+from hanse import App, Collection, Event, Gateway, Resource, Service, on
+
+class Paid(Event):
+    bill: str
+
+class Sent(Event):
+    bill: str
+
+class Letter(Resource):
+    text: str
+
+class Mailer(Service, events=(Sent,)):
+    letters: Collection[Letter]
+
+    @on(Paid)
+    async def thank(self, paid: Paid) -> None:
+        await self.letters.create(Letter(text=paid.bill))
+
+app = App("shop", Mailer, gateway=Gateway())
+"""
+
+
+def test_an_event_that_nobody_here_emits_is_warned_of_where_only_this_app_is_heard(folder: Path) -> None:
+    (folder / "deaf_notes.py").write_text(HEARS)
+    check = found(doctor("deaf_notes.py", "--json"))["events of Paid"]
+    assert check["state"] == "warn"
+    assert check["says"] == "mailer waits for Paid, which no service here emits"
+
+
+def test_an_event_of_another_code_base_needs_an_app_of_the_same_name(folder: Path) -> None:
+    (folder / "far_notes.py").write_text(HEARS)
+    (folder / "hanse.toml").write_text('[node]\ntransport = "nats://127.0.0.1:4222"\nevents = "broker"')
+    check = found(doctor("far_notes.py", "--json"))["events of Paid"]
+    assert check["state"] == "ok"
+    assert str(check["says"]).endswith('an App of the same name, "shop"')
+
+
+def test_an_event_that_a_service_here_may_emit_is_not_told_of(folder: Path) -> None:
+    (folder / "near_notes.py").write_text(HEARS.replace("(Sent,)", "(Sent, Paid)"))
+    assert "events of Paid" not in found(doctor("near_notes.py", "--json"))
+
+
+@pytest.mark.parametrize(
+    ("transport", "told"),
+    [
+        ("nats://127.0.0.1:4222", "sync_interval: always"),
+        ("rediss://127.0.0.1:6379", "appendfsync always"),
+        ("amqp://127.0.0.1:5672", "RabbitMQ flushes no streams"),
+    ],
+)
+def test_what_a_power_cut_costs_is_told_where_a_broker_keeps_events(folder: Path, transport: str, told: str) -> None:
+    (folder / "kept_notes.py").write_text(APP)
+    (folder / "hanse.toml").write_text(f'[node]\ntransport = "{transport}"\nevents = "broker"')
+    assert told in str(found(doctor("kept_notes.py", "--json"))["node.events"]["says"])
