@@ -24,6 +24,7 @@ TYPE_CHECKING_IMPORTS_MAX = 9
 LONG_FUNCTIONS: dict[str, str] = {}
 WIDE_FUNCTIONS = {
     "hanse.contract.declare.rpc": "all that may be said of an operation, by name; most say nothing",
+    "hanse.service.reaction.rule": "all that may be said of a rule, by name; most say little",
     "hanse.gateway.gateway.Gateway.__init__": "all that a gateway may be told once, by name; most say nothing",
 }
 TYPE_CHECKING_MODULES = {"hanse": "shows the public names to type checkers, and imports them when they are asked for"}

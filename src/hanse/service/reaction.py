@@ -13,8 +13,8 @@ from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misdeclared
 from hanse.service.change import Change
 from hanse.service.held import Held
-from hanse.service.query import filter_of
-from hanse.store.query import Where
+from hanse.service.query import filter_of, sorting_of
+from hanse.store.query import Path, Where
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
@@ -42,13 +42,25 @@ class On(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What `@rule` says: run for each row that matches, when it changes and on each sweep; one holder at a time."""
+    """What `@rule` says: run for each row that matches, when it changes and on each sweep; one holder at a time.
+
+    Attributes:
+        kind, where: Which rows.
+        every, lease: Seconds between two sweeps, and those that a run may hold its row.
+        concurrency: Rows worked on at once.
+        at: The field that says from which wall-clock second on a row is to be looked at; None for at once.
+        per: The field whose values share the places; None where all rows do.
+        per_concurrency: Rows with one value of it that are worked on at once.
+    """
 
     kind: type[Resource]
     where: Where | None
     every: float
     lease: float
     concurrency: int
+    at: Path | None = None
+    per: Path | None = None
+    per_concurrency: int = 0
 
 
 class Every(msgspec.Struct, frozen=True):
@@ -110,7 +122,7 @@ def on(kind: Any, /, *, key: Any = None, group: str = "", attempts: int = ATTEMP
     return _marker(On(cast("type[Event]", kind), group, key, attempts, ordered), 1)
 
 
-def rule(
+def rule(  # noqa: PLR0913 - all that may be said of a rule, by name; most say little
     kind: type[R],
     /,
     *,
@@ -118,6 +130,9 @@ def rule(
     every: Duration = SWEEP_SECONDS,
     lease: Duration = LEASE_SECONDS,
     concurrency: int = 1,
+    at: Callable[[R], float] | None = None,
+    per: Callable[[R], str] | None = None,
+    per_concurrency: int = 1,
 ) -> Callable[[Callable[[S, Held[R]], Awaitable[None]]], Callable[[S, Held[R]], Awaitable[None]]]:
     """Run a method for each row that matches: when it changes, and again on each sweep, so that nothing is forgotten.
 
@@ -130,6 +145,10 @@ def rule(
         every: How often to look at all rows that match.
         lease: How long a run may hold its row.
         concurrency: Rows worked on at once.
+        at: A field with the wall-clock second before which a row is left alone: a timer that outlives the process.
+        per: A field of text: rows that have the same take turns with those of others, so that a customer with much
+            to do, or whose work is slow, keeps no other waiting.
+        per_concurrency: Rows with the same value of that field that are worked on at once.
 
     Example:
         >>> class Order(Resource):
@@ -139,10 +158,32 @@ def rule(
         ...     async def remind(self, order: Held[Order]) -> None: ...
     """
     _check_kind("@rule", kind, Resource)
+    said = Rule(
+        kind,
+        filter_of(kind, where),
+        seconds(every),
+        seconds(lease),
+        concurrency,
+        _field(kind, "at", at),
+        _field(kind, "per", per),
+        0 if per is None else per_concurrency,
+    )
     marker: Callable[[Callable[[S, Held[R]], Awaitable[None]]], Callable[[S, Held[R]], Awaitable[None]]] = _marker(
-        Rule(kind, filter_of(kind, where), seconds(every), seconds(lease), concurrency), 1
+        said, 1
     )
     return marker
+
+
+def _field(kind: type[R], name: str, lambda_: Callable[[R], object] | None) -> Path | None:
+    """The one field that a typed lambda names.
+
+    Raises:
+        Misdeclared: It names several, or none.
+    """
+    fields = sorting_of(kind, lambda_)
+    if lambda_ is not None and (len(fields) != 1 or fields[0].descending):
+        raise Misdeclared(f"expected {name}= of @rule to be one field of {kind.__name__}, such as `lambda row: row.id`")
+    return fields[0].path if fields else None
 
 
 def every(period: Duration, /) -> Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]]:

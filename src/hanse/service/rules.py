@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar, cast, final
 
 from hanse.contract.model import Resource, collection_of
@@ -20,7 +21,7 @@ from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, DeadlineExceeded, NotFound, PreconditionFailed
 from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.tasks import Tasks
-from hanse.service.agenda import Agenda, rest_after
+from hanse.service.agenda import LANE_WAITING_MAX, Agenda, rest_after
 from hanse.service.change import Created, Existing, Followed, Reset, Updated
 from hanse.service.collection import Collection
 from hanse.service.held import Held, Lease, Leases
@@ -28,7 +29,7 @@ from hanse.service.reaction import Rule
 from hanse.service.shape import schema_of, shape_of
 from hanse.service.unit import Unit
 from hanse.store.evaluate import predicate
-from hanse.store.query import PAGE_MAX
+from hanse.store.query import PAGE_MAX, And, Compare, Order, Path, Where
 
 R = TypeVar("R", bound=Resource)
 Call = Callable[[], Awaitable[None]]
@@ -103,7 +104,10 @@ class RuleRunner(Generic[R]):
         self._host = host
         self._on_duty = on_duty
         self._matches = _matcher(job.rule)
-        self._agenda = Agenda(concurrency=job.rule.concurrency, limit=waiting_max)
+        rule = job.rule
+        self._agenda = Agenda(concurrency=rule.concurrency, limit=waiting_max, lane_concurrency=rule.per_concurrency)
+        self._at = _reader(rule.kind, rule.at)
+        self._lane = _reader(rule.kind, rule.per)
         self._tasks = Tasks(self._broke)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -161,7 +165,7 @@ class RuleRunner(Generic[R]):
     async def _offer_of(self, item: Followed[R]) -> None:
         match item:
             case Existing(value=row) | Created(after=row) | Updated(after=row):
-                await self._offer(row.id, row.rev)
+                await self._offer(row, row.rev)
             case _:
                 pass
 
@@ -175,21 +179,65 @@ class RuleRunner(Generic[R]):
                 _log.warning("the rule %s could not sweep: %s; it will with the next", self.name, error)
 
     async def _sweep_once(self) -> None:
+        """Offer what is due before the next sweep; the rest is left to later ones."""
         cursor: str | None = None
+        where = self._due_by(self._host.now() + self._job.rule.every)
         while True:
-            page = await self._job.rows.find(self._job.rule.where, limit=PAGE_MAX, cursor=cursor)
+            page = await self._job.rows.find(where, limit=PAGE_MAX, cursor=cursor)
             for row in page.items:
-                await self._offer(row.id, 0)
+                await self._offer(row, 0)
             cursor = page.next
             if cursor is None:
                 return
 
-    async def _offer(self, id: str, rev: int) -> None:
+    async def _refill(self, lane: str) -> None:
+        """Offer rows of a lane that had more than could be remembered, those that are due for longest first."""
+        rule = self._job.rule
+        assert rule.per is not None
+        of_lane = Compare("eq", rule.per, lane)
+        due = self._due_by(self._host.now())
+        where = of_lane if due is None else And((of_lane, due))
+        sort = None if rule.at is None else _by(rule.at)
+        try:
+            page = await self._job.rows.find(
+                where, sort=sort, limit=min(PAGE_MAX, LANE_WAITING_MAX + rule.per_concurrency)
+            )
+        except Exception as error:  # noqa: BLE001 - the next sweep is the remedy
+            _log.warning("the rule %s could not look for more: %s; the next sweep will", self.name, error)
+            return
+        known = self._agenda.waits_in(lane)
+        for row in page.items:
+            await self._offer(row, 0)
+        # Where all of them were known, or rest, to look again at once would find the same.
+        if page.next is not None and self._agenda.waits_in(lane) > known:
+            self._agenda.more_of(lane)
+
+    def _due_by(self, second: float) -> Where | None:
+        where, at = self._job.rule.where, self._job.rule.at
+        if at is None:
+            return where
+        due = Compare("le", at, second)
+        return due if where is None else And((where, due))
+
+    async def _offer(self, row: Resource, rev: int) -> None:
         while self._agenda.full:
             self._room.clear()
             await self._room.wait()
-        self._agenda.offer(id, rev)
+        self._plan(row, rev)
         self._wake.set()
+
+    def _plan(self, row: Resource, rev: int) -> None:
+        """Have a row looked at: now or, where it says so, later. What is due after the next sweep is left to that."""
+        lane = "" if self._lane is None else str(self._lane(row))
+        wait = self._wait_of(row)
+        if wait <= 0.0:
+            self._agenda.offer(row.id, rev, lane)
+        elif wait <= self._job.rule.every:
+            self._agenda.plan(row.id, self._host.monotonic() + wait, rev, lane)
+
+    def _wait_of(self, row: Resource) -> float:
+        """Seconds until a row wants to be looked at; nothing and less for now."""
+        return 0.0 if self._at is None else cast("float", self._at(row)) - self._host.now()
 
     async def _work(self) -> None:
         while not self._stopping:
@@ -199,6 +247,8 @@ class RuleRunner(Generic[R]):
             else:
                 self._room.set()
                 self._tasks.start(self._look_at(id), name=f"rule {self.name} holds {id}")
+            if (lane := self._agenda.wanting()) is not None:
+                self._tasks.start(self._refill(lane), name=f"rule {self.name} looks for more of {lane}")
 
     async def _rest(self) -> None:
         """Wait until there may be something to do."""
@@ -220,22 +270,26 @@ class RuleRunner(Generic[R]):
             timer = asyncio.timeout(seconds)
             try:
                 async with timer:
-                    rev = await self._hold(id, lease)
-                self._agenda.done(id, rev)
+                    left = await self._hold(id, lease)
+                self._agenda.done(id, 0 if left is None else left.rev)
+                if left is not None and self._wait_of(left) > 0.0 and self._matches(left):
+                    self._plan(left, 0)
             except Exception as error:  # noqa: BLE001 - whatever the method raises, its row is looked at again
                 self._fail(id, DeadlineExceeded(f"the rule {self.name}") if timer.expired() else error)
             finally:
                 self._leases.release(lease)
         self._wake.set()
 
-    async def _hold(self, id: str, lease: Lease) -> int:
-        """Run the method for a row that it holds; the revision that the row is left at."""
+    async def _hold(self, id: str, lease: Lease) -> Resource | None:
+        """Run the method for a row that it holds; the row as it is left, None where there is nothing to do about it."""
         try:
             row = await self._job.rows.get(id)
         except NotFound:
-            return 0
+            return None
         if not self._matches(row):
-            return 0
+            return None
+        if self._wait_of(row) > 0.0:
+            return row
         held = Held(row, self._job.rows, lambda: self._holds(lease))
 
         left: list[Resource] = []
@@ -250,7 +304,7 @@ class RuleRunner(Generic[R]):
         await self._run(call)
         fault_point("rule.after_commit")
         # The commit gave the row that it wrote its revision.
-        return left[0].rev
+        return left[0]
 
     def _holds(self, lease: Lease) -> bool:
         return self._on_duty() and self._leases.holds(lease, now=self._host.monotonic())
@@ -281,3 +335,15 @@ def _matcher(rule: Rule) -> Callable[[Resource], bool]:
     test = predicate(rule.where, schema_of(rule.kind))
     plain = shape_of(rule.kind).plain
     return lambda row: test(plain(row))
+
+
+def _reader(kind: type[Resource], path: Path | None) -> Callable[[Resource], object] | None:
+    """Reads the field that JSON has under a name."""
+    if path is None:
+        return None
+    names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    return attrgetter(".".join((names[path[0]], *path[1:])))
+
+
+def _by(path: Path) -> Callable[[Resource], object]:
+    return lambda _: Order(path)

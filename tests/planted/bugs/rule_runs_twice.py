@@ -9,19 +9,21 @@ from . import instead, jobs
 
 
 @instead(Agenda)
-def offer(self: Agenda, id: str, rev: int = 0) -> None:
-    self._waiting[id] = None
+def offer(self: Agenda, id: str, rev: int = 0, lane: str = "") -> None:
+    self._wait(id, lane)
 
 
 @instead(Agenda)
 def done(self: Agenda, id: str, rev: int) -> None:
-    self._running.pop(id, None)
+    if id in self._running:
+        self._leave(id)
 
 
 @instead(Agenda)
 def failed(self: Agenda, id: str, now: float, draw: float) -> float:
-    self._running.pop(id, None)
-    self._waiting[id] = None
+    if id in self._running:
+        self._leave(id)
+    self._wait(id, "")
     return 0.0
 
 

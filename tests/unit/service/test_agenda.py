@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from hanse.service.agenda import REST_SECONDS_MAX, SETTLED_MAX, Agenda, rest_after
+from hanse.service.agenda import LANE_WAITING_MAX, REST_SECONDS_MAX, SETTLED_MAX, Agenda, rest_after
 
 STEPS = st.lists(st.tuples(st.sampled_from(["offer", "take", "done", "fail", "wait"]), st.integers(0, 3)), max_size=60)
 
@@ -111,3 +111,138 @@ def test_the_memory_of_settled_rows_is_bounded() -> None:
         tested.done(tested.take(0.0) or "", 1)
     tested.offer("0", 1)
     assert tested.take(0.0) == "0"
+
+
+def lanes(places: int = 1, *, concurrency: int = 10, limit: int = 1_000) -> Agenda:
+    return Agenda(concurrency=concurrency, limit=limit, lane_concurrency=places)
+
+
+def taken(tested: Agenda, now: float = 0.0) -> list[str]:
+    found: list[str] = []
+    while (id := tested.take(now)) is not None:
+        found.append(id)
+    return found
+
+
+def test_a_lane_has_so_many_places_and_leaves_the_others_to_the_rest() -> None:
+    tested = lanes(2)
+    for n in range(5):
+        tested.offer(f"slow{n}", n + 1, "slow")
+    tested.offer("quick", 9, "quick")
+    assert taken(tested) == ["slow0", "quick", "slow1"]
+    tested.done("slow1", 0)
+    assert taken(tested) == ["slow2"]
+
+
+def test_lanes_take_turns() -> None:
+    tested = lanes(1, concurrency=1)
+    for n in range(3):
+        tested.offer(f"much{n}", 1, "much")
+    tested.offer("little", 1, "little")
+    order: list[str] = []
+    while (id := tested.take(0.0)) is not None:
+        order.append(id)
+        tested.done(id, 0)
+    assert order == ["much0", "little", "much1", "much2"]
+
+
+def test_a_lane_that_had_more_than_it_could_remember_says_so_once_there_is_room() -> None:
+    tested = lanes(1)
+    for n in range(LANE_WAITING_MAX + 1):
+        tested.offer(str(n), 1, "much")
+    assert tested.wanting() is None
+    for _ in range(LANE_WAITING_MAX // 2):
+        tested.done(tested.take(0.0) or "", 0)
+    assert (tested.wanting(), tested.wanting()) == ("much", None)
+
+
+def test_a_lane_that_is_all_done_still_says_that_it_had_more() -> None:
+    tested = lanes(LANE_WAITING_MAX, concurrency=LANE_WAITING_MAX)
+    for n in range(LANE_WAITING_MAX + 1):
+        tested.offer(str(n), 1, "much")
+    for id in taken(tested):
+        tested.done(id, 0)
+    assert tested.wanting() == "much"
+
+
+def test_a_row_with_a_time_is_taken_then_and_not_before() -> None:
+    tested = lanes()
+    tested.plan("a", 60.0, 1, "lane")
+    assert (tested.take(59.9), tested.due(), tested.idle) == (None, 60.0, True)
+    assert tested.take(60.0) == "a"
+    assert not tested.idle
+
+
+def test_a_time_may_be_moved_and_taken_back() -> None:
+    tested = lanes(2)
+    tested.plan("a", 60.0, 1)
+    tested.plan("a", 30.0, 2)
+    assert (tested.due(), tested.take(30.0), tested.take(60.0)) == (30.0, "a", None)
+    tested.plan("b", 60.0, 1)
+    tested.offer("b", 2)
+    assert (tested.take(31.0), tested.due()) == ("b", None)
+
+
+def test_a_row_that_waited_may_be_given_a_time() -> None:
+    tested = lanes()
+    tested.offer("a", 1, "lane")
+    tested.plan("a", 60.0, 2, "lane")
+    assert (tested.take(0.0), tested.take(60.0)) == (None, "a")
+
+
+def test_a_time_does_not_cut_a_rest_short() -> None:
+    tested = lanes()
+    tested.offer("a", 1)
+    tested.take(0.0)
+    tested.failed("a", 0.0, 1.0)
+    tested.plan("a", 0.5, 2)
+    assert (tested.take(0.9), tested.take(1.0)) == (None, "a")
+
+
+def test_a_time_given_while_it_is_worked_on_has_it_looked_at_again() -> None:
+    tested = lanes()
+    tested.offer("a", 1)
+    tested.take(0.0)
+    tested.plan("a", 60.0, 5)
+    tested.done("a", 1)
+    assert tested.take(0.0) == "a"
+
+
+def test_times_take_at_most_half_of_the_room() -> None:
+    tested = lanes(4, limit=4)
+    for n in range(4):
+        tested.plan(str(n), 60.0, 1)
+    assert not tested.full
+    assert taken(tested, 60.0) == ["0", "1"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["offer", "plan", "take", "done", "fail"]), st.integers(0, 7)), max_size=80))
+def test_no_lane_has_more_than_its_places_and_none_is_forgotten(steps: list[tuple[str, int]]) -> None:
+    tested, running, wanted, now = lanes(2, concurrency=3), list[int](), set[int](), 0.0
+    for rev, (step, n) in enumerate(steps, 1):
+        now += 1.0
+        if step == "offer":
+            tested.offer(str(n), rev, str(n % 2))
+            wanted.add(n)
+        elif step == "plan":
+            tested.plan(str(n), now + n, rev, str(n % 2))
+            wanted.add(n)
+        elif step == "take" and (id := tested.take(now)) is not None:
+            running.append(int(id))
+            wanted.discard(int(id))
+            assert max(sum(m % 2 == lane for m in running) for lane in (0, 1)) <= 2
+        elif step == "done" and running:
+            tested.done(str(running.pop(n % len(running))), 0)
+        elif step == "fail" and running:
+            failed = running.pop(n % len(running))
+            tested.failed(str(failed), now, 1.0)
+            wanted.add(failed)
+    left = set(running)
+    for n in running:
+        tested.done(str(n), 0)
+    while (due := tested.due()) is not None or not tested.idle:
+        now = max(now, due or now)
+        for id in taken(tested, now):
+            left.add(int(id))
+            tested.done(id, 0)
+    assert wanted <= left
