@@ -127,6 +127,28 @@ class Server:
         self.start()
         self.wait_ready()
 
+    def copy_streams(self) -> Path:
+        """Kill it, keep what its streams have by now, and start it again; where that is kept."""
+        copy = self._folder / "streams"
+        self.kill()
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self._streams, copy)
+        self.start()
+        self.wait_ready()
+        return copy
+
+    def lose_streams(self, copy: Path) -> None:
+        """Kill it, and start it with its streams as they were, as after a power cut; all else it has as it was."""
+        self.kill()
+        shutil.rmtree(self._streams)
+        shutil.copytree(copy, self._streams)
+        self.start()
+        self.wait_ready()
+
+    @property
+    def _streams(self) -> Path:
+        return self._folder / "data" / "hanse@localhost" / "stream"
+
     def close(self) -> None:
         """End it, and what came with it."""
         self.kill()

@@ -17,8 +17,21 @@ from pamqp import commands
 from hanse.kernel.faults import Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.testing.transport_hooks import unheard
-from hanse.testing.transport_kept import GROUP, TOPIC, all_of, event, events, handled, ids_of, opened, taken
+from hanse.testing.transport_kept import (
+    GROUP,
+    TOPIC,
+    all_of,
+    event,
+    events,
+    first_times,
+    handled,
+    ids_of,
+    opened,
+    published,
+    taken,
+)
 from hanse.transport.amqp import backlog as backlogs
+from hanse.transport.amqp.declare import SETTLED_SECONDS
 from hanse.transport.amqp.frames import KEPT, kept_as
 from hanse.transport.amqp.options import Options
 from hanse.transport.amqp.progress import Word
@@ -101,6 +114,28 @@ async def test_two_words_say_more_together(server: Server, caplog: pytest.LogCap
         backlog = await opened(one)
         assert await handled(backlog, SOME - 4) == ids_of([sent[1], *sent[5:]])
         await backlog.close()
+
+
+async def test_events_that_come_where_others_were_lost_are_handed_out(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with nodes(server) as (one,):
+        await one.publish(kept := events(SOME))
+        await asyncio.sleep(SETTLED_SECONDS)  # until then the server may forget a stream that is new
+        older = await asyncio.to_thread(server.copy_streams)
+        await published(one, lost := events(SOME))
+        for group in ("soon", "late"):
+            assert len(await all_of(one, set(ids_of([*kept, *lost])), group=group)) >= 2 * SOME
+        # As after a power cut: the server had said that it has these, and does not have them.
+        await asyncio.to_thread(server.lose_streams, older)
+        await published(one, new := [event()])
+        there = ids_of([*kept, *new])
+        assert first_times(await all_of(one, set(there), group="soon")) == there
+        await published(one, more := events(2 * SOME))
+        there += ids_of(more)
+        assert first_times(await all_of(one, set(there), group="late")) == there
+        assert first_times(await all_of(one, set(ids_of(more)), group="soon")) == ids_of(more)
+        assert caplog.text.count("RabbitMQ has lost events") == 2
 
 
 async def test_what_is_not_wanted_is_passed_for_good(server: Server) -> None:

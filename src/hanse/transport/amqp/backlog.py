@@ -4,6 +4,7 @@ The word is also whose turn it is: RabbitMQ hands it to one consumer of the queu
 one has gone. Whoever has it reads the stream from there. What it has done it says by a new word, and acknowledges the
 old one when the new one has come back to it; so there is always one, and where there are two, they say more together.
 All events of the app come, and those are left out that the group does not want: RabbitMQ does not sort a stream.
+A turn begins with a look at whether the stream still has what the group has seen of it: see `progress`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple, final
 
 import msgspec
@@ -27,6 +29,7 @@ from hanse.transport.amqp.declare import SETTLED_SECONDS, have
 from hanse.transport.amqp.frames import kept_as, offset_in, properties_in
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.progress import Progress, Word
+from hanse.transport.amqp.stream_end import has
 from hanse.transport.base import Kept
 from hanse.transport.brokered.frames import encode, message_in
 
@@ -99,6 +102,7 @@ class AmqpBacklog:
         self._wires: Wires | None = None
         self._turns: Channel | None = None
         self._stream: Channel | None = None
+        self._channels: list[Channel] = []
         self._progress: Progress | None = None
         self._has_turn = asyncio.Event()
         self._dirty = asyncio.Event()
@@ -108,6 +112,7 @@ class AmqpBacklog:
         self._words = 0
         self._mark = b""
         self._begun = False
+        self._lost = False
         self._closed = False
         self._told = -1
         self._why = "it was not opened"
@@ -126,11 +131,12 @@ class AmqpBacklog:
             _ = await wires.calls.ask(commands.Basic.Qos(prefetch_count=0), commands.Basic.QosOk)
         self._turns, self._stream = await wires.into.channel(), await wires.into.channel()
         self._turns.takes[b"w"], self._stream.takes[b"e"] = self._heard, self._come
-        for channel in (self._turns, self._stream):
+        self._channels = [self._turns, self._stream]
+        for channel in self._channels:
             channel.cancelled, channel.ended = self._end, self._end
         _ = await self._turns.ask(commands.Basic.Qos(prefetch_count=WORDS_MAX), commands.Basic.QosOk)
         taking = commands.Basic.Consume(queue=self._queue, consumer_tag="w")
-        self._task = self._tasks.start(self._run(self._turns, self._stream), name="amqp backlog")
+        self._task = self._tasks.start(self._run(self._stream), name="amqp backlog")
         _ = await self._turns.ask(taking, commands.Basic.ConsumeOk)
 
     async def take(self, count: int) -> list[Kept]:
@@ -159,7 +165,7 @@ class AmqpBacklog:
         self._closed = True
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._leave(self._wires)
+                await self._leave()
             await asyncio.sleep(max(0.0, self._settled - self._host.monotonic()))
         except (TimeoutError, ConnectionError, ChannelError) as error:
             why = str(error) or "it took too long"
@@ -169,7 +175,7 @@ class AmqpBacklog:
             _ = self._task.cancel()
             _ = await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
 
-    async def _leave(self, wires: Wires) -> None:
+    async def _leave(self) -> None:
         """Say how far the group has come, and give the turn to the next."""
         progress = self._progress
         if progress is not None and progress.word().reached > self._told:
@@ -178,15 +184,21 @@ class AmqpBacklog:
             self._said.clear()
             self._dirty.set()
             _ = await self._said.wait()
-        for channel in (self._stream, self._turns):
-            if channel is not None and not self._why:
+        await self._release()
+
+    async def _release(self) -> None:
+        """Let the next have the turn. Raises `ChannelError` and `ConnectionError`."""
+        while self._channels and self._wires is not None:
+            channel = self._channels.pop()
+            if not channel.is_over:
                 channel.ended = channel.cancelled = nothing
-                await wires.into.release(channel)
+                await self._wires.into.release(channel)
 
     def _end(self, why: object) -> None:
         """Nothing more is handed out."""
         self._why = self._why or str(why)
         self._said.set()
+        self._dirty.set()
         self._wake()
 
     def _wake(self) -> None:
@@ -196,20 +208,49 @@ class AmqpBacklog:
 
     # Words.
 
-    async def _run(self, turns: Channel, stream: Channel) -> None:
+    async def _run(self, stream: Channel) -> None:
         try:
             _ = await self._has_turn.wait()
+            await self._look()
             await self._read(stream)
-            while True:
+            while not self._why:
+                lost = self._lost
+                await self._save()
+                if lost:
+                    self._end("the stream is not the one that the group knew; it begins with the oldest event")
                 _ = await self._dirty.wait()
                 self._dirty.clear()
-                await self._save()
         except (ChannelError, ConnectionError) as error:
             self._end(error)
         except TimeoutError:
             self._end("it has lost its turn, as its word did not come back")
-            for channel in (turns, stream):
-                channel.tell(commands.Channel.Close(reply_code=200, class_id=0, method_id=0))
+        with suppress(ChannelError, ConnectionError):
+            await self._release()
+
+    async def _look(self) -> None:
+        """See whether the stream still goes as far as the group had come."""
+        progress, wires = self._progress, self._wires
+        assert progress is not None
+        assert wires is not None
+        if progress.reached < 0:
+            return
+        self._channels.append(channel := await wires.into.channel())
+        if not await has(channel, self._events, progress.reached, self._host, self._put):
+            self._progress = self._lose(progress)
+        self._channels.remove(channel)
+        channel.ended = channel.cancelled = nothing
+        await wires.into.release(channel)
+
+    def _put(self, mark: bytes, payload: bytes) -> object:
+        return self._connection.put(self._events.encode(), kept_as(mark), payload)
+
+    def _lose(self, progress: Progress) -> Progress:
+        _log.error(
+            "RabbitMQ has lost events, or they were deleted: the group %s had come to %d, and the event that was there "
+            "is not; it begins with the oldest. Streams are not flushed: have them on several servers",
+            *(self._wanted.group, progress.reached),
+        )
+        return progress.lose()
 
     async def _read(self, stream: Channel) -> None:
         assert self._progress is not None
@@ -247,12 +288,15 @@ class AmqpBacklog:
             _log.error("what is in the queue %s is no word of Hanse's: %s", self._queue, error)
             word = Word()
         if self._progress is None:
-            self._progress = Progress(word)
+            self._progress, self._told = Progress(word), word.reached
             self._mark = b""
             self._has_turn.set()
         elif properties_in(properties).correlation != self._mark:
-            self._progress.hear(word)
-            self._dirty.set()
+            if not self._progress.hear(word):
+                # Both words stay in the queue: whoever has the turn next knows the later stream from the start.
+                self._end("another has found that the stream is not the one that the group knew")
+            else:
+                self._dirty.set()
         else:
             self._mark = b""
             if self._turns is not None and number > 1:
@@ -269,16 +313,22 @@ class AmqpBacklog:
     def _next(self, count: int) -> list[Kept]:
         """What has come, at most so many."""
         kept, last, progress = list[Kept](), 0, self._progress
-        while self._came and len(kept) < count:
+        while self._came and len(kept) < count and not self._lost:
             assert progress is not None
             last, number, body = self._came.popleft()
             if not self._begun:
                 self._begin(progress, number)
             message = self._message(number, body)
-            if message is None or not progress.wants(number, message.id):
-                progress.skipped(number)
+            id = "" if message is None else message.id
+            if not progress.fits(number, id):
+                # What was handed out in this turn has numbers that others have now: it is done with by their marks.
+                self._progress, self._lost = self._lose(progress), True
+                self._dirty.set()
+                return []
+            if message is None or message.headers.type not in self._wanted.topics or not progress.wants(number, id):
+                progress.skipped(number, id)
             else:
-                progress.handed(number)
+                progress.handed(number, id)
                 kept.append(Kept(number, message))
         if last and self._stream is not None:
             self._stream.taken(last)
@@ -298,10 +348,9 @@ class AmqpBacklog:
             )
 
     def _message(self, number: int, body: bytes) -> Message | None:
-        """The event, if the group wants such."""
+        """The event, if it is one."""
         try:
-            message = message_in(body)
+            return message_in(body)
         except Malformed as fault:
             _log.error("what is in the stream %s at %d is left out: %s", self._events, number, fault.detail)
             return None
-        return message if message.headers.type in self._wanted.topics else None

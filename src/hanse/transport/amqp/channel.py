@@ -84,6 +84,11 @@ class Channel:
         self._properties = b""
         self._pieces: list[bytes] = []
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be said on it any more."""
+        return self._error is not None
+
     # What is said.
 
     def publish(self, key: bytes, properties: bytes, lead: bytes, payload: bytes, *, mandatory: bool) -> None:

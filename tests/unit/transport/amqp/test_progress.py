@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -13,7 +14,8 @@ from hanse.transport.amqp.progress import RECENT_MAX, Progress, Word, merged
 @st.composite
 def words(draw: st.DrawFn) -> Word:
     reached = draw(st.integers(-1, 30))
-    return Word(reached, [number for number in range(reached + 1) if draw(st.booleans())])
+    last = draw(st.sampled_from(["", f"id-{reached}"]))
+    return Word(reached, [number for number in range(reached + 1) if draw(st.booleans())], last)
 
 
 def done(word: Word) -> set[int]:
@@ -30,7 +32,7 @@ class TestWords:
     @given(words(), words())
     def test_what_somebody_else_has_done_is_not_handed_out_again(self, one: Word, other: Word) -> None:
         progress = Progress(one)
-        progress.hear(other)
+        assert progress.hear(other)
         wanted = {number for number in range(40) if progress.wants(number, str(number))}
         assert wanted == set(range(40)) - done(one) - done(other)
         assert progress.changed
@@ -45,7 +47,7 @@ class TestProgress:
             for number in range(progress.first, word.reached + 6):
                 if progress.wants(number, f"id-{number}"):
                     assert number not in handled
-                    progress.handed(number)
+                    progress.handed(number, f"id-{number}")
                     if data.draw(st.booleans()):
                         progress.done(number)
                         handled.add(number)
@@ -56,13 +58,13 @@ class TestProgress:
         progress = Progress(Word(2, []))
         assert not progress.wants(1, "one")
         assert not progress.wants(3, "one")
-        progress.skipped(3)
+        progress.skipped(3, "one")
         assert progress.wants(4, "four")
-        assert progress.word() == Word(3, [])
+        assert progress.word() == Word(3, [], "one")
 
     def test_what_is_not_wanted_any_more_is_done(self) -> None:
         progress = Progress(Word(5, [3]))
-        progress.skipped(3)
+        progress.skipped(3, "three")
         assert (progress.word(), progress.changed) == (Word(5, []), True)
 
     def test_what_is_not_there_any_more_is_counted_and_left(self) -> None:
@@ -82,6 +84,41 @@ class TestProgress:
             assert progress.wants(number, str(number))
         assert not progress.wants(RECENT_MAX + 1, "1")
         assert progress.wants(RECENT_MAX + 2, "0")
+
+
+class TestLosses:
+    """A stream that lost its end gives numbers again which others had."""
+
+    def test_another_event_where_the_last_one_was_does_not_fit(self) -> None:
+        progress = Progress(Word(5, [2], "five"))
+        assert [progress.fits(4, "x"), progress.fits(5, "five"), progress.fits(6, "x")] == [True, True, True]
+        assert not progress.fits(5, "x")
+        assert Progress(Word(5)).fits(5, "x")
+
+    def test_what_somebody_else_has_seen_is_looked_for_as_well(self) -> None:
+        progress = Progress(Word(5, [], "five"))
+        assert progress.hear(Word(7, [], "seven"))
+        assert progress.reached == Word(7).reached
+        assert not progress.fits(7, "x")
+        assert progress.fits(7, "seven")
+
+    def test_after_a_loss_all_is_handed_out_again(self) -> None:
+        progress = Progress(Word(5, [2], "five", 3)).lose()
+        assert (progress.first, progress.changed, progress.word()) == (0, True, Word(losses=4))
+        assert progress.wants(5, "other")
+        assert progress.gone(9) == 0
+
+    @given(words(), words(), st.integers(1, 3))
+    def test_what_was_said_of_the_stream_before_counts_no_more(self, old: Word, new: Word, losses: int) -> None:
+        new = msgspec.structs.replace(new, losses=losses)
+        assert merged(old, new) == merged(new, old) == new
+        progress = Progress(new)
+        assert progress.hear(old)
+        assert (progress.word(), progress.changed) == (new, True)
+        assert not Progress(old).hear(new)
+
+    def test_a_word_of_an_older_version_is_read(self) -> None:
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode([5, [2]]), type=Word) == Word(5, [2])
 
 
 class TestVersions:
