@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         one_of as one_of,
     )
     from hanse.service.reaction import (
+        cron as cron,
         every as every,
         on as on,
         rule as rule,
@@ -165,6 +166,7 @@ _HOMES = {
     "authenticated": "hanse.contract.guard",
     "contains": "hanse.service.query",
     "cpu": "hanse.service.cpu",
+    "cron": "hanse.service.reaction",
     "current": "hanse.kernel.context",
     "desc": "hanse.service.query",
     "every": "hanse.service.reaction",
@@ -252,6 +254,7 @@ __all__ = [
     "authenticated",
     "contains",
     "cpu",
+    "cron",
     "current",
     "desc",
     "every",

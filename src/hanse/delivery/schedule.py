@@ -1,4 +1,4 @@
-"""Runs something once per period, without overtaking itself: what was missed is counted, not made up for.
+"""Runs something at the moments of a timetable, never beside itself: what was missed is counted, not made up for.
 
 Where the moments of a schedule are remembered, it goes on with them after a restart, and in another process: none is
 run twice, and one that passed a moment ago, while nobody was there, is run late.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, final
 
 from hanse.delivery.pause import pause
+from hanse.delivery.timetable import Timetable
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import TICK_SECONDS, Host
@@ -23,11 +23,11 @@ _log = logging.getLogger("hanse.delivery")
 GRACE_SECONDS = 10.0
 """How long a schedule that stops waits for the run under way."""
 
-LATE_SECONDS = 60.0
-"""How late a moment is run that passed while nobody was there, and at most half a period; what is older is missed."""
-
 RETRY_SECONDS = 1.0
 """How long a store is left alone that did not tell which moment was the last."""
+
+LOOK_SECONDS = 30.0
+"""How often a schedule that goes by the clock on the wall looks whether that was set."""
 
 
 class Moments(Protocol):
@@ -50,50 +50,13 @@ class Moments(Protocol):
         ...
 
 
-def next_run(start: float, period: float, now: float) -> float:
-    """The first moment of a schedule after now: `start` and a whole number of periods, at least one.
-
-    Example:
-        >>> next_run(100.0, 60.0, 100.0), next_run(100.0, 60.0, 160.0), next_run(100.0, 60.0, 285.5)
-        (160.0, 220.0, 340.0)
-    """
-    following = start + (math.floor(max(0.0, now - start) / period) + 1) * period
-    # Rounding may have put it on the moment that has just come.
-    return following if following > now else following + period
-
-
-def first_run(last: float, period: float, now: float) -> tuple[float, int]:
-    """The moment with which a schedule goes on, which may have passed just now, and how many were missed before.
-
-    Args:
-        last: The last moment that was run; 0 for none. One that is further ahead than a period tells of a clock that
-            was wrong, and counts as none.
-        period: Seconds between moments.
-        now: By the same clock.
-
-    Example:
-        >>> first_run(0.0, 600.0, 100.0), first_run(100.0, 600.0, 400.0)
-        ((700.0, 0), (700.0, 0))
-        >>> first_run(100.0, 600.0, 705.0), first_run(100.0, 600.0, 900.0), first_run(100.0, 600.0, 1905.0)
-        ((700.0, 0), (1300.0, 1), (1900.0, 2))
-    """
-    if last <= 0.0 or last > now + period:
-        return now + period, 0
-    following = next_run(last, period, now)
-    passed = round((following - last) / period) - 1
-    latest = following - period
-    if passed and now - latest <= min(LATE_SECONDS, period / 2):
-        return latest, passed - 1
-    return following, passed
-
-
 @final
-class EveryRunner:
-    """Calls something once per period; the first time after one period.
+class ScheduleRunner:
+    """Calls something at each moment of a timetable.
 
     Example:
         >>> async def main(digest: Callable[[float], Awaitable[None]], tasks: Tasks) -> None:
-        ...     runner = EveryRunner("mailer.digest", 3600.0, digest, host=Host.system())
+        ...     runner = ScheduleRunner("mailer.digest", Period(3600.0), digest, host=Host.system())
         ...     tasks.start(runner.run())
         ...     await runner.stop()
     """
@@ -101,7 +64,7 @@ class EveryRunner:
     def __init__(
         self,
         name: str,
-        period: float,
+        timetable: Timetable,
         call: Callable[[float], Awaitable[None]],
         *,
         host: Host,
@@ -111,7 +74,7 @@ class EveryRunner:
 
         Args:
             name: What is run, for the log.
-            period: Seconds from one moment of the schedule to the next.
+            timetable: Its moments.
             call: What to run: a unit of work of its own, given the moment in seconds of the wall clock. Where moments
                 are remembered it remembers that one with its effects; of a run that failed the runner does.
             host: Its clocks.
@@ -122,7 +85,7 @@ class EveryRunner:
         """Moments that passed while a run was under way, or while nobody was there."""
         self.failures: int = 0
         """Runs that failed."""
-        self._period = period
+        self._timetable = timetable
         self._call = call
         self._host = host
         self._moments = moments
@@ -130,6 +93,8 @@ class EveryRunner:
         self._ended = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self._busy = False
+        self._before = 0.0
+        """The last moment that was run or missed; now, where it begins."""
 
     @property
     def idle(self) -> bool:
@@ -140,17 +105,17 @@ class EveryRunner:
         """Keep to the schedule until `stop`; run it once, as a task of whoever owns the runner."""
         self._task = asyncio.current_task()
         try:
-            first = await self._first()
-            # A wall clock has no more digits than that.
-            start = due = self._host.monotonic() + round(first - self._host.now(), 6)
+            first = moment = await self._first()
+            steady = _Steady(self._host, first) if self._timetable.is_steady else None
             while True:
-                await self._wait_until(due)
+                moment = await self._by_the_wall(moment) if steady is None else await self._by_time(steady, moment)
                 if self._stopping.is_set():
                     return
-                await self._run_once(first + due - start)
-                following = next_run(start, self._period, self._host.monotonic())
-                self._tell_missed(round((following - due) / self._period) - 1, "it took longer than its period")
-                due = following
+                await self._run_once(moment)
+                now = self._host.now() if steady is None else steady.now()
+                self._before = moment
+                moment, missed, _ = self._timetable.following(first, moment, now)
+                self._tell_missed(missed, "it took longer than its period")
         finally:
             self._ended.set()
 
@@ -168,27 +133,38 @@ class EveryRunner:
 
     async def _first(self) -> float:
         """The moment to begin with, in seconds of the wall clock."""
-        moments = self._moments
-        while moments is not None and not self._stopping.is_set():
+        while self._moments is not None and not self._stopping.is_set():
             try:
-                last, now = await moments.last(), self._host.now()
-                first, missed = first_run(last, self._period, now)
-                if first - self._period != last and not missed:
-                    await moments.note(first - self._period)
+                last, now = await self._moments.last(), self._host.now()
+                first = self._timetable.first(last, now)
+                if first.is_begun:
+                    await self._moments.note(now)
             except Fault as fault:
                 _log.warning("%s cannot tell when it ran last: %s; it tries again", self.name, fault)
                 await pause(self._stopping, RETRY_SECONDS)
             else:
-                self._tell_missed(missed, "nobody was there to run it")
-                return first
-        return self._host.now() + self._period
+                self._before = now
+                self._tell_missed(first.missed, "nobody was there to run it")
+                return first.moment
+        self._before = self._host.now()
+        return self._timetable.first(0.0, self._before).moment
 
-    async def _wait_until(self, moment: float) -> None:
-        """Wait for a moment of the host's clock, which the loop's may run ahead of, or for the stop."""
-        left = moment - self._host.monotonic()
-        while left > 0.0 and not self._stopping.is_set():
+    async def _by_time(self, steady: _Steady, moment: float) -> float:
+        """Wait for a moment, however the clock on the wall is set, or for the stop."""
+        while (left := steady.left(moment)) > 0.0 and not self._stopping.is_set():
             await pause(self._stopping, max(left, TICK_SECONDS))
-            left = moment - self._host.monotonic()
+        return moment
+
+    async def _by_the_wall(self, moment: float) -> float:
+        """Wait for a moment of the clock on the wall, or for the stop; another one, where the clock was set."""
+        while (left := moment - self._host.now()) > 0.0 and not self._stopping.is_set():
+            await pause(self._stopping, max(min(left, LOOK_SECONDS), TICK_SECONDS))
+            now = self._host.now()
+            moment, missed, begun = self._timetable.first(self._before, now)
+            if missed or begun:
+                self._before = now
+            self._tell_missed(missed, "the clock went ahead of them, or the machine slept")
+        return moment
 
     async def _run_once(self, moment: float) -> None:
         fault_point("schedule.before_run")
@@ -215,3 +191,20 @@ class EveryRunner:
         if count > 0:
             self.missed += count
             _log.warning("%d runs of %s were missed, as %s", count, self.name, why)
+
+
+class _Steady:
+    """Moments of the wall clock as it was when a schedule began, by the time that has passed since."""
+
+    def __init__(self, host: Host, first: float) -> None:
+        self._monotonic = host.monotonic
+        self._first = first
+        # A wall clock has no more digits than that.
+        self._start = host.monotonic() + round(first - host.now(), 6)
+
+    def now(self) -> float:
+        return self._first + self._monotonic() - self._start
+
+    def left(self, moment: float) -> float:
+        """Seconds until a moment."""
+        return self._start + round(moment - self._first, 6) - self._monotonic()

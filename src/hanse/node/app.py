@@ -9,6 +9,7 @@ import msgspec
 
 from hanse.contract.derive import contracts_in
 from hanse.contract.model import Resource, collection_of
+from hanse.kernel.cron import Cron
 from hanse.kernel.faults import Misconfigured, Misdeclared
 from hanse.service.reaction import Every, On, Reaction
 from hanse.service.service import Field, Service, descriptions_of, fields_of, reactions_of, service_name
@@ -121,7 +122,7 @@ class App:
             )
 
     def _check_reaction(self, part: Part, name: str, reaction: Reaction) -> None:
-        kind = None if isinstance(reaction, Every) else reaction.kind
+        kind = None if isinstance(reaction, Every | Cron) else reaction.kind
         if kind is not None and issubclass(kind, Resource) and kind not in self.owners:
             raise Misdeclared(
                 f"{part.cls.__name__}.{name} reacts to {kind.__name__}, which no service of the app "

@@ -1,12 +1,14 @@
-"""Wires what runs by itself: `@rule` and `@every`, each run a unit of work in a context of its own."""
+"""Wires what runs by itself: `@rule`, `@every` and `@cron`, each run a unit of work in a context of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast, final
 
-from hanse.delivery.schedule import EveryRunner
+from hanse.delivery.schedule import ScheduleRunner
+from hanse.delivery.timetable import ByCron, Period, Timetable
 from hanse.kernel.context import Context, ambient
+from hanse.kernel.cron import Cron
 from hanse.kernel.host import Host
 from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers
 from hanse.node.hosted import Hosted
@@ -82,15 +84,16 @@ class StoredMoments:
         _ = await self._store.commit(batch)
 
 
-def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host, duty: Grant | None = None) -> Runner:
-    """What runs one `@rule` or `@every` method of a service, by the lease of its duty where there is one."""
+def runner(hosted: Hosted, method: str, reaction: Rule | Every | Cron, host: Host, duty: Grant | None = None) -> Runner:
+    """What runs one `@rule`, `@every` or `@cron` method of a service, by the lease of its duty where there is one."""
     name = f"{hosted.part.name}.{method}"
     handler: Callable[..., Awaitable[None]] = getattr(hosted.instance, method)
 
     async def in_unit(call: Call) -> None:
         await as_unit(name, hosted, host, call, headers=_UNATTENDED, duty=duty)
 
-    if isinstance(reaction, Every):
+    if not isinstance(reaction, Rule):
+        timetable: Timetable = Period(reaction.period) if isinstance(reaction, Every) else ByCron(reaction)
         moments = StoredMoments(hosted.store, name, host, duty)
 
         async def run(moment: float) -> None:
@@ -101,7 +104,7 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every, host: Host, duty
 
             await in_unit(handle)
 
-        return EveryRunner(name, reaction.period, run, host=host, moments=moments)
+        return ScheduleRunner(name, timetable, run, host=host, moments=moments)
     job: RuleJob[Any] = RuleJob(name, reaction, hosted.collection(reaction.kind), handler)
     return RuleRunner(job, in_unit, leases=Leases(), host=host, on_duty=lambda: duty is None or duty.holds())
 
@@ -114,7 +117,7 @@ def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
         keep_after = min(told) if told else await hosted.store.head()
         _ = await hosted.store.trim(host.now() - retention, keep_after=keep_after)
 
-    return EveryRunner(f"trim {hosted.part.name}", TRIM_SECONDS, trim, host=host)
+    return ScheduleRunner(f"trim {hosted.part.name}", Period(TRIM_SECONDS), trim, host=host)
 
 
 async def as_unit(

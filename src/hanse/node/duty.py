@@ -15,7 +15,7 @@ import logging
 from typing import final
 
 from hanse.delivery.relay import Relay
-from hanse.delivery.schedule import EveryRunner
+from hanse.delivery.schedule import ScheduleRunner
 from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
@@ -68,9 +68,9 @@ class Duty:
         return [ScheduleFigures(one.name, one.missed, one.failures) for one in self._schedules]
 
     @property
-    def _schedules(self) -> list[EveryRunner]:
+    def _schedules(self) -> list[ScheduleRunner]:
         own = f"{self._hosted.part.name}."
-        return [one for one in self._runners if isinstance(one, EveryRunner) and one.name.startswith(own)]
+        return [one for one in self._runners if isinstance(one, ScheduleRunner) and one.name.startswith(own)]
 
     async def run(self) -> None:
         """Work whenever it is this instance's turn, until `stop`."""

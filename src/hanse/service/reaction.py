@@ -1,4 +1,4 @@
-"""Handlers that nobody calls: `@on` an event or a change, a `@rule` about rows, `@every` so often."""
+"""Handlers that nobody calls: `@on` an event or a change, a `@rule` about rows, `@every` so often, by `@cron`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast, overload
 import msgspec
 
 from hanse.contract.model import Event, Resource
+from hanse.kernel.cron import Cron, checked_cron
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misdeclared
 from hanse.service.change import Change
@@ -69,7 +70,7 @@ class Every(msgspec.Struct, frozen=True):
     period: float
 
 
-Reaction = On | Rule | Every
+Reaction = On | Rule | Every | Cron
 
 
 @overload
@@ -194,6 +195,33 @@ def every(period: Duration, /) -> Callable[[Callable[[S], Awaitable[None]]], Cal
     """
     marker: Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]] = _marker(
         Every(seconds(period)), 0
+    )
+    return marker
+
+
+def cron(
+    expression: str, /, *, zone: str = "UTC"
+) -> Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]]:
+    """Run a method at the moments of a cron expression, once in the whole fleet; `hanse[standard]` reads them.
+
+    Moments that pass while nobody is there, or while a run is under way, are told and not made up for, but for one that
+    passed within the last minute.
+
+    Args:
+        expression: Minute, hour, day of the month, month, day of the week, as Debian's cron understands them.
+        zone: By whose clocks, such as `"Europe/Berlin"`. What falls into the hour that is skipped in spring runs right
+            after it; what falls into the one that comes twice in autumn runs once, unless it runs in every hour.
+
+    Raises:
+        Misdeclared: It is no cron expression, or no such zone.
+
+    Example:
+        >>> class Mailer:
+        ...     @cron("30 7 * * mon-fri", zone="Europe/Berlin")
+        ...     async def digest(self) -> None: ...
+    """
+    marker: Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]] = _marker(
+        checked_cron(expression, zone), 0
     )
     return marker
 

@@ -2,7 +2,8 @@
 An event that comes late takes effect twice."""
 
 from hanse import World, simulation
-from hanse.delivery.schedule import EveryRunner
+from hanse.delivery.schedule import ScheduleRunner
+from hanse.delivery.timetable import Period
 from hanse.kernel.host import Host
 from hanse.node import duty
 from hanse.node.background import Runner
@@ -16,7 +17,7 @@ def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
     async def trim(_: float) -> None:
         await hosted.store.trim(host.now() - 2.0, keep_after=0)
 
-    return EveryRunner("trim", 1.0, trim, host=host)
+    return ScheduleRunner("trim", Period(1.0), trim, host=host)
 
 
 @simulation(ledger.setup, seconds=ledger.SECONDS)

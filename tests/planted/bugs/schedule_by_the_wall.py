@@ -4,26 +4,27 @@ It runs too often when the clock goes ahead, and not at all when it goes back.""
 from collections.abc import Awaitable, Callable
 
 from hanse import World, simulation
-from hanse.delivery.schedule import EveryRunner, Moments
+from hanse.delivery.schedule import Moments, ScheduleRunner
+from hanse.delivery.timetable import Timetable
 from hanse.kernel.host import Host
 
 from . import bell, instead
 
-init = EveryRunner.__init__
+init = ScheduleRunner.__init__
 
 
-@instead(EveryRunner)
+@instead(ScheduleRunner)
 def __init__(  # noqa: N807 - the method's name
-    self: EveryRunner,
+    self: ScheduleRunner,
     name: str,
-    period: float,
+    timetable: Timetable,
     call: Callable[[float], Awaitable[None]],
     *,
     host: Host,
     moments: Moments | None = None,
 ) -> None:
     wall = Host(host.name, now=host.now, monotonic=host.now, chance=host.chance, entropy=host.entropy)
-    init(self, name, period, call, host=wall, moments=moments)
+    init(self, name, timetable, call, host=wall, moments=moments)
 
 
 @simulation(bell.setup, seconds=bell.SECONDS)

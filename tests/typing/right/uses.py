@@ -38,6 +38,7 @@ from hanse import (
     authenticated,
     contains,
     cpu,
+    cron,
     current,
     desc,
     every,
@@ -141,6 +142,9 @@ class Shop(Service, name="shop", events=(Placed,), owns=(Order,)):
     async def remind(self, order: Held[Order]) -> None:
         assert_type(order.value, Order)
         await order.patch(note="reminded")
+
+    @cron("30 7 * * mon-fri", zone="Europe/Berlin")
+    async def report(self) -> None: ...
 
     @every(timedelta(hours=1))
     async def digest(self) -> None: ...

@@ -5,39 +5,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given, strategies as st
 
-from hanse.delivery.schedule import LATE_SECONDS, EveryRunner, Moments, first_run, next_run
+from hanse.delivery.schedule import Moments, ScheduleRunner
+from hanse.delivery.timetable import ByCron, Period, Timetable
+from hanse.kernel.cron import Cron
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
-TIMES = st.integers(0, 10**6).map(lambda n: n / 8)
-PERIODS = st.integers(1, 10**4).map(lambda n: n / 8)
-
-
-@given(TIMES, PERIODS, TIMES)
-def test_the_next_run_is_a_moment_of_the_schedule_within_one_period(start: float, period: float, later: float) -> None:
-    now = start + later
-    moment = next_run(start, period, now)
-    assert now < moment <= now + period
-    assert (moment - start) % period == 0.0
-
-
-@given(st.floats(0, 1e9), st.floats(0.001, 1e6), st.floats(0, 1e9))
-def test_the_next_run_is_always_to_come(start: float, period: float, later: float) -> None:
-    assert next_run(start, period, start + later) > start + later
-
-
-def test_a_clock_before_the_start_counts_as_the_start() -> None:
-    assert next_run(100.0, 60.0, 40.0) == 160.0
-
 
 @asynccontextmanager
 async def scheduled(
-    call: Callable[[float], Awaitable[None]], host: Host, moments: Moments | None = None
-) -> AsyncIterator[EveryRunner]:
-    runner = EveryRunner("mailer.digest", 60.0, call, host=host, moments=moments)
+    call: Callable[[float], Awaitable[None]],
+    host: Host,
+    moments: Moments | None = None,
+    timetable: Timetable = Period(60.0),  # noqa: B008 - a value
+) -> AsyncIterator[ScheduleRunner]:
+    runner = ScheduleRunner("mailer.digest", timetable, call, host=host, moments=moments)
     async with Tasks(print) as tasks:
         tasks.start(runner.run())
         try:
@@ -110,7 +94,7 @@ async def test_a_run_that_outlasts_the_grace_is_cancelled(host: Host) -> None:
 
 @pytest.mark.virtual_time
 async def test_a_schedule_that_never_ran_stops_at_once(host: Host) -> None:
-    await EveryRunner("mailer.digest", 60.0, Noted(host), host=host).stop()
+    await ScheduleRunner("mailer.digest", Period(60.0), Noted(host), host=host).stop()
 
 
 @pytest.mark.virtual_time
@@ -144,21 +128,6 @@ class Kept:
         if self.fails:
             self.fails -= 1
             raise Unavailable("the store is away")
-
-
-@given(TIMES, PERIODS, TIMES)
-def test_who_goes_on_runs_no_moment_twice_and_tells_each_that_is_missed(
-    start: float, period: float, later: float
-) -> None:
-    last, now = start + 1.0, start + 1.0 + later
-    first, missed = first_run(last, period, now)
-    assert first > last
-    assert now - min(LATE_SECONDS, period / 2) <= first <= now + period
-    assert (first - last) / period == missed + 1
-
-
-def test_a_last_moment_far_ahead_is_of_a_wrong_clock() -> None:
-    assert first_run(10_000.0, 60.0, 100.0) == (160.0, 0)
 
 
 @pytest.mark.virtual_time
@@ -213,3 +182,100 @@ async def test_a_store_that_is_away_is_asked_again(host: Host, caplog: pytest.Lo
         assert runner.failures == 1
     assert "cannot tell when it ran last" in caplog.text
     assert "is not remembered" in caplog.text
+
+
+# By the clock on the wall
+
+
+class Wall:
+    """A clock on the wall that somebody sets."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = Host("wall", now=self.now, monotonic=host.monotonic, chance=host.chance, entropy=host.entropy)
+        self._monotonic = host.monotonic
+        self._began = host.monotonic()
+        self.set = 0.0
+        self.missed = 0
+        """What the last schedule by it has missed."""
+
+    def now(self) -> float:
+        return self.set + self._monotonic() - self._began
+
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+async def runs_of(
+    wall: Wall, expression: str, *steps: tuple[float, float], moments: Moments | None = None
+) -> list[float]:
+    """The moments run by an expression, in hours, while time passes and the clock is then set ahead, step by step."""
+    runs: list[float] = []
+
+    async def run(moment: float) -> None:
+        runs.append(moment / HOUR)
+
+    async with scheduled(run, wall.host, moments, ByCron(Cron(expression))) as runner:
+        for seconds, ahead in steps:
+            await asyncio.sleep(seconds)
+            wall.set += ahead
+        wall.missed = runner.missed
+    return runs
+
+
+@pytest.mark.virtual_time
+async def test_a_cron_expression_runs_at_its_moments(host: Host) -> None:
+    assert await runs_of(Wall(host), "30 4 * * *", (2 * DAY, 0.0)) == [4.5, 28.5]
+
+
+@pytest.mark.virtual_time
+async def test_a_clock_that_is_set_ahead_over_moments_misses_them_aloud(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    wall = Wall(host)
+    assert await runs_of(wall, "0 4 * * *", (HOUR, 2 * DAY), (4 * HOUR, 0.0)) == [52.0]
+    assert wall.missed == 2
+    assert "2 runs of mailer.digest were missed, as the clock went ahead" in caplog.text
+
+
+@pytest.mark.virtual_time
+async def test_a_clock_that_is_set_ahead_comes_to_the_moment_sooner(host: Host) -> None:
+    wall = Wall(host)
+    assert await runs_of(wall, "0 4 * * *", (HOUR, 3 * HOUR - 10.0), (60.0, 0.0)) == [4.0]
+
+
+@pytest.mark.virtual_time
+async def test_a_clock_that_is_set_back_a_little_runs_nothing_twice(host: Host) -> None:
+    assert await runs_of(Wall(host), "0 * * * *", (HOUR + 60.0, -HOUR), (2 * HOUR, 0.0)) == [1.0, 2.0]
+
+
+@pytest.mark.virtual_time
+async def test_a_clock_that_was_far_ahead_is_right_from_now_on(host: Host) -> None:
+    wall = Wall(host)
+    wall.set = 400 * DAY
+    runs = await runs_of(wall, "0 4 * * *", (5 * HOUR, -400 * DAY), (DAY, 0.0))
+    assert runs == [400 * 24 + 4.0, 28.0]
+
+
+@pytest.mark.virtual_time
+async def test_a_long_run_by_cron_is_not_overtaken(host: Host) -> None:
+    runs: list[float] = []
+
+    async def run(moment: float) -> None:
+        runs.append(moment)
+        await asyncio.sleep(150.0)
+
+    wall = Wall(host)
+    async with scheduled(run, wall.host, None, ByCron(Cron("* * * * *"))) as runner:
+        await asyncio.sleep(400.0)
+        assert runs == [60.0, 180.0, 360.0]
+        assert runner.missed == 3
+
+
+@pytest.mark.virtual_time
+async def test_the_next_process_goes_on_by_cron_and_tells_what_passed(host: Host) -> None:
+    wall, kept = Wall(host), Kept()
+    wall.set = HOUR
+    assert await runs_of(wall, "0 4 * * *", (HOUR, 0.0), moments=kept) == []
+    wall.set += 2 * DAY
+    assert await runs_of(wall, "0 4 * * *", (4 * HOUR, 0.0), moments=kept) == [52.0]
+    assert wall.missed == 2

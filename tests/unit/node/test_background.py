@@ -14,7 +14,7 @@ from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
 from hanse.service.held import Held
-from hanse.service.reaction import every, rule
+from hanse.service.reaction import cron, every, rule
 from hanse.service.service import Service
 
 pytestmark = pytest.mark.virtual_time
@@ -68,6 +68,24 @@ async def test_a_schedule_ticks_and_a_run_that_fails_leaves_nothing(host: Host) 
         assert len(TICKS) >= 3
         assert set(TICKS) == {"clockwork.tick"}
         assert len(entries) == len(TICKS) - 1
+
+
+class Almanac(Service):
+    """Writes down what the clock on the wall shows."""
+
+    orders: Collection[Order]
+
+    @cron("15 * * * *")
+    async def chime(self) -> None:
+        await self.orders.create(Order(status=f"{current().host.now() % 3600.0:.3f}"))
+
+
+async def test_a_cron_expression_is_kept_by_the_clock_on_the_wall(host: Host) -> None:
+    async with Node(App("clock", Almanac), host=host) as node:
+        await asyncio.sleep(3 * 3600.0)
+        assert [order.status async for order in node.collection(Order).scan()] == ["900.000"] * 3
+        [schedule] = (await node.figures()).schedules
+        assert (schedule.name, schedule.missed) == ("almanac.chime", 0)
 
 
 async def test_a_rule_comes_back_to_a_row_that_it_failed_on(host: Host) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from hanse.contract.declare import Contract, rpc
 from hanse.contract.model import Event, Resource
+from hanse.kernel.cron import Cron
 from hanse.kernel.faults import Misdeclared
 from hanse.service.collection import Collection
 from hanse.service.query import where_of
-from hanse.service.reaction import Every, On, Rule, every, on, reaction_of, rule
+from hanse.service.reaction import Every, On, Rule, cron, every, on, reaction_of, rule
 from hanse.service.service import Service, descriptions_of, fields_of, reactions_of, service_name
 from hanse.service.shape import Shape, schema_of, shape_of
 
@@ -202,8 +203,15 @@ def _blocking(self: object, event: object) -> None: ...
         (lambda: rule(Order, lease=0), "expected a duration above zero"),
         (lambda: rule(Order, where=lambda o: not o.status), "has no truth value in a filter"),
         (lambda: every("now"), "expected a duration"),
+        (lambda: cron("often"), "expected five fields such as '30 4 \\* \\* mon-fri', got 'often'"),
+        (lambda: cron("0 0 0 4 * *"), "expected five fields"),
+        (lambda: cron("61 4 * * *"), "expected a cron expression such as .* got '61 4 \\* \\* \\*': Bad minute"),
+        (lambda: cron("0 0 30 2 *"), "'0 0 30 2 \\*'"),
+        (lambda: cron("0 4 * * *", zone="Berlin"), "expected the name of a time zone such as 'Europe/Berlin'"),
+        (lambda: cron("0 4 * * *", zone="../etc/passwd"), "expected the name of a time zone"),
         (lambda: on(Placed)(cast("Any", _blocking)), "_blocking reacts, so it has to be `async def`"),
         (lambda: on(Placed)(cast("Any", _nothing)), r"@on gives 1 argument\(s\) beside self, but _nothing takes 0"),
+        (lambda: cron("0 4 * * *")(cast("Any", _event)), r"@cron gives 0 argument\(s\) beside self, but _event takes"),
         (lambda: every("1h")(cast("Any", _event)), r"@every gives 0 argument\(s\) beside self, but _event takes 1"),
     ],
 )
@@ -223,6 +231,9 @@ def test_reactions_are_kept_with_their_methods() -> None:
         @every("1h")
         async def digest(self) -> None: ...
 
+        @cron("30 7 * * mon-fri", zone="Europe/Berlin")
+        async def report(self) -> None: ...
+
         async def other(self) -> None: ...
 
     found = reactions_of(Mailer)
@@ -230,6 +241,7 @@ def test_reactions_are_kept_with_their_methods() -> None:
     assert (found["receipt"].kind, found["receipt"].group, found["receipt"].attempts) == (Placed, "mail", 2)
     assert found["remind"] == Rule(Order, where_of(lambda o: cast("Any", o).status == "new"), 600.0, 30.0, 4)
     assert found["digest"] == Every(3600.0)
+    assert found["report"] == Cron("30 7 * * mon-fri", "Europe/Berlin")
     assert reaction_of(Mailer.other) is None
 
 
