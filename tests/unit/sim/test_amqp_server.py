@@ -16,8 +16,9 @@ from hanse.sim.sockets import Lan
 from hanse.sim.trace import Trace
 from hanse.transport.amqp.channel import ChannelError
 from hanse.transport.amqp.frames import HEADER, KEPT, content, head, kept_as, method, offset_in, told
-from hanse.transport.amqp.greeting import HEARTBEAT_SECONDS, Login, RefusedError, greet
+from hanse.transport.amqp.greeting import HEARTBEAT_SECONDS, Login, greet
 from hanse.transport.amqp.wire import Wire
+from hanse.transport.brokered.lasting import RefusedError
 
 QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 2}
 STREAM = {"x-queue-type": "stream"}

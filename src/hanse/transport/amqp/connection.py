@@ -16,18 +16,19 @@ from typing import NamedTuple, final
 
 from pamqp import commands
 
-from hanse.kernel.faults import CouldNotStart, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.amqp.channel import Channel, ChannelError
 from hanse.transport.amqp.frames import asked, told
-from hanse.transport.amqp.greeting import Login, RefusedError, greet
+from hanse.transport.amqp.greeting import Login, greet
 from hanse.transport.amqp.intake import Intake, Took
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.options import Options, scheme_of, world_in
 from hanse.transport.amqp.wire import Wire
 from hanse.transport.brokered.frames import ASK
+from hanse.transport.brokered.lasting import Lasting, Steps
+from hanse.transport.brokered.post import HEAD_BYTES, over
 from hanse.transport.brokered.servers import Server, Servers, servers_in
 
 _log = logging.getLogger("hanse.transport.amqp")
@@ -35,20 +36,14 @@ _log = logging.getLogger("hanse.transport.amqp")
 CONNECT_SECONDS = 5.0
 """For which one server has the time to answer when it is connected to."""
 
-LOOK_SECONDS = 2.0
-"""Between looks at whether a server still says something; it is to say something as often."""
-
 QUIET_MAX = 3
-"""Looks in a row that find nothing, after which another server is gone to."""
+"""Looks in a row that find nothing, after which another server is gone to; it is to say something as often as that."""
 
 PENDING_BYTES_MAX = 16 * 1024 * 1024
 """Published while no server takes it, or faster than it does; what comes beyond is refused."""
 
 BODY_BYTES_MAX = 1024 * 1024
 """Of one body: servers take more, but others wait behind it."""
-
-HEAD_BYTES = 16_384
-"""Of a message for what is not its body: what a request tree carries along."""
 
 LARGE_BYTES = 65_536
 """Of what does not wait for others to go out with: at once it is known whether the server takes more."""
@@ -118,7 +113,9 @@ class Connection:
         Raises:
             Misconfigured: The URL is none of RabbitMQ.
         """
-        self._servers = Servers(servers_in(url, scheme_of(url)), host)
+        servers = Servers(servers_in(url, scheme_of(url)), host)
+        steps = Steps(self._dial, _both, self._use, self._broke)
+        self._lasting = Lasting(self.broker, servers, steps, _log, quiet_max=QUIET_MAX)
         self._world = world_in(url)
         self._names = names
         self._options = options
@@ -130,14 +127,16 @@ class Connection:
         self._pending_bytes = 0
         self._up = asyncio.Event()
         self._closing = False
-        self._why = "there is no connection to RabbitMQ: it was not opened"
+        self._full = ""
         self._wait = max(1, int(options.silence * 1_000))
         self.is_up: bool = False
 
     @property
     def trouble(self) -> str:
         """Why messages cannot be sent at the moment; empty if they can."""
-        return self._why
+        if self._wires is None:
+            return f"there is no connection to {self.broker}: {self._lasting.why}"
+        return self._full
 
     @property
     def native(self) -> Wires | None:
@@ -147,16 +146,8 @@ class Connection:
     async def open(self) -> None:
         """Find a server. Raises `CouldNotStart` if none is there within `Options.patience`, or all refuse."""
         self._closing = False
-        try:
-            async with asyncio.timeout(self._options.patience):
-                wires = await self._find(insist=False)
-        except TimeoutError:
-            problem = f"no RabbitMQ could be reached in {self._options.patience} s; the last said: {self._why}"
-            raise CouldNotStart(f"{problem}. Is one running, and is the URL right?") from None
-        except (RefusedError, Misconfigured) as error:
-            raise CouldNotStart(f"RabbitMQ cannot be used: {error}") from None
-        self._use(wires)
-        _ = self._tasks.start(self._keep(wires), name="amqp connection")
+        wires = await self._lasting.open(self._options.patience)
+        _ = self._tasks.start(self._lasting.keep(wires), name="amqp connection")
 
     async def close(self) -> None:
         """Take no more requests, have the server take what was said, and leave."""
@@ -168,24 +159,21 @@ class Connection:
                     for key in list(self._intake.wanted):
                         self._intake.leave(key)
                     await self.flush()
-                    for wire in (wires.out, wires.into):
+                    for wire in _both(wires):
                         _ = await wire.main.ask(_GOODBYE, commands.Connection.CloseOk)
             except (TimeoutError, ConnectionError, ChannelError) as error:
                 _log.warning("RabbitMQ did not take all before the end: %s", str(error) or "it was too slow")
         await self._tasks.cancel()
         await self._intake.stop()
-        self._down("there is no connection to RabbitMQ: it was closed")
+        self._down()
+        self._lasting.why = "it was closed"
         if wires is not None:
-            for wire in (wires.out, wires.into):
-                wire.abort("it was closed")
+            for wire in _both(wires):
+                wire.abort(self._lasting.why)
 
     def over(self, message: Message, payload: bytes) -> str | None:
         """The limit that a message is over; None if it may be sent."""
-        if len(message.body) > BODY_BYTES_MAX:
-            return f"{BODY_BYTES_MAX} bytes"
-        if len(payload) > BODY_BYTES_MAX + HEAD_BYTES:
-            return f"{BODY_BYTES_MAX + HEAD_BYTES} bytes with its headers"
-        return None
+        return over(message, payload, BODY_BYTES_MAX)
 
     async def up(self) -> None:
         """Wait until there is a server that takes messages."""
@@ -261,41 +249,8 @@ class Connection:
 
     # From server to server.
 
-    async def _keep(self, wires: Wires) -> None:
-        while True:
-            await _watch(wires)
-            why = wires.out.why or wires.into.why
-            for wire in (wires.out, wires.into):
-                wire.abort(why)
-            self._down(f"there is no connection to RabbitMQ: {why}")
-            _log.warning("the connection to RabbitMQ broke (%s); it is tried again", why)
-            self._ears.lost(why)
-            await self._intake.stop()
-            wires = await self._find(insist=True)
-            self._use(wires)
-            _log.info("connected to RabbitMQ again")
-
-    async def _find(self, *, insist: bool) -> Wires:
-        """A server that takes this client; waits for ever. Raises `RefusedError` unless it is to insist."""
-        refused = 0
-        while True:
-            await asyncio.sleep(self._servers.pause())
-            server = self._servers.next()
-            try:
-                wires = await self._dial(server)
-            except RefusedError as error:
-                self._why = f"{server}: {error}"
-                _log.warning("RabbitMQ refuses this client at %s", self._why)
-                refused += 1
-                if not insist and refused >= len(self._servers):
-                    raise RefusedError(self._why) from None
-            except (OSError, TimeoutError, ChannelError) as error:
-                self._why = f"{server}: {str(error) or 'it did not answer in time'}"
-            else:
-                self._servers.reached()
-                return wires
-
     async def _dial(self, server: Server) -> Wires:
+        """See `Steps.dial`."""
         ended = asyncio.Event()
         made: list[Wire] = []
 
@@ -309,9 +264,11 @@ class Connection:
                 _ = await self._connected(server, make)
                 out, into = made
                 return Wires(out, into, await self._settle(out, into), version)
-        except BaseException:
+        except BaseException as error:
             for one in made:
                 one.abort("the greeting came to nothing")
+            if isinstance(error, ChannelError):
+                raise ConnectionError(str(error)) from None
             raise
 
     async def _connected(self, server: Server, make: Callable[[], Wire]) -> str:
@@ -355,7 +312,7 @@ class Connection:
 
     def _free(self) -> None:
         """Messages are taken."""
-        self._why, self.is_up = "", True
+        self._full, self.is_up = "", True
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         for key, properties, lead, payload, mandatory in pending:
             _ = self._say(key, properties, lead, payload, mandatory=mandatory)
@@ -367,14 +324,19 @@ class Connection:
             return
         if why:
             _log.error("RabbitMQ takes no messages: %s", why)
-            self._why, self.is_up = f"RabbitMQ takes no messages: {why}", False
+            self._full, self.is_up = f"RabbitMQ takes no messages: {why}", False
             self._up.clear()
         else:
             _log.warning("RabbitMQ takes messages again")
             self._free()
 
-    def _down(self, why: str) -> None:
-        self._wires, self._why, self.is_up = None, why, False
+    async def _broke(self, why: str) -> None:
+        self._down()
+        self._ears.lost(why)
+        await self._intake.stop()
+
+    def _down(self) -> None:
+        self._wires, self.is_up = None, False
         self._up.clear()
 
     @staticmethod
@@ -385,14 +347,5 @@ class Connection:
 _GOODBYE = commands.Connection.Close(reply_code=200, reply_text="", class_id=0, method_id=0)
 
 
-async def _watch(wires: Wires) -> None:
-    """Until one of them ends, or the server says nothing any more."""
-    while not wires.out.ended.is_set():
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                _ = await wires.out.ended.wait()
-        except TimeoutError:
-            for wire in (wires.out, wires.into):
-                wire.look()
-                if wire.quiet >= QUIET_MAX:
-                    wire.abort(f"it said nothing for {LOOK_SECONDS * QUIET_MAX:g} s")
+def _both(wires: Wires) -> tuple[Wire, Wire]:
+    return wires.out, wires.into

@@ -9,6 +9,7 @@ from pamqp import commands
 
 from hanse.transport.amqp.frames import FRAME_MAX
 from hanse.transport.amqp.wire import CHANNELS_MAX, Wire
+from hanse.transport.brokered.lasting import RefusedError
 
 HEARTBEAT_SECONDS = 4
 """After twice that a server takes this node for dead, and gives what it had to others; it is told that it lives twice
@@ -16,10 +17,6 @@ in that time."""
 
 REFUSED = (403, 530)
 """Codes of a server that does not want this user, or knows no such virtual host."""
-
-
-class RefusedError(Exception):
-    """A server does not want this client, or cannot be used; to try again at once will not help."""
 
 
 class Login(msgspec.Struct, frozen=True):

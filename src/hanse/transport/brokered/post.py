@@ -7,6 +7,9 @@ from typing import Protocol
 
 from hanse.kernel.message import Message
 
+HEAD_BYTES = 16_384
+"""Of a message for what is not its body: what a request tree carries along."""
+
 
 class Post(Protocol):
     """A connection to a broker, as far as nodes say something to each other through it."""
@@ -50,6 +53,15 @@ async def room(post: Post, body: bytes) -> None:
     while post.is_up and not post.has_room(body):
         await post.writable()
         await asyncio.sleep(0)  # what waits goes out in the turn after the one in which there is room
+
+
+def over(message: Message, payload: bytes, body_bytes_max: int) -> str | None:
+    """The limit that a message is over where bodies have one, and heads have theirs; None if it may be sent."""
+    if len(message.body) > body_bytes_max:
+        return f"{body_bytes_max} bytes"
+    if len(payload) > body_bytes_max + HEAD_BYTES:
+        return f"{body_bytes_max + HEAD_BYTES} bytes with its headers"
+    return None
 
 
 class Subjects(Protocol):

@@ -14,10 +14,11 @@ from typing import final
 
 import msgspec
 
-from hanse.kernel.faults import CouldNotStart, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
+from hanse.transport.brokered.lasting import Lasting, RefusedError, Steps
+from hanse.transport.brokered.post import HEAD_BYTES
 from hanse.transport.brokered.servers import Server, Servers
 from hanse.transport.nats.login import Info, Options, connect_line
 from hanse.transport.nats.parse import Take
@@ -28,17 +29,8 @@ _log = logging.getLogger("hanse.transport.nats")
 CONNECT_SECONDS = 3.0
 """For which one server has the time to answer when it is connected to."""
 
-PING_SECONDS = 2.0
-"""Between looks at whether a server still says something."""
-
-QUIET_MAX = 2
-"""Looks in a row that find nothing, after which another server is gone to."""
-
 PENDING_BYTES_MAX = 8 * 1024 * 1024
 """Published while no server is there, or faster than it takes it; what comes beyond is refused."""
-
-HEAD_BYTES = 16_384
-"""Of a message for what is not its body: what a request tree carries along."""
 
 LEAD_BYTES = 16
 """Of a frame before its message, at most."""
@@ -67,10 +59,6 @@ class Subscription(msgspec.Struct, eq=False):
     id: bytes = b""
 
 
-class _RefusedError(Exception):
-    """A server does not want this client; to try again at once will not help."""
-
-
 @final
 class Connection:
     """To one of several servers at a time.
@@ -95,6 +83,8 @@ class Connection:
         """
         self._options = options
         self._servers = Servers(named, host)
+        steps = Steps(self._dial, _alone, self._use, self._broke)
+        self._lasting = Lasting(self.broker, self._servers, steps, _log)
         self._lost = lost
         self._tasks = Tasks(self._failed)
         self._wire: Wire | None = None
@@ -106,7 +96,6 @@ class Connection:
         self._pending_bytes = 0
         self._up = asyncio.Event()
         self._closing = False
-        self._why = "it was not opened"
         self.info: Info = Info()
         self.body_bytes_max: int = 0
         self.is_up: bool = False
@@ -115,7 +104,7 @@ class Connection:
     @property
     def trouble(self) -> str:
         """Why there is no server at the moment; empty if there is."""
-        return "" if self._wire is not None else f"there is no connection to NATS: {self._why}"
+        return "" if self._wire is not None else f"there is no connection to {self.broker}: {self._lasting.why}"
 
     @property
     def native(self) -> asyncio.Transport | None:
@@ -125,16 +114,8 @@ class Connection:
     async def open(self) -> None:
         """Find a server. Raises `CouldNotStart` if none is there within `Options.patience`, or all refuse."""
         self._closing = False
-        try:
-            async with asyncio.timeout(self._options.patience):
-                wire = await self._find(insist=False)
-        except TimeoutError:
-            problem = f"no NATS server could be reached in {self._options.patience} s; the last said: {self._why}"
-            raise CouldNotStart(f"{problem}. Is one running, and is the URL right?") from None
-        except _RefusedError as error:
-            raise CouldNotStart(f"NATS refuses this client: {error}") from None
-        self._use(wire)
-        _ = self._tasks.start(self._keep(wire), name="nats connection")
+        wire = await self._lasting.open(self._options.patience)
+        _ = self._tasks.start(self._lasting.keep(wire), name="nats connection")
 
     async def close(self) -> None:
         """Have the server take what was said, and leave."""
@@ -147,9 +128,10 @@ class Connection:
             except (TimeoutError, ConnectionError) as error:
                 _log.warning("NATS did not take all before the end: %s", str(error) or "it was too slow")
         await self._tasks.cancel()
-        self._down("it was closed")
+        self._down()
+        self._lasting.why = "it was closed"
         if wire is not None:
-            wire.abort(self._why)
+            wire.abort(self._lasting.why)
 
     def over(self, message: Message, payload: bytes) -> str | None:
         """The limit that a message is over; None if it may be sent."""
@@ -260,38 +242,9 @@ class Connection:
 
     # From server to server.
 
-    async def _keep(self, wire: Wire) -> None:
-        while True:
-            await _watch(wire)
-            self._down(wire.why)
-            _log.warning("the connection to NATS broke (%s); others are tried", wire.why)
-            self._lost(wire.why)
-            wire = await self._find(insist=True)
-            self._use(wire)
-            _log.info("connected to NATS again, at %s", wire.info.server_name or "a server without a name")
-
-    async def _find(self, *, insist: bool) -> Wire:
-        """A server that takes this client; waits for ever. Raises `_RefusedError` unless it is to insist."""
-        refused = 0
-        while True:
-            await asyncio.sleep(self._servers.pause())
-            server = self._servers.next()
-            try:
-                wire = await self._dial(server)
-            except (_RefusedError, Misconfigured) as error:
-                self._why = f"{server}: {error}"
-                _log.warning("NATS refuses this client at %s", self._why)
-                refused += 1
-                if not insist and refused >= len(self._servers):
-                    raise _RefusedError(self._why) from None
-            except (OSError, ValueError) as error:  # the latter of names that no resolver takes
-                self._why = f"{server}: {str(error) or 'it did not answer in time'}"
-            else:
-                self._servers.reached()
-                self._learn(wire.info, server)
-                return wire
-
     async def _dial(self, server: Server) -> Wire:
+        """See `Steps.dial`."""
+
         def make() -> Wire:
             return Wire(self._takes, lambda info: self._learn(info, server), self._complained)
 
@@ -303,8 +256,9 @@ class Connection:
             except BaseException as error:
                 wire.abort("the greeting came to nothing")
                 if isinstance(error, ConnectionError) and wire.why.lower().startswith(_REFUSALS):
-                    raise _RefusedError(wire.why) from None
+                    raise RefusedError(wire.why) from None
                 raise
+        self._learn(wire.info, server)
         return wire
 
     async def _greet(self, wire: Wire, server: Server) -> None:
@@ -321,7 +275,7 @@ class Connection:
         await wire.round_trip()
 
     def _use(self, wire: Wire) -> None:
-        self._wire, self._why, self.is_up = wire, "", True
+        self._wire, self.is_up = wire, True
         # While the greeting was under way others may have come, and some may have gone: a member of a group that does
         # not listen any more would swallow what it is given.
         for id in self._greeted - self._subscriptions.keys():
@@ -331,8 +285,12 @@ class Connection:
         self._write_pending(wire)
         self._up.set()
 
-    def _down(self, why: str) -> None:
-        self._wire, self._why, self.is_up = None, why, False
+    async def _broke(self, why: str) -> None:
+        self._down()
+        self._lost(why)
+
+    def _down(self) -> None:
+        self._wire, self.is_up = None, False
         self._up.clear()
 
     def _learn(self, info: Info, server: Server | None) -> None:
@@ -354,13 +312,5 @@ def _sub(subscription: Subscription) -> bytes:
     return b"SUB %b %b %b\r\n" % (subscription.subject, subscription.group, subscription.id)
 
 
-async def _watch(wire: Wire) -> None:
-    """Until it ends, or the server says nothing any more."""
-    while not wire.ended.is_set():
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                await wire.ended.wait()
-        except TimeoutError:
-            wire.ask()
-            if wire.quiet >= QUIET_MAX:
-                wire.abort(f"it said nothing for {PING_SECONDS * QUIET_MAX:g} s")
+def _alone(wire: Wire) -> tuple[Wire]:
+    return (wire,)

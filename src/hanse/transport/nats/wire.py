@@ -24,7 +24,7 @@ class Wire(asyncio.Protocol):
         info: What the server said of itself last.
         why: Why it ended, as far as the server told.
         full: Whether the server takes less than it is sent: what is written now stays in memory.
-        quiet: How often in a row `ask` found that nothing had come since the last time.
+        quiet: How often in a row `look` found that nothing had come since the last time.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Wire(asyncio.Protocol):
         self.write(b"PING\r\n")
         await pong
 
-    def ask(self) -> None:
+    def look(self) -> None:
         """Have the server say something, and notice when it has not."""
         self.quiet = 0 if self._heard else self.quiet + 1
         self._heard = False

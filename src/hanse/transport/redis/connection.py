@@ -15,11 +15,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, cast, final
 
-from hanse.kernel.faults import CouldNotStart, Misconfigured, Overloaded, Unavailable
+from hanse.kernel.faults import Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.brokered.frames import ASK, NotTakenError
+from hanse.transport.brokered.lasting import Lasting, RefusedError, Steps
+from hanse.transport.brokered.post import HEAD_BYTES, over
 from hanse.transport.brokered.servers import Server, Servers, servers_in
 from hanse.transport.redis.judge import Told, absence, distrust, refusal, told_in, warning
 from hanse.transport.redis.names import Names
@@ -27,7 +29,7 @@ from hanse.transport.redis.options import SCHEME, Options, database_in
 from hanse.transport.redis.pull import Pull
 from hanse.transport.redis.queued import entry
 from hanse.transport.redis.scripts import ALL, FULL, LIST_SECONDS, NOBODY, SEND, SWEEP, TAKEN, WAITING_MAX
-from hanse.transport.redis.wire import ReplyError, Then, Wire, command, parser
+from hanse.transport.redis.wire import ReplyError, Then, Wire, command
 
 _log = logging.getLogger("hanse.transport.redis")
 
@@ -37,20 +39,11 @@ CONNECT_SECONDS = 3.0
 LASTING = 2
 """Sockets that there are always."""
 
-PING_SECONDS = 2.0
-"""Between looks at whether a server still says something."""
-
-QUIET_MAX = 2
-"""Looks in a row that find nothing, after which another server is gone to."""
-
 PENDING_BYTES_MAX = 16 * 1024 * 1024
 """Published while no server is there, or faster than it takes it; what comes beyond is refused."""
 
 BODY_BYTES_MAX = 1024 * 1024
 """Of one body: servers cut off a node to which more than 32 MiB are on their way, unless they are told otherwise."""
-
-HEAD_BYTES = 16_384
-"""Of a message for what is not its body: what a request tree carries along."""
 
 LARGE_BYTES = 65_536
 """Of what does not wait for others to go out with: at once it is known whether the server takes more."""
@@ -62,10 +55,6 @@ _REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "ERR AUTH", "ERR invali
 
 _SEND = b"*5\r\n$7\r\nEVALSHA\r\n$40\r\n" + SEND.sha + b"\r\n$1\r\n1\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
 _PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b %b%b\r\n"
-
-
-class _RefusedError(Exception):
-    """A server does not want this client, or cannot be used; to try again at once will not help."""
 
 
 class _Dialed(NamedTuple):
@@ -80,7 +69,7 @@ class Ears(NamedTuple):
 
     Attributes:
         lost: The connection broke, and why; what was said may not have come.
-        back: There is a connection again.
+        back: There is a connection, for the first time or again.
         told: Something came on the channel of this node.
         gone: Nobody listened where something was said; given is what was to say so.
         took: A request came: the key of its list, the entry, and the server's clock.
@@ -125,7 +114,8 @@ class Connection:
         self._database = b"%d" % database_in(url)
         self._names = names
         self._options = options
-        self._servers = Servers(servers_in(url, SCHEME), host)
+        steps = Steps(self._dial, _wires, self._use, self._broke)
+        self._lasting = Lasting(self.broker, Servers(servers_in(url, SCHEME), host), steps, _log)
         self._ears = ears
         self._tasks = Tasks(self._failed)
         self._wire: Wire | None = None
@@ -141,14 +131,13 @@ class Connection:
         self._up = asyncio.Event()
         self._closing = False
         self._said = ""
-        self._why = "it was not opened"
         self.is_up: bool = False
         self.told: Told = Told()
 
     @property
     def trouble(self) -> str:
         """Why there is no server at the moment; empty if there is."""
-        return "" if self._wire is not None else f"there is no connection to Redis: {self._why}"
+        return "" if self._wire is not None else f"there is no connection to {self.broker}: {self._lasting.why}"
 
     @property
     def native(self) -> Wire | None:
@@ -158,17 +147,8 @@ class Connection:
     async def open(self) -> None:
         """Find a server. Raises `CouldNotStart` if none is there within `Options.patience`, or all refuse."""
         self._closing = False
-        try:
-            _ = parser()
-            async with asyncio.timeout(self._options.patience):
-                dialed = await self._find(insist=False)
-        except TimeoutError:
-            problem = f"no Redis could be reached in {self._options.patience} s; the last said: {self._why}"
-            raise CouldNotStart(f"{problem}. Is one running, and is the URL right?") from None
-        except (_RefusedError, Misconfigured) as error:
-            raise CouldNotStart(f"Redis cannot be used: {error}") from None
-        self._use(dialed)
-        _ = self._tasks.start(self._keep(), name="redis connection")
+        dialed = await self._lasting.open(self._options.patience)
+        _ = self._tasks.start(self._lasting.keep(dialed), name="redis connection")
 
     async def close(self) -> None:
         """Take no more requests, have the server take what was said, and leave."""
@@ -186,17 +166,14 @@ class Connection:
             except (TimeoutError, ConnectionError, ReplyError) as error:
                 _log.warning("Redis did not take all before the end: %s", str(error) or "it was too slow")
         await self._tasks.cancel()
-        self._down("it was closed")
+        self._down()
+        self._lasting.why = "it was closed"
         for one in self._live:
-            one.abort(self._why)
+            one.abort(self._lasting.why)
 
     def over(self, message: Message, payload: bytes) -> str | None:
         """The limit that a message is over; None if it may be sent."""
-        if len(message.body) > BODY_BYTES_MAX:
-            return f"{BODY_BYTES_MAX} bytes"
-        if len(payload) > BODY_BYTES_MAX + HEAD_BYTES:
-            return f"{BODY_BYTES_MAX + HEAD_BYTES} bytes with its headers"
-        return None
+        return over(message, payload, BODY_BYTES_MAX)
 
     async def up(self) -> None:
         """Wait until there is a server."""
@@ -228,7 +205,7 @@ class Connection:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     wire = await another()
                 if wire.ended.is_set():
-                    wire.abort(self._why)
+                    wire.abort(self._lasting.why)
                     raise ConnectionError(self.trouble or "it broke")
                 known.append(wire)
             return known[LASTING]
@@ -346,40 +323,8 @@ class Connection:
 
     # From server to server.
 
-    async def _keep(self) -> None:
-        while True:
-            await _watch(self._live)
-            why = next((one.why for one in self._live if one.why), "")
-            for one in self._live:
-                one.abort(why)
-            self._down(why)
-            _log.warning("the connection to Redis broke (%s); it is tried again", why)
-            self._ears.lost(why)
-            self._use(await self._find(insist=True))
-            _log.info("connected to Redis again")
-            self._ears.back()
-
-    async def _find(self, *, insist: bool) -> _Dialed:
-        """A server that takes this client; waits for ever. Raises `_RefusedError` unless it is to insist."""
-        refused = 0
-        while True:
-            await asyncio.sleep(self._servers.pause())
-            server = self._servers.next()
-            try:
-                dialed = await self._dial(server)
-            except _RefusedError as error:
-                self._why = f"{server}: {error}"
-                _log.warning("Redis cannot be used: %s", self._why)
-                refused += 1
-                if not insist and refused >= len(self._servers):
-                    raise _RefusedError(self._why) from None
-            except (OSError, TimeoutError, ReplyError) as error:
-                self._why = f"{server}: {str(error) or 'it did not answer in time'}"
-            else:
-                self._servers.reached()
-                return dialed
-
     async def _dial(self, server: Server) -> _Dialed:
+        """See `Steps.dial`."""
         ended = asyncio.Event()
 
         async def another() -> Wire:
@@ -401,8 +346,9 @@ class Connection:
         except BaseException as error:
             for one in wires:
                 one.abort("the greeting came to nothing")
-            if isinstance(error, ReplyError) and str(error).startswith(_REFUSALS):
-                raise _RefusedError(str(error)) from None
+            if isinstance(error, ReplyError):
+                refused = str(error).startswith(_REFUSALS)
+                raise (RefusedError if refused else ConnectionError)(str(error)) from None
             raise
         return _Dialed(wires, another)
 
@@ -421,11 +367,11 @@ class Connection:
             _ = await wire.ask(b"SELECT", self._database)
 
     async def _greet(self, wire: Wire) -> None:
-        """Look at the server, and have it know what belongs to this node. Raises `_RefusedError`."""
+        """Look at the server, and have it know what belongs to this node. Raises `RefusedError`."""
         info = await wire.ask(b"INFO")
         self.told = told = told_in(info if isinstance(info, bytes) else str(info).encode())
         if problem := refusal(told) or (distrust(told) if self._options.keeps else ""):
-            raise _RefusedError(problem)
+            raise RefusedError(problem)
         if problem := absence(told):
             raise ConnectionError(problem)
         if (problem := warning(told)) and problem != self._said:
@@ -440,7 +386,7 @@ class Connection:
     def _use(self, dialed: _Dialed) -> None:
         self._live, self._another = dialed
         wire, pull = self._live
-        self._wire, self._why, self.is_up = wire, "", True
+        self._wire, self.is_up = wire, True
         # While the greeting was under way some may have come, and some gone.
         for word, channels in (
             (b"UNSUBSCRIBE", self._greeted - self._channels.keys()),
@@ -454,9 +400,14 @@ class Connection:
         self._pending_bytes = 0
         self._pull.start(pull)
         self._up.set()
+        self._ears.back()
 
-    def _down(self, why: str) -> None:
-        self._wire, self._another, self._why, self.is_up = None, None, why, False
+    async def _broke(self, why: str) -> None:
+        self._down()
+        self._ears.lost(why)
+
+    def _down(self) -> None:
+        self._wire, self._another, self.is_up = None, None, False
         self._up.clear()
 
     def _pushed(self, push: list[object]) -> None:
@@ -469,15 +420,5 @@ class Connection:
         _log.error("the connection to Redis failed", exc_info=error)
 
 
-async def _watch(wires: list[Wire]) -> None:
-    """Until one of them ends, which all are told of, or the server says nothing any more; more may join them."""
-    ended = wires[0].ended
-    while not ended.is_set():
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                _ = await ended.wait()
-        except TimeoutError:
-            for one in wires:
-                one.look()
-                if one.quiet >= QUIET_MAX:
-                    one.abort(f"it said nothing for {PING_SECONDS * QUIET_MAX:g} s")
+def _wires(dialed: _Dialed) -> list[Wire]:
+    return dialed.wires
