@@ -221,7 +221,8 @@ def asking(operation: Operation, caller: Caller, policy: Policy = Policy()) -> t
     breaker, direct = caller.breaker(address), caller.transport.request
     around = caller.chain(operation, policy)
     request = around or breaking(breaker, address, caller.host)(direct)
-    ask = _asking(operation, caller, message) if around is None else _asking_through(around, operation, message)
+    plain = around is None and not policy.idempotency_key
+    ask = _asking(operation, caller, policy) if plain else _asking_through(request, operation, message)
 
     def begin(arguments: msgspec.Struct) -> None:
         caller.start(_noticed(request(message(Kind.SEND, arguments)), declared), address)
@@ -234,40 +235,42 @@ _MessageOf = Callable[[Kind, msgspec.Struct], Message]
 
 def _messages(operation: Operation, caller: Caller, policy: Policy) -> _MessageOf:
     """What makes a message of arguments, in the context of whoever asks."""
-    address, encode = operation.address, codec_for(operation.arguments).encode
-    next_id, monotonic = caller.next_id, caller.host.monotonic
+    address, encode, next_id = operation.address, codec_for(operation.arguments).encode, caller.next_id
     keyed = bool(policy.idempotency_key)
-    limit = policy.timeout or operation.options.timeout or caller.timeout
+    limit = _limit(operation, caller, policy)
 
     def message(kind: Kind, arguments: msgspec.Struct) -> Message:
-        context, timeout = ambient.get(), limit
-        if context.deadline != FOREVER and (left := context.deadline - monotonic()) < limit:
-            if left <= 0:
-                raise DeadlineExceeded(address)
-            timeout = left
+        context = ambient.get()
+        timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
         headers = _headers(context.headers, policy) if keyed else context.headers
-        try:
-            body = encode(arguments)
-        except (OverflowError, ValueError) as error:
-            raise _out_of_range(error, address) from None
-        return Message(kind, next_id(), address, timeout, headers, body)
+        return Message(kind, next_id(), address, timeout, headers, _encoded(encode, arguments, address))
 
     return message
 
 
-def _asking(operation: Operation, caller: Caller, message: _MessageOf) -> Ask:
-    # As `_asking_through` with `breaking`, written out: nothing else stands between most calls and their transport, and
-    # each coroutine that does costs as much as the message.
+def _limit(operation: Operation, caller: Caller, policy: Policy) -> float:
+    return policy.timeout or operation.options.timeout or caller.timeout
+
+
+def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
+    # As `_asking_through` with `breaking` and `_messages`, written out: nothing else stands between most calls and
+    # their transport, and each coroutine that does costs as much as the message.
     declared, address, codec = operation.options.faults, operation.address, codec_for(operation.result)
     breaker, direct, host = caller.breaker(address), caller.transport.request, caller.host
-    decode = codec.decode_raw
+    encode, decode, next_id = codec_for(operation.arguments).encode, codec.decode_raw, caller.next_id
+    limit = _limit(operation, caller, policy)
 
     async def ask(arguments: msgspec.Struct) -> object:
-        asked = message(_CALL, arguments)
+        context = ambient.get()
+        timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
+        try:
+            body = encode(arguments)
+        except (OverflowError, ValueError) as error:
+            raise _out_of_range(error, address) from None
         if not breaker.closed:
             check(breaker, address, host)
         try:
-            reply = await direct(asked)
+            reply = await direct(Message(_CALL, next_id(), address, timeout, context.headers, body))
         except Fault as fault:
             failed(breaker, fault, host)
             raise
@@ -299,7 +302,10 @@ def _asking_through(request: Handler, operation: Operation, message: _MessageOf)
 
 def _ids(stem: str) -> Iterator[str]:
     """Names for messages: counted, in 16 ** 3 steps, as to format each number costs more than to make the message."""
-    return itertools.chain.from_iterable(map(f"{stem}-{high:x}".__add__, _LOW) for high in itertools.count())
+    for high in itertools.count():
+        begin = f"{stem}-{high:x}"
+        for low in _LOW:
+            yield begin + low
 
 
 def _encoded(encode: Callable[[object], bytes], arguments: msgspec.Struct, address: str) -> bytes:

@@ -7,12 +7,9 @@ waits for the nearest deadline known; most handlers are long gone by then.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from hanse.kernel.context import FOREVER, Context
 from hanse.kernel.host import TICK_SECONDS, Host
-
-_current_task = asyncio.current_task
 
 RECANCEL_SECONDS = 1.0
 """How long after a cancellation a handler that swallowed it is cancelled again."""
@@ -24,30 +21,28 @@ class Deadlines:
     Attributes:
         running: Whoever begins puts itself here, and whoever ends is deleted.
         nearest: Second on the host's clock at which somebody is ended; whoever has to end before says so.
+        loop: The one that handlers run on; None before the first one.
     """
 
-    __slots__ = ("_host", "_loop", "_timer", "nearest", "running")
+    __slots__ = ("_host", "_timer", "loop", "nearest", "running")
 
     def __init__(self, host: Host) -> None:
         self.running: dict[Context, None] = {}
         self._host = host
         self.nearest: float = FOREVER
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
-    def task(self) -> asyncio.Task[Any] | None:
-        """The current task, which a handler is to run in."""
-        # Asking for the running loop costs more than all the rest here: CPython 3.11 asks for the process id.
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        return _current_task(loop)
+    def begin(self) -> asyncio.AbstractEventLoop:
+        """The running loop, which is kept: to ask for it costs much, as CPython 3.11 asks for the process id."""
+        self.loop = asyncio.get_running_loop()
+        return self.loop
 
     def close(self) -> None:
         """No handler is left to be ended."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self.nearest, self._loop = None, FOREVER, None
+        self._timer, self.nearest, self.loop = None, FOREVER, None
 
     def wait_for(self, deadline: float, least: float = 0.0) -> None:
         """Look at this second on the host's clock, in `least` seconds at the earliest."""

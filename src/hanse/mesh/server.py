@@ -52,6 +52,7 @@ The rest is kept for calls of people, so that a backlog delays itself and not th
 
 STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
+_current_task = asyncio.current_task
 _REPLY = Kind.REPLY  # asking an enumeration for its member costs more than making the message (CPython 3.11)
 _ITEM = Kind.ITEM
 _EVENT = Kind.EVENT
@@ -88,6 +89,8 @@ class Server:
         self._host = host
         self._calls_max = calls_max
         self._endpoints: dict[str, Endpoint] = {}
+        # Those of which most calls need not be asked anything: see `serve`.
+        self._plain: dict[str, Endpoint] = {}
         self._deadlines = Deadlines(host)
         self._running = self._deadlines.running
         self._monotonic = host.monotonic
@@ -105,10 +108,12 @@ class Server:
         """Serve an address."""
         self._endpoints[address] = endpoint
         _ = self._well.setdefault(address, 0)
+        self._sort()
 
     def open(self) -> None:
         """Serve calls and streams, also after `drain` and `end_streams`."""
         self._draining = self._ending = False
+        self._sort()
 
     @property
     def running(self) -> int:
@@ -131,6 +136,7 @@ class Server:
         Events are taken, as this node's own may be among them; nobody waits for them, and they come again.
         """
         self._draining = True
+        self._sort()
 
     async def idle(self) -> None:
         """Wait until nothing is being handled; bound it with a timeout."""
@@ -153,28 +159,43 @@ class Server:
 
     def serve(self, message: Message, /) -> Awaitable[Message]:
         """See `Receiver.serve`."""
-        endpoint = self._endpoints.get(message.address)
-        # What most calls need not be asked is asked in `_admit`.
-        plain = endpoint is not None and endpoint.allow is None and endpoint.run is not None and not self._draining
-        if endpoint is None or not plain or len(self._running) >= self._busy:
-            try:
-                endpoint = self._admit(message, len(self._running), self._calls_max)
-                if endpoint.run is None:
-                    raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
-            except Fault as fault:
-                return _answer(self._refused(fault, message))
+        endpoint = self._plain.get(message.address)
+        if endpoint is None or len(self._running) >= self._busy:
+            return self._asked_all(message)
+        return self._handle(endpoint, message)
+
+    def _sort(self) -> None:
+        """Note which endpoints take a call as it comes, while there is room."""
+        if self._draining or self._watch is not None:
+            self._plain = {}
+        else:
+            self._plain = {
+                address: endpoint
+                for address, endpoint in self._endpoints.items()
+                if endpoint.allow is None and endpoint.run is not None
+            }
+
+    def _asked_all(self, message: Message) -> Awaitable[Message]:
+        """Have a message handled of which all is asked that most calls need not be asked."""
+        try:
+            endpoint = self._admit(message, len(self._running), self._calls_max)
+            if endpoint.run is None:
+                raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
+        except Fault as fault:
+            return _answer(self._refused(fault, message))
         if self._watch is not None:
             return self._watch.call(Side.SERVER, partial(self._handle, endpoint), message)
         return self._handle(endpoint, message)
 
     async def _handle(self, endpoint: Endpoint, message: Message) -> Message:
-        run = cast("Run", endpoint.run)
+        run, timeout, headers = endpoint.run, message.timeout, message.headers
+        assert run is not None
         deadlines, running = self._deadlines, self._running
-        deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
-        headers = message.headers
         if headers.attempt != 1 or headers.idempotency_key:
             headers = _own(headers)
-        task = deadlines.task()
+        deadline = self._monotonic() + timeout if timeout else FOREVER
+        # `asyncio.current_task` asks for the loop, which costs more than all the rest of it.
+        task = _current_task(deadlines.loop or deadlines.begin())
         context = Context(self._host, headers, deadline, message.id, message.address, endpoint.store, None, task)
         token = ambient.set(context)
         running[context] = None
@@ -186,8 +207,11 @@ class Server:
                 # What cannot be told is not done. After the commit it is encoded again, with the rows' new revisions.
                 _ = endpoint.encode(answer)
                 await context.work.commit()
-            # One that swallowed its cancellation comes here too: its caller is told that there is no answer.
             reply = Message(_REPLY, message.id, "", 0.0, NO_HEADERS, endpoint.encode(answer))
+            if not context.expired:
+                self._well[message.address] += 1
+                return reply
+            # One that swallowed its cancellation comes here too: its caller is told that there is no answer.
         except asyncio.CancelledError as error:
             reply = NOTHING
             if not context.expired:
@@ -204,10 +228,7 @@ class Server:
             context.store = None
             if self._waiting and not running:
                 self._idle.set()
-        if reply.kind is not _REPLY or context.expired:
-            return self._failing(context, message, reply)
-        self._well[message.address] += 1
-        return reply
+        return self._failing(context, message, reply)
 
     def _failing(self, context: Context, message: Message, reply: Message) -> Message:
         """The answer of a handler that failed, or whose time is over; counted."""

@@ -37,7 +37,7 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
     codec, encode = codec_for(operation.arguments), codec_for(operation.result).encode
     decode, decode_raw, astuple = codec.decode, codec.decode_raw, msgspec.structs.astuple
     call = _calling(method)
-    by_order = not _wants_names(method)
+    plain: Callable[..., Awaitable[object]] | None = None if _wants_names(method) else method
     under_way: set[tuple[str, str]] = set()
 
     async def execute(context: Context, message: Message) -> bytes:
@@ -58,7 +58,7 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
         except UNREADABLE:
             arguments = decode(message.body)  # says why
         # Not through `call`: this is on the way of every call.
-        return cast("Awaitable[object]", method(*astuple(arguments))) if by_order else call(arguments)
+        return call(arguments) if plain is None else plain(*astuple(arguments))
 
     async def once(context: Context, message: Message) -> msgspec.Raw:
         key, scope = message.headers.idempotency_key, _scope(operation, message.headers.identity)
