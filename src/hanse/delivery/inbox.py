@@ -87,6 +87,11 @@ class Inbox:
         """Whether so many messages have failed in a row that only one at a time is tried."""
         return self._brake.held
 
+    @property
+    def parked(self) -> int:
+        """Messages that failed and are parked, as far as it knows; those that wait behind them do not count."""
+        return self._parked
+
     async def open(self) -> None:
         """Read how much is parked.
 
@@ -130,7 +135,43 @@ class Inbox:
             if await self._consume(message, run, attempts_max):
                 return
             self._drawers.forget(message.headers.key)
-        raise Unavailable(f"the dead letters near {message.headers.key!r} of {self.group} change too fast")
+        raise self._too_fast(message.headers.key)
+
+    async def waits(self, message: Message) -> bool:
+        """Keep a message behind the dead letters of its key; False where there are none.
+
+        Raises:
+            Unavailable: The store cannot be reached.
+        """
+        key = self._key(message)
+        if not key:
+            return False
+        for _ in range(RACES_MAX):
+            drawer, blocker = await self._drawers.blocker(key)
+            if blocker is None:
+                return False
+            if await self._park(message, self._waiting(message, blocker), drawer):
+                return True
+            self._drawers.forget(key)
+        raise self._too_fast(key)
+
+    async def refuse(self, message: Message, error: Exception) -> None:
+        """Keep a message that no handler can be given; behind others of its key, where there are dead letters of it.
+
+        Args:
+            message: What can be delivered to nobody.
+            error: Why.
+
+        Raises:
+            Overloaded: There are too many dead letters.
+            Unavailable: The store cannot be reached.
+        """
+        for _ in range(RACES_MAX):
+            if await self._store.marked(self.group, message.id) is not None:
+                return
+            if await self.waits(message) or await self._park_failed(message, error):
+                return
+        raise self._too_fast(message.headers.key)
 
     async def _consume(self, message: Message, run: Callable[[Message], Awaitable[None]], attempts_max: int) -> bool:
         """Handle a message, or park it; False where somebody else's dead letters came in between."""
@@ -191,6 +232,9 @@ class Inbox:
 
     def _waiting(self, message: Message, blocker: DeadLetter) -> DeadLetter:
         return waiting_letter(self.group, message, blocker, id=self._host.new_id(), now=self._host.now())
+
+    def _too_fast(self, key: str) -> Unavailable:
+        return Unavailable(f"the dead letters near {key!r} of {self.group} change too fast")
 
     def _key(self, message: Message) -> str:
         """What a message is kept in order with, behind dead letters too; empty for nothing."""

@@ -19,6 +19,7 @@ from typing import final
 from hanse.delivery.courier import Courier, CourierOptions, Deliver
 from hanse.delivery.outbox import Taken, Topic, taken
 from hanse.delivery.pause import pause
+from hanse.delivery.refusals import Refusals
 from hanse.delivery.retry import next_delay
 from hanse.delivery.window import Window
 from hanse.kernel.fault_point import fault_point
@@ -98,8 +99,8 @@ class Relay:
             name: Names the position, so no other reader of this log has it: usually the group's.
             topics: What is wanted; empty for every event.
             deliver: Sees one message handled: returns when its effects are committed (or it is parked), raises
-                `HandlerFailed` where its handler failed, any other fault where it did not get there. Keeps to the
-                message's `timeout`.
+                `HandlerFailed` where its handler failed, `TooLarge` where it can be sent to nobody (it is parked then),
+                any other fault where it did not get there. Keeps to the message's `timeout`.
             host: Clocks and chance.
             options: Limits.
         """
@@ -113,9 +114,10 @@ class Relay:
         self._options = options
         self._moved = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._refusals = Refusals(store, name, deliver, host=host)
         self.courier: Courier = Courier(
             f"relay {name}",
-            deliver,
+            self._refusals.deliver,
             host=host,
             options=options,
             changed=self._moved.set,
@@ -259,6 +261,7 @@ class Relay:
                 await pause(self._stopping, next_delay(failures + 1, error, self._host.chance.random()))
 
     async def _start(self) -> None:
+        await self._refusals.open()
         self._saved = await self._store.position(self.name)
         self._window.skip_to(self._saved)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -70,6 +70,10 @@ class Hosted:
     def handing_on(self) -> list[Relay | Subscriber]:
         """What takes messages from or to it."""
         return [*self.relays, *self.subscribers]
+
+    def limit_events(self, bytes_max: Callable[[], int]) -> None:
+        """Have its service refuse to emit what is larger than a message may be at that moment; 0 for no limit."""
+        self.instance.__dict__["_outlet"] = Outlet(self.store, bytes_max)
 
     def schemas(self) -> list[CollectionSchema]:
         """What the store has to keep."""

@@ -304,6 +304,7 @@ class Node:
             wanted = self.settings.services.get(part.name, ServiceSettings())
             store = self._stores(url_for(self.settings, part.name))
             hosted = Hosted(self.app, part, store, self._caller, wanted.settings, self.host)
+            hosted.limit_events(lambda: self._transport.features.bytes_max)
             self._opened.push_async_callback(store.close)
             await store.open(hosted.schemas())
             self.hosted.append(hosted)

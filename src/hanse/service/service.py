@@ -13,9 +13,9 @@ import msgspec
 from hanse.contract.declare import Contract, Promise, is_contract, options_of
 from hanse.contract.derive import Description, Operation, contracts_in, describe, describe_methods
 from hanse.contract.model import Event, Resource, topic_of
-from hanse.kernel.codec import encode_json
+from hanse.kernel.codec import encode, encode_json
 from hanse.kernel.context import current
-from hanse.kernel.faults import Misdeclared, snake_case
+from hanse.kernel.faults import Misdeclared, TooLarge, snake_case
 from hanse.kernel.hints import hints_of
 from hanse.service.collection import Collection
 from hanse.service.reaction import On, Reaction, reaction_of
@@ -23,26 +23,50 @@ from hanse.service.replica import Replica, Wanted, wanted
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Store
 
+ENTRY_BYTES = 1_024
+"""What goes along with an event beside the context that it was emitted in: its id, its topic, what led to it."""
+
 
 class Outlet:
-    """Where a service's events go: into its unit of work, or, for one constructed by hand, into a list."""
+    """Where a service's events go: into its unit of work, or, for one constructed by hand, into a list.
 
-    def __init__(self, store: Store | None = None) -> None:
+    Args of the constructor:
+        store: The service's; None for one constructed by hand.
+        bytes_max: How large a message may be at this moment where it is to go; 0 where nobody knows.
+    """
+
+    def __init__(self, store: Store | None = None, bytes_max: Callable[[], int] = lambda: 0) -> None:
         self.emitted: list[Event] = []
         self._store = store
+        self._bytes_max = bytes_max
 
     async def emit(self, events: tuple[Event, ...]) -> None:
-        """Stage the events, or commit them at once outside a handler."""
+        """Stage the events, or commit them at once outside a handler.
+
+        Raises:
+            TooLarge: No message may be as large as one of them, so that nobody would hear of it; none is staged.
+        """
         if self._store is None:
             self.emitted.extend(events)
             return
         unit = unit_for(self._store)
         lone = unit is None
         unit = unit or Unit(self._store, current())
-        for event in events:
-            _ = unit.emit(topic_of(type(event)), "", encode_json(event))
+        told = [(topic_of(type(event)), encode_json(event)) for event in events]
+        self._check_size(told)
+        for topic, value in told:
+            _ = unit.emit(topic, "", value)
         if lone:
             await unit.commit()
+
+    def _check_size(self, told: list[tuple[str, bytes]]) -> None:
+        limit = self._bytes_max()
+        if not limit or not told:
+            return
+        size, topic = max((len(value), topic) for topic, value in told)
+        # The context goes along, and is measured only where it may matter.
+        if size > limit // 2 and size + ENTRY_BYTES + len(encode(current().headers)) > limit:
+            raise TooLarge(f"the event {topic!r}", f"{limit} bytes with its context, with {size} of its own")
 
 
 @dataclass_transform(kw_only_default=True)
@@ -112,6 +136,7 @@ class Service:
 
         Raises:
             Misdeclared: The service lists its `events`, and this is none of them: nobody would hear of it.
+            TooLarge: One of them is larger than the transport, or the broker that keeps it, takes.
         """
         promised = type(self).__hanse_promise__.events
         for event in events:
