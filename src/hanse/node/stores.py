@@ -16,21 +16,29 @@ from hanse.store.base import CollectionSchema, Store
 
 GROUP = "hanse.stores"
 
+_POSTGRESQL = ("postgresql", "postgres")
+
 
 def store_url(url: str, service: str) -> str:
     """The URL of one service's store, from the one that is given for all.
 
     `{service}` in it is replaced. Otherwise a SQLite file gets the service's name before its suffix, and a path without
-    a suffix is a folder with a file for each service.
+    a suffix is a folder with a file for each service. A database of PostgreSQL gets a schema for each.
 
     Example:
         >>> store_url("sqlite:///shop.db", "orders"), store_url("sqlite:///data", "orders")
         ('sqlite:///shop-orders.db', 'sqlite:///data/orders.db')
         >>> store_url("memory:", "orders")
         'memory:'
+        >>> store_url("postgresql://db/shop", "orders")
+        'postgresql://db/shop?schema=orders'
     """
     if "{service}" in url:
         return url.replace("{service}", service)
+    if url.partition(":")[0] in _POSTGRESQL:
+        from hanse.store.postgresql.url import schema_for
+
+        return schema_for(url, service)
     if not url.startswith("sqlite:"):
         return url
     path, question, options = url.partition("?")
@@ -58,6 +66,10 @@ def stored_in(url: str) -> dict[str, CollectionSchema] | None:
     scheme = url.partition(":")[0]
     if scheme == "memory":
         return {}
+    if scheme in _POSTGRESQL:
+        from hanse.store.postgresql.look import stored_schemas as stored_in_schema
+
+        return stored_in_schema(url)
     if scheme != "sqlite":
         return None
     from hanse.store.sqlite.tables import stored_schemas
@@ -83,11 +95,16 @@ def open_store(url: str) -> Store:
         store = SqliteStore.from_url(url)
         _make_folder(url)
         return store
+    if scheme in _POSTGRESQL:
+        from hanse.store.postgresql import PostgresqlStore
+
+        return PostgresqlStore.from_url(url)
     from importlib.metadata import entry_points
 
     found = entry_points(group=GROUP, name=scheme)
     if not found:
-        raise Misconfigured(f"no store for {scheme + ':'!r}; expected memory: or sqlite:///path/to/file.db")
+        expected = "memory:, sqlite:///path/to/file.db or postgresql://host/database"
+        raise Misconfigured(f"no store for {scheme + ':'!r}; expected {expected}")
     make = cast("Callable[[str], Store]", next(iter(found)).load())
     return make(url)
 

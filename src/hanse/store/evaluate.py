@@ -181,13 +181,18 @@ def _inside(value: object, path: Path) -> object:
     return value
 
 
+def unquotable(name: str) -> bool:
+    """Whether not every database can write a name in a path: it holds a quote, a backslash or a control character."""
+    return not _UNQUOTABLE.isdisjoint(name)
+
+
 def check_path(path: Path) -> None:
     """Refuse a path that not every database can write.
 
     Raises:
         Malformed: The path is empty, or a name in it holds a quote, a backslash or a control character.
     """
-    if not path or any(_UNQUOTABLE.intersection(name) for name in path):
+    if not path or any(map(unquotable, path)):
         raise Malformed(f"expected a path of names without quotes, backslashes or control characters, got {path!r}")
 
 

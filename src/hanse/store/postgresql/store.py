@@ -1,0 +1,310 @@
+"""A service's rows in a schema of PostgreSQL.
+
+What survives what: a commit that returned survives the end of this process and of the server, and a power cut of its
+machine, as the server is asked whether it keeps what it commits. Many processes on many machines may share a store:
+their commits stay in one order, one group after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Self, cast, final
+
+import msgspec
+
+from hanse.kernel.context import current
+from hanse.kernel.faults import Fault, NotFound, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Headers
+from hanse.kernel.tasks import Tasks
+from hanse.store.base import (
+    CHANGES_MAX,
+    WINDOW_MAX,
+    Batch,
+    Changes,
+    CollectionSchema,
+    Entry,
+    Features,
+    Found,
+    Mark,
+    Op,
+    Row,
+)
+from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.evaluate import check_query, keyed
+from hanse.store.listeners import Listeners
+from hanse.store.postgresql.committer import Committer
+from hanse.store.postgresql.failures import LostError, raise_meaning
+from hanse.store.postgresql.link import Dialer, Record, driver
+from hanse.store.postgresql.news import News
+from hanse.store.postgresql.pool import Pool
+from hanse.store.postgresql.query import Statement, count_sql, find_sql, table_name
+from hanse.store.postgresql.tables import prepare
+from hanse.store.postgresql.text import identifier, meant, written
+from hanse.store.postgresql.url import PostgresqlUrl, parse_url
+from hanse.store.query import Query
+
+_log = logging.getLogger("hanse.store.postgresql")
+
+SCAN_SECONDS = 60.0
+"""For which a search may take."""
+
+TRIM_MAX = 10_000
+"""Entries, and marks, forgotten in one transaction at most, so that commits get their turn."""
+
+_SEQ_MAX = 2**63 - 1
+_OPS = {op.value: op for op in Op}
+_headers = msgspec.msgpack.Decoder(Headers).decode
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+@final
+class PostgresqlStore:
+    """Rows and their log in one schema, which many processes may share.
+
+    Example:
+        >>> PostgresqlStore.from_url("postgresql://ada@localhost/shop?schema=orders").features
+        Features(durable=True, shared=True)
+    """
+
+    def __init__(self, url: PostgresqlUrl, *, host: Host | None = None) -> None:
+        """Name the schema; `open` opens it.
+
+        Args:
+            url: Where it is.
+            host: Clock, chance and ids; by default, the host of the context that opens the store.
+        """
+        self._url = url
+        self._host = host
+        self._place = identifier(url.schema)
+        self._log_id = ""
+        self._schemas: dict[str, CollectionSchema] = {}
+        self._load_sql: dict[str, str] = {}
+        self._listeners = Listeners()
+        self._pool: Pool | None = None
+        self._committer: Committer | None = None
+        self._news: News | None = None
+        self._tasks = Tasks(_failed)
+        self._writing: asyncio.Task[None] | None = None
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of a URL such as `postgresql://user:password@host:5432/database?schema=orders`.
+
+        Raises:
+            Misconfigured: The URL is not of that form, has an option with a value that it cannot have, or the driver is
+                not installed.
+        """
+        _ = driver()
+        return cls(parse_url(url))
+
+    @property
+    def features(self) -> Features:
+        """Durable and shared."""
+        return Features(durable=True, shared=True)
+
+    @property
+    def log_id(self) -> str:
+        """Minted with the schema, and kept in it."""
+        return self._log_id
+
+    @property
+    def commits(self) -> int:
+        """Batches that this process has committed; see `CountsCommits`."""
+        return self._committer.commits if self._committer is not None else 0
+
+    async def open(self, collections: Sequence[CollectionSchema]) -> None:
+        """Open the schema, making it where it is missing.
+
+        Raises:
+            CouldNotStart: It is not ours, of a newer format, or holds rows that cannot be read as these collections; or
+                the server is too old, only reads, or may forget what it commits.
+            Misconfigured: The driver is not installed.
+            Unavailable: The server cannot be reached.
+        """
+        host = self._host or current().host
+        dialer = Dialer(self._url, host)
+        link = await dialer.dial()
+        try:
+            opened = await prepare(link, self._url, collections, host.new_id())
+        except BaseException as error:
+            broken = link.is_closed() and not isinstance(error, Fault)
+            link.terminate()
+            if isinstance(error, Exception):
+                raise_meaning(LostError(str(error)) if broken else error, self._url.place)
+            raise
+        self._log_id = opened.log_id
+        self._schemas = {one.name: opened.schemas[one.name] for one in collections}
+        self._load_sql = {
+            name: f"SELECT rev, value FROM {self._place}.{identifier(table_name(name))} WHERE id = $1"
+            for name in self._schemas
+        }
+        loop = asyncio.get_running_loop()
+        mine = msgspec.structs.replace(opened, schemas=self._schemas)
+        self._pool = Pool(dialer, self._url.connections)
+        self._news = News(dialer, self._url.schema, host, lambda: self._listeners.wake(loop))
+        self._committer = Committer(dialer, self._place, mine, host, self._committed)
+        self._committer.use(link)
+        self._writing = self._tasks.start(self._committer.run(), name="hanse-store-writer")
+        _ = self._tasks.start(self._news.run(), name="hanse-store-news")
+
+    def _committed(self, batches: Sequence[Batch], head: int) -> None:
+        self._listeners.wake(asyncio.get_running_loop(), batches)
+        if self._news is not None:
+            self._news.tell(head)
+
+    async def close(self) -> None:
+        """Finish commits in flight and let go."""
+        self._listeners.rest()
+        pool, self._pool = self._pool, None
+        try:
+            if self._committer is not None:
+                await self._committer.close(self._writing)
+        finally:
+            self._writing = None
+            await self._tasks.cancel()
+            if pool is not None:
+                await pool.close()
+
+    async def load(self, collection: str, id: str, /) -> Row | None:
+        """One row, or None."""
+        found = await self._read(self._loading(collection), (written(id),))
+        return Row(id, *cast("tuple[int, bytes]", tuple(cast("Sequence[object]", found[0])))) if found else None
+
+    def _loading(self, collection: str) -> str:
+        statement = self._load_sql.get(collection)
+        if statement is None:
+            raise NotFound("collection", collection)
+        return statement
+
+    async def find(self, collection: str, query: Query, /) -> Found:
+        """A page of matching rows."""
+        schema = self._schema(collection)
+        check_query(query)
+        start = decode_cursor(query.cursor, query, schema) if query.cursor is not None else None
+        rows = await self._scan(find_sql(query, schema, start, self._place))
+        page = tuple(_row(one) for one in rows[: query.limit])
+        if len(page) == len(rows):
+            return Found(page, None)
+        last = page[-1]
+        value = {**_decode(last.value), "id": last.id, "rev": last.rev}
+        keys = tuple(keyed(one.path, schema)(value) for one in query.order)
+        return Found(page, encode_cursor(keys, last.id, query, schema))
+
+    async def count(self, collection: str, query: Query, /) -> int:
+        """How many rows match."""
+        found = await self._scan(count_sql(query.where, self._schema(collection), self._place))
+        return cast("int", found[0][0])
+
+    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
+        """Write it all, or nothing, in one transaction with whatever else is waiting."""
+        if self._committer is None or self._pool is None:
+            raise _closed()
+        return await self._committer.commit(batch)
+
+    async def marked(self, scope: str, key: str, /) -> Mark | None:
+        """The mark, if it was made."""
+        statement = f"SELECT digest, result FROM {self._place}.marks WHERE scope = $1 AND key = $2"
+        found = await self._read(statement, (written(scope), written(key)))
+        return Mark(scope, key, cast("bytes", found[0][0]), cast("bytes", found[0][1])) if found else None
+
+    async def position(self, name: str, /) -> int:
+        """How far the named reader has come."""
+        found = await self._read(f"SELECT seq FROM {self._place}.positions WHERE name = $1", (written(name),))
+        return cast("int", found[0][0]) if found else 0
+
+    async def head(self) -> int:
+        """Position of the newest entry."""
+        found = await self._read(f"SELECT head FROM {self._place}.state", ())
+        return cast("int", found[0][0])
+
+    async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
+        """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
+        limit, reach = min(limit, CHANGES_MAX), after + WINDOW_MAX
+        # What the log reaches from and to, and then the entries: in one statement, so that all of it is of one moment.
+        ends, *lines = await self._read(
+            "SELECT NULL::bigint AS seq, NULL::float8, NULL, NULL, NULL, NULL, NULL::bytea, NULL::bytea, "
+            f"head, trimmed, NULL::bytea FROM {self._place}.state UNION ALL "
+            "(SELECT seq, at, op, name, id, message_id, before, after, before_rev, 0, headers "
+            f"FROM {self._place}.log WHERE seq > $1 AND seq <= $2 AND ($4::text[] IS NULL OR name = ANY ($4::text[])) "
+            "ORDER BY seq LIMIT $3)",
+            (
+                min(after, _SEQ_MAX),
+                min(reach, _SEQ_MAX),
+                limit + 1,
+                None if names is None else [written(one) for one in names],
+            ),
+        )
+        head, trimmed = cast("int", ends[8]), cast("int", ends[9])
+        if after < trimmed:
+            return msgspec.structs.replace(await self.changes(trimmed, limit=limit, names=names), trimmed=True)
+        end = max(min(reach, head), after)
+        entries = tuple(_entry(line) for line in lines[:limit])
+        upto = entries[-1].seq if len(entries) == limit else end
+        return Changes(entries, upto, more=upto < head)
+
+    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
+        """Have `wake` called after commits, those of other processes included."""
+        return self._listeners.add(wake, names)
+
+    async def trim(self, before: float, /, *, keep_after: int) -> int:
+        """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
+        entries = marks = TRIM_MAX
+        total = 0
+        while TRIM_MAX in (entries, marks):
+            ((entries, marks),) = cast(
+                "list[tuple[int, int]]", await self._read(self._trim_sql(), (before, min(keep_after, _SEQ_MAX)))
+            )
+            total += entries
+        return total
+
+    def _trim_sql(self) -> str:
+        """Forgets `TRIM_MAX` entries and marks; run again, it does no harm."""
+        place = self._place
+        return (
+            f"WITH oldest AS (SELECT seq, at FROM {place}.log ORDER BY seq LIMIT {TRIM_MAX}), "
+            "upto AS (SELECT coalesce((SELECT min(seq) FROM oldest WHERE at >= $1 OR seq > $2), "
+            "(SELECT max(seq) + 1 FROM oldest), 0) AS seq), "
+            f"gone AS (DELETE FROM {place}.log WHERE seq < (SELECT seq FROM upto) RETURNING 1), "
+            f"told AS (UPDATE {place}.state SET trimmed = greatest(trimmed, (SELECT seq - 1 FROM upto)) "
+            "WHERE trimmed < (SELECT seq - 1 FROM upto) RETURNING 1), "
+            f"old AS (DELETE FROM {place}.marks WHERE ctid IN "
+            f"(SELECT ctid FROM {place}.marks WHERE at < $1 LIMIT {TRIM_MAX}) RETURNING 1) "
+            "SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old)"
+        )
+
+    def _schema(self, collection: str) -> CollectionSchema:
+        schema = self._schemas.get(collection)
+        if schema is None:
+            raise NotFound("collection", collection)
+        return schema
+
+    async def _scan(self, statement: Statement) -> Sequence[Record]:
+        return await self._read(statement.text, statement.values, SCAN_SECONDS)
+
+    async def _read(self, statement: str, values: Sequence[object], seconds: float | None = None) -> Sequence[Record]:
+        if self._pool is None:
+            raise _closed()
+        return await self._pool.fetch(statement, values, seconds=seconds)
+
+
+def _failed(error: BaseException) -> None:
+    _log.error("a task of the store ended", exc_info=error)
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the store is closed: open it first")
+
+
+def _row(found: Record) -> Row:
+    return Row(meant(cast("str", found[0])), cast("int", found[1]), cast("bytes", found[2]))
+
+
+_Line = tuple[int, float, str, str, str, str, bytes | None, bytes | None, int, int, bytes]
+
+
+def _entry(line: Record) -> Entry:
+    seq, at, op, name, id, message_id, before, after, rev, _, headers = cast("_Line", tuple(cast("_Line", line)))
+    return Entry(seq, at, _OPS[op], meant(name), meant(id), meant(message_id), before, after, rev, _headers(headers))

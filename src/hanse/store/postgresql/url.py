@@ -1,0 +1,109 @@
+"""The URL of a PostgreSQL store, as everybody else writes it, and what Hanse adds to it as options."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from hanse.kernel.faults import Misconfigured
+
+SCHEMES = ("postgresql", "postgres")
+
+SCHEMA_USUAL = "hanse"
+"""Where the tables are when a URL names no schema."""
+
+NAME_BYTES_MAX = 63
+"""Bytes in the name of a schema, as PostgreSQL has it; it would cut off the rest."""
+
+CONNECTIONS_USUAL = 4
+CONNECTIONS_MAX = 100
+
+_EXAMPLE = "postgresql://user:password@host:5432/database?schema=orders"
+
+
+class PostgresqlUrl(msgspec.Struct, frozen=True):
+    """What a URL says.
+
+    Attributes:
+        server: The URL without our options, for the driver: server, user, password, database, TLS.
+        schema: The schema of the tables.
+        connections: Connections for reads at most; two more are for commits and for news.
+        synchronous: `off` accepts a server that forgets commits when its machine goes down.
+        prepared: `no` where a pooler hands each transaction to another session: nothing is kept in sessions then.
+    """
+
+    server: str
+    schema: str = SCHEMA_USUAL
+    connections: int = CONNECTIONS_USUAL
+    synchronous: Literal["on", "off"] = "on"
+    prepared: Literal["yes", "no"] = "yes"
+
+    @property
+    def place(self) -> str:
+        """Server, database and schema, to be shown: no user, no password, no options.
+
+        Example:
+            >>> parse_url("postgresql://ada:secret@db/shop?schema=orders").place
+            'postgresql://db/shop schema orders'
+        """
+        parts = urlsplit(self.server)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path} schema {self.schema}"
+
+
+def parse_url(url: str) -> PostgresqlUrl:
+    """What a URL says.
+
+    Raises:
+        Misconfigured: It is no URL of PostgreSQL, or an option has a value that it cannot have.
+
+    Example:
+        >>> parse_url("postgresql://db/shop?schema=orders&sslmode=require").server
+        'postgresql://db/shop?sslmode=require'
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in SCHEMES or not url.startswith(f"{parts.scheme}://"):
+        raise Misconfigured(f"expected a store such as {_EXAMPLE}, got a URL that does not begin so")
+    options, others = dict[str, str | int](), list[tuple[str, str]]()
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in _OPTIONS:
+            options[name] = int(value) if name == "connections" and value.isdecimal() else value
+        else:
+            others.append((name, value))
+    server = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(others), ""))
+    try:
+        found = msgspec.convert({"server": server, **options}, PostgresqlUrl)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"expected options as in {_EXAMPLE}: {error}") from None
+    _require_sound(found)
+    return found
+
+
+_OPTIONS = frozenset(PostgresqlUrl.__struct_fields__) - {"server"}
+
+
+def _require_sound(found: PostgresqlUrl) -> None:
+    if not 1 <= found.connections <= CONNECTIONS_MAX:
+        raise Misconfigured(f"expected 1 to {CONNECTIONS_MAX} as the option connections, got {found.connections}")
+    if not found.schema or "\x00" in found.schema or len(found.schema.encode()) > NAME_BYTES_MAX:
+        raise Misconfigured(f"expected a schema of 1 to {NAME_BYTES_MAX} bytes, got {found.schema!r}")
+    if found.schema.startswith("pg_"):
+        raise Misconfigured(f"expected a schema of your own, got {found.schema!r}: PostgreSQL keeps those in pg_")
+
+
+def schema_for(url: str, service: str) -> str:
+    """The URL of one service's store, from the one that is given for all: a schema for each.
+
+    Example:
+        >>> schema_for("postgresql://db/app", "orders"), schema_for("postgresql://db/app?schema=shop", "orders")
+        ('postgresql://db/app?schema=orders', 'postgresql://db/app?schema=shop_orders')
+    """
+    path, _, query = url.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    given = next((value for name, value in options if name == "schema"), "")
+    kept = [(name, value) for name, value in options if name != "schema"]
+    return f"{path}?{urlencode([*kept, ('schema', f'{given}_{service}' if given else service)])}"
