@@ -34,6 +34,7 @@ from hanse.kernel.settings import Section, Settings
 from hanse.kernel.settings_files import ALIASES, PREFIX
 from hanse.kernel.settings_schema import as_table, expectation, fields_of
 from hanse.sim import observe
+from hanse.sim.boxes import SETTLE_SECONDS, START_SECONDS
 from hanse.sim.check import Observer
 from hanse.sim.fence import REFUSED
 from hanse.sim.loop import STEPS_MAX
@@ -43,7 +44,7 @@ from hanse.sim.repeat import SHARE
 from hanse.sim.run import RUN_STEPS_MAX
 from hanse.sim.stand_ins import ENTROPY, ID, Row, rows
 from hanse.sim.trace import EFFECTS_MAX
-from hanse.sim.world import EVENTUALLY_SECONDS, SETTLE_SECONDS, START_SECONDS
+from hanse.sim.verdict import EVENTUALLY_SECONDS
 
 FOLDER = Path(__file__).parents[1] / "docs/reference"
 NOTE = "<!-- Written by tools/reference.py from the code; change the docstrings there. -->\n"

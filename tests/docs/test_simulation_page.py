@@ -6,7 +6,7 @@ from pathlib import Path
 from hanse import World
 from hanse.sim.profile import PROFILES
 from hanse.sim.repeat import SHARE
-from hanse.sim.world import EVENTUALLY_SECONDS
+from hanse.sim.verdict import EVENTUALLY_SECONDS
 
 RUNS_A_WORLD = {
     *("machine_of", "start", "up", "heal", "conclude", "violate", "close", "path_of"),

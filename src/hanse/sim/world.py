@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from typing import TypeVar, cast, final
 
@@ -14,16 +14,17 @@ from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
-from hanse.node.app import App, Part
+from hanse.node.app import App
 from hanse.node.hosted import contract_client, rows_client
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
 from hanse.sim.audience import Audience
+from hanse.sim.boxes import SETTLE_SECONDS, Boxes
 from hanse.sim.carried import making_of
 from hanse.sim.chance import Chance, Draws, chance_of
-from hanse.sim.check import VIOLATIONS_MAX, Check, Violation, addressless, broken, told_of
+from hanse.sim.check import Check, Violation, told_of
 from hanse.sim.disk import Disk
 from hanse.sim.door import threadless
 from hanse.sim.environment import settings_under
@@ -33,40 +34,20 @@ from hanse.sim.http import Http
 from hanse.sim.lane import Lane
 from hanse.sim.lines import Lines
 from hanse.sim.loop import Loop
-from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of, until
+from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of
 from hanse.sim.network import Network
 from hanse.sim.observe import observers_of
 from hanse.sim.profile import Weather
 from hanse.sim.setup import CLIENT, Setup, Where, placed
 from hanse.sim.trace import Trace
 from hanse.sim.trouble import Troubles
-from hanse.sim.twin import Appliance, Medium
+from hanse.sim.twin import Medium
+from hanse.sim.verdict import Verdict
 from hanse.sim.wires import Wires
 from hanse.store.base import Batch
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
-
-START_SECONDS = 120.0
-"""How long the machines may take to be up."""
-
-SETTLE_SECONDS = 600.0
-"""How long a world may take until every cascade is done."""
-
-EVENTUALLY_SECONDS = 300.0
-"""How long what has to hold in the end may take to, once the world has healed."""
-
-CHECK_SECONDS = 0.05
-"""What always has to hold is looked at so soon after a commit."""
-
-LOOK_SECONDS_MAX = 2.0
-"""How long it takes at most from one look at what has to hold in the end to the next."""
-
-OBSERVE_SECONDS = 60.0
-"""How long the observers may take in the end to see what there is to see."""
-
-POLL_SECONDS = 0.1
-"""How often a world looks whether it has settled."""
 
 
 @final
@@ -109,17 +90,15 @@ class World:
         self.upgrade: App | None = setup.upgrade
         self.trace: Trace = Trace(keep=keep)
         self.net: Network = Network(loop, self.trace, seed)
-        self.network: Wires = Wires(self.net, lambda service: self._box(service).name)
+        self.network: Wires = Wires(self.net, lambda service: self._boxes.box(service).name)
         self.medium: Medium = making_of(setup.transport)(self.net, self.trace, seed)
         self.chance: Chance = chance_of(seed, "story")
         self.observers: Audience = Audience()
         self.onlookers: list[Lane] = []
-        self.violations: list[Violation] = []
-        self.reached: set[str] = set()
-        self.failed: asyncio.Event = asyncio.Event()
-        self._always: list[tuple[str, Check]] = []
-        self._eventually: list[tuple[str, Check]] = []
-        self._checking = False
+        self._verdict: Verdict = Verdict(loop, self.trace, seed, self.observers)
+        self.violations: list[Violation] = self._verdict.violations
+        self.reached: set[str] = self._verdict.reached
+        self.failed: asyncio.Event = self._verdict.failed
         self._dead: list[Lane] = []
         self._closed = False
         # Those of worlds before this one, in the same loop, are theirs.
@@ -137,7 +116,7 @@ class World:
             )
             for name, services in placed(setup).items()
         }
-        _require_own_names(self.medium.appliances, self.machines)
+        self._boxes = Boxes(setup.app, self.machines, self.medium, self.net)
         self.files: Files = Files(self.machines)
         self.troubles: Troubles = Troubles(ground, self.machines, self.observers.passed, setup.upgrade)
         self._door = setup.door
@@ -210,7 +189,7 @@ class World:
         Raises:
             Misconfigured: The service keeps its rows in no file.
         """
-        file = self.files.of(self._part(service).name)
+        file = self.files.of(self._boxes.part(service).name)
         return [] if file is None else file.connection.execute(statement, values).fetchall()
 
     async def arrivals(self, rate: float, length: float | None = None) -> AsyncIterator[int]:
@@ -238,15 +217,15 @@ class World:
 
     def crash(self, service: Where) -> None:
         """Kill the process of a service as by `kill -9`; `restart` starts it again."""
-        self._box(service).kill()
+        self._boxes.box(service).kill()
 
     def power_cut(self, service: Where) -> None:
         """Turn the machine of a service off: what its disk had not flushed is gone. `restart` turns it on again."""
-        self._box(service).kill(dark=True)
+        self._boxes.box(service).kill(dark=True)
 
     def pause(self, service: Where, duration: Duration) -> None:
         """Have the process of a service stand still for some time."""
-        self._box(service).pause(seconds(duration))
+        self._boxes.box(service).pause(seconds(duration))
 
     async def restart(self, service: Where, *, environment: Mapping[str, str] | None = None) -> None:
         """Start the process of a service, where it is down, and wait until it is up.
@@ -266,9 +245,9 @@ class World:
                     f"{machine.name} runs, and would not see another environment; use world.replace, or crash it before"
                 )
             self._configure(machine, environment)
-        box = self._box(service)
+        box = self._boxes.box(service)
         box.start()
-        await _require_up([box])
+        await self._boxes.up([box])
 
     async def replace(
         self, service: Where, app: App | None = None, *, environment: Mapping[str, str] | None = None
@@ -287,9 +266,8 @@ class World:
         machine = self.machine_of(service)
         if environment is not None:
             self._configure(machine, environment)
-        machine.app = app or machine.app
-        machine.stop(machine.settings.node.grace, machine.start)
-        _ = await until(lambda: machine.state != "stopping", every=POLL_SECONDS, limit=START_SECONDS)
+        self._boxes.replace(machine, app)
+        await self._boxes.stopped(machine)
         await self.restart(service)
 
     def fake(self, contract: Callable[..., T], instance: object) -> None:
@@ -299,7 +277,7 @@ class World:
             Misdeclared: It lacks an operation of the contract, or takes other arguments.
             Misconfigured: No service of the app provides it.
         """
-        part = self._part(cast("type", contract))
+        part = self._boxes.part(cast("type", contract))
         receivers = receivers_of(self.app, part, cast("type", contract), instance, self.host)
         for machine in self.machines.values():
             if part.name in machine.services:
@@ -315,34 +293,15 @@ class World:
         Raises:
             TimeoutError: It did not come to rest within `limit` seconds, or a machine is down.
         """
-        try:
-            async with asyncio.timeout(limit):
-                await self._settle()
-        except TimeoutError:
-            raise TimeoutError(f"the world did not come to rest within {limit:g} s: {self._restless()}") from None
-
-    async def _settle(self) -> None:
-        calm = 0
-        while calm < 2:  # noqa: PLR2004 - what one look just misses, the next one sees
-            _ = await asyncio.gather(*(machine.settled() for machine in self.machines.values()))
-            idle = self.medium.idle and all(machine.idle for machine in self.machines.values())
-            quiet = idle and not self.net.under_way
-            calm = calm + 1 if quiet else 0
-            await asyncio.sleep(POLL_SECONDS)
-
-    def _restless(self) -> str:
-        """Who keeps a world from its rest."""
-        down = [f"{box.name} is {box.state}" for box in self._boxes if not box.up]
-        busy = [f"{machine.name} is at work" for machine in self.machines.values() if machine.up and not machine.idle]
-        return ", ".join([*down, *busy]) or "events go on and on, or cannot be delivered"
+        await self._boxes.settle(limit)
 
     def always(self, name: str, check: Check) -> None:
         """Look after commits whether something holds; it may look at `rows` and at what the story knows."""
-        self._always.append((name, check))
+        self._verdict.always(name, check)
 
     def eventually(self, name: str, check: Check) -> None:
         """Once the story is over and the world has healed, something has to become true, and to stay so."""
-        self._eventually.append((name, check))
+        self._verdict.eventually(name, check)
 
     def sometimes(self, name: str) -> None:
         """Note that something happened. What the simulation lists must happen in at least one of its seeds."""
@@ -356,37 +315,10 @@ class World:
         Raises:
             Misconfigured: There is none, or more than one.
         """
-        if isinstance(service, str):
-            if service not in self.machines:
-                raise Misconfigured(f"there is no machine {service!r}; there are {', '.join(self.machines)}")
-            return self.machines[service]
-        part = self._part(service)
-        machines = [machine for machine in self.machines.values() if part.name in machine.services]
-        if not machines:
-            raise Misconfigured(f"{part.name} is a fake by now, and on no machine")
-        if len(machines) > 1:
-            names = [machine.name for machine in machines]
-            raise Misconfigured(f"{part.name} is on {', '.join(names)}; name the machine: {names[0]!r}")
-        return machines[0]
-
-    @property
-    def _boxes(self) -> list[Machine | Appliance]:
-        """All that can be broken; those first that others need to come up."""
-        return [*self.medium.appliances.values(), *self.machines.values()]
-
-    def _box(self, service: Where) -> Machine | Appliance:
-        """As `machine_of`; or what the medium has of this name."""
-        appliance = self.medium.appliances.get(service) if isinstance(service, str) else None
-        return appliance or self.machine_of(service)
+        return self._boxes.machine(service)
 
     def _configure(self, machine: Machine, environment: Mapping[str, str]) -> None:
         machine.configure(settings_under(self._settings, environment, machine.name))
-
-    def _part(self, service: type) -> Part:
-        part = self.app.providers.get(service)
-        if part is None:
-            raise Misconfigured(f"no service of the app {self.app.name!r} is or provides {service.__name__}")
-        return part
 
     async def start(self, weather: Weather) -> None:
         """Bring all machines up, under some weather.
@@ -414,14 +346,14 @@ class World:
 
     async def up(self) -> None:
         """Wait until every machine is up. Raises `TimeoutError`."""
-        await _require_up(self._boxes)
+        await self._boxes.up()
 
     async def heal(self) -> None:
         """Let nothing go wrong any more, and have everything up."""
         self.troubles.end()
         self.net.heal()
         self.trace.add(self.loop.now, "", "heal")
-        for box in self._boxes:
+        for box in self._boxes.all:
             box.start()
         await self.up()
         await self._deployed()
@@ -435,40 +367,16 @@ class World:
             return
         for machine in machines:
             if machine.app is not self.upgrade:
-                machine.app = self.upgrade
-                machine.stop(machine.settings.node.grace, machine.start)
+                self._boxes.replace(machine, self.upgrade)
         await self.up()
 
     async def conclude(self) -> None:
         """Wait for what has to hold in the end, and have the observers take their last look."""
-        for name, check in self._eventually:
-            if not await self._comes_true(check):
-                self.violate(name, broken(check) or "it does not hold for long")
-        self._check_always()
-        for name, check in self._eventually:
-            if (wrong := broken(check)) is not None and not self.violations:
-                self.violate(name, f"it came true, and did not stay so: {wrong}")
-        idle = [observer.idle for observer in self.observers]
-        _ = await until(lambda: all(seen() for seen in idle), every=POLL_SECONDS, limit=OBSERVE_SECONDS)
-        for observer in self.observers:
-            observer.finish()
-
-    async def _comes_true(self, check: Check) -> bool:
-        """Look at odd times, so that nothing which comes and goes in step with the looks is missed for ever."""
-        draws, end = Draws(self.seed, "looks"), self.loop.now + EVENTUALLY_SECONDS
-        while broken(check) is not None:
-            if self.loop.now >= end:
-                return False
-            await asyncio.sleep(draws.between(0.0, LOOK_SECONDS_MAX))
-        return True
+        await self._verdict.conclude()
 
     def violate(self, check: str, detail: str) -> None:
         """Something does not hold."""
-        detail = addressless(detail)
-        self.trace.add(self.loop.now, "", "violation", f"{check}: {detail}")
-        if len(self.violations) < VIOLATIONS_MAX:
-            self.violations.append(Violation(check, detail, self.loop.now))
-        self.failed.set()
+        self._verdict.violate(check, detail)
 
     def close(self) -> None:
         """End it: every process dies. Once is enough."""
@@ -478,7 +386,7 @@ class World:
         self._pool.close()
         self._lines.close()
         self.troubles.close()
-        for box in self._boxes:
+        for box in self._boxes.all:
             box.kill()
             self._dead += box.dead
         for lane in (*self.onlookers, *self.net.lanes):
@@ -501,22 +409,13 @@ class World:
             self.observers.acknowledged(machine, path, batch, positions)
             return
         self.observers.committed(machine, path, batch, positions)
-        if self._always and not self._checking:
-            self._checking = True
-            _ = self.loop.at(self.loop.now + CHECK_SECONDS, self._check_always)
+        self._verdict.committed()
 
     def died(self, machine: str, /, *, dark: bool) -> None:
         """See `hanse.sim.machine.Died`."""
         if not self._closed:
             for observer in self.observers:
                 observer.died(machine, dark=dark)
-
-    def _check_always(self) -> None:
-        self._checking = False
-        for name, check in self._always:
-            wrong = broken(check)
-            if wrong is not None:
-                self.violate(name, wrong)
 
     def _disk(self, name: str) -> Disk:
         return Disk(self.loop, self.trace, self.seed, name, self.committed)
@@ -527,15 +426,3 @@ class World:
 
     def _story_broke(self, error: BaseException) -> None:
         self.violate("story", f"a call that nobody awaited failed: {error}")
-
-
-def _require_own_names(appliances: Iterable[str], machines: Iterable[str]) -> None:
-    if taken := {*appliances} & {*machines, CLIENT}:
-        raise Misconfigured(f"the transport has a machine {min(taken)!r}, as the app has; rename that of the app")
-
-
-async def _require_up(boxes: Sequence[Machine | Appliance]) -> None:
-    if await until(lambda: all(box.up for box in boxes), every=POLL_SECONDS, limit=START_SECONDS):
-        return
-    down = [f"{one.name} ({(isinstance(one, Machine) and one.exit) or one.state})" for one in boxes if not one.up]
-    raise TimeoutError(f"did not start within {START_SECONDS:g} s: {', '.join(down)}")

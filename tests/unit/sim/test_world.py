@@ -30,7 +30,7 @@ from hanse import (
 )
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.settings import NodeSettings
-from hanse.sim import world as module
+from hanse.sim import verdict as module
 from hanse.sim.check import VIOLATIONS_MAX
 from hanse.sim.plan import Plan
 from hanse.sim.run import Outcome, run, run_once
