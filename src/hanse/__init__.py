@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Resource as Resource,
     )
     from hanse.delivery.retry import Terminal as Terminal
+    from hanse.delivery.saga_machine import SagaAborted as SagaAborted, SagaStuck as SagaStuck
     from hanse.gateway.asgi import Request as Request, Response as Response
     from hanse.gateway.cors import Cors as Cors
     from hanse.gateway.embed import asgi as asgi
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
         rule as rule,
     )
     from hanse.service.replica import Replica as Replica, ReplicaBehind as ReplicaBehind, replica as replica
+    from hanse.service.saga import Saga as Saga, saga as saga
     from hanse.service.service import Service as Service
     from hanse.sim.declare import simulation as simulation
     from hanse.sim.setup import Setup as Setup
@@ -151,6 +153,9 @@ _HOMES = {
     "Request": "hanse.gateway.asgi",
     "Resource": "hanse.contract.model",
     "Response": "hanse.gateway.asgi",
+    "Saga": "hanse.service.saga",
+    "SagaAborted": "hanse.delivery.saga_machine",
+    "SagaStuck": "hanse.delivery.saga_machine",
     "Service": "hanse.service.service",
     "Settings": "hanse.kernel.settings",
     "Setup": "hanse.sim.setup",
@@ -179,6 +184,7 @@ _HOMES = {
     "replica": "hanse.service.replica",
     "rpc": "hanse.contract.declare",
     "rule": "hanse.service.reaction",
+    "saga": "hanse.service.saga",
     "scope": "hanse.contract.guard",
     "send": "hanse.mesh.client",
     "simulate": "hanse.sim.simulation",
@@ -239,6 +245,9 @@ __all__ = [
     "Reset",
     "Resource",
     "Response",
+    "Saga",
+    "SagaAborted",
+    "SagaStuck",
     "Service",
     "Settings",
     "Setup",
@@ -267,6 +276,7 @@ __all__ = [
     "replica",
     "rpc",
     "rule",
+    "saga",
     "scope",
     "send",
     "simulate",

@@ -207,6 +207,15 @@ FAULTS: Mapping[str, Advice] = {
         "A handler said that no other try can help.",
         "See the dead letter: it has the message and the reason.",
     ),
+    "saga_aborted": Advice(
+        "Somebody has had the saga turn back, with `hanse sagas abort`.",
+        "Read in `hanse sagas show ID` what was undone; begin it again under a new key, if it is still wanted.",
+    ),
+    "saga_stuck": Advice(
+        "A step or its undo failed in a way that no contract knows, or the code does not fit the journal any more.",
+        "Read why in `hanse sagas show ID`; mend the cause, and then `hanse sagas resume ID`, or have it turn back: "
+        "`hanse sagas abort ID`.",
+    ),
     "too_large": Advice(
         "A body, a list, a file or a message is over a limit that has a name.",
         "Send less at once; what an operator may raise is a setting, such as `gateway.body_max`.",

@@ -18,6 +18,9 @@ from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers, Identity
 
 FOREVER = float("inf")
 
+NOWHERE = -FOREVER
+"""The deadline of a context that nothing may be called from: the code of a saga, which calls in steps."""
+
 
 class Work(Protocol):
     """What a handler wrote and emitted so far: it commits as one, or not at all."""

@@ -15,9 +15,9 @@ import msgspec
 from hanse.contract.derive import Description, Operation
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import UNREADABLE, codec_for
-from hanse.kernel.context import FOREVER, Context, ambient
+from hanse.kernel.context import FOREVER, NOWHERE, Context, ambient
 from hanse.kernel.duration import Duration, seconds
-from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Fault, Invalid, Malformed
+from hanse.kernel.faults import BrokenContract, DeadlineExceeded, Fault, Invalid, Malformed, Misdeclared
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
@@ -198,8 +198,17 @@ async def _noticed(request: Awaitable[Message], declared: Sequence[type[Fault]])
 def _time_left(context: Context, address: str) -> float:
     left = context.time_left()
     if left <= 0:
-        raise DeadlineExceeded(address)
+        raise _too_late(context, address)
     return left
+
+
+def _too_late(context: Context, address: str) -> Fault:
+    if context.deadline == NOWHERE:
+        return Misdeclared(
+            f"{context.operation} is a saga, and would call {address} again whenever it is resumed; "
+            f"call it in a step: `await s.step(self....{address.rpartition('.')[2]}, ...)`"
+        )
+    return DeadlineExceeded(address)
 
 
 def _decoded(decode: Callable[[bytes], object], body: bytes, address: str) -> object:
@@ -357,6 +366,7 @@ def _calling(operation: Operation, caller: Caller, policy: Policy) -> Callable[.
 
     call.__name__, call.__doc__ = operation.name, operation.doc
     call.send = post  # type: ignore[attr-defined]
+    call.__hanse_operation__ = operation  # type: ignore[attr-defined]
     return call
 
 

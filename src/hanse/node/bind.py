@@ -17,6 +17,8 @@ from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import AnswerLost, DeadlineExceeded, KeyReused, UnderWay
 from hanse.kernel.message import Identity, Message
 from hanse.mesh.server import Endpoint, Run
+from hanse.node.sagas import Sagas, saga_id
+from hanse.service.saga import Pinned
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import AlreadyHandled, Mark, Store
 
@@ -31,6 +33,24 @@ def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
     encode = codec_for(operation.result).encode
     run = _running(operation, method, store)
     return Endpoint(run=run, allow=operation.options.allow, encode=encode, store=store)
+
+
+def saga_endpoint(operation: Operation, method: Method, pinned: Pinned, sagas: Sagas) -> Endpoint:
+    """The endpoint of an operation that is a saga: a call begins it, once for its key, and waits for its end."""
+    decode, signature = codec_for(operation.arguments).decode, inspect.signature(method)
+    by_name = _wants_names(method)
+
+    async def run(context: Context, message: Message) -> object:
+        del context
+        arguments = decode(message.body)
+        values = msgspec.structs.asdict(arguments)
+        bound = signature.bind(**values) if by_name else signature.bind(*values.values())
+        # Without a key, the message is its own: if it comes twice, it is one call.
+        key = message.headers.idempotency_key or f"{message.id}/{hashlib.sha256(canonical(arguments)).hexdigest()}"
+        id = saga_id(_scope(operation, message.headers.identity), key)
+        return await sagas.call(pinned, bound.arguments, id=id)
+
+    return Endpoint(run=run, allow=operation.options.allow, encode=codec_for(operation.result).encode)
 
 
 def _running(operation: Operation, method: Method, store: Store) -> Run:

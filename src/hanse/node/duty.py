@@ -1,9 +1,9 @@
 """What runs by itself for a service: on one of its instances at a time, where several share its store.
 
-Rules, schedules, replicas, the trimming of the log and the relays that take it to subscribers are one duty, with one
-lease. Who has it runs all of them; what they commit rests on the lease, so that an instance that was paused past its
-time, and woke, changes nothing. (A relay that woke delivers again what was delivered, which has no effect.) Where no
-other process can have the store there is no lease, and nothing to wait for.
+Rules, schedules, sagas, replicas, the trimming of the log and the relays that take it to subscribers are one duty, with
+one lease. Who has it runs all of them; what they commit rests on the lease, so that an instance that was paused past
+its time, and woke, changes nothing. (A relay that woke delivers again what was delivered, which has no effect.) Where
+no other process can have the store there is no lease, and nothing to wait for.
 
 States: waiting for its turn <-> on duty -> resting, while relays hand on what the last calls told -> ended.
 """
@@ -146,7 +146,8 @@ class Duty:
             if not isinstance(reaction, On)
         ]
         copying = [Replicator(f"{name}.{replica.name}", replica, host=self._host) for replica in hosted.replicas]
-        return [*reacting, *copying, trimmer(hosted, self._host, self._retention)]
+        sagas = [] if hosted.sagas is None else [hosted.sagas.runner(duty, self._retention)]
+        return [*reacting, *copying, *sagas, trimmer(hosted, self._host, self._retention)]
 
 
 def _failed(error: BaseException) -> None:

@@ -8,18 +8,20 @@ from typing import Any, cast
 import msgspec
 
 from hanse.contract.declare import is_contract
-from hanse.contract.derive import describe
+from hanse.contract.derive import Operation, describe
 from hanse.contract.model import Resource, collection_of
 from hanse.delivery.deadletter import DeadLetter
 from hanse.delivery.relay import Relay
+from hanse.delivery.saga_rows import SagaEvent, SagaRow, SagaStep
 from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Invalid, Misconfigured
 from hanse.kernel.host import Host
 from hanse.mesh.client import Caller, client_of
-from hanse.mesh.server import Server
+from hanse.mesh.server import Endpoint, Server
 from hanse.node.app import App, Part
-from hanse.node.bind import endpoint
+from hanse.node.bind import endpoint, saga_endpoint
+from hanse.node.sagas import Sagas
 from hanse.service.cluster import Leader, Lock
 from hanse.service.collection import Collection
 from hanse.service.events import Events, EventsOf, events_contract
@@ -29,6 +31,7 @@ from hanse.service.remote import RemoteCollection
 from hanse.service.replica import Wanted
 from hanse.service.replicated import ReplicaOf, replica_schemas
 from hanse.service.rows import Rows, RowsOf, rows_contract
+from hanse.service.saga import pinned_of, sagas_of
 from hanse.service.service import Field, Outlet, Service, descriptions_of
 from hanse.service.shape import schema_of
 from hanse.store.base import CollectionSchema, Store
@@ -47,6 +50,7 @@ class Hosted:
         subscribers: What takes to it the events that a broker keeps.
         replicas: Its copies of what others own.
         leases: Of its store.
+        sagas: What it runs of them; None where its class has none.
     """
 
     def __init__(
@@ -65,6 +69,9 @@ class Hosted:
         self._caller = caller
         self.instance: Service = self._construct(app, values)
         self.instance.__dict__["_outlet"] = Outlet(store)
+        pinned = sagas_of(part.cls)
+        self.sagas: Sagas | None = Sagas(part.name, self.instance, store, host, pinned) if pinned else None
+        self.instance.__dict__["_sagas"] = self.sagas
 
     @property
     def handing_on(self) -> list[Relay | Subscriber]:
@@ -85,7 +92,7 @@ class Hosted:
         for description in descriptions_of(self.part.cls):
             names.append(description.name)
             for name, operation in description.operations.items():
-                server.add(operation.address, endpoint(operation, getattr(self.instance, name), self.store))
+                server.add(operation.address, self._endpoint(operation, name))
         owned: dict[str, RowsOf[Any]] = {}
         for kind, collection in self.collections.items():
             rows, description = RowsOf(collection, self.store, owned), rows_contract(kind)
@@ -98,6 +105,12 @@ class Hosted:
         for name, operation in told.operations.items():
             server.add(operation.address, endpoint(operation, getattr(events, name), self.store))
         return names
+
+    def _endpoint(self, operation: Operation, name: str) -> Endpoint:
+        method = getattr(self.instance, name)
+        if self.sagas is not None and (pinned := pinned_of(getattr(method, "__func__", None))) is not None:
+            return saga_endpoint(operation, method, pinned, self.sagas)
+        return endpoint(operation, method, self.store)
 
     def collection(self, kind: type[Resource]) -> Collection[Any]:
         """A collection as this service uses it: its own, or by calls to the owner."""
@@ -151,7 +164,8 @@ def schemas_of(part: Part, owned: Iterable[type[Resource]]) -> list[CollectionSc
         if field.replica is not None
         for schema in replica_schemas(field.name, field.replica)
     ]
-    kept = [*map(schema_of, owned), *copied, schema_of(DeadLetter)]
+    of_sagas = [schema_of(SagaRow), schema_of(SagaStep), schema_of(SagaEvent)] if sagas_of(part.cls) else []
+    kept = [*map(schema_of, owned), *copied, *of_sagas, schema_of(DeadLetter)]
     return list({schema.name: schema for schema in kept}.values())
 
 

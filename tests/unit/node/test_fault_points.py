@@ -22,6 +22,7 @@ from hanse.service.held import Held
 from hanse.service.leases import StoredLeases
 from hanse.service.reaction import every, on, rule
 from hanse.service.replica import Replica
+from hanse.service.saga import Saga, saga
 from hanse.service.service import Service
 from hanse.store.base import Store
 from hanse.store.sqlite import InlineLane, SqliteStore
@@ -63,6 +64,16 @@ class Shop(Service, events=(Placed,)):
     @rule(Order, where=lambda order: order.status == "new")
     async def pack(self, held: Held[Order]) -> None:
         await held.patch(status="packed")
+
+    @rpc
+    @saga
+    async def wrap(self, s: Saga) -> None:
+        await s.step(self._open).undo(self._close)
+        raise Terminal("no paper left")
+
+    async def _open(self) -> None: ...
+
+    async def _close(self, _: None) -> None: ...
 
     @every(60.0)
     async def tidy(self) -> None:
@@ -133,6 +144,8 @@ async def test_a_node_at_work_passes_every_point(make: Callable[..., Node], host
         async with asyncio.timeout(600):
             await policy(node.client(Shop), idempotency_key="1").place("tea")
             await node.client(Shop).place("nothing")
+            with pytest.raises(Terminal):
+                await node.client(Shop).wrap()
             await changed(node)
             await node.settle()
         await asyncio.sleep(61.0)

@@ -16,8 +16,10 @@ from hanse import (
     Misconfigured,
     Replica,
     Resource,
+    Saga,
     Service,
     Setup,
+    Terminal,
     World,
     current,
     every,
@@ -25,6 +27,7 @@ from hanse import (
     policy,
     rpc,
     rule,
+    saga,
     simulate,
 )
 from hanse.kernel.fault_point import POINTS
@@ -56,9 +59,14 @@ class Ticks(Resource):
     count: int
 
 
+class Printed(Resource):
+    """Is there for as long as it is not undone."""
+
+
 class Notes(Service):
     notes: Collection[Note]
     ticks: Collection[Ticks]
+    printed: Collection[Printed]
     desk: Lock
 
     @rpc
@@ -66,6 +74,18 @@ class Notes(Service):
         note = await self.notes.put(Note(id=id, text=text))
         await self.emit(Told(note_id=id, text=text))
         return note
+
+    @rpc
+    @saga
+    async def press(self, s: Saga, id: str) -> None:
+        await s.step(self._print, id).undo(self._shred)
+        raise Terminal("the press is broken")
+
+    async def _print(self, id: str) -> str:
+        return (await self.printed.create(Printed(id=id))).id
+
+    async def _shred(self, id: str) -> None:
+        await self.printed.delete(id)
 
     @rpc
     async def clock(self) -> tuple[float, float]:
@@ -119,8 +139,9 @@ async def insist(notes: Notes, n: int) -> None:
     for _ in range(1000):
         try:
             await policy(notes, idempotency_key=f"key-{n}").write(f"{n}", POISON if n == 3 else "text")
+            await policy(notes, idempotency_key=f"press-{n}").press(f"{n}")
         except Fault as fault:
-            if "was executed" in fault.detail:
+            if "was executed" in fault.detail or isinstance(fault, Terminal):
                 return
         else:
             return
@@ -153,6 +174,7 @@ async def busy(world: World) -> None:
         following.cancel()
     world.eventually("all written", lambda: len(world.rows(Note)) == 8)
     world.eventually("all done", lambda: all(note.status == "done" for note in world.rows(Note)))
+    world.eventually("nothing is printed", lambda: world.rows(Printed) == [])
     world.eventually("all counted but one", lambda: len(world.rows(Counted)) == 7)
 
 
