@@ -93,7 +93,7 @@ class Lan:
         for box in boxes:
             # They have said hello long ago.
             hello = self.now + self.rhythm.hello_seconds(count, self.chance.random())
-            box.members._seeds, box.members._everybody, box.members._hello_at = [*seeds], frozenset([GROUP]), hello
+            box.members._greeting.know(seeds, [GROUP], hello)
             self._begin(box)
         return boxes
 

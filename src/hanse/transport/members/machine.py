@@ -6,10 +6,9 @@ It is SWIM (Das, Gupta, Motivala 2002) with what Lifeguard added (Dadgar, Philli
       alive -> (no answer by any way) -> suspect -> (not refuted in time) -> dead; or left, when it said goodbye
 - Only a member itself counts its version up. Of two rumours about one member the higher version is right; of two with
   the same version the worse, so that who hears that it is dead refutes it by a higher one.
-- The dead keep a tomb, so that old news does not bring them back. Whoever is told of a buried member by somebody who
-  takes it to live does not argue: it accuses, the other has the member pinged with the accusation, and if it lives it
-  refutes that. So both sides of a partition that heals find one another, and nobody is given up for it.
-- The dead who said no goodbye are greeted now and then, and so are the seeds: partitions heal with nobody's help.
+- The dead keep a tomb, so that old news does not bring them back; who tells of them is accused (`accusing`). So both
+  sides of a partition that heals find one another, and nobody is given up for it.
+- The dead who said no goodbye are greeted now and then, as seeds are (`greeting`): partitions heal with nobody's help.
 - All that a member is known by is a record of some 80 bytes; what it says of itself is asked for by its digest, from
   whoever told of it, who passes a record on only when it knows the rest itself.
 - Whatever got lost is found when two compare the prints of what they know (`comparing`).
@@ -25,6 +24,7 @@ import msgspec
 
 from hanse.kernel.host import Host
 from hanse.transport.discovery import Announcement
+from hanse.transport.members.accusing import Accusing
 from hanse.transport.members.comparing import Comparing
 from hanse.transport.members.datagram import (
     Accuse,
@@ -45,6 +45,7 @@ from hanse.transport.members.datagram import (
     Want,
 )
 from hanse.transport.members.fetch import Fetching
+from hanse.transport.members.greeting import Greeting
 from hanse.transport.members.outbox import Outbox, Send
 from hanse.transport.members.own import Own
 from hanse.transport.members.probes import Probe, Probes, Relayed
@@ -63,18 +64,6 @@ from hanse.transport.members.record import (
 from hanse.transport.members.rhythm import Rhythm
 from hanse.transport.members.roster import MEMBERS_MAX, TOMB_SECONDS, Roster
 from hanse.transport.members.suspicions import Suspicions
-
-ANSWERERS = 3
-"""Members that answer a hello which all hear, on average."""
-
-GOODBYES = 8
-"""Members that are told goodbye directly; they tell the others."""
-
-TOLD_AT_ONCE = 8
-"""Members that are told of a change directly, as not every network lets all be told; they tell the others."""
-
-ACCUSED = 4
-"""Accusations in one datagram: that many fit, whatever the members are called."""
 
 LATE_SECONDS = 0.05
 """A tick that comes later than this has found its process asleep, or busy with something else."""
@@ -131,21 +120,18 @@ class Members:
         self.rhythm: Rhythm = rhythm or Rhythm()
         self._host = host
         self._instance = here.instance
-        self._address = address
         self._app = here.app
-        self._seeds: list[str] = []
-        self._everybody: frozenset[str] = frozenset()
         self._suspicions = Suspicions(self.rhythm)
         self._outbox = Outbox(self.envelope, self.roster)
         self._rumours = self._outbox.rumours
         self._fetching = Fetching(self.roster, self._outbox, host)
         self._comparing = Comparing(self.roster, self._outbox)
         self._own = Own(here.instance, address, self.roster, self._outbox)
+        self._greeting = Greeting(address, self._own, self.roster, self._outbox, self.rhythm, host)
+        self._accusing = Accusing(self._outbox)
         self._probes = Probes(self.rhythm, host)
         self._news: list[News] = []
-        self._accusations: list[Rumour] = []
         self._ticked_at: float | None = None
-        self._hello_at = 0.0
         self._sync_at = 0.0
         self._own.say(here, here.version)
 
@@ -159,10 +145,8 @@ class Members:
             now: Of a clock that never goes back.
             everybody: Those of them at which all listen, such as a multicast group.
         """
-        self._seeds = [seed for seed in seeds if seed != self._address]
-        self._everybody = frozenset(everybody)
-        self._hello_at = now
-        self._greet(now)
+        self._greeting.know(seeds, everybody, now)
+        self._greeting.greet(now)
         return self._outcome()
 
     def receive(self, datagram: bytes, source: str, now: float) -> Outcome:
@@ -175,14 +159,14 @@ class Members:
         if frame.sender.instance == self._instance:
             self._of_me(Rumour(State.ALIVE, frame.sender), source)
             return self._outcome()
-        shy = isinstance(frame.act, Hello) and not self._answers(frame.act)
+        shy = isinstance(frame.act, Hello) and not self._greeting.answers(frame.act)
         if self._meet(frame, source, shy=shy):
             # Rumours first: an answer that refutes one of them is newer than it.
             for rumour in frame.rumours:
                 self._hear(rumour, source, now)
             if not shy:
                 self._act(frame, source, now)
-            self._accuse(source)
+            self._accusing.send(source)
             self._fetching.ask(now)
         return self._outcome()
 
@@ -202,8 +186,7 @@ class Members:
         if wanted is not None:
             self._ping(wanted, now)
         self._fetching.ask(now)
-        if now >= self._hello_at:
-            self._greet(now)
+        self._greeting.greet(now)
         if len(self._rumours):
             for member in self.roster.some(self.rhythm.fanout, self._host, self._instance):
                 self._outbox.send(member.record.address, Tell())
@@ -216,13 +199,7 @@ class Members:
             Misconfigured: It is too long.
         """
         self._own.say(here, max(here.version, self._own.record.version + 1))
-        # Told at once, as somebody may be waiting for what is served from now on; gossip sees to who did not hear it.
-        for address in self._everybody:
-            self._outbox.send(
-                address, Hello(everybody=True, print=self.roster.print, blob=self._own.blob), gossip=False
-            )
-        for member in self.roster.some(TOLD_AT_ONCE, self._host, self._instance):
-            self._outbox.send(member.record.address, Tell())
+        self._greeting.changed()
         return self._outcome()
 
     def suspect(self, instance: str, now: float) -> Outcome:
@@ -234,10 +211,7 @@ class Members:
     def leave(self) -> Outcome:
         """Say goodbye."""
         self._own.leaving = True
-        rumour = Rumour(State.LEFT, self._own.record)
-        told = [member.record.address for member in self.roster.some(GOODBYES, self._host, self._instance)]
-        for address in dict.fromkeys([*self._everybody, *told]):
-            self._outbox.send(address, Tell(), [rumour])
+        self._greeting.goodbye()
         return self._outcome()
 
     def trouble(self) -> str:
@@ -257,8 +231,8 @@ class Members:
                     if rumour.record.instance == self._instance:
                         self._of_me(rumour, source)
             elif not shy:
-                self._accusations.append(_said_of(tomb))
-                self._accuse(source)
+                self._accusing.of(tomb)
+                self._accusing.send(source)
             return False
         blob = frame.act.blob if isinstance(frame.act, Hello) else b""
         if shy and not blob and not self._knows(sender):
@@ -299,7 +273,7 @@ class Members:
         tomb = self.roster.tombs.get(record.instance)
         known = self.roster.members.get(record.instance)
         if tomb is not None and record.version <= tomb.record.version:
-            self._accusations.append(_said_of(tomb))
+            self._accusing.of(tomb)
             return
         if known is not None and record.version <= known.record.version:
             return
@@ -411,9 +385,6 @@ class Members:
             case _:
                 pass
 
-    def _answers(self, hello: Hello) -> bool:
-        return not hello.everybody or self._host.chance.random() * len(self.roster) < ANSWERERS
-
     def _answered(self, number: int, theirs: int, source: str, now: float) -> None:
         match self._probes.answered(number):
             case Probe():
@@ -437,12 +408,6 @@ class Members:
                 # Not to be passed on: whoever lacks it finds that out by comparing.
                 self._alive(record, source, spread=False)
         self._comparing.turn(page, source)
-
-    def _accuse(self, source: str) -> None:
-        """Whoever told of these should see whether they live."""
-        accusations, self._accusations = self._accusations, []
-        for at in range(0, len(accusations), ACCUSED):
-            self._outbox.send(source, Accuse(tuple(accusations[at : at + ACCUSED])), gossip=False)
 
     def _accused(self, rumour: Rumour, source: str, now: float) -> None:
         """Somebody heard that a member has gone which lives, as far as is known here: ask it."""
@@ -494,22 +459,6 @@ class Members:
         # It is told at once: it may have been busy, and live.
         self._outbox.send(record.address, Tell(), self._doubts_of(probe.instance))
 
-    def _greet(self, now: float) -> None:
-        """Say hello to a seed, and to one of the dead, who may live behind a broken wire."""
-        chance = self._host.chance
-        self._hello_at = now + self.rhythm.hello_seconds(len(self.roster), chance.random())
-        seeds = chance.sample(self._seeds, min(len(self._seeds), ANSWERERS if len(self.roster) == 1 else 1))
-        lost = [tomb.record.address for tomb in self.roster.tombs.values() if not tomb.left]
-        greeted = [*seeds, chance.choice(lost)] if lost else seeds
-        blob = self._own.blob
-        for address in dict.fromkeys(greeted):
-            everybody = address in self._everybody
-            self._outbox.send(address, Hello(everybody, self.roster.print, blob), gossip=not everybody)
-
     def _outcome(self) -> Outcome:
         news, self._news = self._news, []
         return Outcome(self._outbox.taken(), news)
-
-
-def _said_of(tomb: Tomb) -> Rumour:
-    return Rumour(State.LEFT if tomb.left else State.DEAD, tomb.record)
