@@ -8,8 +8,8 @@ Whoever asks numbers what it asks; ASKS, CANCEL and MORE go to whoever was asked
 number. Both ends may ask over one connection: a frame's kind tells whose number it is. The content is MessagePack, but
 for a REPLY, which is the body of an answer as it is.
 What is small and is said in one turn of the loop is one frame, ASKS or REPLIES: to encode and decode many in one call
-takes a fifth of the time that it takes for each alone. Headers travel as bytes, since most are those of the last
-request: they are encoded and decoded once.
+takes a fifth of the time that it takes for each alone. What is asked at one address under the same headers is told once
+for all that follows on one another; headers travel as bytes, so that those that came before are not decoded again.
 Nothing here does I/O: bytes go in, frames come out, or `Malformed` says why the connection has to be closed.
 """
 
@@ -25,13 +25,13 @@ from hanse.kernel.faults import Malformed, TooLarge
 from hanse.kernel.message import Kind, Message
 
 NAME: Final = b"hanse"
-VERSION: Final = 2
+VERSION: Final = 3
 PREFACE: Final = NAME + bytes((VERSION,))
 
 HELLO: Final = 0
 """The first frame: a `Hello`."""
 ASKS: Final = 1
-"""A list of messages, each of which wants one answer, or items where its kind is that of a stream: see `Ask`."""
+"""A list of messages, each of which wants one answer, or items where its kind is that of a stream: see `Asks`."""
 REPLY: Final = 2
 """The body of the one answer, which went well and has no headers."""
 ANSWER: Final = 3
@@ -70,9 +70,12 @@ head: Callable[[int, int, int], bytes] = _head.pack
 
 Number = Annotated[int, msgspec.Meta(ge=0)]
 
-Ask = tuple[Number, Kind, str, str, float, bytes, bytes]
-"""A message that is asked: its number, kind, id, address, timeout, encoded headers (none for `NO_HEADERS`), body. A
-tuple, as nothing else is made, encoded and decoded as fast."""
+Ask = tuple[Number, str, float, bytes]
+"""What a message has for itself: its number, id, timeout, body. A tuple, as nothing else is encoded and decoded as
+fast."""
+
+Asks = tuple[Kind, str, bytes, list[Ask]]
+"""Messages with what they have in common: kind, address, and encoded headers, none for `NO_HEADERS`."""
 
 Reply = tuple[Number, bytes]
 """The number of what was asked, and the body of its answer."""
@@ -115,7 +118,7 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
-decode_asks: Callable[[bytes | memoryview], list[Ask]] = msgspec.msgpack.Decoder(list[Ask]).decode
+decode_asks: Callable[[bytes | memoryview], list[Asks]] = msgspec.msgpack.Decoder(list[Asks]).decode
 decode_replies: Callable[[bytes | memoryview], list[Reply]] = msgspec.msgpack.Decoder(list[Reply]).decode
 decode_message: Callable[[bytes | memoryview], Message] = msgspec.msgpack.Decoder(Message).decode
 decode_hello: Callable[[bytes | memoryview], Hello] = msgspec.msgpack.Decoder(Hello).decode

@@ -11,7 +11,7 @@ import contextlib
 from typing import Final, final
 
 from hanse.kernel.faults import Overloaded, Unavailable
-from hanse.kernel.message import Message
+from hanse.kernel.message import CALL, NO_HEADERS, Headers, Kind, Message
 from hanse.transport.headers import LastHeaders
 from hanse.transport.stream.frame import (
     ASKS,
@@ -21,6 +21,7 @@ from hanse.transport.stream.frame import (
     SMALL_BYTES,
     TOGETHER_BYTES,
     Ask,
+    Asks,
     Reply,
     head,
     pack,
@@ -36,15 +37,18 @@ class Outbound:
     """What goes out on one connection."""
 
     __slots__ = (
+        "_address",
         "_asks",
-        "_asks_size",
+        "_encode",
         "_frame_bytes_max",
-        "_last",
+        "_groups",
+        "_headers",
+        "_kind",
         "_limits",
         "_loop",
         "_out",
         "_replies",
-        "_replies_size",
+        "_size",
         "_transport",
         "_waiting",
         "_woken",
@@ -73,10 +77,15 @@ class Outbound:
         self._frame_bytes_max = limits.bytes_max + HEADERS_BYTES_MAX
         self._loop = asyncio.get_running_loop()
         self._out = bytearray()
+        self._groups: list[Asks] = []
+        # The last group, and what those in it have in common; with no address there is none.
         self._asks: list[Ask] = []
+        self._kind: Kind = CALL
+        self._address: str | None = None
+        self._headers: Headers = NO_HEADERS
+        self._encode = LastHeaders().encode
         self._replies: list[Reply] = []
-        self._asks_size = self._replies_size = 0
-        self._last = LastHeaders()
+        self._size = 0
         self._woken = False
         self._transport: asyncio.WriteTransport | None = None
         self._writable = asyncio.Event()
@@ -91,7 +100,8 @@ class Outbound:
     def close(self) -> None:
         """The connection is lost: what was not written is not, and nobody waits for room any more."""
         self._transport, self.free = None, False
-        self._asks.clear()
+        self._groups.clear()
+        self._address = None
         self._replies.clear()
         self._out.clear()
         self._writable.set()
@@ -111,22 +121,38 @@ class Outbound:
         """
         if not self._woken and not self._wakes():
             return
-        body, id, address, headers = message.body, message.id, message.address, message.headers
-        last = self._last
-        encoded = last.encoded if headers is last.headers else last.encode(headers)
-        ask = (number, message.kind, id, address, message.timeout, encoded, body)
-        size = len(body) + len(encoded) + len(id) + len(address)
-        # Texts that may not be encodable at all fail here, and not those that are gathered with them.
-        if size > SMALL_BYTES or not id.isascii() or not address.isascii():
-            self._seal()
-            pack(ASKS, 0, (ask,), self._out, self._frame_bytes_max)
-            self._flush_if_much()
-            return
-        self._asks.append(ask)
-        self._asks_size += size
-        if self._asks_size > TOGETHER_BYTES:
-            self._seal()
-            self._flush_if_much()
+        body, id, address, headers, kind = message.body, message.id, message.address, message.headers, message.kind
+        size = len(body) + len(id)
+        # Texts that may not be encodable at all fail by themselves, and not what is gathered with them.
+        if size > SMALL_BYTES or not id.isascii():
+            self._ask_alone(number, message)
+        elif (address is self._address and headers is self._headers and kind is self._kind) or self._begin_group(
+            message
+        ):
+            self._asks.append((number, id, message.timeout, body))
+            self._size = size = self._size + size
+            if size > TOGETHER_BYTES:
+                self._seal()
+                self._flush_if_much()
+        else:
+            self._ask_alone(number, message)
+
+    def _begin_group(self, message: Message) -> bool:
+        """Gather messages like this one from now on; False for one that has to go alone."""
+        address, headers, encoded = message.address, message.headers, self._encode(message.headers)
+        if not address.isascii() or len(encoded) + len(address) > SMALL_BYTES:
+            return False
+        self._kind, self._address, self._headers, self._asks = message.kind, address, headers, []
+        self._groups.append((message.kind, address, encoded, self._asks))
+        self._size += len(encoded) + len(address)
+        return True
+
+    def _ask_alone(self, number: int, message: Message) -> None:
+        self._seal()
+        ask = (number, message.id, message.timeout, message.body)
+        asks = (message.kind, message.address, self._encode(message.headers), (ask,))
+        pack(ASKS, 0, (asks,), self._out, self._frame_bytes_max)
+        self._flush_if_much()
 
     def reply(self, number: int, body: bytes) -> None:
         """Tell the body of an answer."""
@@ -140,8 +166,8 @@ class Outbound:
             self._flush_if_much()
             return
         self._replies.append((number, body))
-        self._replies_size += size
-        if self._replies_size > TOGETHER_BYTES:
+        self._size = size = self._size + size
+        if size > TOGETHER_BYTES:
             self._seal()
             self._flush_if_much()
 
@@ -173,14 +199,14 @@ class Outbound:
 
     def _seal(self) -> None:
         """Make frames of what is gathered for frames of several."""
-        if self._asks:
-            pack(ASKS, 0, self._asks, self._out, self._frame_bytes_max)
-            self._asks.clear()
-            self._asks_size = 0
+        if self._groups:
+            pack(ASKS, 0, self._groups, self._out, self._frame_bytes_max)
+            self._groups.clear()
+            self._address = None
         if self._replies:
             pack(REPLIES, 0, self._replies, self._out, self._frame_bytes_max)
             self._replies.clear()
-            self._replies_size = 0
+        self._size = 0
 
     def _flush_if_much(self) -> None:
         if len(self._out) > FLUSH_BYTES:

@@ -15,13 +15,13 @@ from typing import Final, Self, final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
-from hanse.kernel.message import ITEM, NO_HEADERS, REPLY, STREAM, Message
+from hanse.kernel.message import ITEM, NO_HEADERS, REPLY, STREAM, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Receiver
 from hanse.transport.direct import NotSent
 from hanse.transport.headers import KnownHeaders
 from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
-from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, Refusal, Taken
+from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, Asks, Refusal, Taken
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
 from hanse.transport.workers import Handle, Workers
@@ -111,24 +111,31 @@ class Served:
     def __len__(self) -> int:
         return len(self.running)
 
-    def ask(self, asks: Sequence[Ask]) -> None:
+    def ask(self, groups: Sequence[Asks]) -> None:
         """Something is asked. Raises `msgspec.DecodeError`."""
         self.used = True
-        # `KnownHeaders.of`, `_begin` and `Workers.put`, written out: this is on the way of every call.
-        running, serve, known = self.running, self._serve, self._known.known.get
+        running, serve = self.running, self._serve
         begun: list[tuple[Self, int, Message, Handle]] = []
-        for number, kind, id, address, timeout, encoded, body in asks:
-            headers = known(encoded)
-            if headers is None or headers.tags or headers.extra:
-                headers = self._known.of(encoded)
-            message = Message(kind, id, address, timeout, headers, body)
-            if kind is STREAM or number in running or len(running) >= self._begins_max or not self._out.free:
-                self._begin(number, message)
-            else:
-                running[number] = None
-                begun.append((self, number, message, serve))
+        for kind, address, encoded, asks in groups:
+            headers = self._known.of(encoded)
+            if kind is STREAM or headers.tags or headers.extra or not self._out.free:
+                self._begin_each(kind, address, encoded, asks)
+                continue
+            # As `_begin`, written out: this is on the way of every call.
+            for number, id, timeout, body in asks:
+                message = Message(kind, id, address, timeout, headers, body)
+                if number in running or len(running) >= self._begins_max:
+                    self._begin(number, message)
+                else:
+                    running[number] = None
+                    begun.append((self, number, message, serve))
         if begun:
             self._serving.workers.put_all(begun)
+
+    def _begin_each(self, kind: Kind, address: str, encoded: bytes, asks: Sequence[Ask]) -> None:
+        """Begin what cannot begin with others: each has headers of its own, which its handler may write into."""
+        for number, id, timeout, body in asks:
+            self._begin(number, Message(kind, id, address, timeout, self._known.of(encoded), body))
 
     def _begin(self, number: int, message: Message) -> None:
         running = self.running

@@ -23,7 +23,7 @@ from hanse.transport.stream.frame import (
     PREFACE,
     REPLIES,
     REPLY,
-    Ask,
+    Asks,
     Hello,
     Unpacker,
     decode_asks,
@@ -45,16 +45,19 @@ def call(
     return Message(kind, "1", f"things.{operation}", timeout, NO_HEADERS, body)
 
 
-def asked(number: int, message: Message) -> Ask:
-    """A message as it is asked."""
+def asked(number: int, message: Message) -> Asks:
+    """A message as it is asked, with no others."""
     headers = encode_headers(message.headers)
-    return number, message.kind, message.id, message.address, message.timeout, headers, message.body
+    return message.kind, message.address, headers, [(number, message.id, message.timeout, message.body)]
 
 
-def message_of(ask: Ask) -> Message:
-    """The message that is asked."""
-    _, kind, id, address, timeout, headers, body = ask
-    return Message(kind, id, address, timeout, KnownHeaders().of(headers), body)
+def asks_in(content: bytes) -> list[tuple[int, Message]]:
+    """Numbers and messages of all that is asked in a frame."""
+    return [
+        (number, Message(kind, id, address, timeout, KnownHeaders().of(headers), body))
+        for kind, address, headers, asks in decode_asks(content)
+        for number, id, timeout, body in asks
+    ]
 
 
 def stream(operation: str, *sizes: int, timeout: float = WAIT_SECONDS) -> Message:
@@ -244,8 +247,8 @@ class Bare:
     async def asked(self) -> tuple[int, Message]:
         """Number and message of the next that is asked."""
         number, content = await self.frame(ASKS)
-        (ask,) = decode_asks(content)
-        return number, message_of(ask)
+        ((_, message),) = asks_in(content)
+        return number, message
 
     async def frame(self, kind: int) -> tuple[int, bytes]:
         """Number and content of the next frame of a kind; others are passed over.
@@ -285,7 +288,9 @@ def decode(content: bytes) -> object:
 
 def _single(kind: int, number: int, content: bytes) -> list[tuple[int, int, bytes]]:
     if kind == ASKS:
-        return [(ASKS, ask[0], msgspec.msgpack.encode([ask])) for ask in decode_asks(content)]
+        return [
+            (ASKS, number, msgspec.msgpack.encode([asked(number, message)])) for number, message in asks_in(content)
+        ]
     if kind == REPLIES:
         return [(REPLY, replied, body) for replied, body in decode_replies(content)]
     return [(kind, number, content)]

@@ -83,7 +83,7 @@ class Impostor:
         (b"hanse\x07", "version 7 came"),
         (PREFACE + head(1, BEAT, 0) + b"\xc0", "a greeting was expected first, a frame of kind 7 came"),
         (PREFACE + head(2**31, ASKS, 1), "one of 2147483648 came"),
-        (PREFACE + head(3, HELLO, 0) + b"\x01\x02\x03", "a frame of version 2 was expected"),
+        (PREFACE + head(3, HELLO, 0) + b"\x01\x02\x03", "a frame of version 3 was expected"),
     ],
 )
 async def test_who_speaks_otherwise_is_cut_off_with_a_line_that_says_why(
@@ -101,11 +101,11 @@ async def test_who_speaks_otherwise_is_cut_off_with_a_line_that_says_why(
 @pytest.mark.parametrize(
     ("kind", "content", "said"),
     [
-        (ASKS, b"\xc1", "a frame of version 2 was expected"),
-        (ASKS, b"\x91" * 5_000, "a frame of version 2 was expected"),
+        (ASKS, b"\xc1", "a frame of version 3 was expected"),
+        (ASKS, b"\x91" * 5_000, "a frame of version 3 was expected"),
         (99, b"\xc0", "one of kind 99 came"),
         (HELLO, msgspec.msgpack.encode(Hello("again", "")), "one of kind 0 came"),
-        (MORE, b"\x92\x01\xa1x", "a frame of version 2 was expected"),
+        (MORE, b"\x92\x01\xa1x", "a frame of version 3 was expected"),
     ],
 )
 async def test_after_the_greeting_too(

@@ -72,7 +72,7 @@ def test_who_does_not_greet_is_refused_as_soon_as_that_shows(greeting: bytes) ->
 
 
 def test_another_version_is_named() -> None:
-    with pytest.raises(Malformed, match="version 2 of Hanse's frames was expected, version 9 came"):
+    with pytest.raises(Malformed, match="version 3 of Hanse's frames was expected, version 9 came"):
         feed(Unpacker(LIMIT), b"hanse\x09", [])
 
 

@@ -21,7 +21,7 @@ from hanse.transport.stream.frame import (
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import FLUSH_BYTES, Outbound
 
-from .nodes import call, message_of
+from .nodes import asks_in, call
 
 LIMITS = StreamLimits(bytes_max=1_000_000)
 
@@ -64,7 +64,7 @@ async def test_what_is_small_goes_together_and_in_one_write() -> None:
     assert len(transport.writes) == 2, "the preface, and all the rest"
     (asks, _, asked), (replies, _, replied) = transport.frames()
     assert (asks, replies) == (ASKS, REPLIES)
-    assert [message_of(ask).body for ask in decode_asks(asked)] == [b"0", b"1", b"2"]
+    assert [message.body for _, message in asks_in(asked)] == [b"0", b"1", b"2"]
     assert decode_replies(replied) == [(0, b"r"), (1, b"r"), (2, b"r")]
 
 
@@ -77,7 +77,7 @@ async def test_what_is_asked_stays_in_order_with_what_is_said_of_it() -> None:
 
     frames = (await written(say)).frames()
     assert [kind for kind, _, _ in frames] == [ASKS, ASKS, CANCEL, ASKS]
-    assert [decode_asks(content)[0][0] for kind, _, content in frames if kind == ASKS] == [1, 2, 3]
+    assert [asks_in(content)[0][0] for kind, _, content in frames if kind == ASKS] == [1, 2, 3]
 
 
 async def test_large_answers_are_not_packed() -> None:
@@ -100,7 +100,7 @@ async def test_much_that_is_small_is_several_frames_and_several_writes() -> None
     assert len(transport.writes) > 2
     frames = transport.frames()
     assert max(len(content) for _, _, content in frames) < 2 * TOGETHER_BYTES
-    asked = [ask[0] for kind, _, content in frames if kind == ASKS for ask in decode_asks(content)]
+    asked = [number for kind, _, content in frames if kind == ASKS for number, _ in asks_in(content)]
     replied = [number for kind, _, content in frames if kind == REPLIES for number, _ in decode_replies(content)]
     assert asked == replied == list(range(count))
 
@@ -113,7 +113,21 @@ async def test_headers_of_one_request_are_not_those_of_the_next() -> None:
             out.ask(number, call().with_headers(one))
 
     ((_, _, content),) = (await written(say)).frames()
-    assert [message_of(ask).headers for ask in decode_asks(content)] == headers
+    assert [message.headers for _, message in asks_in(content)] == headers
+
+
+async def test_what_is_asked_at_one_address_under_the_same_headers_says_so_once() -> None:
+    one, other = call().with_headers(Headers(key="a")), call("wait")
+    said = [one, one, other, other.with_headers(one.headers)]
+
+    def say(out: Outbound) -> None:
+        for number, message in enumerate(said):
+            out.ask(number, message)
+            out.reply(number, b"")
+
+    ((_, _, content), _) = (await written(say)).frames()
+    assert [len(asks) for _, _, _, asks in decode_asks(content)] == [2, 1, 1]
+    assert [message for _, message in asks_in(content)] == said
 
 
 async def test_what_cannot_be_sent_spoils_nothing_else() -> None:
@@ -126,7 +140,7 @@ async def test_what_cannot_be_sent_spoils_nothing_else() -> None:
         out.ask(4, Message(Kind.CALL, "ä", "a.b", body=b"4"))
 
     frames = (await written(say)).frames()
-    assert [message_of(ask).body for _, _, content in frames for ask in decode_asks(content)] == [b"1", b"4"]
+    assert [message.body for _, _, content in frames for _, message in asks_in(content)] == [b"1", b"4"]
 
 
 async def test_nothing_is_gathered_for_a_connection_that_is_lost() -> None:

@@ -14,7 +14,7 @@ from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 from hanse.transport.direct import NotSent
-from hanse.transport.stream.frame import ASKS
+from hanse.transport.stream.frame import ASKS, PREFACE
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
 from hanse.transport.zmq.curve import Curve
 from hanse.transport.zmq.direct import zmq_direct
@@ -43,9 +43,9 @@ async def until_connections(one: Node, count: int) -> None:
     ("parts", "why"),
     [
         ([b"GET / HTTP/1.1"], "a node of Hanse was expected to greet"),
-        ([b"hanse\xff"], "version 2 of Hanse's frames was expected"),
+        ([b"hanse\xff"], "version 3 of Hanse's frames was expected"),
         ([b"hanse\x01", b"more"], "a message of one part was expected"),
-        ([b"hanse\x02\xff\xff\xff\xff\x00" + bytes(8)], "a frame of at most"),
+        ([PREFACE + b"\xff\xff\xff\xff\x00" + bytes(8)], "a frame of at most"),
     ],
 )
 async def test_garbage_ends_its_connection_alone(
@@ -121,8 +121,8 @@ async def test_who_does_not_read_fills_no_memory() -> None:
             bare.greet()
             for number in range(asks):
                 message = call("grow", b"%d" % size)
-                ask = (number, message.kind, message.id, message.address, message.timeout, b"", message.body)
-                bare.say((ASKS, 0, [ask]))
+                ask = (number, message.id, message.timeout, message.body)
+                bare.say((ASKS, 0, [(message.kind, message.address, b"", [ask])]))
             async with asyncio.timeout(WAIT_SECONDS):
                 while one.unsent() <= DEFAULT_LIMITS.unsent_bytes:  # noqa: ASYNC110 - nothing tells of it
                     await asyncio.sleep(0.001)
