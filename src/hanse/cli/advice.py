@@ -220,6 +220,10 @@ FAULTS: Mapping[str, Advice] = {
         "A body, a list, a file or a message is over a limit that has a name.",
         "Send less at once; what an operator may raise is a setting, such as `gateway.body_max`.",
     ),
+    "too_many": Advice(
+        "One owner may have so many subscriptions to webhooks, and has them.",
+        "Remove one that is not needed: `hanse webhooks list` shows them. One may name several events.",
+    ),
     "unauthenticated": Advice(
         "No credentials came, or `identify` does not accept them: expired, of another issuer, cut off.",
         "Send valid ones, such as `Authorization: Bearer ...`.",

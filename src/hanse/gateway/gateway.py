@@ -11,6 +11,7 @@ import msgspec
 
 from hanse.contract.declare import is_contract
 from hanse.contract.derive import Description, Operation, describe
+from hanse.contract.guard import Guard, authenticated
 from hanse.contract.model import Event, Resource, topic_of
 from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
@@ -28,7 +29,11 @@ from hanse.gateway.rates import Meters, Rate
 from hanse.gateway.routes import Routes, parts_of
 from hanse.gateway.streams import Streams
 from hanse.gateway.verbs import Verbs
+from hanse.gateway.webhooks.declare import WebhookOptions, webhooks_of
+from hanse.gateway.webhooks.model import WebhookSecret
+from hanse.gateway.webhooks.sender import Sender
 from hanse.kernel.faults import Misdeclared
+from hanse.kernel.message import Identity
 from hanse.node.node import Node
 from hanse.service.service import Service, descriptions_of, events_in, fields_of, may_emit
 
@@ -90,6 +95,8 @@ class Gateway(Verbs):
         # A gateway outlives the nodes that it serves: it must not keep them.
         self._open: list[tuple[ref[Node], ref[Streams]]] = []
         self._declared = Routes()
+        self._webhooks: type[Service] | None = None
+        self._composed = False
 
     @classmethod
     def everything(cls, services: Iterable[type[Service]]) -> Gateway:
@@ -98,7 +105,7 @@ class Gateway(Verbs):
         for service in services:
             _ = gateway.rpc(service)
             for kind in dict.fromkeys(field.resource for field in fields_of(service) if field.resource is not None):
-                if kind not in gateway._resources:
+                if kind not in gateway._resources and kind is not WebhookSecret:
                     _ = gateway.resources(kind)
         for event in dict.fromkeys(event for service in services for event in events_in(service)):
             if any(may_emit(service, event) for service in services):
@@ -170,6 +177,56 @@ class Gateway(Verbs):
         self._reserve(exposed.path, [*(("GET",) if live else ()), *(("POST",) if emit else ())])
         self._topics[kind] = exposed
         return self
+
+    def webhooks(
+        self,
+        *kinds: type[Event],
+        path: str = "/webhooks",
+        allow: Guard | None = None,
+        manage: Guard | None = None,
+        audience: Callable[[Event], Identity] | None = None,
+        sender: Sender | None = None,
+    ) -> Self:
+        """Have programs outside hear of events at URLs of their own, by the Standard Webhooks.
+
+        It brings a service, `webhooks`, into the app: whoever may subscribes at `path`, and the service signs, sends,
+        tries again for days, and remembers. Declare it before the app is made. It needs the extra `webhooks`.
+
+        Args:
+            kinds: The events that may be subscribed to.
+            path: Where subscriptions are.
+            allow: Who may have some of their own; by default all who are known.
+            manage: Who sees and changes everybody's, such as `scope("webhooks:manage")`; by default nobody.
+            audience: Whose subscriptions hear of an event: `lambda event: Identity(tenant=event.shop)`. By default all
+                who subscribed to its kind: say it where events of one customer are not for another.
+            sender: What sends them, for tests and simulated worlds; by default what sends over HTTP.
+
+        Raises:
+            Misdeclared: They are no events, the path is taken, or an app has been made with this gateway.
+
+        Example:
+            >>> class OrderPaid(Event):
+            ...     order_id: str
+            >>> gateway = Gateway().webhooks(OrderPaid)
+        """
+        if self._webhooks is not None:
+            raise Misdeclared("webhooks are declared already; name all events at once")
+        if self._composed:
+            raise Misdeclared("webhooks bring a service along: call `webhooks(...)` before `App(..., gateway=...)`")
+        self._webhooks = webhooks_of(kinds, WebhookOptions(allow or authenticated, manage, audience, sender))
+        for description in descriptions_of(self._webhooks):
+            self._descriptions[description.name] = description
+            for operation in description.operations.values():
+                if operation.options.route:
+                    item = own_route(operation, self.prefix + path)
+                    self._expose(msgspec.structs.replace(item, path=item.path.removesuffix("/")))
+        return self
+
+    @property
+    def services(self) -> list[type[Service]]:
+        """The services that it brings into the app."""
+        self._composed = True
+        return [] if self._webhooks is None else [self._webhooks]
 
     def rpc(self, contract: type) -> Self:
         """Expose the operations of a contract or a service: `POST /rpc/{service}/{operation}`, and their own routes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -24,6 +24,16 @@ class Door(Protocol):
 
     async def drain(self, node: Any = None, /) -> None:  # noqa: ANN401 - as above
         """End the streams of a node, or of all, with a hint to resume: it is about to stop."""
+        ...
+
+
+@runtime_checkable
+class Brings(Protocol):
+    """A door that has services of its own, such as the one that sends webhooks."""
+
+    @property
+    def services(self) -> Sequence[type[Service]]:
+        """The services that it brings into the app."""
         ...
 
 
@@ -59,11 +69,14 @@ class App:
         Args:
             name: The app's name, in addresses, logs and announcements.
             services: The classes; their names are distinct.
-            gateway: What the outside reaches of them; nothing without one.
+            gateway: What the outside reaches of them; nothing without one. It may bring services along.
 
         Raises:
             Misdeclared: Two services have one name, or a resource has two owners.
         """
+        door: object = gateway
+        if isinstance(door, Brings):
+            services = tuple(dict.fromkeys((*services, *door.services)))
         _check_classes(services)
         self.name: str = name
         self.gateway: Door | None = gateway

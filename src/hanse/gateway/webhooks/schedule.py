@@ -34,12 +34,14 @@ class Answer(msgspec.Struct, frozen=True):
         problem: What went wrong, for whoever looks at the delivery; empty where nothing did.
         retry_after: Seconds that the receiver asked for; 0 where it did not.
         refused: Whether it was not sent, since nothing may be sent there.
+        said: The beginning of what the receiver said.
     """
 
     status: int
     problem: str = ""
     retry_after: float = 0.0
     refused: bool = False
+    said: str = ""
 
     @property
     def accepted(self) -> bool:
