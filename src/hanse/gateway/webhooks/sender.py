@@ -7,10 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from hanse.gateway.webhooks.address import Reach
 from hanse.gateway.webhooks.schedule import Answer
-from hanse.kernel.faults import Misconfigured
-from hanse.kernel.host import Host
 
 
 class Sending(msgspec.Struct, frozen=True):
@@ -31,21 +28,3 @@ class Sender(Protocol):
     async def close(self) -> None:
         """Let go of connections."""
         ...
-
-
-def http_sender(reach: Reach, timeout: float, host: Host) -> Sender:
-    """What sends over HTTP.
-
-    Args:
-        reach: How far it may send.
-        timeout: Seconds for one webhook.
-        host: The clock that dates are read by.
-
-    Raises:
-        Misconfigured: What it needs is not installed.
-    """
-    try:
-        from hanse.gateway.webhooks.http_sender import HttpSender
-    except ImportError as error:
-        raise Misconfigured(f"webhooks need {error.name}: pip install 'hanse[webhooks]'") from None
-    return HttpSender(reach, timeout, host)

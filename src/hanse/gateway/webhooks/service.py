@@ -33,11 +33,12 @@ from hanse.gateway.webhooks.model import (
 )
 from hanse.gateway.webhooks.pauses import Pauses
 from hanse.gateway.webhooks.schedule import ENDING_SECONDS, Answer, Delivered, GivenUp, Later, verdict
-from hanse.gateway.webhooks.sender import Sender, Sending, http_sender
+from hanse.gateway.webhooks.sender import Sender, Sending
 from hanse.gateway.webhooks.signature import SECRET_BYTES, headers_of, key_of, secret_of
 from hanse.kernel.codec import encode_json
 from hanse.kernel.context import current
 from hanse.kernel.faults import Conflict, Fault, Flaw, Forbidden, Invalid, Misconfigured, NotFound, Unauthenticated
+from hanse.kernel.host import Host
 from hanse.kernel.message import Identity
 from hanse.service.collection import Collection
 from hanse.service.events import matcher_of
@@ -475,3 +476,21 @@ def _limit(limit: int) -> int:
 
 def _now() -> float:
     return current().host.now()
+
+
+def http_sender(reach: Reach, timeout: float, host: Host) -> Sender:
+    """What sends over HTTP.
+
+    Args:
+        reach: How far it may send.
+        timeout: Seconds for one webhook.
+        host: The clock that dates are read by.
+
+    Raises:
+        Misconfigured: What it needs is not installed.
+    """
+    try:
+        from hanse.gateway.webhooks.http_sender import HttpSender
+    except ImportError as error:
+        raise Misconfigured(f"webhooks need {error.name}: pip install 'hanse[webhooks]'") from None
+    return HttpSender(reach, timeout, host)

@@ -1,7 +1,9 @@
 """What sends over HTTP connects to the address that was judged, and to nothing that it is led to after that."""
 
 import asyncio
+import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,11 +13,26 @@ import trustme
 from hanse.gateway.webhooks.address import Reach, reach_of
 from hanse.gateway.webhooks.http_sender import ANSWER_BYTES_MAX, ANSWER_CHARACTERS_MAX, HttpSender, resolved
 from hanse.gateway.webhooks.schedule import Answer
-from hanse.gateway.webhooks.sender import Sending, http_sender
+from hanse.gateway.webhooks.sender import Sending
+from hanse.gateway.webhooks.service import http_sender
 from hanse.kernel.host import Host
 
 Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HERE = reach_of(["127.0.0.0/8"], http=True)
+ALONE = """
+import asyncio, sys
+from hanse.gateway.webhooks.address import reach_of
+from hanse.gateway.webhooks.http_sender import HttpSender
+from hanse.gateway.webhooks.sender import Sending
+from hanse.kernel.host import Host
+
+async def main():
+    sender = HttpSender(reach_of(["127.0.0.0/8"], http=True), 10.0, Host.system())
+    print((await sender.send(Sending(sys.argv[1], {}, b"{}"))).status)
+    await sender.close()
+
+asyncio.run(main())
+"""
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -128,11 +145,20 @@ async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     assert "not followed" in answer.problem
 
 
-async def test_no_proxy_of_the_environment_is_asked(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+async def test_no_proxy_of_the_environment_is_asked(receiver: Receiver) -> None:
+    nobody = "http://127.0.0.1:9"
+    proxies = {"http_proxy": nobody, "HTTP_PROXY": nobody, "all_proxy": nobody, "ALL_PROXY": nobody}
     async with receiver.up():
-        assert (await sent(f"http://shop.example:{receiver.port}/")).accepted
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            ALONE,
+            f"http://127.0.0.1:{receiver.port}/",
+            env={**os.environ, **proxies},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+    assert (printed, len(receiver.asked)) == (b"204\n", 1)
 
 
 async def test_of_an_answer_without_end_only_the_beginning_is_read(receiver: Receiver) -> None:
