@@ -1,7 +1,7 @@
 """What is too large to be delivered is parked beside its log, in order, and holds nothing back but its own key."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Protocol, cast
 
@@ -40,7 +40,7 @@ class Wire:
 
 
 @asynccontextmanager
-async def relaying(store: MemoryStore, wire: Wire, host: Host) -> AsyncIterator[Relay]:
+async def relaying(store: MemoryStore, wire: Wire, host: Host) -> AsyncGenerator[Relay]:
     relay = Relay(store, "mailer", [PLACED], wire.deliver, host=host)
     async with asyncio.TaskGroup() as group:
         group.create_task(relay.run())
