@@ -110,7 +110,9 @@ class _About:
         """The path of one row."""
         found = _with_headers(answer_of("The row.", self._expanded()), "ETag")
         cast("Json", found["content"])[PART] = {"schema": _PART_OF_ROW}
-        get = self._entry(f"get_{self._name}", f"One {self._name}.", {"200": found, **_KNOWN}, (400, 404, 412, 422))
+        get = self._entry(
+            f"get_{self._name}", f"One {self._name}.", {"200": found, **_KNOWN}, (400, 404, 406, 412, 422)
+        )
         get["parameters"] = [*self._shown(), *map(_parameter, ("IfMatch", "IfNoneMatch"))]
         identity: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         path: Json = {"parameters": [identity], "get": get}
@@ -276,7 +278,7 @@ class _About:
 _QUERY = "A page, as a JSON document asks for it.\n\nThe same as a list, for filters that no query string holds."
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
-_LIST_FAULTS = (400, 413, 422)
+_LIST_FAULTS = (400, 406, 413, 422)
 PART = "application/vnd.hanse.part+json"
 """Media type of rows of which some fields were asked for: what has not all that a row needs is no row, and cannot be
 taken for one, nor written back as one."""
@@ -304,6 +306,7 @@ _KNOWN: Json = {"304": {"description": "It is what the client has, by If-None-Ma
 _TEXTS = {
     400: "What came is malformed.",
     404: "There is no such row.",
+    406: "The client waits for a stream of events, and this is none.",
     409: "It does not fit what is there.",
     412: "The row is at another revision than If-Match or If-None-Match lets pass.",
     413: "It is too large.",

@@ -31,6 +31,29 @@ def liked_best(accept: str, offers: Sequence[str]) -> str:
     return best
 
 
+def wants_only(accept: str, kind: str, offers: Sequence[str]) -> bool:
+    """Whether an `Accept` header names a form that is not offered, and would take none of the offers instead.
+
+    A client that waits for a stream reads nothing of another answer; others are better off with the usual than with
+    nothing, whatever they name.
+
+    Example:
+        >>> wants_only("text/event-stream", "text/event-stream", ["application/json"])
+        True
+        >>> wants_only("text/event-stream, */*;q=0.1", "text/event-stream", ["application/json"])
+        False
+    """
+    if kind in offers or kind not in accept.lower():
+        return False
+    taken: set[str] = set()
+    for part in accept.split(",", MEDIA_TYPES_MAX)[:MEDIA_TYPES_MAX]:
+        name, *parameters = part.split(";")
+        if _quality(parameters) > 0.0:
+            taken.add(name.strip().lower())
+    instead = {"*/*", *offers, *(f"{offer.partition('/')[0]}/*" for offer in offers)}
+    return kind in taken and not taken & instead
+
+
 def _quality(parameters: Sequence[str]) -> float:
     found = next((match for one in parameters if (match := _QUALITY.fullmatch(one))), None)
     return 1.0 if found is None else float(found[1])

@@ -12,20 +12,14 @@ from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.asgi import EVENT_STREAM, JSON, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.cloud_events import plain, structured
+from hanse.gateway.problem import NotAcceptable
 from hanse.gateway.routes import Handler
 from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
 from hanse.gateway.views import Views
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Fault
 from hanse.mesh.client import policy
 from hanse.node.node import Node
-
-
-class NotAcceptable(Fault, status=406, detail="expected a client that accepts {expected} here"):
-    """What there is cannot be given in the form that the client wants."""
-
-    expected: str
 
 
 class EventRoutes:

@@ -104,6 +104,12 @@ class UnsupportedCoding(Fault, status=415, detail="expected a body in gzip or wi
     coding: str
 
 
+class NotAcceptable(Fault, status=406, detail="expected a client that accepts {expected} here"):
+    """What there is cannot be given in the form that the client wants."""
+
+    expected: str
+
+
 class NoRoute(Fault, status=404, detail="there is nothing at {path}; openapi.json lists what is exposed"):
     """Nothing is exposed under this path."""
 

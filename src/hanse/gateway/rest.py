@@ -5,12 +5,12 @@ What HTTP says is taken apart here, and put together again; what is done is `Exp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, quote, urlencode
 
 from hanse.contract.model import topic_of
 from hanse.contract.openapi_rest import PART
-from hanse.gateway.accept import liked_best
+from hanse.gateway.accept import liked_best, wants_only
 from hanse.gateway.asgi import EVENT_STREAM, JSON, Header, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.declared import list_methods, row_methods
@@ -21,6 +21,7 @@ from hanse.gateway.limits import Limits
 from hanse.gateway.lines import JSON_LINES, LINES
 from hanse.gateway.preconditions import ANY, digest, etag, is_known, is_same, revisions_in
 from hanse.gateway.prefer import NONE, Preferences, preferences_in
+from hanse.gateway.problem import NotAcceptable
 from hanse.gateway.routes import Handler
 from hanse.gateway.streams import HttpStream, Streams
 from hanse.kernel.codec import codec_for, encode_json
@@ -72,9 +73,13 @@ class ResourceRoutes:
         return {method: methods[method] for method in row_methods(self._exposed.resource)}
 
     async def page(self, request: Request) -> Response | None:
-        """A page of rows, all of them as JSON Lines, or the stream of their changes, as the client asks."""
+        """A page of rows, all of them as JSON Lines, or the stream of their changes, as the client asks.
+
+        Raises:
+            NotAcceptable: It asks for the stream of changes and nothing else, where there is none.
+        """
         wanted = asked(self._kind, request.query)
-        form = liked_best(request.header(b"accept"), self._forms)
+        form = _form(request, self._forms)
         if self._follow is not None and form == EVENT_STREAM and request.method == "GET":
             _refuse_in_streams(wanted)
             return await self._follow(request)
@@ -87,7 +92,7 @@ class ResourceRoutes:
             raise Invalid(flaw.detail, [flaw])
         body = await read_body(request, self._limits)
         wanted = asked_in(self._kind, _document.decode_json(body or b"{}"))
-        lines = liked_best(request.header(b"accept"), (JSON, JSON_LINES)) == JSON_LINES
+        lines = _form(request, (JSON, JSON_LINES)) == JSON_LINES
         return await self._listed(request, wanted, lines=lines, linked=False)
 
     async def _listed(self, request: Request, wanted: Asked, *, lines: bool, linked: bool) -> Response | None:
@@ -108,6 +113,7 @@ class ResourceRoutes:
 
     async def get(self, request: Request) -> Response:
         """One row."""
+        _check_wanted(request, (JSON,))
         id = request.parameters["id"]
         shown = self._shown(request.query) if request.query else WHOLE
         row = await (self._rows.get(id) if shown is WHOLE else self._exposed.get(id, shown))
@@ -229,6 +235,18 @@ class ResourceRoutes:
     def _check(self, id: str, condition: str, rev: int) -> None:
         if rev not in revisions_in(condition, weak=False):
             raise PreconditionFailed(topic_of(self._kind), id, condition[:100], str(rev))
+
+
+def _form(request: Request, offers: Sequence[str]) -> str:
+    """The form of an answer that a client likes best. Raises `NotAcceptable`."""
+    _check_wanted(request, offers)
+    return liked_best(request.header(b"accept"), offers)
+
+
+def _check_wanted(request: Request, offers: Sequence[str]) -> None:
+    """Raise `NotAcceptable` where a client waits for a stream of events, and there is none."""
+    if wants_only(request.header(b"accept"), EVENT_STREAM, offers):
+        raise NotAcceptable(" or ".join(offers))
 
 
 def links_of_page(request: Request, cursor: str | None) -> bytes:

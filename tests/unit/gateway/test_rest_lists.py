@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hanse.contract.model import Resource
-from hanse.gateway.accept import MEDIA_TYPES_MAX, liked_best
+from hanse.gateway.accept import MEDIA_TYPES_MAX, liked_best, wants_only
 from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import LINES_PAGE
 
@@ -212,3 +212,24 @@ def test_a_client_is_given_what_it_names_and_likes_best(accept: str, liked: str)
     offers = ["application/json", "application/jsonl", "text/event-stream"]
 
     assert liked_best(accept, offers).rpartition("/")[2] == liked
+
+
+@pytest.mark.parametrize(
+    ("accept", "only"),
+    [
+        ("", False),
+        ("text/html", False),
+        ("Text/Event-Stream", True),
+        ("text/event-stream, text/html", True),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream, */*;q=0", True),
+        ("text/event-stream, */*;q=0.1", False),
+        ("text/event-stream, application/*", False),
+        ("text/event-stream, application/jsonl", False),
+        ("x/y," * MEDIA_TYPES_MAX + "text/event-stream", False),
+    ],
+)
+def test_a_client_that_waits_for_a_stream_alone_wants_nothing_else(accept: str, *, only: bool) -> None:
+    kind, offers = "text/event-stream", ["application/json", "application/jsonl"]
+    assert wants_only(accept, kind, offers) is only
+    assert not wants_only(accept, kind, [*offers, kind])

@@ -230,7 +230,21 @@ async def test_a_gone_client_frees_its_place(opened: Opened, order: type[Resourc
 async def test_changes_that_are_not_exposed_cannot_be_followed(opened: Opened, order: type[Resource]) -> None:
     door = opened(Gateway().resources(order, live=False))
 
-    assert (await door("GET", "/orders", accept="text/event-stream")).json == {"items": [], "next": None}
+    refused = await door("GET", "/orders", accept="text/event-stream")
+
+    assert (refused.status, refused.json["code"]) == (406, "not_acceptable")
+    assert refused.json["detail"] == "expected a client that accepts application/json or application/jsonl here"
+    taken = await door("GET", "/orders", accept="text/event-stream, application/json;q=0.5")
+    assert taken.json == {"items": [], "next": None}
+
+
+async def test_one_row_and_a_query_are_no_streams(door: Door) -> None:
+    created = await door("POST", "/orders", {"sku": "tea"})
+    row = created.headers["location"]
+
+    assert (await door("GET", row, accept="text/event-stream")).status == 406
+    assert (await door("GET", row, accept="text/event-stream, */*")).status == 200
+    assert (await door("QUERY", "/orders", {}, accept="text/event-stream")).status == 406
 
 
 async def test_head_does_not_open_a_stream(door: Door) -> None:
