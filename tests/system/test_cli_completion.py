@@ -94,6 +94,12 @@ def test_behind_a_colon_stands_what_can_be_run(folder: Path) -> None:
     assert asked(folder, "hanse", "run", "nothing.py:") == []
 
 
+def test_values_that_a_setting_lists_are_offered(folder: Path) -> None:
+    assert asked(folder, "hanse", "run", "--events", "") == ["log", "broker"]
+    assert asked(folder, "hanse", "run", "--log-format", "j") == ["json"]
+    assert asked(folder, "hanse", "run", "--transport", "") == []
+
+
 def test_operations_are_asked_for_once_and_kept(folder: Path, url: str) -> None:
     assert asked(folder, "hanse", "call", "--url", url, "gr") == ["greeter.hello"]
     kept = next((folder / "cache").rglob("*.json"))

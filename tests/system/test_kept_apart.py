@@ -91,7 +91,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def parts(shop: ModuleType, server: Server, tmp_path: Path) -> Iterator[Fleet]:
-    options = ("--transport", server.url, "--store", "sqlite:///data", "--set", "node.events=broker")
+    options = ("--transport", server.url, "--store", "sqlite:///data", "--events", "broker")
     with fleet(tmp_path / "shop.py", PARTS, tmp_path, *options) as running:
         yield running
 

@@ -15,6 +15,7 @@ from hanse.cli.output import JSON_WANTED, Output, output_of
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import Setting, Settings, Sources
 from hanse.kernel.settings_files import load
+from hanse.kernel.settings_schema import choices, type_at
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +30,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
         "node.discovery",
         "URL of how nodes find each other, such as udp://; by default the transport's own.",
     ),
+    "events": ("node.events", "Where events wait for their subscribers: log, or broker where the transport has one."),
     "log-level": ("log.level", "The least urgent level that is logged."),
     "log-format": ("log.format", "json, text, or auto: text on a terminal."),
 }
@@ -137,7 +139,18 @@ def working_folder() -> Path:
 def _option(name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     if name in SWITCHES:
         return click.option(f"--{name}/--no-{name}", default=None, help=SWITCHES[name][1])
-    return click.option(f"--{name}", default=None, help=FLAGS[name][1])
+    return click.option(f"--{name}", default=None, help=FLAGS[name][1], shell_complete=_values(name))
+
+
+def _values(name: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell is offered for a flag: the values that its setting lists."""
+
+    def offered(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        del context, parameter
+        listed = choices(type_at(Settings, tuple(FLAGS[name][0].split("."))))
+        return [value for value in listed if value.startswith(incomplete)]
+
+    return offered
 
 
 def _flag_setting(name: str, value: object) -> Setting:

@@ -36,7 +36,9 @@ LIFE = "hanse.life"
 
 @click.command()
 @click.argument("target", required=False, shell_complete=targets)
-@configured("port", "host", "store", "services", "transport", "discovery", "log-level", "log-format", "access-log")
+@configured(
+    *("port", "host", "store", "services", "transport", "discovery", "events", "log-level", "log-format", "access-log")
+)
 @common
 def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
     """Run an app, or the services of a file, in one process.

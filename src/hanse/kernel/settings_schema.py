@@ -132,6 +132,17 @@ def expectation(kind: object) -> str:
     return words + ("" if low is None else f" from {low}") + ("" if high is None else f" to {high}")
 
 
+def choices(kind: object) -> tuple[str, ...]:
+    """The texts that a type allows, where it lists them.
+
+    Example:
+        >>> choices(Literal["log", "broker"]), choices(int)
+        (('log', 'broker'), ())
+    """
+    plain, _ = _bare(kind)
+    return tuple(map(str, typing.get_args(plain))) if typing.get_origin(plain) is Literal else ()
+
+
 def _item(kind: object, path: tuple[str, ...]) -> object:
     """The type of what stands in a table of free names."""
     if kind is object:
