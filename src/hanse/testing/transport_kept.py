@@ -14,7 +14,7 @@ from hanse.kernel.faults import TooLarge, Unavailable
 from hanse.kernel.message import EVENT, Headers, Identity, Message
 from hanse.testing.transport_hooks import POLL_SECONDS, RECOVER_SECONDS, TransportHooks, unheard
 from hanse.testing.transport_things import WAIT_SECONDS
-from hanse.transport.base import Backlog, Keeps, Kept, Transport
+from hanse.transport.base import Backlog, Keeps, Kept, TellsLeft, Transport
 
 # pytest shows a test's name; a docstring would only repeat it.
 # ruff: noqa: D102
@@ -297,6 +297,25 @@ class BacklogTests(KeepingHooks):
                 async with asyncio.timeout(WAIT_SECONDS):
                     assert await there == ids_of(third)
 
+    async def test_how_much_is_left_is_told_whoever_is_handed_it(self) -> None:
+        async with self.keepers(2) as (one, other), subscribed(one) as backlog:
+            if not isinstance(backlog, TellsLeft):
+                pytest.skip("what the transport keeps for a group it cannot count")
+            await _told(backlog, 0)
+            await one.publish(events())
+            await _told(backlog, SOME)
+            got = await taken(backlog, SOME)
+            async with subscribed(other) as waiting:
+                for kept in got[1:]:
+                    backlog.done(kept)
+                await one.publish(events(2))
+                assert isinstance(waiting, TellsLeft)
+                await _told(backlog, 1 + 2)
+                await _told(waiting, 1 + 2)
+                for kept in [got[0], *await taken(backlog, 2)]:
+                    backlog.done(kept)
+                await _told(waiting, 0)
+
     async def test_a_backlog_may_be_closed_again_and_hands_out_nothing_then(self) -> None:
         async with self.keepers() as (node,):
             backlog = await opened(node)
@@ -380,6 +399,20 @@ class KeptThroughTests(KeepingHooks):
             assert first_times(await handling) == ids_of(sent)
             # Kept once: a group that begins now is handed each of them once.
             assert await all_of(one, set(ids_of(sent)), group="late") == ids_of(sent)
+
+
+async def _told(backlog: TellsLeft, count: int) -> None:
+    """Return once so many events are left: an acknowledgement is on its way for a while."""
+    left = -1
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                left = await backlog.left()
+                if left == count:
+                    return
+                await asyncio.sleep(POLL_SECONDS)  # nothing tells when it would be so
+    except TimeoutError:
+        raise AssertionError(f"expected that {count} events are left, got {left}") from None
 
 
 async def _in_pieces(node: Keeps, messages: Sequence[Message]) -> None:

@@ -13,6 +13,7 @@ from pamqp.common import FieldValue
 from hanse.sim.brokers.amqp_queues import Storage
 from hanse.sim.brokers.amqp_server import AmqpServer
 from hanse.transport.amqp.frames import GREETING
+from hanse.transport.amqp.reached import LAST
 
 from .server import Server
 
@@ -110,6 +111,18 @@ TALKS: dict[str, Sequence[Step]] = {
         (0, on(1, Channel.Close(200, "", 0, 0)), 1),
         (1, [], 1),
         (1, on(1, Basic.Ack(1), Basic.Qos(prefetch_count=8)), 1),
+    ],
+    "of a queue that holds one message, the last is there for whoever looks": [
+        (0, on(1, Channel.Open(), Queue.Declare(queue="Q", durable=True, arguments=LAST)), 2),
+        (0, on(1, commands.Confirm.Select()), 1),
+        (0, on(1, put(b"a", delivery_mode=2)), 1),
+        (0, on(1, put(b"b", delivery_mode=2)), 1),
+        (0, on(2, Channel.Open(), Basic.Qos(prefetch_count=1), Basic.Consume(queue="Q", consumer_tag="t")), 4),
+        (0, on(1, put(b"c", delivery_mode=2)), 1),
+        (0, on(2, Channel.Close(200, "", 0, 0)), 1),
+        (0, on(3, Channel.Open(), Basic.Qos(prefetch_count=1), Basic.Consume(queue="Q", consumer_tag="t")), 4),
+        (0, on(3, Channel.Close(200, "", 0, 0)), 1),
+        (0, on(4, Channel.Open(), Basic.Qos(prefetch_count=1), Basic.Consume(queue="Q", consumer_tag="t")), 4),
     ],
     "what was never handed out cannot be acknowledged": [(0, on(1, Channel.Open(), Basic.Ack(7)), 2)],
     "a tag is taken": [

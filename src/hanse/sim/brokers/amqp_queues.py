@@ -134,6 +134,7 @@ class Queue:
         self._count += 1
         item.place = self._count
         self._items.append(item)
+        self._drop()
 
     def begin(self, taker: Taker, start: object) -> None:
         """Somebody takes from it from now on."""
@@ -182,6 +183,13 @@ class Queue:
             most = self.config.number("x-delivery-limit", DELIVERY_LIMIT)
             items = [item for item in items if item.returns <= most]
         self._items = deque(sorted([*items, *self._items], key=lambda item: item.place))
+        self._drop()
+
+    def _drop(self) -> None:
+        """What is more than it may hold goes, the oldest first; what is handed out does not count."""
+        most = self.config.number("x-max-length", math.inf)
+        while len(self._items) > most:
+            _ = self._items.popleft()
 
 
 @final

@@ -15,7 +15,6 @@ from collections import deque
 from contextlib import suppress
 from typing import NamedTuple, final
 
-import msgspec
 from pamqp import commands
 from pamqp.common import FieldValue
 
@@ -25,11 +24,12 @@ from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.amqp.channel import Channel, ChannelError, nothing
 from hanse.transport.amqp.connection import Connection, Wires
-from hanse.transport.amqp.declare import SETTLED_SECONDS, have
+from hanse.transport.amqp.declare import SETTLED_SECONDS, aside, declare, have
 from hanse.transport.amqp.frames import kept_as, offset_in, properties_in
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.progress import Progress, Word
-from hanse.transport.amqp.stream_end import has
+from hanse.transport.amqp.reached import DELIVERIES_MAX, LAST, look, word_in
+from hanse.transport.amqp.stream_end import end_of, has
 from hanse.transport.base import Kept
 from hanse.transport.brokered.frames import encode, message_in
 
@@ -53,15 +53,11 @@ SAID_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 """For which a server has the time to take what was acknowledged last."""
 
-DELIVERIES_MAX = 1_000_000
-"""How often one word is handed to another consumer: by default RabbitMQ throws it away after 20 times."""
-
 _QUEUE: dict[str, FieldValue] = {
     "x-queue-type": "quorum",
     "x-single-active-consumer": True,
     "x-delivery-limit": DELIVERIES_MAX,
 }
-_word = msgspec.msgpack.Decoder(Word)
 
 
 class Wanted(NamedTuple):
@@ -92,7 +88,7 @@ class AmqpBacklog:
         """
         self._connection = connection
         self._events = names.events
-        self._queue = names.group(wanted.group)
+        self._queue, self._reached = names.group(wanted.group), names.reached(wanted.group)
         self._node = names.node
         self._host = host
         self._wanted = wanted
@@ -122,6 +118,7 @@ class AmqpBacklog:
         self._wires, self._why = wires, ""
         wanted = commands.Queue.Declare(queue=self._queue, durable=True, arguments=_QUEUE)
         there, new = await have(wires.into, wanted)
+        _ = await declare(wires.into, commands.Queue.Declare(queue=self._reached, durable=True, arguments=LAST))
         if new:
             self._settled = self._host.monotonic() + SETTLED_SECONDS
         if not there.message_count and not there.consumer_count:
@@ -157,6 +154,22 @@ class AmqpBacklog:
         if self._progress is not None and not self._closed:
             self._progress.done(kept.number)
             self._dirty.set()
+
+    async def left(self) -> int:
+        """See `TellsLeft.left`; events of other topics count until somebody has looked at them."""
+        if self._why or self._wires is None:
+            raise Unavailable(self._why)
+        try:
+            if self._progress is not None:
+                word = self._progress.word()
+            else:
+                async with aside(self._wires.into, self._tasks) as channel:
+                    word = await look(channel, self._reached)
+            async with aside(self._wires.into, self._tasks) as channel:
+                end = await end_of(channel, self._events)
+        except (ChannelError, ConnectionError) as error:
+            raise Unavailable(f"RabbitMQ does not tell what is left for {self._wanted.group!r}: {error}") from None
+        return len(word.undone) + max(0, end - word.reached)
 
     async def close(self) -> None:
         """See `Backlog.close`."""
@@ -234,12 +247,10 @@ class AmqpBacklog:
         assert wires is not None
         if progress.reached < 0:
             return
-        self._channels.append(channel := await wires.into.channel())
-        if not await has(channel, self._events, progress.reached, self._host, self._put):
+        async with aside(wires.into, self._tasks) as channel:
+            there = await has(channel, self._events, progress.reached, self._host, self._put)
+        if not there:
             self._progress = self._lose(progress)
-        self._channels.remove(channel)
-        channel.ended = channel.cancelled = nothing
-        await wires.into.release(channel)
 
     def _put(self, mark: bytes, payload: bytes) -> object:
         return self._connection.put(self._events.encode(), kept_as(mark), payload)
@@ -277,18 +288,19 @@ class AmqpBacklog:
     def _say(self, word: Word) -> None:
         self._words += 1
         self._mark = b"%b.%d" % (self._node, self._words)
-        _ = self._connection.put(self._queue.encode(), kept_as(self._mark), encode(word))
+        for queue in (self._queue, self._reached):
+            _ = self._connection.put(queue.encode(), kept_as(self._mark), encode(word))
 
     def _heard(self, number: int, again: bool, properties: bytes, body: bytes) -> None:  # noqa: FBT001 - see `Take`
         """A word came: the turn, or what was said last, or what somebody said who had the turn."""
         del again
-        try:
-            word = _word.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.error("what is in the queue %s is no word of Hanse's: %s", self._queue, error)
+        if (word := word_in(body)) is None:
+            _log.error("what is in the queue %s is no word of Hanse's: it is left out", self._queue)
             word = Word()
         if self._progress is None:
             self._progress, self._told = Progress(word), word.reached
+            # Those who wait lack it where an older version had the turn, or the server forgot it.
+            _ = self._connection.put(self._reached.encode(), properties, body)
             self._mark = b""
             self._has_turn.set()
         elif properties_in(properties).correlation != self._mark:

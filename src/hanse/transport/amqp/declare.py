@@ -1,11 +1,19 @@
-"""Queues: to have one, whoever made it."""
+"""Queues: to have one, whoever made it; and channels that are had for one thing."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
 from pamqp import commands
 
-from hanse.transport.amqp.channel import ChannelError
+from hanse.kernel.tasks import Tasks
+from hanse.transport.amqp.channel import Channel, ChannelError, nothing
 from hanse.transport.amqp.wire import Wire
+
+T = TypeVar("T")
 
 ABSENT, DIFFERENT = 404, 406
 """Codes of a queue that is not there, and of one that is there with other properties."""
@@ -46,3 +54,38 @@ async def have(wire: Wire, command: commands.Queue.Declare) -> tuple[commands.Qu
         if error.code != ABSENT:
             raise
         return await declare(wire, command), True
+
+
+@asynccontextmanager
+async def aside(wire: Wire, tasks: Tasks) -> AsyncGenerator[Channel]:
+    """A channel for one thing, which is let go of in the end, also where that is given up amid it.
+
+    Raises:
+        ChannelError: The server does not open it.
+        ConnectionError: The connection ended.
+    """
+    channel = await wire.channel()
+    try:
+        yield channel
+    finally:
+        channel.ended = channel.cancelled = nothing
+        if not channel.is_over:
+            # Nobody waits for it, and who was cancelled cannot.
+            _ = tasks.start(_release(wire, channel))
+
+
+def fails(channel: Channel, future: asyncio.Future[T], gone: str) -> None:
+    """Have a future fail when a channel ends, or what is read on it is not there any more."""
+
+    def fail(why: Exception) -> None:
+        if not future.done():
+            future.set_exception(why)
+            _ = future.exception()  # whoever waits for something else on the channel is told already
+
+    channel.ended = fail
+    channel.cancelled = lambda _: fail(ConnectionError(gone))
+
+
+async def _release(wire: Wire, channel: Channel) -> None:
+    with suppress(ChannelError, ConnectionError):
+        await wire.release(channel)

@@ -5,6 +5,7 @@
 - `hanse.<app>.node.all` is the exchange through which all nodes of the app are told something.
 - `hanse.<app>.events` is the stream of events that are kept.
 - `hanse.<app>.group.<group>` is the queue that says how far a group of subscribers has come with them.
+- `hanse.<app>.reached.<group>` is where others read that, who do not have the group's turn.
 
 So a user's permissions, which are patterns of such names, can say who may serve and who may call.
 """
@@ -96,6 +97,10 @@ class Names:
     def group(self, group: str) -> str:
         """The queue that says how far a group has come."""
         return f"hanse.{self.app}.group.{_short(token_of(group))}"
+
+    def reached(self, group: str) -> str:
+        """The queue in which others read how far a group has come."""
+        return f"hanse.{self.app}.reached.{_short(token_of(group))}"
 
     def inbox(self, node: bytes) -> bytes:
         """Begins every subject on which a node is told something; a token follows."""

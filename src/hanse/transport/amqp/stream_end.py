@@ -1,7 +1,9 @@
-"""Where a stream ends: whether it still has an event that a group has seen.
+"""Where a stream ends: how far it has come, and whether it still has an event that a group has seen.
 
-RabbitMQ does not say it. Who reads from a number that is not there yet is told nothing, and later is handed only what
-comes from that number on: whatever has a smaller one by then, as the stream had lost its end, is passed over unseen.
+RabbitMQ does not say it. It hands out its last events at once to whoever wants them, but not all of them where another
+server is the stream's leader: that does for a figure, and not for a decision. And who reads from a number that is not
+there yet is told nothing, and later is handed only what comes from that number on: whatever has a smaller one by then,
+as the stream had lost its end, is passed over unseen.
 So the last events are looked at first. Where the one that is sought does not come, an event that nobody wants is put
 behind all others, and once that comes, all has come.
 """
@@ -18,6 +20,7 @@ from pamqp.common import FieldValue
 from hanse.kernel.host import Host
 from hanse.kernel.message import EVENT, Message
 from hanse.transport.amqp.channel import Channel
+from hanse.transport.amqp.declare import fails
 from hanse.transport.amqp.frames import offset_in, properties_in
 from hanse.transport.brokered.frames import MESSAGE, encode
 
@@ -29,6 +32,9 @@ ANSWER_SECONDS = 10.0
 
 AHEAD_MAX = 512
 """Events on their way that were not looked at."""
+
+LAST_MAX = 65_535
+"""Events that are taken as the last ones: all that were written at once, of which there are fewer."""
 
 ADDRESS = "hanse.end"
 """Of an event that only tells where the stream ends."""
@@ -60,12 +66,8 @@ async def has(channel: Channel, stream: str, number: int, host: Host, put: Put) 
     found: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     mark = host.new_id()
     channel.takes[b"l"] = _looking(channel, found, number, mark.encode())
-    channel.ended = lambda why: _fail(found, why)
-    channel.cancelled = lambda _: _fail(found, ConnectionError("the stream is not there any more"))
-    _ = await channel.ask(commands.Basic.Qos(prefetch_count=AHEAD_MAX), commands.Basic.QosOk)
-    last: dict[str, FieldValue] = {"x-stream-offset": "last"}
-    reading = commands.Basic.Consume(queue=stream, consumer_tag="l", arguments=last)
-    _ = await channel.ask(reading, commands.Basic.ConsumeOk)
+    fails(channel, found, "the stream is not there any more")
+    await _read_last(channel, stream, AHEAD_MAX)
     _ = await asyncio.wait([found], timeout=PATIENCE_SECONDS)
     if not found.done():
         _ = put(mark.encode(), MESSAGE + encode(Message(EVENT, mark, ADDRESS, 0.0)))
@@ -73,6 +75,32 @@ async def has(channel: Channel, stream: str, number: int, host: Host, put: Put) 
     if not found.done():
         raise ConnectionError(f"its stream did not tell its end within {ANSWER_SECONDS:g} s")
     return found.result()
+
+
+async def end_of(channel: Channel, stream: str) -> int:
+    """The number of the last event, as far as the server knows that one is connected to; -1 where there is none.
+
+    Args:
+        channel: Of its own; let go of it afterwards.
+        stream: Its name.
+
+    Raises:
+        ChannelError: The server does not let it be read.
+        ConnectionError: The connection ended.
+    """
+    numbers = [-1]
+    channel.takes[b"l"] = lambda _, __, properties, ___: numbers.append(offset_in(properties))
+    await _read_last(channel, stream, LAST_MAX)
+    # What is there is on its way before this is answered.
+    _ = await channel.ask(commands.Basic.Qos(prefetch_count=LAST_MAX), commands.Basic.QosOk)
+    return numbers[-1]
+
+
+async def _read_last(channel: Channel, stream: str, ahead: int) -> None:
+    last: dict[str, FieldValue] = {"x-stream-offset": "last"}
+    _ = await channel.ask(commands.Basic.Qos(prefetch_count=ahead), commands.Basic.QosOk)
+    reading = commands.Basic.Consume(queue=stream, consumer_tag="l", arguments=last)
+    _ = await channel.ask(reading, commands.Basic.ConsumeOk)
 
 
 def _looking(
@@ -88,8 +116,3 @@ def _looking(
             found.set_result(offset > number or not is_mark)
 
     return look
-
-
-def _fail(found: asyncio.Future[bool], why: Exception) -> None:
-    if not found.done():
-        found.set_exception(why)
