@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hanse.gateway.gateway import Gateway as Gateway
     from hanse.gateway.parameters import Header as Header
     from hanse.gateway.rates import Rate as Rate
+    from hanse.gateway.webhooks.verify import Signed as Signed
     from hanse.kernel.context import Context as Context, current as current
     from hanse.kernel.faults import (
         BrokenContract as BrokenContract,
@@ -159,6 +160,7 @@ _HOMES = {
     "Service": "hanse.service.service",
     "Settings": "hanse.kernel.settings",
     "Setup": "hanse.sim.setup",
+    "Signed": "hanse.gateway.webhooks.verify",
     "Terminal": "hanse.delivery.retry",
     "TooLarge": "hanse.kernel.faults",
     "Unauthenticated": "hanse.kernel.faults",
@@ -251,6 +253,7 @@ __all__ = [
     "Service",
     "Settings",
     "Setup",
+    "Signed",
     "Terminal",
     "TooLarge",
     "Unauthenticated",

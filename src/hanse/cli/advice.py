@@ -256,6 +256,11 @@ FAULTS: Mapping[str, Advice] = {
         "A filter with many values, as a rule.",
         "Send the filter as the body of a QUERY request.",
     ),
+    "webhook_refused": Advice(
+        "The secret of the sender is another one here, something on the way changed the body, the clock is wrong, or "
+        "somebody tries to be who they are not.",
+        "Compare the secret with the sender's, and let nothing rewrite the body; while it is replaced, name both.",
+    ),
 }
 
 EXIT_CODES: Mapping[str, tuple[str, Advice]] = {

@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 
 from hanse.contract.derive import Description, Operation
-from hanse.contract.model import collection_of, topic_of
+from hanse.contract.model import Event, collection_of, topic_of
 from hanse.contract.openapi_faults import PROBLEM, fault_answers, fault_name, fault_schema, fields_of
 from hanse.contract.openapi_finish import (
     describe_fields,
@@ -34,6 +34,7 @@ from hanse.contract.openapi_parts import (
 from hanse.contract.openapi_rest import ResourcePath, rest_components, rest_paths
 from hanse.contract.openapi_routes import RoutePath, route_entry
 from hanse.contract.openapi_topics import TopicPath, topic_paths
+from hanse.contract.openapi_webhooks import webhooks_of
 from hanse.contract.prose import prose_of
 from hanse.contract.schema import Json, schemas_of
 from hanse.kernel.faults import Fault
@@ -92,6 +93,7 @@ class Exposed(msgspec.Struct, frozen=True):
         limits: What is taken at most, by name.
         deferred: Path of writes that are answered later; empty where there are none.
         topics: Events that may be followed or emitted.
+        sent: Events that are sent to whoever subscribes, as webhooks.
     """
 
     title: str
@@ -104,6 +106,7 @@ class Exposed(msgspec.Struct, frozen=True):
     limits: Mapping[str, float] = {}
     deferred: str = ""
     topics: Sequence[TopicPath] = ()
+    sent: Sequence[type[Event]] = ()
 
     @property
     def faults(self) -> list[type[Fault]]:
@@ -132,6 +135,8 @@ def openapi(exposed: Exposed, *, root: str = "") -> Json:
         definitions[fault_name(fault)] = fault_schema(fault, resolved(problem, definitions), fields)
         definitions.pop(fields_of(fault).__name__, None)
     paths = _paths(exposed, taken, definitions)
+    # What is left of the schemas after those of all paths.
+    webhooks = webhooks_of({topic_of(kind): next(taken) for kind in exposed.sent})
     without_twins(paths)
     with_shared_bodies(paths, definitions)
     with_examples(paths, definitions, frozenset(resource.kind.__name__ for resource in exposed.resources))
@@ -146,6 +151,7 @@ def openapi(exposed: Exposed, *, root: str = "") -> Json:
         **_feeds(exposed),
         "tags": _tags(exposed),
         "paths": without_prefix(paths, exposed.prefix),
+        **webhooks,
         "components": {
             "schemas": definitions,
             "responses": {"Problem": answer_of("An error.", problem, PROBLEM)},
@@ -176,7 +182,8 @@ def _kinds(exposed: Exposed) -> list[object]:
     kinds += [resource.kind for resource in exposed.resources]
     kinds += [kind for item in exposed.operations for kind in (item.operation.arguments, item.operation.result)]
     kinds += [topic.kind for topic in exposed.topics]
-    return [*kinds, *(kind for route in exposed.routes for kind in route.kinds)]
+    kinds += [kind for route in exposed.routes for kind in route.kinds]
+    return [*kinds, *exposed.sent]
 
 
 def _paths(exposed: Exposed, taken: Iterator[Json], definitions: Json) -> dict[str, Json]:

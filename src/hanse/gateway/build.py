@@ -34,6 +34,7 @@ from hanse.gateway.socket_protocol import ASKS, TELLS
 from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
 from hanse.gateway.views import Views
+from hanse.gateway.webhooks.receive import Receiver
 from hanse.kernel.codec import encode_json
 from hanse.node.node import Node
 from hanse.service.threads import Threads
@@ -48,6 +49,8 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
     exposed = _add_rows(routes, declared, views, node, streams)
     for topic in declared.topics:
         routes.add(topic.path, EventRoutes(topic, node, views, streams).methods())
+    for one in declared.received:
+        routes.add(one.path, {"POST": Receiver(one, node, streams.limits)})
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams)
         routes.add(item.path, {item.method: route.routed if item.own else route.post})
@@ -70,6 +73,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         declared.identify,
         Files(declared.folders, reserved) if declared.folders else None,
         requests,
+        declared.signed,
     )
     return Entry(node, streams, inside)
 
@@ -132,12 +136,13 @@ def _exposed(declared: Declared, node: Node, limits: Limits) -> Exposed:
         declared.resources,
         declared.operations,
         declared.descriptions,
-        [own.about for own in declared.own],
+        [*(own.about for own in declared.own), *(one.about for one in declared.received)],
         prefix=declared.prefix,
         identified=declared.identify is not None,
         limits={name: getattr(limits, name) for name in TOLD_LIMITS},
         deferred=f"{_deferred_path(declared)}/{{id}}" if _written(declared) else "",
         topics=declared.topics,
+        sent=declared.sent,
     )
 
 

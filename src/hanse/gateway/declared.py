@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hanse.contract.derive import Description
-from hanse.contract.model import Resource, collection_of
+from hanse.contract.model import Event, Resource, collection_of
 from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.contract.openapi_topics import TopicPath
@@ -15,6 +15,7 @@ from hanse.gateway.files import Folder
 from hanse.gateway.mount import Mount
 from hanse.gateway.own_route import OwnRoute
 from hanse.gateway.rates import Rate
+from hanse.gateway.webhooks.receive import Received
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -31,6 +32,8 @@ class Declared(msgspec.Struct, frozen=True):
     cors: Cors | None = None
     rates: tuple[Rate, ...] = ()
     topics: tuple[TopicPath, ...] = ()
+    received: tuple[Received, ...] = ()
+    sent: tuple[type[Event], ...] = ()
     docs: bool = True
 
     @property
@@ -38,8 +41,13 @@ class Declared(msgspec.Struct, frozen=True):
         """All paths that are answered by what is declared here, templates as they are."""
         resources = [item.path for item in self.resources]
         operations = [item.path for item in self.operations]
-        others = [*(own.about.path for own in self.own), *(topic.path for topic in self.topics)]
+        others = [*(own.about.path for own in self.own), *(topic.path for topic in self.topics), *self.signed]
         return [*resources, *operations, *others, f"{self.prefix}/live"]
+
+    @property
+    def signed(self) -> frozenset[str]:
+        """Paths at which who asks is known by a signature."""
+        return frozenset(one.path for one in self.received)
 
 
 def list_methods(resource: ResourcePath) -> tuple[str, ...]:

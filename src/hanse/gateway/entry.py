@@ -51,6 +51,7 @@ class Inside(msgspec.Struct, frozen=True):
         identify: Says who is asking; None where everybody is anonymous.
         fallback: Answers what no route does; None for 404.
         requests: Where requests are counted that were answered.
+        signed: Paths at which who posts is known by a signature, so that nobody is asked who they are.
     """
 
     room: Room
@@ -62,6 +63,7 @@ class Inside(msgspec.Struct, frozen=True):
     identify: Identify | None = None
     fallback: Handler | None = None
     requests: Requests = msgspec.field(default_factory=Requests)
+    signed: frozenset[str] = frozenset()
 
 
 class Entry:
@@ -162,7 +164,8 @@ class Entry:
     async def _identified(self, request: Request) -> Identity:
         """Who asks; counted as such, or by address where they prove nothing."""
         identity, charge = ANONYMOUS, self._inside.manners.charge
-        if self._inside.identify is not None:
+        signed = request.method == "POST" and request.path in self._inside.signed
+        if self._inside.identify is not None and not signed:
             try:
                 identity = await self._inside.identify(request.headers())
             except Exception:

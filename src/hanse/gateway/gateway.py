@@ -31,7 +31,10 @@ from hanse.gateway.streams import Streams
 from hanse.gateway.verbs import Verbs
 from hanse.gateway.webhooks.declare import WebhookOptions, webhooks_of
 from hanse.gateway.webhooks.model import WebhookSecret
+from hanse.gateway.webhooks.receive import Received
 from hanse.gateway.webhooks.sender import Sender
+from hanse.gateway.webhooks.service import Webhooks
+from hanse.gateway.webhooks.verify import Scheme
 from hanse.kernel.faults import Misdeclared
 from hanse.kernel.message import Identity
 from hanse.node.node import Node
@@ -95,8 +98,9 @@ class Gateway(Verbs):
         # A gateway outlives the nodes that it serves: it must not keep them.
         self._open: list[tuple[ref[Node], ref[Streams]]] = []
         self._declared = Routes()
-        self._webhooks: type[Service] | None = None
+        self._webhooks: type[Webhooks] | None = None
         self._composed = False
+        self._received: list[Received] = []
 
     @classmethod
     def everything(cls, services: Iterable[type[Service]]) -> Gateway:
@@ -222,6 +226,36 @@ class Gateway(Verbs):
                     self._expose(msgspec.structs.replace(item, path=item.path.removesuffix("/")))
         return self
 
+    def receive(self, kind: type[Event], path: str, *, signed: Scheme) -> Self:
+        """Take webhooks of somebody else, and tell each as an event, once however often it comes.
+
+        What is not signed is refused; `identify` is not asked here, the signature says who it is. The answer comes when
+        the event is kept, in the log of the service that lists it in its `events`: react to it with `@on`.
+
+        Args:
+            kind: The event; its fields are what is read of the body, the rest is passed over.
+            path: Where they come in, such as `/hooks/stripe`.
+            signed: How, and with which secrets: `Signed.standard("whsec_...")`, `Signed.stripe("whsec_...")`,
+                `Signed.github("...")`, or a scheme of your own.
+
+        Raises:
+            Misdeclared: It is no event, or the path is taken or has placeholders.
+
+        Example:
+            >>> from hanse.gateway.webhooks.verify import Signed
+            >>> class Pushed(Event):
+            ...     ref: str
+            >>> gateway = Gateway().receive(Pushed, "/hooks/github", signed=Signed.github("what GitHub was told"))
+        """
+        if not _is_class(kind, Event):
+            raise Misdeclared(f"expected an Event class such as `class StripeEvent(Event)`, got {kind!r}")
+        if "{" in path:
+            raise Misdeclared(f"expected a path without placeholders for webhooks, got {path!r}")
+        received = Received(kind, self.prefix + path, signed)
+        self._reserve(received.path, {"POST"})
+        self._received.append(received)
+        return self
+
     @property
     def services(self) -> list[type[Service]]:
         """The services that it brings into the app."""
@@ -329,6 +363,8 @@ class Gateway(Verbs):
             self._cors,
             self._rates,
             tuple(self._topics.values()),
+            tuple(self._received),
+            () if self._webhooks is None else tuple(self._webhooks.__kinds__.values()),
             docs=self._docs,
         )
 
