@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 import pytest
 from tests.transport.amqp import server as rabbit
-from tests.transport.nats.server import Server, free_port
+from tests.transport.nats.server import Server
+from tests.transport.process import free_port
 from tests.transport.redis.server import Server as Redis
 
 from hanse.kernel.settings import NodeSettings

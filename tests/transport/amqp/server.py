@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-READY_TRIES_MAX = 3_000
-STOP_SECONDS_MAX = 10.0
-WANTED = "there is no rabbitmq-server on this machine: apt-get install rabbitmq-server"
+from tests.transport.process import LOOK_SECONDS, READY_TRIES_MAX, STOP_SECONDS_MAX, ServerProcess, free_port
 
-# Never those that the kernel gives to clients; elsewhere for each worker of the tests.
-_ports = itertools.count(13_000 + os.getpid() % 400 * 16)
+WANTED = "there is no rabbitmq-server on this machine: apt-get install rabbitmq-server"
 
 
 def binary(name: str = "rabbitmq-server") -> str | None:
@@ -25,37 +20,22 @@ def binary(name: str = "rabbitmq-server") -> str | None:
     return shutil.which(name, path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
 
 
-def free_port() -> int:
-    """A port on the loopback that nobody listens on."""
-    for port in _ports:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
+class Server(ServerProcess):
+    """It comes back with what it has kept."""
 
-
-class Server:
-    """One server, from its start until it is killed; it comes back at the same port, with what it has kept."""
+    title = "RabbitMQ"
+    scheme = "amqp"
 
     def __init__(self, folder: Path, *lines: str) -> None:
         found = binary()
         assert found is not None
-        self.port: int = free_port()
+        super().__init__(folder / "server.log")
         self._folder = folder
         self._names = free_port(), free_port()
         self._command = [found]
         config = folder / "rabbitmq.conf"
         config.write_text("\n".join([f"listeners.tcp.1 = 127.0.0.1:{self.port}", "log.file.level = warning", *lines]))
-        self._process: subprocess.Popen[bytes] | None = None
         self._registry: subprocess.Popen[bytes] | None = None
-        self._log = folder / "server.log"
-
-    @property
-    def url(self) -> str:
-        return f"amqp://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,53 +59,10 @@ class Server:
             ),
         }
 
-    def start(self) -> None:
-        """Start it, without waiting until it is ready."""
-        if self._registry is None:
-            # Its own would go on by itself when it is killed.
-            registry = [str(self._epmd()), "-address", "127.0.0.1", "-port", str(self._names[0])]
-            self._registry = subprocess.Popen(registry, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def wait_ready(self) -> None:
-        """Return when it listens, which it does once all else is there."""
-        assert self._process is not None
-        for _ in range(READY_TRIES_MAX):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            try:
-                self._process.wait(0.02)  # nothing tells when a server begins to listen
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        raise AssertionError(f"RabbitMQ was not ready:\n{self._log.read_text()}")
-
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` says."""
         command = [str(binary("rabbitmqctl")), *arguments]
         return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
-
-    def freeze(self) -> None:
-        """Have it stand still, with its sockets open."""
-        assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGSTOP)
-
-    def kill(self) -> None:
-        """End it as kill -9 does."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGCONT)
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(STOP_SECONDS_MAX)
-        self._process = None
-
-    def restart(self) -> None:
-        """Kill it, and start it again."""
-        self.kill()
-        self.start()
-        self.wait_ready()
 
     def copy_streams(self) -> Path:
         """Kill it, keep what its streams have by now, and start it again; where that is kept."""
@@ -163,3 +100,34 @@ class Server:
         if found is not None:
             return Path(found)
         return next(Path("/usr/lib/erlang").glob("erts-*/bin/epmd"))
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        if self._registry is None:
+            # Its own would go on by itself when it is killed.
+            registry = [str(self._epmd()), "-address", "127.0.0.1", "-port", str(self._names[0])]
+            self._registry = subprocess.Popen(registry, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self._log.open("ab") as log:
+            return subprocess.Popen(self._command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def _stopped(self) -> None:
+        assert self._process is not None
+        for _ in range(READY_TRIES_MAX):
+            if all(state in "TZ" for state in _states(self._process.pid)):
+                return
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LOOK_SECONDS)  # nothing tells of children of children
+
+
+def _states(group: int) -> list[str]:
+    """What the processes of a group are doing, as `ps` says it."""
+    states: list[str] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _parent, its = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its) == group:
+                states.append(state)
+    return states

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import ssl
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 import trustme
 from pamqp import commands
+from tests.transport.brokered import (
+    WAIT_SECONDS,
+    apps,
+    echo,
+    fate,
+    opened,
+    pair as pair_of,
+    refused,
+    saying,
+    secured,
+    well_again,
+    works,
+)
+from tests.transport.connection_suite import ConnectionSuite
 
-from hanse.kernel.faults import Conflict, CouldNotStart, Overloaded, Unavailable, UnknownOperation
+from hanse.kernel.faults import Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.testing.transport_hooks import unheard
@@ -26,79 +40,29 @@ from hanse.transport.amqp.transport import AmqpTransport
 from hanse.transport.base import Drains
 from hanse.transport.brokered.frames import ASK, ask_of
 
-from .server import Server, free_port
+from .server import Server
 
-_apps = map("connection-%d".__mod__, itertools.count(1))
-WAIT_SECONDS = 20.0
 NOTHING_LEFT, PLENTY = "1", "0.6"
-
-
-def call(operation: str, body: bytes = b"", *, timeout: float = WAIT_SECONDS) -> Message:
-    return Message(Kind.CALL, "1", f"things.{operation}", timeout, body=body)
-
-
-async def echo(transport: AmqpTransport, body: bytes = b"well") -> bytes:
-    return (await transport.request(call("echo", body))).body
-
-
-async def fate(one: AmqpTransport) -> bytes:
-    try:
-        return await echo(one)
-    except (Unavailable, UnknownOperation, Overloaded):
-        return b""
-
-
-@asynccontextmanager
-async def opened(*transports: AmqpTransport) -> AsyncGenerator[None]:
-    for transport in transports:
-        await transport.open()
-    try:
-        yield
-    finally:
-        for transport in transports:
-            await transport.close()
 
 
 @asynccontextmanager
 async def pair(server: Server) -> AsyncGenerator[tuple[AmqpTransport, AmqpTransport, Things]]:
-    app = next(_apps)
-    one, other = (AmqpTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
-    things = Things()
-    other.listen("things", things.server)
-    async with opened(other, one):
-        await other.flush()
+    """One that asks, one that serves, and what it serves."""
+    async with pair_of(server.url) as (one, other, things):
+        assert isinstance(one, AmqpTransport)
+        assert isinstance(other, AmqpTransport)
         yield one, other, things
 
 
-async def refused(url: str, options: Options) -> str:
-    transport = AmqpTransport(url, Host.system(), options)
-    with pytest.raises(CouldNotStart) as raised:
-        await transport.open()
-    await transport.close()
-    assert transport.trouble()
-    return raised.value.detail
+class TestConnection(ConnectionSuite):
+    scheme = "amqp"
+    pending_max = PENDING_BYTES_MAX
 
-
-async def works(url: str, options: Options | None = None) -> None:
-    """A node that serves and one that asks reach each other."""
-    app = next(_apps)
-    given = options or Options()
-    options = Options(app=app, user=given.user, password=given.password, tls=given.tls)
-    one, other = (AmqpTransport(url, Host.system(), options) for _ in range(2))
-    other.listen("things", Things().server)
-    async with opened(other, one):
-        await other.flush()
-        assert await echo(one) == b"well"
+    def make(self, folder: Path) -> None:
+        del folder
 
 
 class TestStarting:
-    async def test_no_server_is_told_with_what_was_tried(self) -> None:
-        url = f"amqp://ada:secret@127.0.0.1:{free_port()}"
-        said = await refused(url, Options(patience=0.2))
-        assert "could be reached" in said
-        assert "127.0.0.1" in said
-        assert "secret" not in said
-
     @pytest.mark.parametrize(
         "greeting",
         [
@@ -112,39 +76,13 @@ class TestStarting:
         ],
     )
     async def test_what_is_no_rabbitmq_is_told(self, greeting: bytes) -> None:
-        class Other(asyncio.Protocol):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                assert isinstance(transport, asyncio.Transport)
-                transport.write(greeting)
-
-        server = await asyncio.get_running_loop().create_server(Other, "127.0.0.1")
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            said = await refused(f"amqp://127.0.0.1:{port}", Options(patience=0.5))
+        async with saying(greeting) as port:
+            said = await refused(f"amqp://127.0.0.1:{port}", patience=0.5)
             assert "does not speak AMQP 0-9-1" in said
 
     async def test_what_answers_something_else_is_told(self) -> None:
-        class Other(asyncio.Protocol):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                assert isinstance(transport, asyncio.Transport)
-                transport.write(b"\x01\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x29\x00\xce")  # Connection.OpenOk
-
-        async with await asyncio.get_running_loop().create_server(Other, "127.0.0.1") as server:
-            port = server.sockets[0].getsockname()[1]
-            assert "expected Start" in await refused(f"amqp://127.0.0.1:{port}", Options(patience=0.5))
-
-    async def test_a_transport_opens_again_after_it_was_closed(self, server: Server) -> None:
-        app = next(_apps)
-        one, other = (AmqpTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
-        other.listen("things", Things().server)
-        for _ in range(2):
-            async with opened(other, one):
-                other.listen("things", other._station.served.receivers["things"])
-                await other.flush()
-                assert await echo(one) == b"well"
-
-    async def test_of_several_that_one_is_used_that_is_there(self, server: Server) -> None:
-        await works(f"amqp://127.0.0.1:{free_port()},127.0.0.1:{server.port}")
+        async with saying(b"\x01\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x29\x00\xce") as port:  # Connection.OpenOk
+            assert "expected Start" in await refused(f"amqp://127.0.0.1:{port}", patience=0.5)
 
 
 class TestWhoAsks:
@@ -153,15 +91,15 @@ class TestWhoAsks:
         _ = server.control("set_permissions", "ada", r"hanse\..*", r"hanse\..*|amq\.default", r"hanse\..*")
         place = f"127.0.0.1:{server.port}"
         await works(f"amqp://ada:se%20cret@{place}")
-        await works(server.url, Options(user="ada", password="se cret"))
-        assert "ACCESS_REFUSED" in await refused(f"amqp://ada:wrong@{place}", Options())
+        await works(server.url, user="ada", password="se cret")
+        assert "ACCESS_REFUSED" in await refused(f"amqp://ada:wrong@{place}")
 
     async def test_a_user_who_may_not_serve_is_told_and_nothing_else_breaks(
         self, server: Server, caplog: pytest.LogCaptureFixture
     ) -> None:
         _ = server.control("add_user", "bob", "bob")
         _ = server.control("set_permissions", "bob", r"hanse\..*\.node\..*", ".*", r"hanse\..*\.node\..*")
-        options = Options(app=next(_apps), user="bob", password="bob")
+        options = Options(app=next(apps), user="bob", password="bob")
         one = AmqpTransport(server.url, Host.system(), options)
         one.listen("things", Things().server)
         other = AmqpTransport(server.url, Host.system(), Options(app=options.app))
@@ -178,7 +116,7 @@ class TestWhoAsks:
     async def test_virtual_hosts_are_apart(self, server: Server) -> None:
         _ = server.control("add_vhost", "apart")
         _ = server.control("set_permissions", "-p", "apart", "guest", ".*", ".*", ".*")
-        app = next(_apps)
+        app = next(apps)
         one, other = (AmqpTransport(server.url + path, Host.system(), Options(app=app)) for path in ("/apart", ""))
         other.listen("things", Things().server)
         async with opened(other, one):
@@ -186,7 +124,7 @@ class TestWhoAsks:
             with pytest.raises(UnknownOperation):
                 _ = await echo(one)
         await works(f"{server.url}/apart")
-        assert "vhost unheard not found" in await refused(f"{server.url}/unheard", Options())
+        assert "vhost unheard not found" in await refused(f"{server.url}/unheard")
 
     async def test_tls(self, server: Server) -> None:
         authority = trustme.CA()
@@ -195,29 +133,8 @@ class TestWhoAsks:
         authority.configure_trust(ours)
         async with secured(server, theirs) as port:
             url = f"amqps://localhost:{port}"
-            await works(url, Options(tls=ours))
-            assert "certificate verify failed" in await refused(url, Options(patience=0.5))
-
-
-@asynccontextmanager
-async def secured(server: Server, context: ssl.SSLContext) -> AsyncGenerator[int]:
-    """What speaks TLS before a server."""
-
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, here = await asyncio.open_connection("127.0.0.1", server.port)
-        async with asyncio.TaskGroup() as group:
-            _ = group.create_task(pipe(reader, here))
-            _ = group.create_task(pipe(there, writer))
-
-    async with await asyncio.start_server(accepted, "127.0.0.1", ssl=context) as proxy:
-        yield proxy.sockets[0].getsockname()[1]
+            await works(url, tls=ours)
+            assert "certificate verify failed" in await refused(url, patience=0.5)
 
 
 @contextmanager
@@ -241,23 +158,9 @@ class TestOnTheWay:
                 with pytest.raises(Unavailable, match="takes no messages"):
                     _ = await echo(one)
                 assert one.native.publish(one.names.here + b"9", b"", b"later")
-            async with asyncio.timeout(WAIT_SECONDS):
-                await one.native.up()
-                while await fate(one) != b"well":
-                    await one.native.up()
+            await well_again(one)
             assert one.trouble() == ""
             _ = await first
-
-    async def test_a_server_that_stands_still_is_noticed_and_used_again(self, server: Server) -> None:
-        async with pair(server) as (one, _, _things):
-            server.freeze()
-            with pytest.raises(Unavailable):
-                _ = await echo(one)
-            await asyncio.to_thread(server.restart)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await one.native.up()
-                while await fate(one) != b"well":
-                    await one.native.up()
 
     async def test_a_queue_that_somebody_deletes_is_made_again(
         self, server: Server, caplog: pytest.LogCaptureFixture
@@ -281,7 +184,7 @@ class TestOnTheWay:
                     await one.native.up()
 
     async def test_a_queue_with_other_properties_is_used_as_it_is(self, server: Server) -> None:
-        app = next(_apps)
+        app = next(apps)
         one, other = (AmqpTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
         async with opened(one, other):
             assert one.native.native is not None
@@ -352,26 +255,3 @@ class TestOnTheWay:
                 await other.flush()
                 assert await echo(one) == b"well"
             assert len(things.came) == 1
-
-    async def test_who_is_there_cannot_be_asked_without_a_server(self, server: Server) -> None:
-        one = AmqpTransport(server.url, Host.system(), Options(app=next(_apps)))
-        with pytest.raises(Unavailable, match="cannot be asked"):
-            _ = await one.nodes()
-
-    async def test_what_waits_without_a_server_has_a_limit(self, server: Server) -> None:
-        one = AmqpTransport(server.url, Host.system(), Options(app=next(_apps)))
-        connection = one.native
-        assert connection.publish(one.names.here + b"1", b"", b"first")
-        assert not connection.has_room(bytes(PENDING_BYTES_MAX))
-        assert not connection.publish(one.names.here + b"1", b"", bytes(PENDING_BYTES_MAX))
-        assert not connection.call("things.echo", b"1", b"")
-        with pytest.raises(Unavailable):
-            await one.flush()
-        async with opened(one):
-            await one.flush()
-
-    async def test_one_process_has_one_instance_of_a_service(self, server: Server) -> None:
-        one = AmqpTransport(server.url, Host.system(), Options(app=next(_apps)))
-        one.listen("things", Things().server)
-        with pytest.raises(Conflict):
-            one.listen("things", Things().server)

@@ -1,60 +1,24 @@
-"""The public suite of transports, against a real server that is killed and started amid the tests."""
+"""The public suite of transports over a real RabbitMQ."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Sequence
+from tests.transport.broker_suite import BrokerSuite
+from tests.transport.brokered import Node
 
-import pytest
-
-from hanse.kernel.host import Host
-from hanse.testing.transport import TransportSuite
-from hanse.transport.amqp.options import Options
 from hanse.transport.amqp.transport import AmqpTransport
-from hanse.transport.base import Transport
-
-from .server import Server
-
-SILENCE_SECONDS = 5.0
-"""More than by default: a crowd of calls waits for a process that has half of a busy machine."""
-
-_apps = map("suite-%d".__mod__, itertools.count(1))
 
 
-class TestAmqpTransport(TransportSuite):
+class TestAmqpTransport(BrokerSuite):
     title = "amqp://"
-    ahead_max = 128
+    silence = 5.0  # more than by default: a crowd of calls waits for a process that has half of a busy machine
 
-    @pytest.fixture(autouse=True)
-    def _app(self, server: Server) -> None:
-        self.server: Server = server
-        self.app: str = next(_apps)
-
-    async def join(self) -> Transport:
-        return AmqpTransport(self.server.url, Host.system(), Options(app=self.app, silence=SILENCE_SECONDS))
-
-    async def settle(self, nodes: Sequence[Transport]) -> None:
-        for node in nodes:
-            assert isinstance(node, AmqpTransport)
-            await node.flush()
-
-    async def sever(self, node: Transport) -> None:
-        assert isinstance(node, AmqpTransport)
-        assert node.native.native is not None
-        node.native.native.out.abort("its cable was pulled")
-
-    async def kill(self, node: Transport) -> None:
-        assert isinstance(node, AmqpTransport)
-        connection = node.native
-        wires = connection.native
+    def cut(self, one: Node, why: str, *, whole: bool = False) -> None:
+        assert isinstance(one, AmqpTransport)
+        wires = one.native.native
         assert wires is not None
-        await connection._tasks.cancel()
-        await node._keeping.close()
-        for wire in (wires.out, wires.into):
-            wire.abort("it was killed")
-        node._station.pulse.close()
-        node._station.served.drop(lambda _: True)
+        for wire in (wires.out, wires.into) if whole else (wires.out,):
+            wire.abort(why)
 
-    async def restart(self) -> None:
-        await asyncio.to_thread(self.server.restart)
+    async def keeps_no_more(self, one: Node) -> None:
+        assert isinstance(one, AmqpTransport)
+        await one._keeping.close()

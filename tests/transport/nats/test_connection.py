@@ -4,70 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import nkeys  # type: ignore[import-untyped]
 import pytest
 import trustme
+from tests.transport.brokered import WAIT_SECONDS, apps, call, echo, opened, pair, refused, saying
+from tests.transport.connection_suite import ConnectionSuite
 
-from hanse.kernel.faults import Conflict, CouldNotStart, DeadlineExceeded, TooLarge, Unavailable, UnknownOperation
+from hanse.kernel.faults import DeadlineExceeded, TooLarge, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.testing.transport_things import Things
-from hanse.transport.base import Transport
 from hanse.transport.nats.connection import PENDING_BYTES_MAX
 from hanse.transport.nats.login import Options
 from hanse.transport.nats.transport import NatsTransport
 
-from .server import Server, cluster, free_port
-
-_apps = map("connection-%d".__mod__, itertools.count(1))
-WAIT_SECONDS = 20.0
+from .server import Server, cluster
 
 
-def call(operation: str, body: bytes = b"", *, timeout: float = WAIT_SECONDS, kind: Kind = Kind.CALL) -> Message:
-    return Message(kind, "1", f"things.{operation}", timeout, body=body)
-
-
-@asynccontextmanager
-async def opened(*transports: NatsTransport) -> AsyncGenerator[None]:
-    for transport in transports:
-        await transport.open()
-    try:
-        yield
-    finally:
-        for transport in transports:
-            await transport.close()
-
-
-async def echo(transport: Transport, body: bytes = b"well") -> bytes:
-    return (await transport.request(call("echo", body))).body
-
-
-async def refused(url: str, options: Options) -> str:
-    transport = NatsTransport(url, Host.system(), options)
-    with pytest.raises(CouldNotStart) as raised:
-        await transport.open()
-    await transport.close()
-    return raised.value.detail
-
-
-async def works(url: str, options: Options, *, secured: bool = False) -> None:
+async def works(url: str, *, secured: bool = False, **options: Any) -> None:  # noqa: ANN401 - as `node`
     """A node that serves and one that asks reach each other."""
-    options = Options(app=next(_apps), **{name: getattr(options, name) for name in options.__struct_fields__[1:]})
-    one, other = (NatsTransport(url, Host.system(), options) for _ in range(2))
-    things = Things()
-    other.listen("things", things.server)
-    async with opened(other, one):
+    async with pair(url, **options) as (one, _other, _things):
+        assert isinstance(one, NatsTransport)
         assert await echo(one) == b"well"
         wire = one.native.native
         assert wire is not None
         assert (wire.get_extra_info("ssl_object") is not None) is secured
-    things.server.close()
 
 
 def served(folder: Path, *arguments: str, config: str = "") -> Server:
@@ -84,14 +49,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class TestStarting:
-    async def test_no_server_is_told_with_what_was_tried(self) -> None:
-        url = f"nats://ada:secret@127.0.0.1:{free_port()}"
-        said = await refused(url, Options(patience=0.2))
-        assert "could be reached" in said
-        assert "127.0.0.1" in said
-        assert "secret" not in said
+class TestConnection(ConnectionSuite):
+    scheme = "nats"
+    pending_max = PENDING_BYTES_MAX
 
+    def make(self, folder: Path) -> Server:
+        return Server(folder)
+
+
+class TestStarting:
     @pytest.mark.parametrize(
         ("greeting", "said"),
         [
@@ -101,36 +67,8 @@ class TestStarting:
         ],
     )
     async def test_what_is_no_nats_server_is_told(self, greeting: bytes, said: str) -> None:
-        class Other(asyncio.Protocol):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                assert isinstance(transport, asyncio.Transport)
-                transport.write(greeting)
-
-        server = await asyncio.get_running_loop().create_server(Other, "127.0.0.1")
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            assert said in await refused(f"nats://127.0.0.1:{port}", Options(patience=0.5))
-
-    async def test_a_server_that_starts_late_is_waited_for(self, folder: Path) -> None:
-        server = Server(folder)
-        transport = NatsTransport(server.url, Host.system(), Options(patience=WAIT_SECONDS))
-        async with asyncio.TaskGroup() as group:
-            opening = group.create_task(transport.open())
-            server.start()
-            await opening
-        assert transport.trouble() == ""
-        await transport.close()
-        server.kill()
-
-    async def test_a_transport_opens_again_after_it_was_closed(self, server: Server) -> None:
-        app = next(_apps)
-        one, other = (NatsTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
-        things = Things()
-        other.listen("things", things.server)
-        for _ in range(2):
-            async with opened(other, one):
-                assert await echo(one) == b"well"
-        things.server.close()
+        async with saying(greeting) as port:
+            assert said in await refused(f"nats://127.0.0.1:{port}", patience=0.5)
 
 
 class TestWhoAsks:
@@ -138,19 +76,19 @@ class TestWhoAsks:
         server = served(folder, "--user", "ada", "--pass", "se cret")
         place = f"127.0.0.1:{server.port}"
         try:
-            await works(f"nats://ada:se%20cret@{place}", Options())
-            await works(f"nats://{place}", Options(user="ada", password="se cret"))
-            assert "Authorization Violation" in await refused(f"nats://ada:wrong@{place}", Options())
-            assert "Authorization Violation" in await refused(f"nats://{place}", Options())
+            await works(f"nats://ada:se%20cret@{place}")
+            await works(f"nats://{place}", user="ada", password="se cret")
+            assert "Authorization Violation" in await refused(f"nats://ada:wrong@{place}")
+            assert "Authorization Violation" in await refused(f"nats://{place}")
         finally:
             server.kill()
 
     async def test_a_token(self, folder: Path) -> None:
         server = served(folder, "--auth", "s3cret")
         try:
-            await works(f"nats://s3cret@127.0.0.1:{server.port}", Options())
-            await works(server.url, Options(token="s3cret"))
-            assert "Authorization Violation" in await refused(server.url, Options(token="other"))
+            await works(f"nats://s3cret@127.0.0.1:{server.port}")
+            await works(server.url, token="s3cret")
+            assert "Authorization Violation" in await refused(server.url, token="other")
         finally:
             server.kill()
 
@@ -166,11 +104,11 @@ class TestWhoAsks:
             f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
         )
         try:
-            await works(server.url, Options(nkey=seed))
-            assert "Authorization Violation" in await refused(server.url, Options(nkey=other))
-            assert "begins with SU" in await refused(server.url, Options(nkey="nonsense"))
-            assert "cannot be read" in await refused(server.url, Options(credentials=str(folder / "nothing")))
-            assert "Authorization Violation" in await refused(server.url, Options(credentials=str(creds)))
+            await works(server.url, nkey=seed)
+            assert "Authorization Violation" in await refused(server.url, nkey=other)
+            assert "begins with SU" in await refused(server.url, nkey="nonsense")
+            assert "cannot be read" in await refused(server.url, credentials=str(folder / "nothing"))
+            assert "Authorization Violation" in await refused(server.url, credentials=str(creds))
         finally:
             server.kill()
 
@@ -188,8 +126,8 @@ class TestWhoAsks:
         trusting = ssl.create_default_context(cafile=str(folder / "ca.pem"))
         authority.issue_cert("ada@example.org").configure_cert(trusting)
         try:
-            await works(f"tls://127.0.0.1:{server.port}", Options(tls=trusting), secured=True)
-            assert "TLS" in await refused(server.url, Options(patience=0.5))
+            await works(f"tls://127.0.0.1:{server.port}", tls=trusting, secured=True)
+            assert "TLS" in await refused(server.url, patience=0.5)
         finally:
             server.kill()
 
@@ -213,7 +151,7 @@ class TestWhoAsks:
 class TestWhileAway:
     async def test_what_is_listened_to_may_change(self, folder: Path) -> None:
         server = served(folder)
-        app = next(_apps)
+        app = next(apps)
         one, other = (NatsTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
         things, more = Things(), Things("more")
         other.listen("things", things.server)
@@ -265,19 +203,11 @@ class TestWhileAway:
         finally:
             server.kill()
 
-    async def test_two_receivers_of_one_service_do_not_fit_into_one_transport(self) -> None:
-        transport = NatsTransport("nats://a", Host.system())
-        things, others = Things(), Things()
-        transport.listen("things", things.server)
-        transport.listen("things", things.server)
-        with pytest.raises(Conflict, match="'things' already"):
-            transport.listen("things", others.server)
-
 
 class TestLimits:
     async def test_a_small_server_takes_small_messages(self, folder: Path) -> None:
         server = served(folder, config="max_payload: 65536")
-        app = next(_apps)
+        app = next(apps)
         one, other = (NatsTransport(server.url, Host.system(), Options(app=app)) for _ in range(2))
         things = Things()
         other.listen("things", things.server)
@@ -296,14 +226,14 @@ class TestLimits:
             things.server.close()
 
     async def test_an_address_that_is_too_long_is_nobody_s(self, server: Server) -> None:
-        transport = NatsTransport(server.url, Host.system(), Options(app=next(_apps)))
+        transport = NatsTransport(server.url, Host.system(), Options(app=next(apps)))
         async with opened(transport):
             with pytest.raises(UnknownOperation, match="5007 characters"):
                 await transport.request(call("x" * 5_000))
 
     async def test_what_waits_for_a_server_is_bounded(self, folder: Path) -> None:
         server = served(folder)
-        transport = NatsTransport(server.url, Host.system(), Options(app=next(_apps)))
+        transport = NatsTransport(server.url, Host.system(), Options(app=next(apps)))
         try:
             async with opened(transport):
                 server.kill()
@@ -326,7 +256,7 @@ class TestLimits:
 class TestCluster:
     async def test_calls_go_on_while_servers_are_killed(self, folder: Path) -> None:
         servers = cluster(folder, 3)
-        app = next(_apps)
+        app = next(apps)
         things = Things()
         try:
             for server in servers:
@@ -352,7 +282,7 @@ class TestCluster:
 
     async def test_a_server_that_is_frozen_is_left(self, folder: Path) -> None:
         servers = cluster(folder, 2)
-        app = next(_apps)
+        app = next(apps)
         things = Things()
         try:
             for server in servers:

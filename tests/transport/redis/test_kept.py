@@ -23,8 +23,7 @@ from hanse.transport.redis.options import Options
 from hanse.transport.redis.transport import RedisTransport
 from hanse.transport.redis.wire import Wire
 
-from .server import Server
-from .test_connection import running
+from .server import Server, running
 
 _apps = map("kept-%d".__mod__, itertools.count(1))
 WAIT_SECONDS = 20.0

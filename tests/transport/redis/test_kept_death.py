@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from .keeping import EVENTS
-from .server import Server
-from .test_connection import running
+from .server import Server, running
 
 LIMIT_SECONDS = 60.0
 POLL_SECONDS = 0.01

@@ -1,16 +1,19 @@
-"""A process that serves `things` over NATS until it is killed: `serving.py URL APP`."""
+"""A process that serves `things` over a broker until it is killed: `serving.py URL APP`."""
 
 import asyncio
 import sys
+from pathlib import Path
 
-from hanse.kernel.host import Host
+# Run by its path, so that what it imports of the tests has to be found from here.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.transport.brokered import node
+
 from hanse.testing.transport_things import Things
-from hanse.transport.nats.login import Options
-from hanse.transport.nats.transport import NatsTransport
 
 
 async def main(url: str, app: str) -> None:
-    transport = NatsTransport(url, Host.system(), Options(app=app))
+    transport = node(url, app)
     things = Things()
     things.back = transport
     transport.listen("things", things.server)
