@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
@@ -20,7 +20,7 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self.port = 0
-        self.swallows: Callable[[bytes], bool] = lambda _: False
+        self.swallows_news = False
         self.refuses = False
         self.was_cut = asyncio.Event()
         self.cuts = 0
@@ -61,8 +61,17 @@ class Proxy:
                     return
                 if side == "asked" and self._words and self._words in piece:
                     self._at, self._words, self.refuses = ("answered", self._answers), b"", True
-                if side == "asked" or not self.swallows(piece):
-                    writer.write(piece)
+                writer.write(self._rest(piece) if side == "answered" and self.swallows_news else piece)
+
+    @staticmethod
+    def _rest(piece: bytes) -> bytes:
+        """What is left without notifications; answers to what is asked here come in pieces of whole messages."""
+        kept = b""
+        while piece:
+            end = 1 + int.from_bytes(piece[1:5], "big")
+            kept += b"" if piece[:1] == b"A" else piece[:end]
+            piece = piece[end:]
+        return kept
 
     def _is_cut(self, side: Side) -> bool:
         if self._at is None or self._at[0] != side:
