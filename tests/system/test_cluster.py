@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.store.postgresql.server import started, why_not
 
 from .fleet import fleet, hanse, medium
 
@@ -112,8 +113,8 @@ LIMIT_SECONDS = 40.0
 class Process:
     """One instance, by its address."""
 
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "hanse", "run", "notes.py", "--port", "0", "--store", "sqlite:///data"]
+    def __init__(self, folder: Path, store: str = "sqlite:///data") -> None:
+        command = [sys.executable, "-m", "hanse", "run", "notes.py", "--port", "0", "--store", store]
         self.running = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE)
         self.url: str = self.line().split()[-1]
 
@@ -151,13 +152,28 @@ class Process:
         self.running.stdout.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A store that several processes may share."""
+    if request.param == "sqlite":
+        yield "sqlite:///data"
+        return
+    if why := why_not():
+        pytest.skip(why)
+    server = started()
+    try:
+        yield server.url()
+    finally:
+        server.remove()
+
+
 @contextmanager
-def instances(folder: Path) -> Generator[list[Process]]:
+def instances(folder: Path, store: str) -> Generator[list[Process]]:
     _ = (folder / "notes.py").write_text(NOTES)
     found: list[Process] = []
     try:
-        found.append(Process(folder))
-        found.append(Process(folder))
+        found.append(Process(folder, store))
+        found.append(Process(folder, store))
         yield found
     finally:
         for one in found:
@@ -179,8 +195,8 @@ def ticks(process: Process) -> list[object]:
 
 
 @pytest.mark.timeout(150)
-def test_one_instance_does_the_duty_and_one_that_slept_has_lost_it(tmp_path: Path) -> None:
-    with instances(tmp_path) as (one, two):
+def test_one_instance_does_the_duty_and_one_that_slept_has_lost_it(tmp_path: Path, store: str) -> None:
+    with instances(tmp_path, store) as (one, two):
         until(lambda: len(ticks(two)) > 5)
         first = ticks(two)[0]
         holder, other = (one, two) if one.running.pid == first else (two, one)
@@ -218,13 +234,13 @@ def test_what_a_killed_process_held_is_had_by_the_next_though_its_lease_goes_on(
 
 
 @pytest.mark.timeout(150)
-def test_no_write_is_lost_and_each_is_heard_of_once_through_a_kill(tmp_path: Path) -> None:
-    with instances(tmp_path) as found:
+def test_no_write_is_lost_and_each_is_heard_of_once_through_a_kill(tmp_path: Path, store: str) -> None:
+    with instances(tmp_path, store) as found:
         for number in range(60):
             found[number % 2].put(f"n{number}")
             if number == 30:
                 found[0].kill()
-                found[0] = Process(tmp_path)
+                found[0] = Process(tmp_path, store)
         until(lambda: len(found[0].rows("letters")) >= 60)
         until(lambda: all(row["text"] == "seen" for row in found[1].rows("notes")))
         letters = Counter(str(row["note"]) for row in found[1].rows("letters"))

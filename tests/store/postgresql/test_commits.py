@@ -174,6 +174,21 @@ async def test_while_a_server_is_away_all_fails_at_once_and_then_goes_on(safe_se
         assert await store.load("orders", "2") is None
 
 
+async def test_connections_that_broke_while_they_were_idle_are_noticed_by_nobody(url: str) -> None:
+    async with opened(url) as store, opened(url) as other:
+        await store.commit(batch(put("1")))
+        _ = await asyncio.gather(*(store.load("orders", "1") for _ in range(8)))
+        pool = other._pool
+        assert pool is not None
+        await pool.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hanse' "
+            "AND pid <> pg_backend_pid()"
+        )
+        found = await asyncio.gather(*(store.load("orders", "1") for _ in range(8)))
+        assert all(found)
+        assert await store.commit(batch(put("2"))) == (2,)
+
+
 async def test_readers_of_many_writing_processes_see_no_gap_and_nothing_behind_them(url: str) -> None:
     processes, writers, commits = 3, 6, 25
     total = processes * writers * commits * 2

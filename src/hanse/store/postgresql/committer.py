@@ -155,21 +155,6 @@ class Committer:
             with suppress(Exception):
                 await hang_up(link)
 
-    async def call(self, statement: str, *values: object) -> object:
-        """Run a statement of another kind, apart from commits; the first value that it gives.
-
-        Raises:
-            Unavailable: The server is away.
-        """
-        link = await self._dialer.dial()
-        try:
-            return (await link.fetch(statement, *values))[0][0]
-        except Exception as error:
-            raise meaning(error, self._dialer.place) from error
-        finally:
-            with suppress(Exception):
-                await hang_up(link)
-
     def _deliver(self, waiters: Sequence[_Waiter], outcomes: Sequence[Outcome]) -> None:
         self._waiting -= len(waiters)
         for (_, future), outcome in zip(waiters, outcomes, strict=True):
