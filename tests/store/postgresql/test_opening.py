@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import cast
 
 import msgspec
@@ -13,6 +14,7 @@ from hanse.kernel.host import Host
 from hanse.node.stores import stored_in
 from hanse.store.base import CollectionSchema, FieldSchema, Inside, Put
 from hanse.store.postgresql import PostgresqlStore
+from hanse.store.postgresql.fold import fold
 from hanse.store.postgresql.link import Dialer, Link
 from hanse.store.postgresql.query import find_sql
 from hanse.store.postgresql.text import identifier
@@ -213,3 +215,16 @@ async def test_a_full_table_of_connections_is_told_and_costs_nothing() -> None:
         await store.close()
     finally:
         await asyncio.to_thread(server.remove)
+
+
+async def test_the_database_folds_every_character_as_python_does(url: str) -> None:
+    store = await opened(url)
+    link = await linked(url)
+    characters = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    texts = ["".join(characters[start : start + 500]) for start in range(0, len(characters), 500)]
+    place = identifier(parse_url(url).schema)
+    statement = f"SELECT {place}.{fold().name}(text) FROM unnest($1::text[]) WITH ORDINALITY AS t (text, n) ORDER BY n"
+    found = [row[0] for row in await link.fetch(statement, [*texts, "ASCII only"])]
+    assert found == [text.casefold() for text in [*texts, "ASCII only"]]
+    await link.close()
+    await store.close()
