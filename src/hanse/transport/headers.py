@@ -54,21 +54,28 @@ class KnownHeaders:
     into, are made anew.
 
     Attributes:
-        known: What is remembered, for whoever looks by himself whether it may be handed out.
+        known: What is remembered.
     """
 
-    __slots__ = ("known",)
+    __slots__ = ("_encoded", "_last", "known")
 
     def __init__(self) -> None:
         self.known: dict[bytes, Headers] = {}
+        # Those that came last: to compare bytes costs less than to look them up.
+        self._encoded: bytes = b""
+        self._last: Headers = NO_HEADERS
 
     def of(self, encoded: bytes) -> Headers:
         """The headers that these bytes stand for. Raises `msgspec.DecodeError`."""
+        headers = self._last if encoded == self._encoded else self.known.get(encoded)
+        if headers is None or headers.tags or headers.extra:
+            return self._decoded(encoded)
+        self._last, self._encoded = headers, encoded
+        return headers
+
+    def _decoded(self, encoded: bytes) -> Headers:
         if not encoded:
             return NO_HEADERS
-        headers = self.known.get(encoded)
-        if headers is not None and not headers.tags and not headers.extra:
-            return headers
         headers = _decode(encoded)
         if len(encoded) <= KNOWN_BYTES_MAX and not headers.tags and not headers.extra:
             if len(self.known) >= KNOWN_MAX:

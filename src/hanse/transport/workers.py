@@ -66,7 +66,10 @@ class Workers(Generic[Key]):
             message: What is handled.
             handle: Handles it. It raises nothing but its cancellation.
         """
-        self.put_all(((asker, key, message, handle),))
+        self._queue.append((asker, key, message, handle))
+        if not self._waking:
+            self._waking = True
+            self._wake()
 
     def put_all(self, items: Iterable[tuple[Asker[Key], Key, Message, Handle]]) -> None:
         """Have messages handled, in the next turn of the loop: see `put`."""

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import final
 
+import msgspec
+
 from hanse.kernel.faults import DeadlineExceeded, Overloaded, Unavailable
 from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.message import Message
@@ -21,27 +23,24 @@ FOREVER = float("inf")
 
 
 @final
-class Answer:
-    """A request that waits.
+class Answer(msgspec.Struct, eq=False):
+    """A request that waits. A struct, as one is made for each.
 
     Attributes:
         address: What was asked.
-        deadline: Second on the host's monotonic clock.
-        since: When it was asked.
-        peer: Who works on it, once that is known.
         id: Of the message.
+        since: When it was asked.
+        deadline: Second on the host's monotonic clock.
         reply: The answer, or why there is none.
+        peer: Who works on it, once that is known.
     """
 
-    __slots__ = ("address", "deadline", "id", "peer", "reply", "since")
-
-    def __init__(self, message: Message, since: float, deadline: float, reply: asyncio.Future[Message]) -> None:
-        self.address: str = message.address
-        self.id: str = message.id
-        self.since: float = since
-        self.deadline: float = deadline
-        self.peer: bytes = b""
-        self.reply: asyncio.Future[Message] = reply
+    address: str
+    id: str
+    since: float
+    deadline: float
+    reply: asyncio.Future[Message]
+    peer: bytes = b""
 
     def fail(self, fault: Exception) -> None:
         """There will be no answer."""
@@ -119,6 +118,7 @@ class Asked:
         """
         self.waiting: dict[bytes, Answer | Reading] = {}
         self._host = host
+        self._monotonic = host.monotonic
         self._silence = silence
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -127,12 +127,17 @@ class Asked:
 
     def answer(self, message: Message) -> tuple[bytes, Answer]:
         """Wait for an answer. Raises `Overloaded`."""
+        if len(self.waiting) >= ASKED_MAX:
+            raise _too_many()
         if (loop := self._loop) is None:
             loop = self._loop = asyncio.get_running_loop()
-        now, timeout = self._host.monotonic(), message.timeout
+        now, timeout = self._monotonic(), message.timeout
         deadline = now + timeout if timeout else FOREVER
-        answer = Answer(message, now, deadline, loop.create_future())
-        token = self._token(answer)
+        answer = Answer(message.address, message.id, now, deadline, loop.create_future())
+        # As `_token`, written out: this is on the way of every call.
+        self._count = count = self._count + 1
+        token = b"%d" % count
+        self.waiting[token] = answer
         if deadline < self._nearest:
             self._wait_for(deadline)
         return token, answer
@@ -191,7 +196,7 @@ class Asked:
 
     def _token(self, waiting: Answer | Reading) -> bytes:
         if len(self.waiting) >= ASKED_MAX:
-            raise Overloaded(f"the limit of {ASKED_MAX} requests at once")
+            raise _too_many()
         self._count += 1
         token = b"%d" % self._count
         self.waiting[token] = waiting
@@ -215,3 +220,7 @@ class Asked:
                 nearest = min(nearest, waiting.deadline)
         if nearest < FOREVER:
             self._wait_for(nearest)
+
+
+def _too_many() -> Overloaded:
+    return Overloaded(f"the limit of {ASKED_MAX} requests at once")

@@ -105,7 +105,7 @@ class Calls:
         self._asked = pulse.asked
         self._waiting = pulse.asked.waiting
         self._host = host
-        self._headers = LastHeaders().encode
+        self._headers = LastHeaders()
         self._met: set[str] = set()
         self.open: bool = False
 
@@ -168,10 +168,13 @@ class Calls:
         """An answer, or what else others tell this node."""
         waiting = self._waiting.get(token)
         try:
-            if type(waiting) is Answer and (lead := payload[:1]) in _ANSWERS:
+            if type(waiting) is Answer and payload.startswith(_ANSWERS):
                 if not waiting.reply.done():
-                    plain = lead == REPLY
-                    waiting.reply.set_result(_plain(waiting, payload) if plain else message_in(payload))
+                    if payload.startswith(REPLY):
+                        reply = Message(REPLY_KIND, waiting.id, "", 0.0, NO_HEADERS, payload[1:])
+                    else:
+                        reply = message_in(payload)
+                    waiting.reply.set_result(reply)
             elif waiting is not None:
                 _answered(waiting, payload)
             elif token == CONTROL_TOKEN:
@@ -203,7 +206,9 @@ class Calls:
 
     def _encoded(self, message: Message) -> bytes:
         """What is sent for a message. Raises `TooLarge`."""
-        payload = ask_of(message, self._headers(message.headers))
+        last, headers = self._headers, message.headers
+        encoded = last.encoded if headers is last.headers else last.encode(headers)
+        payload = ask_of(message, encoded)
         if len(payload) > self._carrier.body_bytes_max and (limit := self._carrier.over(message, payload)):
             raise TooLarge(f"the message to {message.address}", limit)
         return payload
@@ -255,10 +260,6 @@ class Calls:
         if str(error) or any(service_of(met) == service for met in self._met):
             return Unavailable(f"nobody serves {service!r} at the moment")
         return UnknownOperation(f"nobody serves {service!r} of {self._where}")
-
-
-def _plain(waiting: Answer, payload: bytes) -> Message:
-    return Message(REPLY_KIND, waiting.id, "", 0.0, NO_HEADERS, payload[1:])
 
 
 def _answered(waiting: Answer | Reading, payload: bytes) -> None:

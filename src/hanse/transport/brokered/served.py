@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import final
 
+import msgspec
+
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed, Overloaded, UnknownOperation
 from hanse.kernel.message import NO_HEADERS, REPLY as REPLY_KIND, Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Receiver, service_of
+from hanse.transport.base import Receiver
 from hanse.transport.brokered.frames import (
     ASK,
     BEGUN,
@@ -75,8 +77,8 @@ class Pace:
 
 
 @final
-class Work:
-    """One thing that is worked on.
+class Work(msgspec.Struct, eq=False):
+    """One thing that is worked on. A struct, as one is made for each.
 
     Attributes:
         reply: Where it is answered, which tells who asked.
@@ -85,13 +87,10 @@ class Work:
         task: What does it, where that is a task of its own.
     """
 
-    __slots__ = ("pace", "reply", "task", "told")
-
-    def __init__(self, reply: bytes, pace: Pace | None) -> None:
-        self.reply: bytes = reply
-        self.pace: Pace | None = pace
-        self.told: bool = False
-        self.task: asyncio.Task[None] | None = None
+    reply: bytes
+    pace: Pace | None
+    told: bool = False
+    task: asyncio.Task[None] | None = None
 
 
 @final
@@ -152,7 +151,7 @@ class Served:
 
     def accept(self, message: Message, reply: bytes) -> None:
         """Work on a request, or say why not."""
-        receiver = self.receivers.get(service_of(message.address))
+        receiver = self.receivers.get(message.address.rpartition(".")[0])  # `service_of`, on the way of every call
         if receiver is None:
             self.refuse(reply, Refusal("elsewhere"))
         elif (refusal := self.refusal(reply)) is not None:
@@ -239,7 +238,7 @@ class Served:
         _ = self._connection.publish(reply, b"", encode(refusal), REFUSED)
 
     def _message(self, subject: bytes, payload: bytes) -> Message:
-        if payload[:1] != ASK:
+        if not payload.startswith(ASK):
             raise Malformed(f"expected a frame that begins with {ASK!r}, got {payload[:1]!r}")
         message = asked_in(payload, self._headers_of)
         # Who may call what is the broker's to say, by the subject; what a message says must not get around that.
@@ -249,7 +248,7 @@ class Served:
 
     def handled(self, address: bytes, message: Message, reply: Message | None, /) -> None:
         """See `Asker.handled`."""
-        self.ended(address)
+        del self.works[address]
         if reply is None:
             self.refuse(address, Refusal("closing", f"whoever serves {message.address} failed, or was ended"))
         elif self._connection.has_room(reply.body):

@@ -41,6 +41,9 @@ LARGE_BYTES = 65_536
 CLOSE_SECONDS = 2.0
 """For which a server has the time to take what was said last."""
 
+_ENDS = tuple(b" %d\r\n" % size for size in range(2_048))
+"""How a line ends that announces so many bytes."""
+
 _REFUSALS = ("authorization", "authentication", "user auth", "account", "revoked", "maximum", "cannot")
 
 
@@ -188,13 +191,14 @@ class Connection:
             payload: What.
             lead: Bytes before the payload.
         """
-        head = b"PUB %b %b %d\r\n%b" % (subject, reply, len(lead) + len(payload), lead)
-        wire = self._wire
+        wire, size = self._wire, len(lead) + len(payload)
+        # In pieces, which are joined with all others: to make one text of them costs three times as much.
+        end = _ENDS[size] if size < len(_ENDS) else b" %d\r\n" % size
         # What waits goes first: whoever is told two things of one node is told them in order.
         if wire is None or wire.full or self._pending:
-            return self._keep_for_later(head, payload)
-        wire.write(head, payload, b"\r\n")
-        if len(payload) > LARGE_BYTES:
+            return self._keep_for_later(b"".join((b"PUB ", subject, b" ", reply, end, lead)), payload)
+        wire.write(b"PUB ", subject, b" ", reply, end, lead, payload, b"\r\n")
+        if size > LARGE_BYTES:
             # Gains nothing by going out with others; and at once it is known whether the server takes more.
             wire.flush()
         return True
