@@ -224,7 +224,7 @@ async def test_the_database_folds_every_character_as_python_does(url: str) -> No
     texts = ["".join(characters[start : start + 500]) for start in range(0, len(characters), 500)]
     place = identifier(parse_url(url).schema)
     statement = f"SELECT {place}.{fold().name}(text) FROM unnest($1::text[]) WITH ORDINALITY AS t (text, n) ORDER BY n"
-    found = [row[0] for row in await link.fetch(statement, [*texts, "ASCII only"])]
+    found = [row[0] for row in await link.fetch(statement, [*texts, "ASCII only"], timeout=60)]
     assert found == [text.casefold() for text in [*texts, "ASCII only"]]
     await link.close()
     await store.close()

@@ -267,7 +267,7 @@ async def _create_fold(link: Link, name: str) -> None:
     if not await link.fetch(known):
         _ = await link.execute(
             f"CREATE FUNCTION {identifier(name)}.{fold().name}(text text) RETURNS text "
-            f"LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS {literal(fold().body)}"
+            f"LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS {literal(fold().body)}"
         )
 
 
