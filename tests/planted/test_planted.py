@@ -29,7 +29,7 @@ def test_a_world_without_a_bug_holds(world: str) -> None:
     assert sweep(SOUND[world], Options(seeds=range(SEEDS_SOUND), repeated=0.0)).failures == ()
 
 
-@pytest.mark.timeout(180)  # the rarest take some hundred runs, which other tests run beside
+@pytest.mark.timeout(600)  # the rarest take some hundred runs, which other tests run beside
 @pytest.mark.parametrize("name", bugs())
 def test_a_planted_bug_is_found_made_small_and_replayed(name: str) -> None:
     found = hunted(name)

@@ -15,10 +15,10 @@ from urllib.request import urlopen
 from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
-WAIT_SECONDS_MAX = 25
+WAIT_SECONDS_MAX = 80
 """For a page to come to what a test waits for, however much else it does meanwhile."""
 
-ANSWER_SECONDS_MAX = 30.0
+ANSWER_SECONDS_MAX = 90.0
 """For the browser to say anything."""
 
 # Resolves when the condition holds; looks again whenever the page changes.

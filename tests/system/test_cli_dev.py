@@ -47,7 +47,7 @@ HANSE = [sys.executable, "-m", "hanse"]
 WITHOUT_NOTICES = "import sys; sys.modules['watchfiles'] = None; from hanse.cli import main; main()"
 TOUCHES_MAX = 8
 NOTICED_SECONDS_MAX = 5
-ANSWER_SECONDS_MAX = 30
+ANSWER_SECONDS_MAX = 90
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
 

@@ -42,7 +42,6 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("check", CHECKS)
 def test_what_is_written_passes(project: Path, check: str) -> None:
     done = run(project, *CHECKS[check])

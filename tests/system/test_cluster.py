@@ -107,7 +107,7 @@ class Bills(Service):
 
 app = App("bills", Customers, Bills)
 """
-LIMIT_SECONDS = 40.0
+LIMIT_SECONDS = 120.0
 
 
 class Process:
@@ -194,7 +194,6 @@ def ticks(process: Process) -> list[object]:
     return [row["by"] for row in process.rows("ticks")]
 
 
-@pytest.mark.timeout(150)
 def test_one_instance_does_the_duty_and_one_that_slept_has_lost_it(tmp_path: Path, store: str) -> None:
     with instances(tmp_path, store) as (one, two):
         until(lambda: len(ticks(two)) > 5)
@@ -233,7 +232,6 @@ def test_what_a_killed_process_held_is_had_by_the_next_though_its_lease_goes_on(
         after.kill()
 
 
-@pytest.mark.timeout(150)
 def test_no_write_is_lost_and_each_is_heard_of_once_through_a_kill(tmp_path: Path, store: str) -> None:
     with instances(tmp_path, store) as found:
         for number in range(60):
@@ -247,7 +245,6 @@ def test_no_write_is_lost_and_each_is_heard_of_once_through_a_kill(tmp_path: Pat
     assert letters == {f"n{number}": 1 for number in range(60)}
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("way", ["unix", "nats"])
 def test_a_replica_has_each_change_through_kills_of_either_side(tmp_path: Path, way: str) -> None:
     target = tmp_path / "bills.py"

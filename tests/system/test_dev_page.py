@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from .browser import Tab
 
 LOOKS_MAX = 300
@@ -33,7 +31,6 @@ def wait_for_page(tab: Tab, part: str) -> str:
     raise AssertionError(text)
 
 
-@pytest.mark.timeout(120)
 def test_an_error_is_shown_and_goes_when_it_is_mended(tab: Tab, tmp_path: Path) -> None:
     file = tmp_path / "tea.py"
     file.write_text(APP.replace("12 / 4", "12 / 0"))
@@ -78,7 +75,6 @@ fetch("/notes", {method: "POST", headers: {"content-type": "application/json"}, 
 """
 
 
-@pytest.mark.timeout(120)
 def test_a_page_that_follows_goes_on_by_itself_when_the_app_is_mended(tab: Tab, tmp_path: Path) -> None:
     file = tmp_path / "notes.py"
     file.write_text(NOTES)

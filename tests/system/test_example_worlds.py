@@ -24,7 +24,6 @@ def sim(world: str, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("world", "profile", "seeds"), WORLDS)
 def test_an_example_keeps_its_promises(world: str, profile: str, seeds: int) -> None:
     found = sim(world, "--profile", profile, "--seeds", str(seeds), "--json", "--no-shrink")
@@ -34,7 +33,6 @@ def test_an_example_keeps_its_promises(world: str, profile: str, seeds: int) -> 
     assert sum(told["faults"].values()) > seeds
 
 
-@pytest.mark.timeout(300)
 def test_a_sweep_comes_to_the_same_in_any_number_of_processes() -> None:
     traces = [
         json.loads(sim("power/worlds.py:house", "--seeds", "8", "--json", "--jobs", jobs).stdout)["trace_hash"]

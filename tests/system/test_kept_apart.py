@@ -61,7 +61,7 @@ PARTS = ("shop", "mailer", "mailer#2")
 SOME = 100
 """Orders that are placed before and after each kill."""
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 120.0
 POLL_SECONDS = 0.05
 
 

@@ -24,8 +24,6 @@ from hanse.transport.nats.login import Options
 from hanse.transport.nats.names import Names
 from hanse.transport.nats.transport import NatsTransport
 
-pytestmark = pytest.mark.timeout(240)
-
 READY_SECONDS = 60.0
 SETTLE_SECONDS = 90.0
 POLL_SECONDS = 0.1

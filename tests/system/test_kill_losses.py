@@ -68,7 +68,7 @@ ROUNDS = 2
 MORE = 15
 """Writes that are acknowledged between two kills."""
 LOOK_SECONDS = 0.05
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 120.0
 CONFLICT = 409
 
 

@@ -19,7 +19,7 @@ import pytest
 from .fleet import keys_in
 from .network import NEEDED, Network
 
-pytestmark = [NEEDED, pytest.mark.timeout(120)]
+pytestmark = NEEDED
 
 SHOP = """
 import os

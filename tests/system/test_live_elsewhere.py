@@ -37,7 +37,7 @@ COMMANDS = {
     "granian": (("granian", "door:door", "--interface", "asgi", "--port", "{port}"), rb"Started worker"),
     "hypercorn": (("hypercorn", "door:door", "--bind", "127.0.0.1:{port}"), rb"Running on http"),
 }
-SECONDS_MAX = 30
+SECONDS_MAX = 90
 
 
 def free_port() -> int:

@@ -114,7 +114,7 @@ async def beside(scope, receive, send):
         await site(scope, receive, send)
 """
 
-SECONDS_MAX = 30
+SECONDS_MAX = 90
 
 
 class Server:

@@ -71,7 +71,6 @@ def ask(url: str, id: str, wanted: str) -> None:
         assert answer.status == 200
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("via", ["sse", "websocket"])
 def test_through_kills_the_page_shows_each_change_of_the_log_once_and_in_order(
     tab: Tab, tmp_path: Path, via: str

@@ -31,7 +31,7 @@ from .process import ServerProcess
 
 Node = AmqpTransport | NatsTransport | RedisTransport
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 apps = map("app-%d".__mod__, itertools.count(1))
 """Names that no other test has used on the same server."""

@@ -15,8 +15,8 @@ from hanse.testing.transport_things import Things
 from .brokered import Node, apps, call, echo, node, opened, serving
 from .process import ServerProcess
 
-NOTICE_SECONDS = 10.0
-LONG_SECONDS = 60.0
+NOTICE_SECONDS = 60.0
+LONG_SECONDS = 240.0
 CALLS = 50
 CALLERS = 16
 REPLACED = 5

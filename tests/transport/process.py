@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 READY_TRIES_MAX = 3_000
-STOP_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.02
 """Between looks at what nothing tells of, such as that a server listens by now."""
 

@@ -21,7 +21,7 @@ from hanse.service.service import Service
 
 _apps = map("releases-%d".__mod__, itertools.count(1))
 CALLS = 60
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 
 
 class Stock(Service):

@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 FILES = sorted(file for name in ("right", "wrong") for file in Path(__file__).with_name(name).glob("*.py"))
 
@@ -51,11 +49,9 @@ def reported_by_pyright(folder: Path) -> set[Place]:
     return {(Path(d["file"]).name, d["range"]["start"]["line"] + 1) for d in found if d["severity"] == "error"}
 
 
-@pytest.mark.timeout(300)
 def test_mypy_reports_the_marked_lines_only() -> None:
     assert reported_by_mypy() == marked("mypy")
 
 
-@pytest.mark.timeout(300)
 def test_pyright_reports_the_marked_lines_only(tmp_path: Path) -> None:
     assert reported_by_pyright(tmp_path) == marked("pyright")

@@ -11,7 +11,7 @@ import pytest
 
 from hanse.store.base import Batch, Changes, CollectionSchema, Delete, Emit, Entry, FieldSchema, Put, Store, Write
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 """How long the suite waits for what has to happen; only a failing store makes it wait so long."""
 
 ORDERS = CollectionSchema(

@@ -17,10 +17,10 @@ from hanse.kernel.tasks import Tasks
 from hanse.testing.transport_things import WAIT_SECONDS, Things, body_of
 from hanse.transport.base import Receiver, Transport
 
-LONG_SECONDS = 60.0
+LONG_SECONDS = 240.0
 """Time that the suite's messages have: what ends sooner has not waited for it."""
 
-RECOVER_SECONDS = 30.0
+RECOVER_SECONDS = 120.0
 """How long a broken medium may take until calls go through again."""
 
 POLL_SECONDS = 0.05

@@ -19,7 +19,7 @@ from hanse.mesh.fault import fault_in
 from hanse.mesh.server import Endpoint, Server
 from hanse.transport.base import Transport
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 """How long the suite waits for what has to happen; only a failing transport makes it wait so long."""
 
 CALLS_MAX = 20_000
@@ -74,9 +74,9 @@ class Things:
         for stream in (self.count, self.hang, self.snap, self.swell):
             self.server.add(f"{service}.{stream.__name__}", Endpoint(stream=partial(self._streamed, stream)))
 
-    async def until(self, true: Callable[[], bool]) -> None:
+    async def until(self, true: Callable[[], bool], *, limit: float = WAIT_SECONDS) -> None:
         """Wait until something is so; it is looked at whenever anything becomes of a message."""
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(limit):
             while not true():
                 self.changed.clear()
                 await self.changed.wait()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 READY_TRIES_MAX = 1_500
-STOP_SECONDS_MAX = 20.0
+STOP_SECONDS_MAX = 60.0
 USER = "hanse"
 
 # Never those that the kernel gives to clients; elsewhere for each worker of the tests.

@@ -42,7 +42,7 @@ from .server import Server
 from .test_connection import short_of_memory
 
 _apps = map("kept-%d".__mod__, itertools.count(1))
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 SOME = 20
 
 

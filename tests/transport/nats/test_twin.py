@@ -11,7 +11,7 @@ from hanse.sim.brokers.nats_server import NatsServer
 
 from .server import Server
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1}\r\n'
 
 WANTED = (b"a.*", b"a.>", b">", b"a", b"*.b")

@@ -16,7 +16,7 @@ from hanse.sim.brokers.nats_streams import Storage
 
 from .server import Server
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1}\r\n'
 NANO = 1_000_000_000
 

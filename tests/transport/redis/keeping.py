@@ -17,7 +17,7 @@ from hanse.transport.redis.transport import RedisTransport
 EVENTS = 20_000
 PIECE = 20
 TAKEN = 100
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 TOPIC, GROUP = "placed", "mail"
 
 

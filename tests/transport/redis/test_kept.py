@@ -26,7 +26,7 @@ from hanse.transport.redis.wire import Wire
 from .server import Server, running
 
 _apps = map("kept-%d".__mod__, itertools.count(1))
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.02
 LARGE = 24
 MANY = 3 * PIECE_MAX

@@ -17,7 +17,7 @@ from hanse.transport.redis.wire import command
 
 from .server import Server
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 END = b"$3\r\nend\r\n"
 
 Words = tuple[bytes, ...]

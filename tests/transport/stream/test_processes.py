@@ -23,7 +23,7 @@ from hanse.transport.stream.direct import StreamDirect
 
 from .node import direct_of
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 def call(operation: str, timeout: float = WAIT_SECONDS) -> Message:

@@ -23,7 +23,7 @@ from hanse.transport.members.url import DiscoveryUrl, parse_url
 
 from .lan import record
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 QUICK = Rhythm(tick=0.05, ack=0.1, probe=0.2, suspicion_min=0.2, suspicion_max=0.4, hello=0.2)
 
 

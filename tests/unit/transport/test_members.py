@@ -358,7 +358,6 @@ def test_a_process_that_starts_again_under_its_old_name_is_taken_when_the_old_on
 # What it costs.
 
 
-@pytest.mark.timeout(300)
 def test_what_a_node_sends_while_nothing_happens_does_not_grow_with_their_number() -> None:
     def quiet(count: int) -> tuple[float, float]:
         lan = Lan()
@@ -376,7 +375,6 @@ def test_what_a_node_sends_while_nothing_happens_does_not_grow_with_their_number
     assert all(math.isclose(size, costs[10][1], rel_tol=0.2) for _, size in costs.values())
 
 
-@pytest.mark.timeout(300)
 def test_a_thousand_find_a_newcomer_within_two_seconds_and_miss_it_within_three() -> None:
     lan = Lan(loss=LOSS)
     boxes = lan.grown(1000)
@@ -392,7 +390,6 @@ def test_a_thousand_find_a_newcomer_within_two_seconds_and_miss_it_within_three(
     assert {gone for box in boxes for _, gone in box.went} == {"newcomer"}
 
 
-@pytest.mark.timeout(300)
 def test_a_partition_of_hundreds_ends_in_a_few_seconds_and_costs_nobody_their_place() -> None:
     lan = Lan(loss=LOSS)
     boxes = lan.grown(200)

@@ -17,7 +17,7 @@ from hanse.transport.brokered.servers import Server, Servers
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 QUIET_MAX = 3
 
 

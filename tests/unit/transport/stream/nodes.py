@@ -33,7 +33,7 @@ from hanse.transport.stream.frame import (
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
 from hanse.transport.stream.tls import Tls
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 """How long a test waits for what has to happen; only a failure makes it wait so long."""
 
 QUICK = StreamLimits(beat_seconds=0.1, silent_seconds=0.3, connect_seconds=0.3)

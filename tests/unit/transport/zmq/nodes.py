@@ -18,7 +18,7 @@ from hanse.transport.zmq.curve import Curve
 from hanse.transport.zmq.direct import zmq_direct
 from hanse.transport.zmq.keys import new_keys
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 """How long a test waits for what has to happen; only a failure makes it wait so long."""
 
 
