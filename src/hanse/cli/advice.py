@@ -83,6 +83,11 @@ FAULTS: Mapping[str, Advice] = {
         "Cookies or tokens have grown, or somebody probes.",
         "Send fewer; what the limit is stands in the text, and why in the page on limits.",
     ),
+    "cannot_tell": Advice(
+        "Calls travel as MessagePack, which ends at 64 bits, and a handler answered with an integer that has more; or "
+        "with a moment before year 1. Nothing that it wrote was kept.",
+        "Answer with a text or a Decimal; the detail names the field.",
+    ),
     "internal": Advice(
         "A handler raised an error that its contract does not declare: a bug, as a rule.",
         "Look for the reference in the log, where the traceback is. Under `hanse dev` a browser shows it. What callers "

@@ -327,6 +327,13 @@ class Internal(Fault, status=500, close_code=1011, detail="internal error; the l
     reference: str
 
 
+class CannotTell(Fault, status=500, close_code=1011, detail="the answer of {operation} cannot be told: {problem}"):
+    """A handler's answer is of its type, but holds what no message can: an integer of more than 64 bits."""
+
+    operation: str
+    problem: str
+
+
 class BrokenContract(Fault, status=502, close_code=1011, detail="{operation} broke its contract: {problem}"):
     """An answer came that the operation's contract does not promise; the two sides disagree about it."""
 

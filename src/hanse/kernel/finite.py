@@ -48,11 +48,12 @@ def _endless(value: object, at: str) -> Iterator[tuple[str, object]]:
         if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
             yield at, value
         return
-    for name, member in _members(value):
+    for name, member in members(value):
         yield from _endless(member, f"{at}/{escape(name)}")
 
 
-def _members(value: object) -> Iterable[tuple[str, object]]:
+def members(value: object) -> Iterable[tuple[str, object]]:
+    """What a value consists of, by name or place; nothing of one that has no parts."""
     if isinstance(value, msgspec.Struct):
         return zip(value.__struct_encode_fields__, msgspec.structs.astuple(value), strict=True)
     if isinstance(value, dict):

@@ -22,6 +22,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.kernel.telemetry import Side
+from hanse.kernel.unfit import UNFIT, told, unfit
 from hanse.mesh.breaker import Breaker
 from hanse.mesh.chain import Handler, Middleware, answered, breaking, chain, check, failed, retrying, watching
 from hanse.mesh.fault import FAULT, fault_in
@@ -274,8 +275,8 @@ def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
         timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
         try:
             body = encode(arguments)
-        except (OverflowError, ValueError) as error:
-            raise _out_of_range(error, address) from None
+        except UNFIT as error:
+            raise _out_of_range(error, arguments, address) from None
         if not breaker.closed:
             check(breaker, address, host)
         try:
@@ -321,13 +322,14 @@ def _encoded(encode: Callable[[object], bytes], arguments: msgspec.Struct, addre
     """Arguments in bytes. Raises `Invalid`."""
     try:
         return encode(arguments)
-    except (OverflowError, ValueError) as error:
-        raise _out_of_range(error, address) from None
+    except UNFIT as error:
+        raise _out_of_range(error, arguments, address) from None
 
 
-def _out_of_range(error: Exception, address: str) -> Invalid:
+def _out_of_range(error: Exception, arguments: msgspec.Struct, address: str) -> Invalid:
     """An argument is of its type, but cannot travel: a number of more than 64 bits, a moment before year 1."""
-    return Invalid(f"an argument of {address} is out of range: {error}", [])
+    found = unfit(codec_for(type(arguments)).encode, arguments)
+    return Invalid(f"an argument of {address} is out of range: {told(found) or error}", found)
 
 
 def iterating(operation: Operation, caller: Caller, policy: Policy = Policy()) -> Items:  # noqa: B008 - frozen

@@ -20,6 +20,7 @@ from hanse.kernel.closing import closing
 from hanse.kernel.codec import encode
 from hanse.kernel.context import FOREVER, Context, ambient
 from hanse.kernel.faults import (
+    CannotTell,
     DeadlineExceeded,
     Fault,
     Forbidden,
@@ -32,6 +33,7 @@ from hanse.kernel.faults import (
 from hanse.kernel.host import Host
 from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers, Kind, Message
 from hanse.kernel.telemetry import Side
+from hanse.kernel.unfit import UNFIT, told, unfit
 from hanse.mesh.deadline import Deadlines
 from hanse.mesh.fault import fault_message, undone_message
 from hanse.mesh.watch import Watch
@@ -198,7 +200,7 @@ class Server:
         task = _current_task(deadlines.loop or deadlines.begin())
         context = Context(self._host, headers, deadline, message.id, message.address, endpoint.store, None, task)
         token = ambient.set(context)
-        running[context] = None
+        running[context], answer = None, None
         if deadline < deadlines.nearest:
             deadlines.wait_for(deadline)
         try:
@@ -220,7 +222,7 @@ class Server:
                 # The handler met a cancelled task of its own; nobody wants this one to end.
                 reply = fault_message(self._internal(message, error), message.id)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever a handler does, its caller is answered
-            reply = fault_message(self._fault_of(message, error), message.id)
+            reply = fault_message(self._fault_of(message, _telling(error, endpoint, message, answer)), message.id)
         finally:
             del running[context]
             ambient.reset(token)
@@ -357,6 +359,12 @@ class Server:
         near = difflib.get_close_matches(address, there, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(there) or 'none'}"
         return UnknownOperation(f"there is no operation {address}; {hint}")
+
+
+def _telling(error: Exception, endpoint: Endpoint, message: Message, answer: object) -> Exception:
+    """An error, or, where it came of the answer, what of that does not fit into a message."""
+    found = unfit(endpoint.encode, answer) if isinstance(error, UNFIT) else []
+    return CannotTell(message.address, told(found)) if found else error
 
 
 async def _next_in_time(items: AsyncIterator[bytes], context: Context) -> bytes | None:

@@ -16,6 +16,7 @@ from hanse.kernel.context import Context
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import AnswerLost, DeadlineExceeded, KeyReused, UnderWay
 from hanse.kernel.message import Identity, Message
+from hanse.kernel.unfit import telling
 from hanse.mesh.server import Endpoint, Run
 from hanse.node.sagas import Sagas, saga_id
 from hanse.service.saga import Pinned
@@ -54,7 +55,7 @@ def saga_endpoint(operation: Operation, method: Method, pinned: Pinned, sagas: S
 
 
 def _running(operation: Operation, method: Method, store: Store) -> Run:
-    codec, encode = codec_for(operation.arguments), codec_for(operation.result).encode
+    codec, encode = codec_for(operation.arguments), telling(codec_for(operation.result).encode, operation.address)
     decode, decode_raw, astuple = codec.decode, codec.decode_raw, msgspec.structs.astuple
     call = _calling(method)
     plain: Callable[..., Awaitable[object]] | None = None if _wants_names(method) else method
@@ -107,7 +108,10 @@ def _wants_names(method: Method) -> bool:
 
 
 def _streaming(operation: Operation, method: Method) -> Callable[[Context, Message], AsyncIterator[bytes]]:
-    decode, encode = codec_for(operation.arguments).decode, codec_for(operation.result).encode
+    decode, encode = (
+        codec_for(operation.arguments).decode,
+        telling(codec_for(operation.result).encode, operation.address),
+    )
     call = _calling(method)
 
     async def stream(context: Context, message: Message) -> AsyncIterator[bytes]:
