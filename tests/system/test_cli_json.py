@@ -51,6 +51,12 @@ READERS: dict[str, list[str]] = {
 }
 """How each that has it is called so that it has something to tell."""
 
+ELSEWHERE = dict.fromkeys(
+    ("webhooks deliveries", "webhooks list", "webhooks ping", "webhooks replay"),
+    "it needs somebody outside who is sent something: see test_webhooks.py",
+)
+"""Verbs that are called by other tests, and why."""
+
 LINES = {"events"}
 """What goes on: one object a line."""
 
@@ -86,7 +92,7 @@ def names_in(value: Value) -> Iterator[str]:
 
 def test_every_verb_has_it_or_a_reason_why_not() -> None:
     having = {name for name, one in commands(hanse) if any("--json" in option.opts for option in one.params)}
-    assert having == READERS.keys()
+    assert having == READERS.keys() | ELSEWHERE.keys()
     assert {name for name, _ in commands(hanse)} == having | WITHOUT.keys()
     assert WITHOUT.keys() <= VERBS.keys()
 

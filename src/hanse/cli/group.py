@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "describe": Verb("hanse.cli.describe", "describe", "Show the contracts of an app."),
     "services": Verb("hanse.cli.services", "services", "List the services of an app or of a running system."),
     "nodes": Verb("hanse.cli.nodes", "nodes", "List the nodes of a running system."),
+    "webhooks": Verb("hanse.cli.webhooks", "webhooks", "See the webhooks of a running system, and send them again."),
     "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
     "sim": Verb("hanse.cli.sim", "sim", "Run an app as many machines in virtual time, under many seeds."),
     "explain": Verb("hanse.cli.explain", "explain", "Explain an error: what it means, why it comes, what to do."),
