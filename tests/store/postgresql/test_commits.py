@@ -246,11 +246,12 @@ async def test_a_process_that_was_paused_amid_a_commit_does_not_keep_others_from
 
 async def test_one_value_that_cannot_be_stored_does_not_take_its_neighbours_along(url: str) -> None:
     async with opened(url) as store:
-        batches = [batch(put(str(n))) for n in range(5)]
+        batches = [batch(put(str(n))) for n in range(6)]
+        batches[4] = batch(Put("orders", "deep", b'{"a":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, "m"))
         batches[2] = batch(Put("orders", "\ud800", b"{}", "m"))
         batches[3] = Batch(1.0, positions=(Position("far", 2**70),))
         outcomes = await asyncio.gather(*map(store.commit, batches), return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [tuple, tuple, Malformed, Malformed, tuple]
+        assert [type(outcome) for outcome in outcomes] == [tuple, tuple, Malformed, Malformed, Malformed, tuple]
         assert await store.head() == 3
 
 

@@ -41,7 +41,11 @@ def is_again(error: BaseException) -> bool:
 
 def is_of_value(error: BaseException) -> bool:
     """Whether one of the values was refused, on the way or by the server; nothing was done then."""
-    return isinstance(error, (UnicodeError, OverflowError)) or code_of(error)[:2] in _VALUES or _is_unsent(error)
+    return (
+        isinstance(error, (UnicodeError, OverflowError, RecursionError))
+        or code_of(error)[:2] in _VALUES
+        or _is_unsent(error)
+    )
 
 
 def is_lost(error: BaseException) -> bool:
