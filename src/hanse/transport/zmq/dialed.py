@@ -9,9 +9,9 @@ from typing import Final, final
 import zmq
 
 from hanse.transport.zmq.driven import NOW, Driven, Raw
-from hanse.transport.zmq.link import Link, Peer
 from hanse.transport.zmq.monitor import Monitor
 from hanse.transport.zmq.options import LINGER_MS
+from hanse.transport.zmq.pipe import Peer, Pipe
 
 _MADE: Final = zmq.Event.HANDSHAKE_SUCCEEDED
 _ENDS: Final = {
@@ -30,7 +30,7 @@ class Dialed:
     def __init__(self, context: zmq.Context[Raw], socket: Raw) -> None:
         """Own a socket that has its options, and is not connected."""
         self._made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._link: Link | None = None
+        self._pipe: Pipe | None = None
         self._lost = False
         events = _MADE
         for event in _ENDS:
@@ -62,41 +62,41 @@ class Dialed:
             raise
         protocol = make()
         assert isinstance(protocol, asyncio.BufferedProtocol)
-        self._link = Link(self, protocol, peer)
-        self._link.start()
+        self._pipe = Pipe(self, protocol, peer)
+        self._pipe.start()
         self._driven.look()
 
-    # What the link asks; see `Carrier`.
+    # What the pipe asks; see `Carrier`.
 
-    def carry(self, link: Link, data: bytes | bytearray, /) -> bool:
+    def carry(self, pipe: Pipe, data: bytes | bytearray, /) -> bool:
         """See `Carrier.carry`."""
-        del link
+        del pipe
         return self._driven.send(data)
 
-    def release(self, link: Link, /, *, cut: bool) -> None:
+    def release(self, pipe: Pipe, /, *, cut: bool) -> None:
         """See `Carrier.release`."""
-        del link
+        del pipe
         self._close(0 if cut else LINGER_MS)
 
     # What the sockets tell.
 
     def _take(self) -> None:
-        if self._link is None:
+        if self._pipe is None:
             raise zmq.Again  # nobody to take it yet: `connect` looks again
         frame = self._driven.socket.recv(NOW, copy=False)
         if not frame.more and len(frame):
-            self._link.feed(frame.buffer)
+            self._pipe.feed(frame.buffer)
             return
         # An empty message says that the connection has ended; one of several parts is nothing that a node sends.
-        self._link.lost()
+        self._pipe.lost()
 
     def _bare(self) -> None:
-        if self._link is None:
+        if self._pipe is None:
             return
         if self._lost:
-            self._link.lost()
+            self._pipe.lost()
         else:
-            self._link.retry()
+            self._pipe.retry()
 
     def _event(self, event: zmq.Event, number: int) -> None:
         del number

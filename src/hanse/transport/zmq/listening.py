@@ -15,9 +15,9 @@ from typing import Final, final
 import zmq
 
 from hanse.transport.zmq.driven import NOW, Driven, Raw
-from hanse.transport.zmq.link import Link, Peer
 from hanse.transport.zmq.monitor import Monitor
 from hanse.transport.zmq.options import LINGER_MS
+from hanse.transport.zmq.pipe import Peer, Pipe
 
 _log = logging.getLogger("hanse.transport")
 
@@ -32,7 +32,7 @@ _PARTS: Final = "a message of one part was expected, one of several came"
 
 @final
 class Listening:
-    """A ROUTER socket, and a link for each who sends to it."""
+    """A ROUTER socket, and a pipe for each who sends to it."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class Listening:
         """
         self._make = make
         self._ended = ended
-        self._names: dict[Link, bytes] = {}
-        self._links: dict[bytes, Link | None] = {}
+        self._names: dict[Pipe, bytes] = {}
+        self._pipes: dict[bytes, Pipe | None] = {}
         self._by_descriptor: dict[int, bytes] = {}
-        self._blocked: dict[Link, None] = {}
+        self._blocked: dict[Pipe, None] = {}
         self._broken: list[bytes] = []
         self._open = True
         self._events = Monitor(context, socket, zmq.Event.DISCONNECTED, self._event)
@@ -83,23 +83,23 @@ class Listening:
             self._events.close()
             self._driven.close(LINGER_MS)
 
-    # What links ask; see `Carrier`.
+    # What pipes ask; see `Carrier`.
 
-    def carry(self, link: Link, data: bytes | bytearray, /) -> bool:
+    def carry(self, pipe: Pipe, data: bytes | bytearray, /) -> bool:
         """See `Carrier.carry`."""
-        if self._driven.send(data, self._names[link]):
-            _ = self._blocked.pop(link, None)
+        if self._driven.send(data, self._names[pipe]):
+            _ = self._blocked.pop(pipe, None)
             return True
-        self._blocked[link] = None
+        self._blocked[pipe] = None
         return False
 
-    def release(self, link: Link, /, *, cut: bool) -> None:
+    def release(self, pipe: Pipe, /, *, cut: bool) -> None:
         """See `Carrier.release`."""
         del cut  # what the socket was given is on its way
-        name = self._names.pop(link)
-        _ = self._blocked.pop(link, None)
-        if name in self._links:
-            self._links[name] = None
+        name = self._names.pop(pipe)
+        _ = self._blocked.pop(pipe, None)
+        if name in self._pipes:
+            self._pipes[name] = None
             self._tell_end(name)
 
     # What the sockets tell.
@@ -110,16 +110,16 @@ class Listening:
         whole = not frame.more
         if not whole:
             self._pass_over_parts()
-        if name not in self._links:
-            self._links[name] = None
+        if name not in self._pipes:
+            self._pipes[name] = None
             self._newcomer(name, frame, whole=whole)
-        elif (link := self._links[name]) is None:
+        elif (pipe := self._pipes[name]) is None:
             return  # it was told that the connection has ended
         elif whole:
-            link.feed(frame.buffer)
+            pipe.feed(frame.buffer)
         else:
             _log.warning("a connection of ZeroMQ's was closed: %s", _PARTS)
-            link.abort()
+            pipe.abort()
 
     def _newcomer(self, name: bytes, frame: zmq.Frame, *, whole: bool) -> None:
         """The first message of a connection."""
@@ -134,10 +134,10 @@ class Listening:
             return
         protocol = self._make()
         assert isinstance(protocol, asyncio.BufferedProtocol)
-        link = Link(self, protocol, Peer(str(frame.get("Peer-Address")), _key(frame)))
-        self._links[name], self._names[link] = link, name
-        link.start()
-        link.feed(frame.buffer)
+        pipe = Pipe(self, protocol, Peer(str(frame.get("Peer-Address")), _key(frame)))
+        self._pipes[name], self._names[pipe] = pipe, name
+        pipe.start()
+        pipe.feed(frame.buffer)
 
     def _tell_end(self, name: bytes) -> None:
         try:
@@ -161,12 +161,12 @@ class Listening:
     def _bare(self) -> None:
         while self._broken:
             name = self._broken.pop()
-            link = self._links.get(name)
-            if link is not None:
-                link.lost()
-            _ = self._links.pop(name, None)
-        for link in list(self._blocked):
-            link.retry()
+            pipe = self._pipes.get(name)
+            if pipe is not None:
+                pipe.lost()
+            _ = self._pipes.pop(name, None)
+        for pipe in list(self._blocked):
+            pipe.retry()
 
 
 def _problem(name: bytes, *, whole: bool) -> str:

@@ -26,9 +26,9 @@ from hanse.transport.zmq.dialed import Dialed
 from hanse.transport.zmq.driven import Raw
 from hanse.transport.zmq.gatekeeper import DOMAIN, Gatekeeper
 from hanse.transport.zmq.keys import Keys, is_key
-from hanse.transport.zmq.link import Peer
 from hanse.transport.zmq.listening import Listening
 from hanse.transport.zmq.options import new_context, set_dialing, set_listening, set_options
+from hanse.transport.zmq.pipe import Peer
 
 SUFFIX: Final = ".zmq"
 """Of socket files, so that other transports may use the folder too."""

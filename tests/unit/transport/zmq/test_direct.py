@@ -62,7 +62,7 @@ async def test_garbage_ends_its_connection_alone(
             assert other.connections() == 1, "whoever was told of the end is heard no more"
         assert why in caplog.text
         async with asyncio.timeout(WAIT_SECONDS):
-            while len(listening_of(other)._links) > 1:  # noqa: ASYNC110 - nothing tells of it
+            while len(listening_of(other)._pipes) > 1:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.001)
 
 
@@ -91,12 +91,12 @@ async def test_a_name_of_ones_own_is_refused(caplog: pytest.LogCaptureFixture) -
 async def test_nobody_takes_over_the_name_of_another() -> None:
     async with node() as one, node() as other:
         assert await one.ask(other, call(body=b"1")) == b"1"
-        (name,) = listening_of(other)._links
+        (name,) = listening_of(other)._pipes
         with outside() as context:
             thief = Bare(context, other.address, ROUTING_ID=name)
             thief.greet()
             assert await one.ask(other, call(body=b"2")) == b"2"
-            assert list(listening_of(other)._links) == [name]
+            assert list(listening_of(other)._pipes) == [name]
         assert one.lost.empty()
 
 
@@ -186,7 +186,7 @@ async def test_many_come_and_go() -> None:
         await until_connections(one, 0)
         listening = listening_of(one)
         async with asyncio.timeout(WAIT_SECONDS):
-            while listening._links or listening._by_descriptor:  # noqa: ASYNC110 - nothing tells of it
+            while listening._pipes or listening._by_descriptor:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.001)
         assert not listening._names
         assert not listening._blocked

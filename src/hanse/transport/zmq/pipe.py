@@ -32,19 +32,19 @@ class Peer(NamedTuple):
 
 
 class Carrier(Protocol):
-    """Takes a link's messages to its other end."""
+    """Takes a pipe's messages to its other end."""
 
-    def carry(self, link: Link, data: bytes | bytearray, /) -> bool:
+    def carry(self, pipe: Pipe, data: bytes | bytearray, /) -> bool:
         """Send; whether there was room. Raises `zmq.ZMQError` where the other end is gone."""
         ...
 
-    def release(self, link: Link, /, *, cut: bool) -> None:
-        """The link is no more; `cut` where nothing is to be sent any more."""
+    def release(self, pipe: Pipe, /, *, cut: bool) -> None:
+        """The pipe is no more; `cut` where nothing is to be sent any more."""
         ...
 
 
 @final
-class Link(asyncio.Transport):
+class Pipe(asyncio.Transport):
     """A connection to one other node."""
 
     def __init__(self, carrier: Carrier, protocol: asyncio.BufferedProtocol, peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""A link between a carrier and a protocol that are values of a test."""
+"""A pipe between a carrier and a protocol that are values of a test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import zmq
 
-from hanse.transport.zmq.link import GATHER_BYTES, Link, Peer
+from hanse.transport.zmq.pipe import GATHER_BYTES, Peer, Pipe
 
 
 class Carrier:
@@ -18,8 +18,8 @@ class Carrier:
         self.carried: list[bytes] = []
         self.released: list[bool] = []
 
-    def carry(self, link: Link, data: bytes | bytearray, /) -> bool:
-        del link
+    def carry(self, pipe: Pipe, data: bytes | bytearray, /) -> bool:
+        del pipe
         if self.gone:
             raise zmq.ZMQError(zmq.EHOSTUNREACH)
         if len(self.carried) >= self.room:
@@ -27,8 +27,8 @@ class Carrier:
         self.carried.append(bytes(data))
         return True
 
-    def release(self, link: Link, /, *, cut: bool) -> None:
-        del link
+    def release(self, pipe: Pipe, /, *, cut: bool) -> None:
+        del pipe
         self.released.append(cut)
 
 
@@ -61,72 +61,72 @@ class Noted(asyncio.BufferedProtocol):
         self.told.append("lost")
 
 
-def made(room: int) -> tuple[Link, Carrier, Noted]:
+def made(room: int) -> tuple[Pipe, Carrier, Noted]:
     carrier, protocol = Carrier(room), Noted()
-    link = Link(carrier, protocol, Peer("10.0.0.7"))
-    link.start()
-    return link, carrier, protocol
+    pipe = Pipe(carrier, protocol, Peer("10.0.0.7"))
+    pipe.start()
+    return pipe, carrier, protocol
 
 
 async def test_a_message_comes_in_pieces_as_large_as_the_buffer() -> None:
-    link, _, protocol = made(0)
-    link.feed(memoryview(b"hello world"))
+    pipe, _, protocol = made(0)
+    pipe.feed(memoryview(b"hello world"))
     assert protocol.came == b"hello world"
-    link.close()
-    link.feed(memoryview(b"late"))
+    pipe.close()
+    pipe.feed(memoryview(b"late"))
     assert protocol.came == b"hello world", "who closed reads no more"
 
 
 async def test_what_has_no_room_waits_in_order_and_is_gathered() -> None:
-    link, carrier, protocol = made(1)
-    link.set_write_buffer_limits(10)
+    pipe, carrier, protocol = made(1)
+    pipe.set_write_buffer_limits(10)
     for part in (b"a", b"b", memoryview(b"c"), bytes(GATHER_BYTES), b"d"):
-        link.write(part)
+        pipe.write(part)
     assert carrier.carried == [b"a"]
     assert protocol.told == ["made", "pause"]
-    assert link.get_write_buffer_size() == len(b"bcd") + GATHER_BYTES
+    assert pipe.get_write_buffer_size() == len(b"bcd") + GATHER_BYTES
     carrier.room = 2
-    link.retry()
+    pipe.retry()
     assert carrier.carried[1:] == [b"bc"]
     assert protocol.told == ["made", "pause"], "most of it waits still"
     carrier.room = 9
-    link.retry()
+    pipe.retry()
     assert b"".join(carrier.carried[2:]) == bytes(GATHER_BYTES) + b"d"
     assert protocol.told == ["made", "pause", "resume"]
 
 
 async def test_who_closes_is_released_once_all_is_sent() -> None:
-    link, carrier, protocol = made(0)
-    link.write(b"last")
-    link.close()
-    assert link.is_closing()
+    pipe, carrier, protocol = made(0)
+    pipe.write(b"last")
+    pipe.close()
+    assert pipe.is_closing()
     assert carrier.released == []
     carrier.room = 1
-    link.retry()
-    link.close()
-    link.abort()
+    pipe.retry()
+    pipe.close()
+    pipe.abort()
     assert (carrier.carried, carrier.released) == ([b"last"], [False])
-    link.write(b"later")
+    pipe.write(b"later")
     await asyncio.sleep(0)
     assert protocol.told == ["made", "lost"]
-    assert link.get_write_buffer_size() == 0
+    assert pipe.get_write_buffer_size() == 0
 
 
 async def test_who_cannot_be_reached_is_lost() -> None:
-    link, carrier, protocol = made(0)
-    link.write(b"waits")
+    pipe, carrier, protocol = made(0)
+    pipe.write(b"waits")
     carrier.gone = True
-    link.retry()
+    pipe.retry()
     await asyncio.sleep(0)
     assert protocol.told == ["made", "lost"]
     assert carrier.released == [True]
 
 
 async def test_a_protocol_that_fails_loses_its_connection_and_is_told_of() -> None:
-    link, carrier, protocol = made(0)
+    pipe, carrier, protocol = made(0)
     told: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    link.feed(memoryview(b"hey! more"))
+    pipe.feed(memoryview(b"hey! more"))
     await asyncio.sleep(0)
     assert protocol.told == ["made", "lost"]
     assert carrier.released == [True]
@@ -134,6 +134,6 @@ async def test_a_protocol_that_fails_loses_its_connection_and_is_told_of() -> No
 
 
 async def test_who_is_at_the_other_end_is_told() -> None:
-    link, _, _ = made(0)
-    assert link.get_extra_info("peername") == Peer("10.0.0.7")
-    assert link.get_extra_info("socket", "none") == "none"
+    pipe, _, _ = made(0)
+    assert pipe.get_extra_info("peername") == Peer("10.0.0.7")
+    assert pipe.get_extra_info("socket", "none") == "none"
