@@ -12,12 +12,12 @@ from hanse.gateway.checks import checks_of, manners_of
 from hanse.gateway.declared import Declared
 from hanse.gateway.deferred import Deferrals
 from hanse.gateway.docs_page import docs_page
-from hanse.gateway.entry import Check, Entry, Inside
 from hanse.gateway.events import EventRoutes
 from hanse.gateway.expansion import Expansion, Target, targets_of
 from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files
+from hanse.gateway.front_door import Check, FrontDoor, Inside
 from hanse.gateway.limits import Limits
 from hanse.gateway.metrics import Metrics
 from hanse.gateway.mount import Mounts
@@ -43,7 +43,7 @@ TOLD_LIMITS = ("body_bytes", "url_bytes", "headers", "depth", "items", "text_byt
 """Limits that clients have to keep to; the others are between us and the machine."""
 
 
-def build(declared: Declared, node: Node, streams: Streams) -> Entry:
+def build(declared: Declared, node: Node, streams: Streams) -> FrontDoor:
     """The application that serves what is declared."""
     routes, views = Routes(), Views(node, streams.limits)
     exposed = _add_rows(routes, declared, views, node, streams)
@@ -75,7 +75,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> Entry:
         requests,
         declared.signed,
     )
-    return Entry(node, streams, inside)
+    return FrontDoor(node, streams, inside)
 
 
 def _add_rows(routes: Routes, declared: Declared, views: Views, node: Node, streams: Streams) -> list[ExposedRows]:

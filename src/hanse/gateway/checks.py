@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hanse.gateway.cors import Cors
-from hanse.gateway.entry import Check
 from hanse.gateway.forwarded import Proxies
+from hanse.gateway.front_door import Check
 from hanse.gateway.health import Health
 from hanse.gateway.hosts import Hosts
 from hanse.gateway.manners import Manners

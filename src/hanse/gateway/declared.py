@@ -10,8 +10,8 @@ from hanse.contract.openapi import OperationPath
 from hanse.contract.openapi_rest import ResourcePath
 from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.cors import Cors
-from hanse.gateway.entry import Identify
 from hanse.gateway.files import Folder
+from hanse.gateway.front_door import Identify
 from hanse.gateway.mount import Mount
 from hanse.gateway.own_route import OwnRoute
 from hanse.gateway.rates import Rate

@@ -19,9 +19,9 @@ from hanse.contract.openapi_topics import TopicPath
 from hanse.gateway.asgi import Application, Request
 from hanse.gateway.cors import Cors
 from hanse.gateway.declared import Declared, default_path, list_methods, row_methods
-from hanse.gateway.entry import Identify
 from hanse.gateway.expansion import check_links
 from hanse.gateway.files import Folder
+from hanse.gateway.front_door import Identify
 from hanse.gateway.limits import Limits
 from hanse.gateway.mount import Mount, mount_of
 from hanse.gateway.own_route import OwnRoute, RouteOptions, own_route_of

@@ -22,8 +22,8 @@ from uvicorn import Config, Server
 
 from hanse.gateway.asgi import BODY, WHOLE, Application, Receive, Scope, Send
 from hanse.gateway.callers import Callers
-from hanse.gateway.entry import Entry
 from hanse.gateway.forwarded import Proxies
+from hanse.gateway.front_door import FrontDoor
 from hanse.gateway.life import Work, tell_draining, tell_started, tell_stopped
 from hanse.gateway.lifespan import lifespan_of
 from hanse.gateway.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, Limits
@@ -155,7 +155,9 @@ class _Serving:
             tell_stopped(stops.why or "it failed", max(0.0, now() - asked), cut)
 
     def _work(self) -> Work:
-        return self._application.work if isinstance(self._application, Entry) else Work(operations=self._node.running)
+        return (
+            self._application.work if isinstance(self._application, FrontDoor) else Work(operations=self._node.running)
+        )
 
 
 class _Server(Server):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from hanse.gateway.asgi import Application, Request
 from hanse.gateway.checks import checks_of, manners_of
-from hanse.gateway.entry import Entry, Inside
 from hanse.gateway.figures import Requests
+from hanse.gateway.front_door import FrontDoor, Inside
 from hanse.gateway.limits import Limits
 from hanse.gateway.metrics import Metrics
 from hanse.gateway.mount import Mounts
@@ -29,7 +29,7 @@ class SideDoor:
         checks = checks_of(node, Metrics(node, requests, streams, room))
         mounts = Mounts((), (), node, streams)
         inside = Inside(room, Routes(), checks, _no_socket, mounts, manners_of(node), requests=requests)
-        return Entry(node, streams, inside)
+        return FrontDoor(node, streams, inside)
 
     async def drain(self, node: Node | None = None, /) -> None:
         """Do nothing: there are no streams to end."""

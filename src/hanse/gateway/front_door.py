@@ -66,7 +66,7 @@ class Inside(msgspec.Struct, frozen=True):
     signed: frozenset[str] = frozenset()
 
 
-class Entry:
+class FrontDoor:
     """The ASGI application of a gateway."""
 
     def __init__(self, node: Node, streams: Streams, inside: Inside) -> None:
