@@ -25,10 +25,10 @@ from msgspec import Meta
 from hanse.contract.declare import rpc
 from hanse.contract.model import Model, Resource
 from hanse.gateway.gateway import Gateway
-from hanse.gateway.guarded_h11 import GuardedH11
-from hanse.gateway.guarded_httptools import GuardedHttpTools
 from hanse.gateway.limits import Limits
 from hanse.gateway.listen import bound
+from hanse.gateway.paced_h11 import PacedH11
+from hanse.gateway.paced_httptools import PacedHttpTools
 from hanse.gateway.serve import _Server
 from hanse.kernel.settings import Settings
 from hanse.node.app import App
@@ -247,7 +247,7 @@ async def serving(
                     server.should_exit = True
 
 
-@pytest.fixture(params=[GuardedHttpTools, GuardedH11], ids=["httptools", "h11"])
+@pytest.fixture(params=[PacedHttpTools, PacedH11], ids=["httptools", "h11"])
 def parser(request: pytest.FixtureRequest) -> type[asyncio.Protocol]:
     """Both ways to read HTTP."""
     parser: type[asyncio.Protocol] = request.param
@@ -278,7 +278,7 @@ def thing() -> type[Thing]:
 
 
 @contextmanager
-def aside(parser: type[asyncio.Protocol] = GuardedHttpTools, **given: Value) -> Iterator[Served]:
+def aside(parser: type[asyncio.Protocol] = PacedHttpTools, **given: Value) -> Iterator[Served]:
     """Serve in a thread of its own, for clients that block."""
     started: queue.Queue[tuple[Served, asyncio.AbstractEventLoop, asyncio.Event] | BaseException] = queue.Queue()
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from hanse.gateway.guarded_h11 import GuardedH11
-from hanse.gateway.guarded_httptools import GuardedHttpTools
 from hanse.gateway.limits import Limits
+from hanse.gateway.paced_h11 import PacedH11
+from hanse.gateway.paced_httptools import PacedHttpTools
 
 Aside = Callable[..., AbstractContextManager[Any]]
 
@@ -97,7 +97,7 @@ def lives(port: int) -> bool:
         return talk.recv(100).startswith(b"HTTP/1.1 200")
 
 
-PARSERS = pytest.mark.parametrize("parser", [GuardedHttpTools, GuardedH11], ids=["httptools", "h11"])
+PARSERS = pytest.mark.parametrize("parser", [PacedHttpTools, PacedH11], ids=["httptools", "h11"])
 
 
 @PARSERS

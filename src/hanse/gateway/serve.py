@@ -155,9 +155,8 @@ class _Serving:
             tell_stopped(stops.why or "it failed", max(0.0, now() - asked), cut)
 
     def _work(self) -> Work:
-        return (
-            self._application.work if isinstance(self._application, FrontDoor) else Work(operations=self._node.running)
-        )
+        front = self._application
+        return front.work if isinstance(front, FrontDoor) else Work(operations=self._node.running)
 
 
 class _Server(Server):
@@ -349,9 +348,9 @@ def web_socket_class() -> type[asyncio.Protocol] | Literal["auto"]:
         return "auto"
 
     def protocol(**given: object) -> asyncio.Protocol:
-        from hanse.gateway.guarded_websocket import GuardedWebSocket
+        from hanse.gateway.paced_websocket import PacedWebSocket
 
-        make = cast("Callable[..., asyncio.Protocol]", GuardedWebSocket)
+        make = cast("Callable[..., asyncio.Protocol]", PacedWebSocket)
         return make(**given)
 
     return cast("type[asyncio.Protocol]", protocol)
@@ -360,9 +359,9 @@ def web_socket_class() -> type[asyncio.Protocol] | Literal["auto"]:
 def connection_class() -> type[asyncio.Protocol]:
     """How connections speak HTTP: with httptools where it is installed, else with h11."""
     try:
-        from hanse.gateway.guarded_httptools import GuardedHttpTools
+        from hanse.gateway.paced_httptools import PacedHttpTools
     except ImportError:
-        from hanse.gateway.guarded_h11 import GuardedH11
+        from hanse.gateway.paced_h11 import PacedH11
 
-        return GuardedH11
-    return GuardedHttpTools
+        return PacedH11
+    return PacedHttpTools

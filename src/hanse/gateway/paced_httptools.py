@@ -6,16 +6,16 @@ from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from hanse.gateway.guarded import Guarded, refuse
 from hanse.gateway.pace import REFUSAL
+from hanse.gateway.paced import Paced, refuse
 from hanse.gateway.unframed import unframe
 
 _WITHOUT_CHUNKS = frozenset({"0.9", "1.0"})
 """Versions of HTTP that know no chunks."""
 
 
-class GuardedHttpTools(Guarded, HttpToolsProtocol):
-    """A guarded connection, which knows of pipelined requests the one that is in work."""
+class PacedHttpTools(Paced, HttpToolsProtocol):
+    """A paced connection, which knows of pipelined requests the one that is in work."""
 
     in_body: bool = False
     answering: RequestResponseCycle | None = None

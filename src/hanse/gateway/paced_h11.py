@@ -7,12 +7,12 @@ from typing import cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from hanse.gateway.guarded import Guarded, refuse
 from hanse.gateway.pace import REFUSAL
+from hanse.gateway.paced import Paced, refuse
 
 
-class GuardedH11(Guarded, H11Protocol):
-    """A guarded connection, whose request is over when h11 says so."""
+class PacedH11(Paced, H11Protocol):
+    """A paced connection, whose request is over when h11 says so."""
 
     def send_400_response(self, msg: str) -> None:
         """See uvicorn: what cannot be read is told as a problem, unless an answer is on its way."""
@@ -21,7 +21,7 @@ class GuardedH11(Guarded, H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        in_body = self.conn.their_state is h11.SEND_BODY  # as in `guarded_httptools`
+        in_body = self.conn.their_state is h11.SEND_BODY  # as in `paced_httptools`
         super().data_received(data)
         cycle = cast("RequestResponseCycle | None", self.cycle)
         answered = cycle is None or cycle.response_complete

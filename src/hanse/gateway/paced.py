@@ -21,7 +21,7 @@ class Cycle(Protocol):
     response_complete: bool
 
 
-class Guarded(Wired):
+class Paced(Wired):
     """A connection that knows how long its next request has been coming, and its answer not been taken.
 
     Mixed into a protocol of uvicorn's, whose attributes are named here for those who check types.

@@ -19,7 +19,7 @@ PING = b"\x89\x00"
 """A ping frame of a server, without a text of its own."""
 
 
-class GuardedWebSocket(Wired, WebSocketsSansIOProtocol):
+class PacedWebSocket(Wired, WebSocketsSansIOProtocol):
     """A connection that knows when it last heard of its client, and since when that has taken nothing."""
 
     heard: float
