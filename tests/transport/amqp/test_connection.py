@@ -77,12 +77,12 @@ class TestStarting:
     )
     async def test_what_is_no_rabbitmq_is_told(self, greeting: bytes) -> None:
         async with saying(greeting) as port:
-            said = await refused(f"amqp://127.0.0.1:{port}", patience=0.5)
+            said = await refused(f"amqp://127.0.0.1:{port}", patience=2.0)
             assert "does not speak AMQP 0-9-1" in said
 
     async def test_what_answers_something_else_is_told(self) -> None:
         async with saying(b"\x01\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x29\x00\xce") as port:  # Connection.OpenOk
-            assert "expected Start" in await refused(f"amqp://127.0.0.1:{port}", patience=0.5)
+            assert "expected Start" in await refused(f"amqp://127.0.0.1:{port}", patience=2.0)
 
 
 class TestWhoAsks:
@@ -134,7 +134,7 @@ class TestWhoAsks:
         async with secured(server, theirs) as port:
             url = f"amqps://localhost:{port}"
             await works(url, tls=ours)
-            assert "certificate verify failed" in await refused(url, patience=0.5)
+            assert "certificate verify failed" in await refused(url, patience=2.0)
 
 
 @contextmanager

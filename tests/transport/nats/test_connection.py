@@ -68,7 +68,7 @@ class TestStarting:
     )
     async def test_what_is_no_nats_server_is_told(self, greeting: bytes, said: str) -> None:
         async with saying(greeting) as port:
-            assert said in await refused(f"nats://127.0.0.1:{port}", patience=0.5)
+            assert said in await refused(f"nats://127.0.0.1:{port}", patience=2.0)
 
 
 class TestWhoAsks:
@@ -127,7 +127,7 @@ class TestWhoAsks:
         authority.issue_cert("ada@example.org").configure_cert(trusting)
         try:
             await works(f"tls://127.0.0.1:{server.port}", tls=trusting, secured=True)
-            assert "TLS" in await refused(server.url, patience=0.5)
+            assert "TLS" in await refused(server.url, patience=2.0)
         finally:
             server.kill()
 

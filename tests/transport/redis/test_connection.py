@@ -58,7 +58,7 @@ class TestStarting:
     @pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 No\r\n\r\n", b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n", b"?\r\n"])
     async def test_what_is_no_redis_is_told(self, greeting: bytes) -> None:
         async with saying(greeting) as port:
-            said = await refused(f"redis://127.0.0.1:{port}", patience=0.5)
+            said = await refused(f"redis://127.0.0.1:{port}", patience=2.0)
             assert "does not speak the protocol of Redis" in said
 
     async def test_a_member_of_a_cluster_is_refused(self, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ class TestWhoAsks:
         async with secured(server, theirs) as port:
             url = f"rediss://localhost:{port}"
             await works(url, tls=ours)
-            assert "certificate verify failed" in await refused(url, patience=0.5)
+            assert "certificate verify failed" in await refused(url, patience=2.0)
 
     async def test_databases_are_apart(self, server: Server) -> None:
         app = next(apps)

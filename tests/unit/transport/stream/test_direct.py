@@ -103,13 +103,15 @@ async def test_an_answer_that_is_too_large_is_told_of(place: Place) -> None:
 
 async def test_at_its_deadline_a_request_ends_and_its_handler_is_cancelled(place: Place) -> None:
     async with place.node() as one, place.node() as other:
+        await one.ask(other, call())  # to connect takes its part of a deadline
         with pytest.raises(DeadlineExceeded, match=r"no answer from things.hold in time"):
-            await one.ask(other, call("hold", timeout=0.05))
+            await one.ask(other, call("hold", timeout=0.5))
         await other.things.until(lambda: other.things.cancelled == ["hold"])
 
 
 async def test_the_nearest_of_many_deadlines_comes_first(place: Place) -> None:
     async with place.node() as one, place.node() as other, unheard() as tasks:
+        await one.ask(other, call())
         late = tasks.start(one.ask(other, call("wait", b"x")))
         endless = tasks.start(one.ask(other, call("wait", b"y", timeout=0)))
         for timeout in (0.2, 0.05, 0.1):
@@ -207,8 +209,9 @@ async def test_who_stops_reading_ends_the_stream(place: Place) -> None:
 
 async def test_a_stream_ends_at_its_deadline(place: Place) -> None:
     async with place.node() as one, place.node() as other:
+        await one.ask(other, call())
         with pytest.raises(DeadlineExceeded):
-            await one.read(other, stream("hang", 1, timeout=0.05))
+            await one.read(other, stream("hang", 1, timeout=0.5))
         await other.things.until(lambda: other.things.closed == 1)
 
 
