@@ -67,6 +67,8 @@ class Metrics:
         yield from _call_families(figures)
         yield from _store_families(figures.stores)
         yield from _schedule_families(figures.schedules)
+        counted = [({"service": service, "what": name}, count) for (service, name), count in figures.counted.items()]
+        yield Family("hanse_counted", "counter", "What services have counted of their own work.", counted)
         late = self._lag.take()
         yield Family(
             "hanse_event_loop_lag_max_seconds",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -16,6 +17,17 @@ from hanse.store.query import Query
 
 STORE_SECONDS_MAX = 2.0
 """How long a store may take to count; what it does not tell by then is left out."""
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A service that counts what it does, for whoever watches its node.
+
+    Attributes:
+        __counts__: How often, by a name of low cardinality.
+    """
+
+    __counts__: Mapping[str, int]
 
 
 class RelayFigures(msgspec.Struct, frozen=True):
@@ -78,6 +90,7 @@ class NodeFigures(msgspec.Struct, frozen=True):
         breakers: What stands between it and an operation that it calls, by address.
         stores: By service.
         schedules: Those that run here.
+        counted: What services have counted of their own work, by service and name.
     """
 
     calls: Mapping[tuple[str, str], int]
@@ -85,6 +98,17 @@ class NodeFigures(msgspec.Struct, frozen=True):
     breakers: Mapping[str, State]
     stores: Sequence[StoreFigures]
     schedules: Sequence[ScheduleFigures] = ()
+    counted: Mapping[tuple[str, str], int] = {}
+
+
+def counted_by(hosted: Iterable[Hosted]) -> dict[tuple[str, str], int]:
+    """What services that count have counted, by service and name."""
+    return {
+        (one.part.name, name): count
+        for one in hosted
+        if isinstance(one.instance, Counts)
+        for name, count in sorted(one.instance.__counts__.items())
+    }
 
 
 async def store_figures(hosted: Hosted) -> StoreFigures:

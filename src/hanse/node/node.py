@@ -31,7 +31,7 @@ from hanse.node.background import as_unit
 from hanse.node.described import described
 from hanse.node.duty import Duty
 from hanse.node.events import Subscription, keeping, publishing, subscriptions_of
-from hanse.node.figures import NodeFigures, store_figures
+from hanse.node.figures import NodeFigures, counted_by, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
 from hanse.node.routes import routes_of
@@ -261,6 +261,7 @@ class Node:
             breakers={address: breaker.state for address, breaker in self._caller.breakers.items()},
             stores=[await store_figures(hosted) for hosted in list(self.hosted)],
             schedules=[schedule for duty in self._duties for schedule in duty.schedules],
+            counted=counted_by(self.hosted),
         )
 
     def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:

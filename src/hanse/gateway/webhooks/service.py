@@ -79,6 +79,18 @@ HISTORY_SECONDS = 2_592_000.0
 """How long deliveries that are over are kept: 30 days."""
 
 
+COUNTED = (
+    "webhooks_delivered",
+    "webhooks_failed",
+    "webhooks_given_up",
+    "webhooks_postponed",
+    "webhooks_refused",
+    "webhooks_subscriptions_ended",
+)
+"""What is counted, for `/metrics`: attempts that a receiver took, that failed or were refused by the guard; deliveries
+that were given up, or put off since their receiver is left alone; subscriptions that were ended."""
+
+
 class TooMany(Fault, status=409, detail="expected at most {most} {what}; remove one first"):
     """There is one of it too many."""
 
@@ -116,6 +128,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
             raise Misconfigured(f"expected a timeout of webhooks of up to {TIMEOUT_SECONDS_MAX:g} s")
         self._reach: Reach = reach_of(self.allow, http=self.http)
         self._pauses: Pauses = Pauses()
+        self.__counts__: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._sender: Sender = type(self).__sender__ or http_sender(self._reach, self.timeout, current().host)
 
     async def stopping(self) -> None:
@@ -319,6 +332,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
             _ = await delivery.patch(state="failed", problem=f"the subscription is not active: {to.ended}")
             return
         if (until := self._pauses.until(to.id)) > now:
+            self._count("webhooks_postponed")
             _ = await delivery.patch(due=until + current().host.chance.random())
             return
         body = one.body.encode()
@@ -361,18 +375,22 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
             self._pauses.silent(to.id, now)
         match verdict(answer, attempts, host.chance.random()):
             case Delivered():
+                self._count("webhooks_delivered")
                 _ = await delivery.patch(state="delivered", delivered_at=now, **noted)
             case Later(seconds=seconds, pause=pause):
+                self._count("webhooks_refused" if answer.refused else "webhooks_failed")
                 if pause:
                     self._pauses.asked(to.id, now + seconds)
                 _ = await delivery.patch(due=now + seconds, **noted)
             case GivenUp(end=end):
+                self._count("webhooks_given_up")
                 _ = await delivery.patch(state="failed", **noted)
                 if end:
                     await self._end(to, "its receiver answered 410: it wants no more")
 
     async def _end(self, one: WebhookSubscription, why: str) -> None:
         _ = await self.subscriptions.patch(one.id, active=False, ended=why)
+        self._count("webhooks_subscriptions_ended")
         await self.emit(WebhookEnded(subscription=one.id, owner=one.owner, why=why))
 
     async def _failing_since(self, id: str) -> float:
@@ -392,6 +410,9 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
 
     async def _again(self, one: WebhookDelivery) -> None:
         _ = await self.deliveries.patch(one.id, state="waiting", due=0.0, attempts=0, problem="", tried_at=0.0)
+
+    def _count(self, name: str) -> None:
+        self.__counts__[name] += 1
 
     def _caller(self) -> str:
         """Whose subscriptions the caller's are.

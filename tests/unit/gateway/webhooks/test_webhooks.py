@@ -290,3 +290,22 @@ def test_webhooks_are_declared_once_before_the_app_and_of_events() -> None:
 
     with pytest.raises(Misdeclared, match="ping"):
         Gateway().webhooks(Ping)
+
+
+async def test_what_became_of_it_is_counted(system: System) -> None:
+    await system.ask(ADA, "subscribe", url=URL)
+    await system.pay("o1")
+    await asyncio.sleep(1)
+    system.outside.answer = lambda _: Answer(0, "inside", refused=True)
+    await system.pay("o2")
+    await asyncio.sleep(1)
+    system.outside.answer = lambda _: Answer(410, "gone")
+    await system.pay("o3")
+    await asyncio.sleep(1)
+    counted = {name: count for (_, name), count in (await system.node.figures()).counted.items() if count}
+    assert counted == {
+        "webhooks_delivered": 1,
+        "webhooks_refused": 1,
+        "webhooks_given_up": 1,
+        "webhooks_subscriptions_ended": 1,
+    }
