@@ -166,10 +166,24 @@ class Subscriber:
             _ = await pause(self._moved, LOOK_SECONDS)
 
     async def _is_done(self) -> bool:
+        if not self._running:
+            return await self._is_done_elsewhere()
         backlog = self._backlog
         if backlog is None or self._window:
             return False
         return not isinstance(backlog, TellsLeft) or (await self.look() and not self._left)
+
+    async def _is_done_elsewhere(self) -> bool:
+        """Whether nothing is left for the group, where another instance takes its events, or none does."""
+        try:
+            backlog = await self._keeps.subscribe(self.name, list(self._topics))
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    return not isinstance(backlog, TellsLeft) or not await backlog.left()
+            finally:
+                await backlog.close()
+        except (Fault, TimeoutError):
+            return False  # the broker is away, or slow: it is asked again
 
     async def _follow(self) -> None:
         failures = 0

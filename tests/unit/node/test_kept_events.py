@@ -152,6 +152,15 @@ async def test_a_restart_loses_and_repeats_nothing(tmp_path: Path) -> None:
         assert await numbers(node) == {str(key): [0, 1] * 3 for key in range(3)}
 
 
+async def test_an_instance_that_waits_for_the_duty_settles_when_another_has_handled_all(tmp_path: Path) -> None:
+    medium = Medium()
+    settings = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}", events="broker", grace=5.0))
+    async with node_of(ALL, medium, settings=settings) as one, node_of(ALL, medium, settings=settings) as other:
+        await one.client(Shop).burst(keys=3, numbers=2)
+        await settled(other)
+        assert await numbers(other) == {str(key): [0, 1] for key in range(3)}
+
+
 @pytest.mark.virtual_time
 async def test_what_is_told_while_the_broker_is_away_is_heard_later(host: Host) -> None:
     medium = Medium()
