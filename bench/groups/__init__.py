@@ -5,8 +5,8 @@ from plan import Group
 from groups import calls, events, fleet, gateway, inprocess, listing, live, post, reload, rest, sim, startup, store
 
 _ALL = (
-    *(inprocess.GROUP, calls.GROUP, gateway.GROUP, events.GROUP, startup.GROUP, fleet.GROUP, reload.GROUP, store.GROUP),
-    *(rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
+    *(inprocess.GROUP, calls.GROUP, calls.RABBIT, gateway.GROUP, events.GROUP, startup.GROUP, fleet.GROUP),
+    *(reload.GROUP, store.GROUP, rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
     *sim.GROUPS,
 )
 

@@ -29,6 +29,17 @@ def _cases() -> tuple[Case, ...]:
         for scheme, over in (("nats", "NATS"), ("tcp", "tcp")):
             command = python_case("calls_moleculer.py", scheme, size)
             cases.append(Case(f"Moleculer, {over}, {told}", command, f"{MOLECULER}; over {over}", raw))
+        zmq = (("hanse", "Hanse", f"{HANSE}; over ZeroMQ"), ("zmq.asyncio", "zmq.asyncio", ZMQ_ASYNCIO))
+        for case, name, about in zmq:
+            cases.append(Case(f"{name}, ZeroMQ, {told}", python_case("calls.py", case, "zmq", size), about, raw))
+    return tuple(cases)
+
+
+def _over_rabbit() -> tuple[Case, ...]:
+    cases: list[Case] = []
+    for size, told in SIZES.items():
+        raw = f"raw, tcp, {told}"
+        cases.append(Case(raw, python_case("calls.py", "raw", "tcp", size), RAW, raw))
         rabbit = (
             ("hanse", "Hanse", f"{HANSE}; over RabbitMQ"),
             ("aio-pika", "aio-pika", AIO_PIKA),
@@ -36,22 +47,28 @@ def _cases() -> tuple[Case, ...]:
         )
         for case, name, about in rabbit:
             cases.append(Case(f"{name}, RabbitMQ, {told}", python_case("calls_rabbit.py", case, size), about, raw))
-        zmq = (("hanse", "Hanse", f"{HANSE}; over ZeroMQ"), ("zmq.asyncio", "zmq.asyncio", ZMQ_ASYNCIO))
-        for case, name, about in zmq:
-            cases.append(Case(f"{name}, ZeroMQ, {told}", python_case("calls.py", case, "zmq", size), about, raw))
     return tuple(cases)
+
+
+def _columns(broker: str) -> tuple[Column, ...]:
+    return (
+        Column("cpu_us", "CPU µs", 2),
+        Column("caller_us", "of the caller", 2),
+        Column("server_us", "of the server", 2),
+        Column("broker_us", f"of {broker}", 2),
+        Column("per_second", "a second", 0),
+    )
 
 
 GROUP = Group(
     "calls",
     "Calls between two processes",
     f"raw, tcp, {SIZES['small']}",
-    (
-        Column("cpu_us", "CPU µs", 2),
-        Column("caller_us", "of the caller", 2),
-        Column("server_us", "of the server", 2),
-        Column("broker_us", "of the broker", 2),
-        Column("per_second", "a second", 0),
-    ),
+    _columns("the NATS server"),
     _cases(),
+)
+
+# On its own, as each of these cases waits for a RabbitMQ to start.
+RABBIT = Group(
+    "calls-rabbitmq", "Calls over RabbitMQ", f"raw, tcp, {SIZES['small']}", _columns("RabbitMQ"), _over_rabbit()
 )
