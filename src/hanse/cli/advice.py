@@ -148,6 +148,14 @@ FAULTS: Mapping[str, Advice] = {
         "`hanse new` writes over nothing.",
         "Name another folder with --dir, or empty this one.",
     ),
+    "not_editable": Advice(
+        "The edit would move the message to another key, or the message is none that a log has told.",
+        "Drop it, and emit what is right.",
+    ),
+    "not_in_rehearsal": Advice(
+        "The handler calls another service, or commits by itself: nobody could take that back.",
+        "See the effects up to there; the handler may ask `current().rehearsal`. Or replay one, and look at it.",
+    ),
     "not_found": Advice(
         "It was removed, was never there, or the id is misspelt.",
         "List what there is; ids are compared letter by letter.",
@@ -228,6 +236,10 @@ FAULTS: Mapping[str, Advice] = {
     "too_many": Advice(
         "One owner may have so many subscriptions to webhooks, and has them.",
         "Remove one that is not needed: `hanse webhooks list` shows them. One may name several events.",
+    ),
+    "waits": Advice(
+        "Messages of one key are handled in order, and an older one of it has failed.",
+        "Replay or drop the older one, which the text names; those that wait are handled then, by themselves.",
     ),
     "unauthenticated": Advice(
         "No credentials came, or `identify` does not accept them: expired, of another issuer, cut off.",

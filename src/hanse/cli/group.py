@@ -41,6 +41,9 @@ VERBS: Mapping[str, Verb] = {
     "nodes": Verb("hanse.cli.nodes", "nodes", "List the nodes of a running system."),
     "webhooks": Verb("hanse.cli.webhooks", "webhooks", "See the webhooks of a running system, and send them again."),
     "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
+    "deadletters": Verb(
+        "hanse.cli.deadletters", "deadletters", "See, mend and replay messages that could not be handled."
+    ),
     "sim": Verb("hanse.cli.sim", "sim", "Run an app as many machines in virtual time, under many seeds."),
     "explain": Verb("hanse.cli.explain", "explain", "Explain an error: what it means, why it comes, what to do."),
     "doctor": Verb("hanse.cli.doctor", "doctor", "Look for what is wrong on this machine and in this project."),

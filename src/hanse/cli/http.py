@@ -141,22 +141,25 @@ def request(
             return Answer(url, cast("_Reply", error))
 
 
-def request_directly(url: str, *, headers: Mapping[str, str], timeout: float) -> Answer:
+def request_directly(url: str, *, headers: Mapping[str, str], timeout: float, body: bytes | None = None) -> Answer:
     """Ask for a page that is the operator's: without `Connection: close`, which a gateway knows proxies by.
 
     Args:
         url: Where, `http://` or `https://`.
         headers: To send along.
         timeout: Seconds of silence after which it is given up.
+        body: JSON to POST; None to GET.
 
     Raises:
         Misconfigured: The URL is none.
         Unavailable: Nobody answers.
     """
     parts = _parts(url)
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    sent = {**({} if body is None else {"Content-Type": "application/json"}), **headers}
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     with _reaching(url), closing(kind(parts.hostname or "", parts.port, timeout=timeout)) as connection:
-        connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(headers))
+        connection.request("GET" if body is None else "POST", path, body, sent)
         reply = connection.getresponse()
         names = {name.lower(): value for name, value in reply.headers.items()}
         return Answer(url, _Whole(reply.status, names, reply.read(ANSWER_BYTES_MAX + 1)))

@@ -64,14 +64,15 @@ class Remote(msgspec.Struct, frozen=True):
         every = {**self.headers, **(headers or {})}
         return request(f"{self.base}{path}", body=body, method=method, headers=every, timeout=self.timeout)
 
-    def ask_directly(self, path: str) -> Answer:
-        """Ask for a page that is the operator's.
+    def ask_directly(self, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask for a page that is the operator's: POST with a body, GET without.
 
         Raises:
             Misconfigured: Its URL is none.
             Unavailable: Nobody answers.
         """
-        return request_directly(f"{self.base}{path}", headers=self.headers, timeout=self.timeout)
+        every = {**self.headers, **(headers or {})}
+        return request_directly(f"{self.base}{path}", headers=every, timeout=self.timeout, body=body)
 
 
 def remote(command: Callable[..., T]) -> Callable[..., T]:

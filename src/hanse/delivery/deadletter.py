@@ -83,14 +83,21 @@ def failed_letter(group: str, message: Message, error: BaseException, *, id: str
         id: Of the dead letter.
         now: Wall-clock second.
     """
+    letter = msgspec.structs.replace(_letter(group, message, id, now), attempts=message.headers.attempt - 1)
+    return failure_of(letter, error, now)
+
+
+def failure_of(letter: DeadLetter, error: BaseException, now: float) -> DeadLetter:
+    """A dead letter after one more attempt, which failed."""
     code = error.code if isinstance(error, Fault) else type(error).__qualname__
-    letter = _letter(group, message, id, now)
     return msgspec.structs.replace(
         letter,
         code=code,
         text=str(error)[:TEXT_CHARACTERS_MAX],
-        attempts=message.headers.attempt,
-        fingerprint=fingerprint(group, letter.topic, code, place_of(error.__traceback__)),
+        attempts=letter.attempts + 1,
+        last_at=now,
+        waits_for="",
+        fingerprint=fingerprint(letter.group, letter.topic, code, place_of(error.__traceback__)),
     )
 
 

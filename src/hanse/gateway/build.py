@@ -18,6 +18,7 @@ from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files
 from hanse.gateway.front_door import Check, FrontDoor, Inside
+from hanse.gateway.letters import LettersPage
 from hanse.gateway.limits import Limits
 from hanse.gateway.metrics import Metrics
 from hanse.gateway.mount import Mounts
@@ -66,7 +67,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> FrontDoor:
     inside = Inside(
         room,
         routes,
-        _checks(declared, node, Metrics(node, requests, streams, room), routes),
+        _checks(declared, node, Metrics(node, requests, streams, room), routes, streams.limits),
         Sockets(live_path, Live(exposed, declared.operations, node, declared.topics), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         manners_of(node, meters, declared.cors),
@@ -105,9 +106,11 @@ def _add_documents(routes: Routes, declared: Declared, node: Node, streams: Stre
         routes.add(f"{declared.prefix}/{name}.json", {"GET": _document(make)})
 
 
-def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes) -> dict[str, Check]:
+def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes, limits: Limits) -> dict[str, Check]:
     """What operators and developers ask for; routes of the app's own win over all but health."""
     checks = checks_of(node, metrics, taken=lambda path: routes.find(path) is not None)
+    if node.settings.gateway.metrics != "off" and routes.find(("deadletterz",)) is None:
+        checks["/deadletterz"] = LettersPage(node, declared.identify, limits)
     docs = f"{declared.prefix}/docs"
     if declared.docs and routes.find(tuple(docs[1:].split("/"))) is None:
         # It holds nothing but itself, and a token for what it shows is entered there: nobody is asked who they are.

@@ -35,6 +35,9 @@ Check = Callable[[Request], Awaitable[Response]]
 CHECKED = "GET, HEAD, OPTIONS"
 """Methods of health, figures and the page."""
 
+POSTED = "POST, OPTIONS"
+"""Methods of what operators ask with a body; such a check says `posted`."""
+
 SERVING = frozenset({"ready", "draining"})
 
 
@@ -232,11 +235,13 @@ def _handler(route: Route, method: str) -> Handler | None:
 
 
 async def _checked(check: Check, request: Request) -> Response:
-    if request.method in {"GET", "HEAD"}:
+    posted = getattr(check, "posted", False)
+    if request.method in ({"POST"} if posted else {"GET", "HEAD"}):
         return await check(request)
+    allowed = POSTED if posted else CHECKED
     if request.method == "OPTIONS":
-        return Response(204, b"", ((b"allow", CHECKED.encode()),), "")
-    return problem_response(MethodNotAllowed(request.method[:20], CHECKED))
+        return Response(204, b"", ((b"allow", allowed.encode()),), "")
+    return problem_response(MethodNotAllowed(request.method[:20], allowed))
 
 
 def _options(route: Route) -> Response:

@@ -59,11 +59,21 @@ def why_not(request: Request, settings: GatewaySettings) -> str:
     return "" if settings.metrics == "open" else why_not_local(request)
 
 
+def why_not_operator(request: Request, settings: GatewaySettings) -> str:
+    """Why the one who asks may not act as the operator, and what to change; empty where they may.
+
+    As `why_not`, but figures that are open to everybody make nobody an operator.
+    """
+    if settings.metrics_token:
+        return "" if _has_token(request, settings.metrics_token) else "send the token of gateway.metrics_token"
+    return why_not_local(request)
+
+
 def refused(request: Request, settings: GatewaySettings) -> Response:
     """The answer to one who may not: to a stranger it is as if there were nothing, this machine is told what to do."""
     if settings.metrics == "off" or not _is_from_here(request):
         return problem_response(NoRoute(request.path))
-    return problem_response(Private(request.path, why_not(request, settings)))
+    return problem_response(Private(request.path, why_not(request, settings) or why_not_operator(request, settings)))
 
 
 def why_not_local(request: Request) -> str:

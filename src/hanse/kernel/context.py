@@ -7,6 +7,7 @@ handler asks `current()` for it, so nothing has to be handed through.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -44,6 +45,8 @@ class Context(msgspec.Struct, eq=False):
         task: The task that runs the handler, for whoever has to end it.
         expired: How often it was cancelled for its deadline.
         again: Second on `host.monotonic` at which it is cancelled again, should it have swallowed that.
+        rehearsal: Set where nothing of this work is to last: told the address of each call that it makes, and raises
+            where that might change something. Handlers may look at it, before an effect that is outside of Hanse.
     """
 
     # A struct, since one is made per call and this is the fastest class there is; compared by identity.
@@ -57,6 +60,7 @@ class Context(msgspec.Struct, eq=False):
     task: asyncio.Task[Any] | None = None
     expired: int = 0
     again: float = 0.0
+    rehearsal: Callable[[str], None] | None = None
 
     @property
     def identity(self) -> Identity:

@@ -32,6 +32,8 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "inbox.after_handler": "a message was handled, and is not acknowledged",
         "inbox.before_park": "a message cannot be handled, and is not parked yet",
         "inbox.after_park": "a message is parked, and is not acknowledged",
+        "replay.before_handler": "a dead letter is about to be handled again",
+        "replay.after_commit": "a dead letter was handled, and is gone, and nothing comes after it yet",
         "rule.leased": "a rule holds a row that it has not read",
         "rule.before_run": "a rule has read a row that it is to run for",
         "rule.after_commit": "a rule has run and its effects are stored, but the row is still held",

@@ -1,9 +1,9 @@
 """What runs by itself for a service: on one of its instances at a time, where several share its store.
 
-Rules, schedules, sagas, replicas, the trimming of the log and the relays that take it to subscribers are one duty, with
-one lease. Who has it runs all of them; what they commit rests on the lease, so that an instance that was paused past
-its time, and woke, changes nothing. (A relay that woke delivers again what was delivered, which has no effect.) Where
-no other process can have the store there is no lease, and nothing to wait for.
+Rules, schedules, sagas, replicas, actions on dead letters, the trimming of the log and the relays that take it to
+subscribers are one duty, with one lease. Who has it runs all of them; what they commit rests on the lease, so that an
+instance that was paused past its time, and woke, changes nothing. (A relay that woke delivers again what was delivered,
+which has no effect.) Where no other process can have the store there is no lease, and nothing to wait for.
 
 States: waiting for its turn <-> on duty -> resting, while relays hand on what the last calls told -> ended.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import final
 
 from hanse.delivery.relay import Relay
@@ -20,7 +21,9 @@ from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
+from hanse.node.acting import Actor
 from hanse.node.background import Runner, runner, trimmer
+from hanse.node.events import Subscription
 from hanse.node.figures import ScheduleFigures
 from hanse.node.hosted import Hosted
 from hanse.service.cluster import Leader
@@ -43,13 +46,15 @@ class Duty:
         hosted: The service.
         host: Clocks and chance.
         retention: Seconds that its log is kept.
+        subscriptions: Those of the service, by address.
     """
 
-    def __init__(self, hosted: Hosted, host: Host, retention: float) -> None:
+    def __init__(self, hosted: Hosted, host: Host, retention: float, subscriptions: Mapping[str, Subscription]) -> None:
         self.name: str = f"duty of {hosted.part.name}"
         self._hosted = hosted
         self._host = host
         self._retention = retention
+        self._subscriptions = subscriptions
         self._runners: list[Runner] = []
         self._resting = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -147,7 +152,8 @@ class Duty:
         ]
         copying = [Replicator(f"{name}.{replica.name}", replica, host=self._host) for replica in hosted.replicas]
         sagas = [] if hosted.sagas is None else [hosted.sagas.runner(duty, self._retention)]
-        return [*reacting, *copying, *sagas, trimmer(hosted, self._host, self._retention)]
+        acting = Actor(hosted, self._subscriptions, self._host, duty)
+        return [*reacting, *copying, *sagas, acting, trimmer(hosted, self._host, self._retention)]
 
 
 def _failed(error: BaseException) -> None:

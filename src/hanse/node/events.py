@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import msgspec
+
 from hanse.contract.model import Event, Resource, collection_of, topic_of, version_of
 from hanse.delivery.inbox import Inbox
-from hanse.delivery.outbox import Topic
+from hanse.delivery.outbox import Topic, taken
 from hanse.delivery.publisher import Publisher
 from hanse.delivery.relay import Relay
 from hanse.delivery.subscriber import Subscriber
-from hanse.kernel.codec import codec_for
+from hanse.kernel.codec import Codec, canonical, codec_for, encode_json
 from hanse.kernel.context import Context
-from hanse.kernel.faults import Misconfigured
+from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.finite import checked
 from hanse.kernel.host import Host
 from hanse.kernel.message import FAULT, Message
 from hanse.kernel.settings import NodeSettings
@@ -34,6 +37,13 @@ from hanse.store.base import Entry
 from hanse.transport.base import Keeps, Transport
 
 Read = Callable[[Entry], object]
+
+
+class NotEditable(Fault, status=409, detail="the message cannot be edited: {problem}"):
+    """A dead letter cannot be changed in this way."""
+
+    problem: str
+
 
 _entries = codec_for(Entry)
 
@@ -72,22 +82,57 @@ class Subscription:
             Unavailable: The store cannot be reached.
         """
         store, inbox = hosted.store, Inbox(hosted.store, self.group, host=host, ordered=self.on.ordered)
-        handler: Callable[[object], Awaitable[None]] = getattr(hosted.instance, self._method)
         await inbox.open()
 
         async def run(context: Context, message: Message) -> None:
             async def handle(message: Message) -> None:
-                context.store = store
+                # A unit of its own for each try: what an earlier one staged, its mark too, was refused as a whole.
+                context.store, context.work = store, None
                 unit = cast("Unit", unit_for(store))
                 unit.marks.append(inbox.mark(message))
                 unit.fences.extend(inbox.rests_on(message))
-                await handler(self._read(_entries.decode(message.body)))
+                await self.handle(hosted, message)
                 await unit.commit()
 
             await inbox.consume(message, handle, attempts_max=self.on.attempts)
             context.work = None  # committed, or dropped with the message that was parked: nothing is left to the server
 
         return Endpoint(run=run)
+
+    async def handle(self, hosted: Hosted, message: Message) -> None:
+        """Have the method of a hosted service handle a message, in the context that is there.
+
+        Raises:
+            Malformed, Invalid: It cannot be read.
+        """
+        method: Callable[[object], Awaitable[None]] = getattr(hosted.instance, self._method)
+        await method(self._read(_entries.decode(message.body)))
+
+    def edited(self, message: Message, value: bytes) -> Message:
+        """A message that tells of another value, under the same id.
+
+        Raises:
+            Malformed, Invalid: The value, in JSON, is not what the contract asks for.
+            NotEditable: It changes what the message is in order with, or the message is of no log.
+        """
+        try:
+            entry = _entries.decode(message.body)
+        except Fault:
+            raise NotEditable("its envelope cannot be read, so that no value fits it; drop it, and emit anew") from None
+        kind = self.on.kind
+        if issubclass(kind, Resource):
+            accepted = encode_json(shape_of(kind).decode(value))
+        else:
+            codec: Codec[Event] = codec_for(kind)
+            accepted = encode_json(checked(codec.decode_json(value)))
+        entry = msgspec.structs.replace(entry, after=accepted)
+        key = taken(entry, self.topic()).key
+        if key != message.headers.key:
+            raise NotEditable(
+                f"it is in order with {message.headers.key!r}, and would be with {key!r} then; "
+                f"drop it, and emit another one"
+            )
+        return msgspec.structs.replace(message, body=canonical(entry))
 
     def topic(self) -> Topic:
         """What it wants of a log."""
@@ -126,6 +171,14 @@ def subscriptions_of(app: App) -> list[Subscription]:
         for method, reaction in reactions_of(part.cls).items()
         if isinstance(reaction, On)
     ]
+
+
+def subscriptions_by_part(app: App) -> dict[str, dict[str, Subscription]]:
+    """Those of each service, by its name and their addresses."""
+    found: dict[str, dict[str, Subscription]] = {part.name: {} for part in app.parts}
+    for one in subscriptions_of(app):
+        found[one.part.name][one.address] = one
+    return found
 
 
 def keeping(transport: Transport, settings: NodeSettings) -> Keeps | None:

@@ -10,6 +10,7 @@ import msgspec
 from hanse.contract.declare import is_contract
 from hanse.contract.derive import Operation, describe
 from hanse.contract.model import Resource, collection_of
+from hanse.delivery.action import LetterAction, LetterOutcome
 from hanse.delivery.deadletter import DeadLetter
 from hanse.delivery.relay import Relay
 from hanse.delivery.saga_rows import SagaEvent, SagaRow, SagaStep
@@ -30,11 +31,14 @@ from hanse.service.local import LocalCollection
 from hanse.service.remote import RemoteCollection
 from hanse.service.replica import Wanted
 from hanse.service.replicated import ReplicaOf, replica_schemas
-from hanse.service.rows import Rows, RowsOf, rows_contract
+from hanse.service.rows import Rows, RowsOf, rows_contract, rows_contract_named
 from hanse.service.saga import pinned_of, sagas_of
 from hanse.service.service import Field, Outlet, Service, descriptions_of
 from hanse.service.shape import schema_of
 from hanse.store.base import CollectionSchema, Store
+
+LETTER_KINDS: tuple[type[Resource], ...] = (DeadLetter, LetterAction, LetterOutcome)
+"""What every store keeps of messages that could not be handled, and of what was done about them."""
 
 
 class Hosted:
@@ -165,7 +169,7 @@ def schemas_of(part: Part, owned: Iterable[type[Resource]]) -> list[CollectionSc
         for schema in replica_schemas(field.name, field.replica)
     ]
     of_sagas = [schema_of(SagaRow), schema_of(SagaStep), schema_of(SagaEvent)] if sagas_of(part.cls) else []
-    kept = [*map(schema_of, owned), *copied, *of_sagas, schema_of(DeadLetter)]
+    kept = [*map(schema_of, owned), *copied, *of_sagas, *(schema_of(kind) for kind in LETTER_KINDS)]
     return list({schema.name: schema for schema in kept}.values())
 
 
@@ -188,6 +192,11 @@ def contract_client(app: App, contract: type, caller: Caller) -> object:
 def rows_client(kind: type[Resource], caller: Caller) -> Rows:
     """A client of the rows of a resource, wherever they are."""
     return cast("Rows", client_of(rows_contract(kind), caller))
+
+
+def rows_named(collection: str, caller: Caller) -> Rows:
+    """A client of the rows of a collection, by its name alone."""
+    return cast("Rows", client_of(rows_contract_named(collection), caller))
 
 
 def events_client(service: str, caller: Caller) -> Events:

@@ -30,10 +30,12 @@ from hanse.node.app import App, Part, parts_named
 from hanse.node.background import as_unit
 from hanse.node.described import described
 from hanse.node.duty import Duty
-from hanse.node.events import Subscription, keeping, publishing, subscriptions_of
+from hanse.node.events import Subscription, keeping, publishing, subscriptions_by_part, subscriptions_of
 from hanse.node.figures import NodeFigures, counted_by, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
+from hanse.node.letters import Letters, letters_client
+from hanse.node.letters_served import serve_letters
 from hanse.node.routes import routes_of
 from hanse.node.stores import open_store, url_for
 from hanse.node.topics import Source, TopicFeed, tellers_of
@@ -220,6 +222,17 @@ class Node:
         """The collection of a resource, by calls to its owner."""
         return RemoteCollection(kind, self.rows(kind))
 
+    def letters(self, service: str) -> Letters:
+        """The dead letters of a service, by calls to the node that hosts it, for those who may see them.
+
+        Raises:
+            Misconfigured: The app has no such service.
+        """
+        known = [part.name for part in self.app.parts]
+        if service not in known:
+            raise Misconfigured(f"expected a service of the app {self.app.name!r}, got {service!r}; it has {known}")
+        return letters_client(service, self._caller)
+
     async def invoke(self, operation: Operation, arguments: msgspec.Struct, policy: Policy = Policy()) -> object:  # noqa: B008
         """Call an operation by its description; for whoever has no class to type a client with, such as a gateway."""
         if policy != Policy():
@@ -338,7 +351,7 @@ class Node:
             for description in self.descriptions:
                 self._transport.describe(described(description))
         for hosted in self.hosted:
-            for name in hosted.serve(self._server):
+            for name in (*hosted.serve(self._server), serve_letters(hosted, self.app, self._server, self.host)):
                 self._serve(name)
         for subscription in subscriptions_of(self.app):
             for hosted in self.hosted:
@@ -376,7 +389,8 @@ class Node:
         _ = await asyncio.gather(*(duty.stop() for duty in self._duties))
 
     def _react(self) -> None:
-        self._duties = [Duty(hosted, self.host, self.settings.node.retention) for hosted in self.hosted]
+        retention, own = self.settings.node.retention, subscriptions_by_part(self.app)
+        self._duties = [Duty(one, self.host, retention, own[one.part.name]) for one in self.hosted]
         for duty in self._duties:
             _ = self._tasks.start(duty.run(), name=duty.name)
 

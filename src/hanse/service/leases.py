@@ -112,6 +112,8 @@ class Grant:
         around = current()
         context = Context(self._leases.host, around.headers, message_id=around.message_id, operation=around.operation)
         context.store = self._leases.store
+        if around.rehearsal is not None:
+            context.rehearsal, context.deadline = around.rehearsal, around.deadline
         token = ambient.set(context)
         try:
             yield

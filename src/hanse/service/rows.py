@@ -170,11 +170,12 @@ class Rows(Contract, Protocol):
 
 def rows_contract(kind: type[Resource]) -> Description:
     """The contract under which the rows of a resource are served, made once."""
-    return _contract(collection_of(kind))
+    return rows_contract_named(collection_of(kind))
 
 
 @lru_cache(maxsize=4096)
-def _contract(collection: str) -> Description:
+def rows_contract_named(collection: str) -> Description:
+    """The same, by the name of the collection."""
     return describe_methods(Rows, Promise(f"rows/{collection}", "1", (), ()))
 
 

@@ -303,4 +303,10 @@ def may_emit(cls: type[Service], kind: type[Event]) -> bool:
     return not promised or kind in promised
 
 
+def may_emit_topic(cls: type[Service], topic: str) -> bool:
+    """Whether a service may tell of an event, by its name on the wire."""
+    promised = cls.__hanse_promise__.events
+    return not promised or any(topic_of(kind) == topic for kind in promised)
+
+
 Hook = Callable[[], Awaitable[None]]

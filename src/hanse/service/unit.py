@@ -18,10 +18,13 @@ from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.message import Headers
-from hanse.store.base import Batch, Delete, Emit, Expect, Mark, Position, Put, Store
+from hanse.store.base import Batch, Delete, Emit, Expect, Mark, Position, Put, Store, Write
 
 WRITES_MAX = 10_000
 """Rows and events that one unit of work writes at most."""
+
+COMMIT = "commit"
+"""What a rehearsal is asked for where something would last; no address is called so."""
 
 
 class Staged(msgspec.Struct):
@@ -97,6 +100,11 @@ class Unit:
         """Whether a caller asked for a revision (or an absence), so that trying again cannot help."""
         return any(staged.insisted for staged in self._rows.values())
 
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """All that it will write, rows first."""
+        return (*(_write(collection, id, staged) for (collection, id), staged in self._rows.items()), *self._emits)
+
     def emit(self, topic: str, key: str, value: bytes) -> str:
         """Stage an event; the id of the message that will tell of it."""
         self._check_limit()
@@ -128,12 +136,13 @@ class Unit:
         """
         if not (self._rows or self._emits or self.first or self.marks or self.positions):
             return
+        if self._context.rehearsal is not None:
+            self._context.rehearsal(COMMIT)
         rows = list(self._rows.items())
         kept = () if self.first is None else (_telling(self.first, rows, answer),)
-        writes = [_write(collection, id, staged) for (collection, id), staged in rows]
         batch = Batch(
             at=self._context.host.now(),
-            writes=(*writes, *self._emits),
+            writes=self.writes,
             marks=(*self.marks, *kept),
             positions=tuple(self.positions),
             headers=_headers(self._context),

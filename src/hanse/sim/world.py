@@ -16,10 +16,12 @@ from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.node.app import App
 from hanse.node.hosted import contract_client, rows_client
+from hanse.node.letters import Letters, letters_client
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
 from hanse.service.pool import InlinePool
 from hanse.service.remote import RemoteCollection
+from hanse.service.service import Service, service_name
 from hanse.sim.audience import Audience
 from hanse.sim.boxes import SETTLE_SECONDS, Boxes
 from hanse.sim.carried import making_of
@@ -37,6 +39,7 @@ from hanse.sim.loop import Loop
 from hanse.sim.machine import WALL, Clockwork, Ground, Machine, host_of
 from hanse.sim.network import Network
 from hanse.sim.observe import observers_of
+from hanse.sim.operator import acting
 from hanse.sim.profile import Weather
 from hanse.sim.setup import CLIENT, Setup, Where, placed
 from hanse.sim.trace import Trace
@@ -146,6 +149,15 @@ class World:
             Misconfigured: No service of the app provides it.
         """
         return cast("T", contract_client(self.app, cast("type", contract), self._caller))
+
+    @property
+    def caller(self) -> Caller:
+        """What clients outside of all services call with."""
+        return self._caller
+
+    def letters(self, service: type[Service]) -> Letters:
+        """The dead letters of a service, as an operator has them; see `hanse.node.letters.Letters`."""
+        return acting(letters_client(service_name(service), self._caller), self._caller.host)
 
     def collection(self, kind: type[R]) -> Collection[R]:
         """The collection of a resource, by calls to its owner."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import TypeVar
 
-from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, mirror, oracle, parked  # noqa: TID252 - once, for all bugs
+from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, mended, mirror, oracle, parked  # noqa: TID252 - once, for all bugs
 
 __all__ = [
     "bank",
@@ -16,6 +16,7 @@ __all__ = [
     "instead",
     "jobs",
     "ledger",
+    "mended",
     "mirror",
     "oracle",
     "parked",

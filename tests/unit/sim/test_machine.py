@@ -30,6 +30,7 @@ from hanse import (
     saga,
     simulate,
 )
+from hanse.delivery.action import Selection
 from hanse.kernel.fault_point import POINTS
 from hanse.sim.fence import Fenced
 from hanse.sim.machine import RESPAWN_SECONDS, Machine
@@ -158,6 +159,21 @@ async def follow(world: World) -> None:
             await asyncio.sleep(0.3)
 
 
+async def mend(world: World) -> None:
+    """Edit the dead letter, and have it replayed, until it is gone."""
+    letters = world.letters(Counter)
+    for _ in range(1000):
+        try:
+            for line in (await letters.find(Selection())).items:
+                await letters.edit(line.id, b'{"text": "mended"}', patch=True)
+            await letters.replay(Selection())
+        except Fault:
+            world.sometimes("no answer")
+        if len(world.rows(Counted)) == 8:
+            return
+        await asyncio.sleep(0.5)
+
+
 async def busy(world: World) -> None:
     """Pass every fault point, some of them often: until all that was asked for has happened, come what may."""
     notes = policy(world.client(Notes), timeout="2s")
@@ -171,11 +187,12 @@ async def busy(world: World) -> None:
         await world.replace(Notes, app)
         await world.replace(Counter, app)
         await asyncio.sleep(3)
+        await mend(world)
         following.cancel()
     world.eventually("all written", lambda: len(world.rows(Note)) == 8)
     world.eventually("all done", lambda: all(note.status == "done" for note in world.rows(Note)))
     world.eventually("nothing is printed", lambda: world.rows(Printed) == [])
-    world.eventually("all counted but one", lambda: len(world.rows(Counted)) == 7)
+    world.eventually("all counted", lambda: len(world.rows(Counted)) == 8)
 
 
 @pytest.mark.parametrize("point", sorted(POINTS))

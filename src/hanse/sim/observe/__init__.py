@@ -9,6 +9,7 @@ from hanse.sim.observe.contracts import Contracts
 from hanse.sim.observe.effects import Effects
 from hanse.sim.observe.feeds import Feeds
 from hanse.sim.observe.leases import Leases
+from hanse.sim.observe.letters import Letters
 from hanse.sim.observe.linearizable import Linearizable
 from hanse.sim.observe.order import Order
 from hanse.sim.observe.scene import Scene
@@ -31,6 +32,7 @@ def observers_of(scene: Scene, setup: Setup) -> list[Observer]:
         Effects(scene, dead_letters=setup.dead_letters),
         Feeds(scene),
         Leases(scene),
+        Letters(scene),
         Linearizable(scene),
         Order(scene),
     ]
