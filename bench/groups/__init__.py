@@ -6,7 +6,7 @@ from groups import calls, events, fleet, gateway, inprocess, listing, live, post
 
 _ALL = (
     *(inprocess.GROUP, calls.GROUP, calls.RABBIT, gateway.GROUP, events.GROUP, startup.GROUP, fleet.GROUP),
-    *(reload.GROUP, store.GROUP, rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
+    *(reload.GROUP, store.GROUP, store.POSTGRESQL, rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
     *sim.GROUPS,
 )
 

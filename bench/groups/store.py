@@ -1,4 +1,4 @@
-"""The SQLite store, against the standard library's sqlite3 writing a row and a line of a log by hand."""
+"""The stores on disks, against their drivers writing a row and a line of a log by hand."""
 
 from __future__ import annotations
 
@@ -24,5 +24,27 @@ GROUP = Group(
         *_pair("commit", "commit", "one row and its entry in the log, one transaction after the other"),
         *_pair("commit, 64 at once", "commit_64", "64 writers; by hand, 64 rows in one transaction"),
         *_pair("tail", "tail", "an entry of the log, read 1,000 at once; Hanse's are decoded and typed"),
+    ),
+)
+
+
+def _server_pair(name: str, case: str, about: str) -> tuple[Case, Case]:
+    by_hand, script = f"{name}, asyncpg by hand", "store_postgresql.py"
+    return (
+        Case(by_hand, python_case(script, f"raw_{case}"), about, by_hand),
+        Case(f"{name}, Hanse on PostgreSQL", python_case(script, case), about, by_hand),
+    )
+
+
+POSTGRESQL = Group(
+    "store_postgresql",
+    "PostgreSQL store",
+    "",
+    (Column("took_us", "µs", 0), Column("cpu_us", "CPU µs of the client", 0), Column("per_second", "a second", 0)),
+    (
+        *_server_pair("load", "load", "one row of 10,000 by its id"),
+        *_server_pair("find", "find", "20 rows of 10,000 in the order of ids, by a number that has an index"),
+        *_server_pair("commit", "commit", "one row and its entry in the log, flushed, one after the other"),
+        *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, on a pool of 16 connections"),
     ),
 )
