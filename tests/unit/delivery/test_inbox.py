@@ -12,7 +12,7 @@ from hanse.delivery.drawers import drawer_of, place_of_drawer
 from hanse.delivery.inbox import Inbox
 from hanse.delivery.outbox import FAILING_SINCE
 from hanse.delivery.retry import HandlerFailed
-from hanse.kernel.faults import Conflict, Fault, Malformed, NotFound, Overloaded, Unavailable
+from hanse.kernel.faults import Conflict, Fault, Malformed, NotFound, Overloaded, TooLarge, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.store.base import AlreadyHandled, Batch, Delete, Mark, Position, Put
@@ -400,3 +400,42 @@ async def test_effects_that_conflict_with_a_parked_message_are_refused(store: Me
     await inbox.consume(event(), Handler(store, inbox, Malformed("no")))
     with pytest.raises(Conflict):
         await store.commit(Batch(0.0, marks=(Mark("mailer", "m1"),)))
+
+
+async def test_what_no_handler_can_be_given_is_parked_once_however_often_it_comes(
+    store: MemoryStore, inbox: Inbox
+) -> None:
+    for _ in range(2):
+        await inbox.refuse(event("m1", key="k"), TooLarge("an event", "1 byte"))
+    [letter] = await letters(store)
+    assert (letter.code, inbox.parked) == ("too_large", 1)
+    assert not await inbox.waits(event("m2", key="")), "what has no key waits behind nothing"
+
+
+async def test_what_is_refused_waits_behind_what_another_instance_has_just_parked(
+    store: MemoryStore, inbox: Inbox, host: Host
+) -> None:
+    assert not await inbox.waits(event("m0", key="k")), "it has looked, and found nothing"
+    other = Inbox(store, "mailer", host=host)
+    await other.consume(event("m1", key="k"), Handler(store, other, Malformed("no")))
+    await inbox.refuse(event("m2", key="k"), TooLarge("an event", "1 byte"))
+    first, second = sorted(await letters(store), key=lambda letter: letter.order)
+    assert (first.message_id, second.message_id, second.waits_for) == ("m1", "m2", first.id)
+
+
+async def test_what_is_refused_and_was_handled_meanwhile_is_not_parked(store: MemoryStore, inbox: Inbox) -> None:
+    await inbox.consume(event("m1", key="k"), Handler(store, inbox))
+    await inbox.refuse(event("m1", key="k"), TooLarge("an event", "1 byte"))
+    assert await letters(store) == []
+
+
+async def test_what_would_wait_sees_that_the_dead_letters_of_its_drawer_have_changed(
+    store: MemoryStore, inbox: Inbox, host: Host
+) -> None:
+    neighbour = next(f"k{n}" for n in range(40_000) if drawer_of(f"k{n}") == drawer_of("k"))
+    await inbox.consume(event("m1", key="k"), Handler(store, inbox, Malformed("no")))
+    assert await inbox.waits(event("m2", key="k"))
+    other = Inbox(store, "mailer", host=host)
+    await other.consume(event("m3", key=neighbour), Handler(store, other, Malformed("no")))
+    assert await inbox.waits(event("m4", key="k"))
+    assert {one.message_id for one in await letters(store) if one.key == "k"} == {"m1", "m2", "m4"}

@@ -8,6 +8,8 @@ from hanse.kernel.message import Headers
 from hanse.kernel.route import Condition, Route, Rule
 from hanse.mesh.explained import Explained, explained_by
 from hanse.mesh.standing import State
+from hanse.transport.base import Features
+from hanse.transport.memory import MemoryTransport
 
 from .apart import Shop, Shops
 
@@ -88,3 +90,17 @@ async def test_a_node_that_stops_tells_others_before_it_has(shops: Shops) -> Non
     one.routed.drain()
     await asyncio.sleep(0)
     assert told(caller)[1] == {"one": "takes no more calls, as it drains"}
+
+
+@pytest.mark.parametrize(
+    ("local", "said"),
+    [
+        (True, "messages stay within this process: whoever serves orders in it is asked"),
+        (False, "the transport chooses by itself among all that serve orders"),
+    ],
+)
+def test_where_nothing_is_chosen_here_that_is_said(*, local: bool, said: str) -> None:
+    transport = MemoryTransport()
+    transport.features = Features(durable=False, balances=True, local=local)
+    found = explained_by(transport, "orders.place")
+    assert (found.summary, found.candidates) == (said, ())
