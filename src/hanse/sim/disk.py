@@ -24,7 +24,7 @@ from hanse.sim.lane import Lane
 from hanse.sim.loop import Loop
 from hanse.sim.trace import Trace
 from hanse.store.base import Batch
-from hanse.store.sqlite.lane import COMMITS_MAX, Apply, Heard, Stopped
+from hanse.store.sqlite.desk import COMMITS_MAX, Apply, Heard, Stopped
 from hanse.store.sqlite.tables import connect
 
 T = TypeVar("T")
@@ -63,11 +63,11 @@ class Pending(msgspec.Struct, eq=False):
     """A commit that is being written and flushed.
 
     Attributes:
-        lane: Of the process that asked for it.
+        desk: Of the process that asked for it.
         batch: What it writes.
     """
 
-    lane: DiskLane
+    desk: DiskDesk
     batch: Batch
 
 
@@ -82,7 +82,7 @@ class File:
         kept: What would survive; None where all would.
         dirty: Whether the system has yet to write something back.
         pending: Commits under way, in order.
-        lanes: Those who have it open.
+        desks: Those who have it open.
     """
 
     def __init__(self, path: str, synchronous: str) -> None:
@@ -92,7 +92,7 @@ class File:
         self.kept: bytes | None = None
         self.dirty: bool = False
         self.pending: list[Pending] = []
-        self.lanes: list[DiskLane] = []
+        self.desks: list[DiskDesk] = []
 
     def keep(self) -> None:
         """What it holds now would survive."""
@@ -112,7 +112,7 @@ class File:
 
     def rolled_back(self) -> None:
         """Nobody uses it any more, and nothing was under way."""
-        self.lanes.clear()
+        self.desks.clear()
         self.pending.clear()
         if self.connection.in_transaction:
             self.connection.rollback()
@@ -219,8 +219,8 @@ class Disk:
             if self.draws.draw() >= SURVIVES:
                 break
             # Fault points on the way are the dead process's, to which nothing can happen any more.
-            self.loop.lane = commit.lane.process
-            outcome = commit.lane.apply(commit.batch)
+            self.loop.lane = commit.desk.process
+            outcome = commit.desk.apply(commit.batch)
             self.loop.lane = turn
             if not isinstance(outcome, Exception):
                 self._noted(file, commit.batch, outcome)
@@ -231,7 +231,7 @@ class Disk:
         limit = max(pages, 1) if self._fills else PAGES_MAX
         file.connection.execute(f"PRAGMA max_page_count = {limit}").fetchall()
 
-    # What its lanes ask of it.
+    # What its desks ask of it.
 
     def booked(self, accesses: int) -> float:
         """Seconds until some accesses of one's own are done: one after the other, behind all that others asked for."""
@@ -243,14 +243,14 @@ class Disk:
         """Seconds that something takes which is mostly in memory, beside others."""
         return self.factor * self.draws.between(self.low, self.high) * READ_SHARE
 
-    def wrote(self, file: File, batch: Batch, positions: tuple[int, ...], lane: DiskLane) -> None:
+    def wrote(self, file: File, batch: Batch, positions: tuple[int, ...], desk: DiskDesk) -> None:
         """A batch is in the file."""
         if file.synchronous != "full" and not file.dirty:
             file.dirty = True
             _ = self.loop.at(self.loop.now + WRITE_BACK_SECONDS, self._write_back, file)
         self._noted(file, batch, positions)
-        for other in file.lanes:
-            if other is not lane:
+        for other in file.desks:
+            if other is not desk:
                 _ = self.loop.at(self.loop.now + self.draws.between(0.0, WAKE_SECONDS), other.wake)
 
     def told(self, file: File, batch: Batch, positions: tuple[int, ...]) -> None:
@@ -274,8 +274,8 @@ class Disk:
 
 
 @final
-class DiskLane:
-    """Where a store's work runs: in the process that asks, after the disk's delays. A `hanse.store.sqlite` Lane.
+class DiskDesk:
+    """Where a store's work runs: in the process that asks, after the disk's delays. A `hanse.store.sqlite` Desk.
 
     Attributes:
         process: Who asks.
@@ -346,8 +346,8 @@ class DiskLane:
         result = job()
         file = self._disk.files.get(self._path)
         if file is not None:
-            if self not in file.lanes:
-                file.lanes.append(self)
+            if self not in file.desks:
+                file.desks.append(self)
             self._disk.flushed(file)
         return result
 
@@ -369,10 +369,10 @@ class DiskLane:
         file = self._disk.files.get(self._path)
         if file is None:
             return
-        while any(commit.lane is self for commit in file.pending):
+        while any(commit.desk is self for commit in file.pending):
             await self._wait(self._disk.booked(1))
-        if self in file.lanes:
-            file.lanes.remove(self)
+        if self in file.desks:
+            file.desks.remove(self)
 
     def _later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         # By the world's clock, so that whatever a process asks of its disk is done in that order.

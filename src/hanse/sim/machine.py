@@ -20,7 +20,7 @@ from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.node.stores import store_url
 from hanse.sim.chance import chance_of
-from hanse.sim.disk import Disk, DiskLane
+from hanse.sim.disk import Disk, DiskDesk
 from hanse.sim.door import Door
 from hanse.sim.fence import Fenced
 from hanse.sim.lane import Lane
@@ -322,8 +322,8 @@ class Machine:
         if url.startswith("memory:"):
             return MemoryStore()
         parsed = parse_url(url)
-        disk_lane = DiskLane(self.disk, parsed.path, lane)
-        return SqliteStore(parsed.path, synchronous=parsed.synchronous, lane=disk_lane, host=host, disk=self.disk)
+        desk = DiskDesk(self.disk, parsed.path, lane)
+        return SqliteStore(parsed.path, synchronous=parsed.synchronous, desk=desk, host=host, disk=self.disk)
 
 
 def _store_url(settings: Settings, service: str) -> str:

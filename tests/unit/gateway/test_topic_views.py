@@ -31,7 +31,7 @@ from hanse.store.base import Store
 from hanse.store.memory import MemoryStore
 from hanse.store.query import Compare
 from hanse.store.sqlite import SqliteStore
-from hanse.store.sqlite.lane import InlineLane
+from hanse.store.sqlite.desk import InlineDesk
 from hanse.transport.memory import MemoryTransport
 
 pytestmark = pytest.mark.virtual_time
@@ -79,7 +79,7 @@ TELLERS = ("orders", "imports")
 def inline(url: str) -> Store:
     if url == "memory:":
         return MemoryStore()
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
+    return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
 
 
 class Listener:

@@ -19,7 +19,7 @@ from hanse.service.held import Held
 from hanse.service.reaction import on, rule
 from hanse.service.service import Service
 from hanse.store.base import Store
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 from hanse.transport.memory import MemoryTransport
 
 
@@ -92,7 +92,7 @@ def hosting(*names: str, folder: Path) -> Settings:
 
 def inline(url: str) -> Store:
     """A file, but no thread: the loop of these tests does not wait for one."""
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
+    return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
 
 
 class Pair:

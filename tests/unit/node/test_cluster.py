@@ -25,7 +25,7 @@ from hanse.service.local import LocalCollection
 from hanse.service.reaction import every, on, rule
 from hanse.service.service import Service
 from hanse.store.base import Batch, Position, Store
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 from hanse.transport.memory import MemoryTransport
 
 pytestmark = pytest.mark.virtual_time
@@ -79,14 +79,14 @@ class Writer(Service, events=(Told,)):
         await self.ran.create(Ran(at=asyncio.get_running_loop().time()))
 
 
-class SharedLane(InlineLane):
+class SharedDesk(InlineDesk):
     """One thread, and others may write to the file: so the store looks for what they do."""
 
     threaded: bool = True
 
 
 def shared(url: str) -> Store:
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=SharedLane())
+    return SqliteStore(url.removeprefix("sqlite:///"), desk=SharedDesk())
 
 
 APP = App("notes", Writer)
@@ -114,7 +114,7 @@ async def instances(tmp_path: Path, host: Host) -> Instances:
 @pytest.fixture
 async def leases(tmp_path: Path, host: Host) -> AsyncIterator[tuple[StoredLeases, StoredLeases]]:
     """The leases of one file, as two processes see them."""
-    stores = [SqliteStore(str(tmp_path / "one.db"), lane=SharedLane(), host=host) for _ in range(2)]
+    stores = [SqliteStore(str(tmp_path / "one.db"), desk=SharedDesk(), host=host) for _ in range(2)]
     notes = LocalCollection(Note, stores[0])
 
     for store in stores:
@@ -443,7 +443,7 @@ async def _seen(node: Node, id: str) -> None:
                     pass
 
 
-class LateLane(SharedLane):
+class LateLane(SharedDesk):
     """Tells of what it wrote some turns of the loop later, as one of threads does under load."""
 
     async def write(self, batch: Batch) -> tuple[int, ...]:
@@ -463,7 +463,7 @@ async def test_a_node_that_is_stopped_while_it_takes_the_duty_stops_at_once(
         settings,
         host=host,
         transport=MemoryTransport(),
-        stores=lambda url: SqliteStore(url.removeprefix("sqlite:///"), lane=LateLane()),
+        stores=lambda url: SqliteStore(url.removeprefix("sqlite:///"), desk=LateLane()),
     )
     await node.start()
     for _ in range(turns):

@@ -27,7 +27,7 @@ from hanse.service.replica import Replica
 from hanse.service.saga import Saga, saga
 from hanse.service.service import Service
 from hanse.store.base import Store
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 
 
 class Order(Resource):
@@ -100,7 +100,7 @@ def make(tmp_path: Path, host: Host) -> Iterator[Callable[..., Node]]:
 
     def inline(url: str) -> Store:
         """A file, but no thread: the loop of these tests does not wait for one."""
-        stores.append(SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane()))
+        stores.append(SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk()))
         return stores[-1]
 
     def node(app: App = APP) -> Node:

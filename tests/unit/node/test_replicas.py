@@ -24,7 +24,7 @@ from hanse.service.replicator import Replicator
 from hanse.service.service import Service
 from hanse.store.base import Store
 from hanse.store.query import Query
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 from hanse.transport.memory import MemoryTransport
 
 pytestmark = pytest.mark.virtual_time
@@ -63,7 +63,7 @@ APP = App("shop", Customers, Bills)
 
 
 def inline(url: str) -> Store:
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
+    return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
 
 
 class Pair:

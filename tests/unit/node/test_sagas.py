@@ -22,7 +22,7 @@ from hanse.service.saga import Saga, saga
 from hanse.service.service import Service
 from hanse.store.base import Store
 from hanse.store.query import Query
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 
 pytestmark = pytest.mark.virtual_time
 
@@ -175,7 +175,7 @@ def make(tmp_path: Path, host: Host) -> Callable[..., Node]:
     settings = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}", grace=2.0))
 
     def inline(url: str) -> Store:
-        return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
+        return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
 
     def node(app: App = APP) -> Node:
         return Node(app, settings, host=host, stores=inline)

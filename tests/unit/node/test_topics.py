@@ -21,7 +21,7 @@ from hanse.service.rows import Line
 from hanse.service.service import Service
 from hanse.store.base import Store
 from hanse.store.sqlite import SqliteStore
-from hanse.store.sqlite.lane import InlineLane
+from hanse.store.sqlite.desk import InlineDesk
 from hanse.transport.memory import MemoryTransport
 
 
@@ -51,7 +51,7 @@ APP = App("shop", Orders, Imports, Door)
 
 
 def inline(url: str) -> Store:
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
+    return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
 
 
 class Apart:

@@ -17,7 +17,7 @@ from hanse.service.shape import schema_of
 from hanse.store.base import Batch, Put
 from hanse.store.cursor import decode_cursor
 from hanse.store.query import Query
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 from hanse.store.sqlite.query import Statement, count_sql, find_sql
 
 
@@ -46,7 +46,7 @@ def test_fields_are_indexed_under_the_names_of_json() -> None:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "places.db", lane=InlineLane())
+    store = SqliteStore(tmp_path / "places.db", desk=InlineDesk())
     await store.open([schema_of(Place)])
     rows = [(f"{n:03}", b'{"Region":"%b","country":"x","people":%d}' % (b"ab"[n % 2 :][:1], n)) for n in range(40)]
     await store.commit(Batch(at=0.0, writes=tuple(Put("places", id, value, id) for id, value in rows)))

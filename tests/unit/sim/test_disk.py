@@ -10,7 +10,7 @@ import pytest
 from hanse.kernel import fault_point
 from hanse.kernel.faults import CouldNotStart, NotFound, Overloaded, Unavailable
 from hanse.kernel.host import Host
-from hanse.sim.disk import WAKE_SECONDS, WRITE_BACK_SECONDS, Disk, DiskLane
+from hanse.sim.disk import WAKE_SECONDS, WRITE_BACK_SECONDS, Disk, DiskDesk
 from hanse.sim.lane import Lane
 from hanse.sim.loop import Loop
 from hanse.sim.machine import host_of
@@ -18,7 +18,7 @@ from hanse.sim.trace import Trace
 from hanse.store.base import Batch, CollectionSchema, Put, Store
 from hanse.store.query import Query
 from hanse.store.sqlite import SqliteStore
-from hanse.store.sqlite.lane import COMMITS_MAX
+from hanse.store.sqlite.desk import COMMITS_MAX
 from hanse.testing.store import StoreSuite
 from hanse.testing.store_hooks import ORDERS, batch, emit, put
 
@@ -66,8 +66,8 @@ class Machine:
         return process
 
     def store(self, process: Lane, synchronous: Synchronous = "full", path: str = "a.db") -> SqliteStore:
-        lane = DiskLane(self.disk, path, process)
-        return SqliteStore(path, synchronous=synchronous, lane=lane, host=self.host(process), disk=self.disk)
+        desk = DiskDesk(self.disk, path, process)
+        return SqliteStore(path, synchronous=synchronous, desk=desk, host=self.host(process), disk=self.disk)
 
     def host(self, process: Lane) -> Host:
         return host_of(process, chance=(7, process.name, 0), wall=lambda: 1.75e9 + self.loop.now)
@@ -495,7 +495,7 @@ async def test_a_dead_process_is_not_woken() -> None:
 
 async def test_a_process_may_stop_before_there_is_a_file() -> None:
     machine = Machine()
-    await DiskLane(machine.disk, "none.db", machine.process()).stop()
+    await DiskDesk(machine.disk, "none.db", machine.process()).stop()
     assert machine.disk.files == {}
 
 

@@ -23,9 +23,9 @@ from hanse.kernel.faults import (
 from hanse.kernel.message import Headers, Identity
 from hanse.store.base import Batch, CollectionSchema, FieldSchema, Mark, Position, Put
 from hanse.store.query import Compare, Not, OneOf, Order, Query, Text, Where
-from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
+from hanse.store.sqlite import InlineDesk, SqliteStore, ThreadDesk
 from hanse.store.sqlite.boots import LOST_MAX, NOTES_MAX, note, this_boot
-from hanse.store.sqlite.lane import COMMITS_MAX, SCANS_MAX, _Call
+from hanse.store.sqlite.desk import COMMITS_MAX, SCANS_MAX, _Call
 from hanse.store.sqlite.query import find_sql
 from hanse.store.sqlite.tables import FORMAT, OPEN_TRIES_MAX, Opening, connect, patiently, prepare, require_version
 from hanse.store.sqlite.writer import LOOK_UP
@@ -186,7 +186,7 @@ class TestTheFile:
     @pytest.mark.parametrize("path", ["", ":memory:"])
     def test_threads_need_a_file_to_share(self, path: str) -> None:
         with pytest.raises(Misconfigured, match="expected the path of a file"):
-            SqliteStore(path, lane=ThreadLane())
+            SqliteStore(path, desk=ThreadDesk())
 
     async def test_a_store_opens_again_after_it_was_closed(self, tmp_path: Path) -> None:
         async with opened(tmp_path / "orders.db") as store:
@@ -340,11 +340,11 @@ class TestGroupCommit:
             assert [type(outcome) for outcome in outcomes] == [Malformed] * 3 + [tuple] * 5
             assert await store.count("orders", Query()) == await store.head() == 5
 
-    @pytest.mark.parametrize("lane", [ThreadLane, InlineLane])
+    @pytest.mark.parametrize("desk", [ThreadDesk, InlineDesk])
     async def test_a_full_disk_refuses_the_commit_and_spoils_nothing(
-        self, tmp_path: Path, lane: type[ThreadLane | InlineLane]
+        self, tmp_path: Path, desk: type[ThreadDesk | InlineDesk]
     ) -> None:
-        store = SqliteStore(tmp_path / "orders.db", lane=lane())
+        store = SqliteStore(tmp_path / "orders.db", desk=desk())
         await store.open([ORDERS])
         await store.commit(batch(put("1")))
         (pages,) = writing(store).execute("PRAGMA page_count").fetchone()
@@ -398,22 +398,22 @@ class TestThreads:
             }
 
     async def test_a_lane_that_stops_takes_nothing_more(self) -> None:
-        lane = ThreadLane()
-        lane.start(lambda batches: [() for _ in batches], lambda _: None)
-        stopping = asyncio.gather(lane.stop())
+        desk = ThreadDesk()
+        desk.start(lambda batches: [() for _ in batches], lambda _: None)
+        stopping = asyncio.gather(desk.stop())
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="closing"):
-            await lane.write(batch(put("1")))
+            await desk.write(batch(put("1")))
         await stopping
 
     def test_the_writer_ends_when_its_loop_went_without_a_word(self, tmp_path: Path) -> None:
-        lane = ThreadLane()
-        store = SqliteStore(tmp_path / "orders.db", lane=lane)
+        desk = ThreadDesk()
+        store = SqliteStore(tmp_path / "orders.db", desk=desk)
         asyncio.run(store.open([ORDERS]))
-        lane._queue.put(_Call(lambda: lambda: None))
-        lane._writer.join(10)
-        assert not lane._writer.is_alive()
-        lane._readers.shutdown()
+        desk._queue.put(_Call(lambda: lambda: None))
+        desk._writer.join(10)
+        assert not desk._writer.is_alive()
+        desk._readers.shutdown()
         for connection in store._connections:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""A world's own disk and lane: files that outlive their processes, accesses that take time or fail, boots that end."""
+"""A world's own disk and desk: files that outlive their processes, accesses that take time or fail, boots that end."""
 
 import asyncio
 import sqlite3
@@ -12,10 +12,10 @@ from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.store.base import Batch, Features, Store
 from hanse.store.query import Compare, Query
-from hanse.store.sqlite import InlineLane, SqliteStore, ThreadLane
+from hanse.store.sqlite import InlineDesk, SqliteStore, ThreadDesk
 from hanse.store.sqlite.boots import LOST_MAX
+from hanse.store.sqlite.desk import Apply, Heard, Stopped
 from hanse.store.sqlite.disk import Disk, LocalDisk
-from hanse.store.sqlite.lane import Apply, Heard, Stopped
 from hanse.store.sqlite.tables import connect
 from hanse.testing.store import StoreSuite
 from hanse.testing.store_hooks import NOTES, ORDERS, batch, put
@@ -53,7 +53,7 @@ class MemoryDisk:
             connection.close()
 
 
-class SlowLane:
+class SlowDesk:
     """Lets every access take a turn of the loop, or fail; tells the others of what is committed here."""
 
     threaded = False
@@ -62,7 +62,7 @@ class SlowLane:
     def __init__(self) -> None:
         self.accesses: list[str] = []
         self.failing = False
-        self.others: list[SlowLane] = []
+        self.others: list[SlowDesk] = []
 
     def start(self, apply: Apply, committed: Heard) -> None:
         self._apply = apply
@@ -76,8 +76,8 @@ class SlowLane:
             raise outcome
         if outcome:
             self.committed((batch,))
-            for lane in self.others:
-                lane.committed(None)
+            for desk in self.others:
+                desk.committed(None)
         return outcome
 
     async def call(self, job: Callable[[], T]) -> T:
@@ -114,7 +114,7 @@ class TestOnASimulatedDisk(StoreSuite):
         return self.store(cast("SqliteStore", store)._path)
 
     def store(self, path: str) -> SqliteStore:
-        return SqliteStore(path, lane=SlowLane(), disk=self.disk)
+        return SqliteStore(path, desk=SlowDesk(), disk=self.disk)
 
     @classmethod
     def teardown_class(cls) -> None:
@@ -132,8 +132,8 @@ def _closed(disk: MemoryDisk) -> object:
     disk.close()
 
 
-async def opened(disk: Disk, lane: SlowLane | InlineLane | None = None, *, path: str = ":memory:") -> SqliteStore:
-    store = SqliteStore(path, lane=lane or InlineLane(), disk=disk, host=HOST)
+async def opened(disk: Disk, desk: SlowDesk | InlineDesk | None = None, *, path: str = ":memory:") -> SqliteStore:
+    store = SqliteStore(path, desk=desk or InlineDesk(), disk=disk, host=HOST)
     await store.open([ORDERS, NOTES])
     return store
 
@@ -155,36 +155,36 @@ VERBS: dict[str, Callable[[SqliteStore], Awaitable[object]]] = {
 class TestTheLane:
     @pytest.mark.parametrize("verb", VERBS)
     async def test_no_access_goes_past_it(self, disk: MemoryDisk, verb: str) -> None:
-        store = await opened(disk, lane := SlowLane())
+        store = await opened(disk, desk := SlowDesk())
         await store.commit(batch(put("1")))
         statements: list[str] = []
         disk.files[":memory:"].set_trace_callback(statements.append)
-        lane.failing = True
+        desk.failing = True
         with pytest.raises(Unavailable, match="does not answer"):
             await VERBS[verb](store)
         assert statements == []
-        lane.failing = False
-        lane.accesses.clear()
+        desk.failing = False
+        desk.accesses.clear()
         await VERBS[verb](store)
         assert statements != []
-        assert lane.accesses == {"commit": ["write", "flush"], "trim": ["call"]}.get(
+        assert desk.accesses == {"commit": ["write", "flush"], "trim": ["call"]}.get(
             verb, ["scan" if verb in {"find where", "count"} else "read"]
         )
         await store.close()
 
     async def test_a_read_that_comes_after_the_store_was_closed_says_so(self, disk: MemoryDisk) -> None:
-        store = await opened(disk, SlowLane())
+        store = await opened(disk, SlowDesk())
         async with asyncio.TaskGroup() as group:
             reads = [group.create_task(_refusal(verb(store))) for name, verb in VERBS.items() if "w" not in name]
             await store.close()
         assert {task.result() for task in reads} <= {"", "the store is closed: open it first"}
 
     async def test_our_own_read_at_once(self, disk: MemoryDisk) -> None:
-        assert (InlineLane().reads_at_once, ThreadLane().reads_at_once) == (True, True)
-        assert await InlineLane().read(lambda: 7) == await ThreadLane().read(lambda: 7) == 7
+        assert (InlineDesk().reads_at_once, ThreadDesk().reads_at_once) == (True, True)
+        assert await InlineDesk().read(lambda: 7) == await ThreadDesk().read(lambda: 7) == 7
 
     async def test_it_wakes_those_who_listen_to_another_store_of_the_file(self, disk: MemoryDisk) -> None:
-        one, other = await opened(disk, mine := SlowLane()), await opened(disk, theirs := SlowLane())
+        one, other = await opened(disk, mine := SlowDesk()), await opened(disk, theirs := SlowDesk())
         mine.others = [theirs]
         woken: list[str] = []
         one.listen(lambda: woken.append("one"))
@@ -219,7 +219,7 @@ class TestTheDisk:
 
     async def test_memory_is_not_for_threads_whoever_has_the_disk(self, disk: MemoryDisk) -> None:
         with pytest.raises(Misconfigured, match="for threads to share"):
-            SqliteStore(":memory:", lane=ThreadLane(), disk=disk)
+            SqliteStore(":memory:", desk=ThreadDesk(), disk=disk)
 
     async def test_whatever_was_connected_is_released_once(self, disk: MemoryDisk) -> None:
         store = await opened(disk, path="orders.db")

@@ -8,7 +8,7 @@ import pytest
 
 from hanse.store.base import Store
 from hanse.store.memory import MemoryStore
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 from hanse.testing.store import StoreSuite
 
 
@@ -44,4 +44,4 @@ class TestSqliteWithThreads(StoreSuite):
 
 class TestSqliteInline(TestSqliteWithThreads):
     def store(self, path: str | Path) -> SqliteStore:
-        return SqliteStore(path, lane=InlineLane())
+        return SqliteStore(path, desk=InlineDesk())

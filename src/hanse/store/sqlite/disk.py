@@ -2,7 +2,7 @@
 
 The seam below SQLite. The machine's own disk is `LocalDisk`; a simulated machine hands its stores another one, whose
 files outlive the processes that use them, and which may lose what was not flushed. How slow a disk is, and whether it
-fails, is for the lane to say (`hanse.store.sqlite.lane`), through which every access goes.
+fails, is for the desk to say (`hanse.store.sqlite.desk`), through which every access goes.
 """
 
 from __future__ import annotations

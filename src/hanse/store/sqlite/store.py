@@ -38,9 +38,9 @@ from hanse.store.keys import Key
 from hanse.store.listeners import Listeners
 from hanse.store.query import Query
 from hanse.store.sqlite.boots import HEAD, unnote
+from hanse.store.sqlite.desk import Desk, InlineDesk, Stopped, ThreadDesk
 from hanse.store.sqlite.disk import Disk, LocalDisk
 from hanse.store.sqlite.failures import raise_meaning
-from hanse.store.sqlite.lane import InlineLane, Lane, Stopped, ThreadLane
 from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
 from hanse.store.sqlite.tables import BUSY_MS_MAX, Opening, cannot_open, patiently, prepare, require_version
 from hanse.store.sqlite.url import parse_url
@@ -92,7 +92,7 @@ class SqliteStore:
         path: str | Path,
         *,
         synchronous: Literal["normal", "full"] = "normal",
-        lane: Lane | None = None,
+        desk: Desk | None = None,
         host: Host | None = None,
         disk: Disk | None = None,
     ) -> None:
@@ -101,7 +101,7 @@ class SqliteStore:
         Args:
             path: The file, made where it is missing; `:memory:` for one that lives with this object.
             synchronous: `full` makes each commit survive a power cut, at the price of a disk flush.
-            lane: Where work runs; by default, in threads of its own (`:memory:` needs none).
+            desk: Where work runs; by default, in threads of its own (`:memory:` needs none).
             host: Gives a new log its id; by default, the host of the context that opens the store.
             disk: Where the file is; by default, on this machine. One that is given keeps `:memory:` as well.
 
@@ -112,10 +112,10 @@ class SqliteStore:
         """Batches committed; see `CountsCommits`."""
         self._path = str(path)
         memory = self._path == _MEMORY
-        self._lane: Lane = lane or (InlineLane() if memory else ThreadLane())
-        if not self._path or (memory and self._lane.threaded):
+        self._desk: Desk = desk or (InlineDesk() if memory else ThreadDesk())
+        if not self._path or (memory and self._desk.threaded):
             raise Misconfigured(f"expected the path of a file for threads to share, got {self._path!r}")
-        self._at_once = self._lane.reads_at_once
+        self._at_once = self._desk.reads_at_once
         self._durable = not memory or disk is not None
         self._disk: Disk = disk or LocalDisk()
         self._synchronous = synchronous
@@ -150,7 +150,7 @@ class SqliteStore:
     @property
     def features(self) -> Features:
         """Durable unless in this process's memory; shared where it may watch for the commits of others."""
-        return Features(durable=self._durable, shared=self._lane.threaded)
+        return Features(durable=self._durable, shared=self._desk.threaded)
 
     @property
     def log_id(self) -> str:
@@ -163,12 +163,12 @@ class SqliteStore:
         Raises:
             CouldNotStart: It is not ours, of a newer format, or holds rows that cannot be read as these collections.
         """
-        self._lane.start(self._apply, self._committed)
+        self._desk.start(self._apply, self._committed)
         self._started = True
         id = (self._host or current().host).new_id()
         opening = Opening(id, self._disk.boot() if self._durable else "", self._synchronous)
         try:
-            await self._lane.call(lambda: self._open(collections, opening))
+            await self._desk.call(lambda: self._open(collections, opening))
         except BaseException:
             await self.close()
             raise
@@ -185,7 +185,7 @@ class SqliteStore:
             name: f"SELECT rev, CAST(value AS BLOB) FROM {table_name(name)} WHERE id = ?" for name in self._schemas
         }
         self._writer = Writer(connection, self._schemas)
-        self._reader = self._connect() if self._lane.threaded else connection
+        self._reader = self._connect() if self._desk.threaded else connection
         self._version = self._data_version()
 
     def _connect(self) -> sqlite3.Connection:
@@ -207,10 +207,10 @@ class SqliteStore:
             return
         self._started = False
         try:
-            await self._lane.call(self._leave)
+            await self._desk.call(self._leave)
         finally:
             # Also where leaving failed, such as on a full disk: nothing may stay open.
-            await self._lane.stop()
+            await self._desk.stop()
             self._writer = None
             self._idle.clear()
             while self._connections:
@@ -229,7 +229,7 @@ class SqliteStore:
         if statement is None:
             raise NotFound("collection", collection)
         values = (id,)
-        # To ask a lane that reads at once would cost a tenth of the read, and this is the one behind every `get`.
+        # To ask a desk that reads at once would cost a tenth of the read, and this is the one behind every `get`.
         found = self._read(statement, values) if self._at_once else await self._look(statement, values)
         return Row(id, *cast("tuple[int, bytes]", found[0])) if found else None
 
@@ -256,7 +256,7 @@ class SqliteStore:
         """Write it all, or nothing, in one transaction with whatever else is waiting."""
         if self._reader is None:
             raise _closed()
-        positions = await self._lane.write(batch)
+        positions = await self._desk.write(batch)
         self.commits += 1
         return positions
 
@@ -277,7 +277,7 @@ class SqliteStore:
 
     async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
         """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
-        return await self._lane.read(lambda: self._changes(after, limit, names))
+        return await self._desk.read(lambda: self._changes(after, limit, names))
 
     def _changes(self, after: int, limit: int, names: Sequence[str] | None) -> Changes:
         limit, reach = min(limit, CHANGES_MAX), after + WINDOW_MAX
@@ -302,7 +302,7 @@ class SqliteStore:
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits; those of other processes are noticed within `POLL_SECONDS`."""
         stop = self._listeners.add(wake, names)
-        if self._lane.threaded and self._timer is None and self._reader is not None:
+        if self._desk.threaded and self._timer is None and self._reader is not None:
             self._version = self._data_version()
             self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
         return stop
@@ -326,7 +326,7 @@ class SqliteStore:
             raise _closed()
         entries = marks = TRIM_MAX
         while TRIM_MAX in (entries, marks):
-            entries, marks = await self._lane.call(lambda: writer.trim(before, keep_after))
+            entries, marks = await self._desk.call(lambda: writer.trim(before, keep_after))
             total += entries
         return total
 
@@ -340,7 +340,7 @@ class SqliteStore:
         return cast("int", self._read("PRAGMA data_version")[0][0])
 
     async def _look(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        return await self._lane.read(lambda: self._read(statement, values))
+        return await self._desk.read(lambda: self._read(statement, values))
 
     def _read(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         if self._reader is None:
@@ -350,10 +350,10 @@ class SqliteStore:
     async def _scan(self, statement: Statement) -> list[tuple[object, ...]]:
         if self._reader is None:
             raise _closed()
-        return await self._lane.scan(lambda stopped: self._fetch_beside(statement, stopped))
+        return await self._desk.scan(lambda stopped: self._fetch_beside(statement, stopped))
 
     def _fetch_beside(self, statement: Statement, stopped: Stopped) -> list[tuple[object, ...]]:
-        if not self._lane.threaded:
+        if not self._desk.threaded:
             return _fetch(cast("sqlite3.Connection", self._reader), statement.text, statement.values)
         connection = self._idle.pop() if self._idle else self._connect()
         connection.set_progress_handler(stopped, STOP_CHECK_STEPS)

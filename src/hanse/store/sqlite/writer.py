@@ -16,8 +16,8 @@ from hanse.kernel.message import Headers
 from hanse.store.base import Batch, Emit, Entry, Row
 from hanse.store.plan import Address, Plan, plan
 from hanse.store.sqlite.boots import HEAD
+from hanse.store.sqlite.desk import Outcome
 from hanse.store.sqlite.failures import meaning, raise_meaning
-from hanse.store.sqlite.lane import Outcome
 from hanse.store.sqlite.query import table_name
 from hanse.store.sqlite.tables import transaction
 

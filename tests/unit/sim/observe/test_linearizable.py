@@ -21,7 +21,7 @@ from hanse.node.hosted import rows_client
 from hanse.service.local import LocalCollection
 from hanse.service.rows import PatchForm, Rows, RowsOf, Written, rows_contract
 from hanse.service.shape import schema_of
-from hanse.sim.disk import DiskLane
+from hanse.sim.disk import DiskDesk
 from hanse.sim.lane import Lane
 from hanse.sim.machine import host_of
 from hanse.sim.observe.linearizable import Linearizable
@@ -86,7 +86,7 @@ async def take_over(world: World, kind: type[Careless]) -> None:
     machine = world.machine_of(Notes)
     lane = cast("Lane", machine.lane)
     store = SqliteStore(
-        "notes.db", synchronous="full", lane=DiskLane(machine.disk, "notes.db", lane), disk=machine.disk
+        "notes.db", synchronous="full", desk=DiskDesk(machine.disk, "notes.db", lane), disk=machine.disk
     )
     await store.open([schema_of(Note)])
     host = host_of(lane, chance=(world.seed, "careless", 0), wall=machine.wall)

@@ -1,10 +1,10 @@
 """Where the store's work runs: in threads of its own, or in the task that asks.
 
-A lane is the seam between the event loop and SQLite, which blocks. `ThreadLane` is for production: commits of one turn
+A desk is the seam between the event loop and SQLite, which blocks. `ThreadDesk` is for production: commits of one turn
 of the loop, and all that pile up while the disk is busy, go to one writer thread and into one transaction; long reads
-go to a few reader threads. `InlineLane` has no threads at all, so a simulated world stays in charge of every step.
+go to a few reader threads. `InlineDesk` has no threads at all, so a simulated world stays in charge of every step.
 
-Every access to an open file goes through a lane, so a lane of a world's own may let each take its time, or fail.
+Every access to an open file goes through a desk, so a desk of a world's own may let each take its time, or fail.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Stopped = Callable[[], bool]
 """Tells a long read that nobody waits for it any more."""
 
 
-class Lane(Protocol):
+class Desk(Protocol):
     """Runs the store's work."""
 
     @property
@@ -64,7 +64,7 @@ class Lane(Protocol):
     def start(self, apply: Apply, committed: Heard) -> None:
         """Get ready; `committed` is to be called on the loop after each transaction that wrote an entry.
 
-        It wakes whoever listens to the store. A lane that knows of commits by others calls it after those as well;
+        It wakes whoever listens to the store. A desk that knows of commits by others calls it after those as well;
         where `threaded`, the store looks for them itself.
         """
         ...
@@ -90,7 +90,7 @@ class Lane(Protocol):
         ...
 
 
-class InlineLane:
+class InlineDesk:
     """Does all work in the task that asks, at once: no thread, no timer, nothing that a seed does not decide."""
 
     threaded: bool = False
@@ -149,7 +149,7 @@ _Item = list[_Waiter] | _Call | None
 """What the writer is handed: commits, a job, or the end."""
 
 
-class ThreadLane:
+class ThreadDesk:
     """One writer thread with group commit, a few reader threads."""
 
     threaded: bool = True
