@@ -23,7 +23,7 @@ class WebhookSubscription(Resource, indexed=("owner", "active")):
         owner: Whose it is: a tenant, or a caller without one; see `owner_of`.
         active: Whether anything is sent.
         ended: Why nothing is, where that was not its owner's wish.
-        created_at: Wall-clock second.
+        created_at, active_since: Wall-clock seconds; of the last time that it was begun.
     """
 
     url: str
@@ -33,6 +33,7 @@ class WebhookSubscription(Resource, indexed=("owner", "active")):
     active: bool = True
     ended: str = ""
     created_at: float = 0.0
+    active_since: float = 0.0
 
 
 class WebhookSecret(Resource):

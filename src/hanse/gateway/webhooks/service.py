@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import ClassVar, cast
 
+import msgspec
+
 from hanse.contract.declare import rpc
 from hanse.contract.guard import Guard, authenticated
 from hanse.contract.model import Event, topic_of
@@ -155,7 +157,8 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         if await self.subscriptions.count(lambda one: one.owner == owner) >= SUBSCRIPTIONS_MAX:
             raise TooMany("subscriptions", SUBSCRIPTIONS_MAX)
         topics = self._wanted(url, events or tuple(self.__kinds__), where)
-        made = WebhookSubscription(url=url, events=topics, where=where, owner=owner, created_at=_now())
+        made = WebhookSubscription(url=url, events=topics, where=where, owner=owner)
+        made = msgspec.structs.replace(made, created_at=_now(), active_since=_now())
         made = await self.subscriptions.create(made)
         secret = self._secret(secret)
         _ = await self.secrets.create(WebhookSecret(id=made.id, current=secret))
@@ -201,7 +204,10 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         active = found.active if active is None else active
         topics = self._wanted(url, found.events if events is None else events, where)
         ended = "" if active else found.ended
-        return await self.subscriptions.patch(id, url=url, events=topics, where=where, active=active, ended=ended)
+        since = _now() if active and not found.active else found.active_since
+        return await self.subscriptions.patch(
+            id, url=url, events=topics, where=where, active=active, ended=ended, active_since=since
+        )
 
     @rpc(idempotent=True, route="DELETE /{id}")
     async def unsubscribe(self, id: str) -> None:
@@ -345,7 +351,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
     async def end(self) -> None:
         """Turn off subscriptions that nothing could be delivered to for days."""
         async for one in self.subscriptions.scan(lambda one: one.active):
-            since = await self._failing_since(one.id)
+            since = await self._failing_since(one)
             if since and _now() - since > ENDING_SECONDS:
                 await self._end(one, f"nothing could be delivered for {ENDING_SECONDS / 86_400:g} days")
 
@@ -393,16 +399,18 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         self._count("webhooks_subscriptions_ended")
         await self.emit(WebhookEnded(subscription=one.id, owner=one.owner, why=why))
 
-    async def _failing_since(self, id: str) -> float:
-        """The first attempt that failed after the last that did not, of all that is remembered; 0 for none."""
+    async def _failing_since(self, to: WebhookSubscription) -> float:
+        """The first attempt that failed since the last that did not, and since it was begun; 0 for none."""
+        id, since = to.id, to.active_since
         last = await self.deliveries.find(
             lambda one: (one.subscription == id) & (one.state == "delivered"),
             sort=lambda one: desc(one.delivered_at),
             limit=1,
         )
         after = last.items[0].delivered_at if last.items else 0.0
+        failing = (Compare("gt", ("tried_at",), after), Compare("ge", ("tried_at",), since))
         first = await self.deliveries.find(
-            lambda one: (one.subscription == id) & (one.state != "delivered") & (one.tried_at > after),
+            And((Compare("eq", ("subscription",), id), Compare("ne", ("state",), "delivered"), *failing)),
             sort=lambda one: one.tried_at,
             limit=1,
         )

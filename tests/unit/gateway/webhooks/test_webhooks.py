@@ -309,3 +309,36 @@ async def test_what_became_of_it_is_counted(system: System) -> None:
         "webhooks_given_up": 1,
         "webhooks_subscriptions_ended": 1,
     }
+
+
+async def test_one_that_is_begun_again_has_all_its_days_again(system: System) -> None:
+    system.outside.answer = lambda _: Answer(500, "no")
+    made = await system.ask(ADA, "subscribe", url=URL)
+    for n in range(3):
+        await system.pay(f"o{n}")
+        await asyncio.sleep(2 * DAY)
+    assert not (await system.subscriptions())[0].active
+    await system.ask(ADA, "changed", id=made.subscription.id, active=True)
+    await asyncio.sleep(DAY)
+    assert (await system.subscriptions())[0].active
+
+
+async def test_several_that_are_refused_for_good_at_once_end_it_once(system: System) -> None:
+    system.outside.answer = lambda _: Answer(410, "gone")
+    await system.ask(ADA, "subscribe", url=URL)
+    for n in range(8):
+        with system.node.context():
+            await system.node.client(Shop).pay(order_id=f"o{n}")
+    await system.node.settle()
+    await asyncio.sleep(60)
+    assert {one.state for one in await system.deliveries()} == {"failed"}
+    counted = (await system.node.figures()).counted
+    assert counted["webhooks", "webhooks_subscriptions_ended"] >= 1
+    assert not (await system.subscriptions())[0].active
+
+
+def test_a_gateway_to_everything_shows_no_secrets() -> None:
+    (cls,) = Gateway().webhooks(OrderPaid).services
+    paths = " ".join(Gateway.everything([cls]).surface)
+    assert "/webhook_subscriptions" in paths
+    assert "webhook_secrets" not in paths
