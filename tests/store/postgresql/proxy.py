@@ -46,21 +46,26 @@ class Proxy:
             writer.transport.abort()
             return
         there, onward = await asyncio.open_connection("127.0.0.1", self._server_port)
-        asked = self._tasks.start(self._hand_on("asked", reader, onward))
-        answered = self._tasks.start(self._hand_on("answered", there, writer))
+        # How many more answers to the words there are until this connection is cut.
+        answers: list[int] = []
+        asked = self._tasks.start(self._hand_on("asked", reader, onward, answers))
+        answered = self._tasks.start(self._hand_on("answered", there, writer, answers))
         try:
             _ = await asyncio.wait((asked, answered), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for end in (writer, onward):
                 end.transport.abort()
 
-    async def _hand_on(self, side: Side, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _hand_on(
+        self, side: Side, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: list[int]
+    ) -> None:
         with suppress(ConnectionError):
             while piece := await reader.read(_PIECE_BYTES):
-                if self._is_cut(side):
+                if self._is_cut(side) or (side == "answered" and self._is_last(answers)):
                     return
                 if side == "asked" and self._words and self._words in piece:
-                    self._at, self._words, self.refuses = ("answered", self._answers), b"", True
+                    self._words, self.refuses = b"", True
+                    answers.append(self._answers)
                 writer.write(self._rest(piece) if side == "answered" and self.swallows_news else piece)
 
     @staticmethod
@@ -72,6 +77,12 @@ class Proxy:
             kept += b"" if piece[:1] == b"A" else piece[:end]
             piece = piece[end:]
         return kept
+
+    @staticmethod
+    def _is_last(answers: list[int]) -> bool:
+        if answers:
+            answers[0] -= 1
+        return answers == [0]
 
     def _is_cut(self, side: Side) -> bool:
         if self._at is None or self._at[0] != side:
