@@ -23,6 +23,9 @@ LIVE: tuple[State, ...] = ("running", "undoing")
 ENDED: tuple[State, ...] = ("done", "undone")
 """States of a saga that is over."""
 
+NEVER = -1
+"""The position of who waits for no events."""
+
 UNDO = "undo:"
 """Begins the name of what undid a step."""
 
@@ -44,7 +47,7 @@ class SagaRow(Resource, collection="sagas", indexed=("state",)):
         started_at, ended_at: Wall-clock seconds; 0 for not yet.
         due: Wall-clock second at which its way back begins by itself.
         turned_at: Wall-clock second at which its way back began; 0 where it goes forward.
-        since: Position of the log at its start: what happened later may be waited for.
+        since: Position of the log at its start: what happened later may be waited for; `NEVER` where it waits for none.
         abort: Whether somebody wants it to turn back.
         result: In JSON, once it is done.
         fault: Why it turned back, as a reply would tell it, in MessagePack.
@@ -65,7 +68,7 @@ class SagaRow(Resource, collection="sagas", indexed=("state",)):
     ended_at: float = 0.0
     due: float = 0.0
     turned_at: float = 0.0
-    since: int = 0
+    since: int = NEVER
     abort: bool = False
     result: str = ""
     fault: bytes = b""

@@ -1,4 +1,4 @@
-"""Wires `@on`: a relay from each log that may tell of what is wanted, through the transport, to the group's inbox.
+"""Wires `@on`, and what sagas wait for: a relay from each log that may tell of it, by the transport, to an inbox.
 
 A relay belongs to the node that hosts the log, the inbox to the node that hosts the subscriber. All that the two have
 to agree on follows from the app, so neither asks where the other is.
@@ -29,7 +29,8 @@ from hanse.mesh.server import Endpoint
 from hanse.node.app import App, Part
 from hanse.node.hosted import Hosted
 from hanse.service.change import change_of, cursor_of
-from hanse.service.reaction import On
+from hanse.service.reaction import ATTEMPTS, On
+from hanse.service.saga import sagas_of
 from hanse.service.service import may_emit, reactions_of
 from hanse.service.shape import shape_of
 from hanse.service.unit import Unit, unit_for
@@ -37,6 +38,7 @@ from hanse.store.base import Entry
 from hanse.transport.base import Keeps, Transport
 
 Read = Callable[[Entry], object]
+Handler = Callable[[Any], Awaitable[None]]
 
 
 class NotEditable(Fault, status=409, detail="the message cannot be edited: {problem}"):
@@ -105,8 +107,7 @@ class Subscription:
         Raises:
             Malformed, Invalid: It cannot be read.
         """
-        method: Callable[[object], Awaitable[None]] = getattr(hosted.instance, self._method)
-        await method(self._read(_entries.decode(message.body)))
+        await self.handler(hosted)(self._read(_entries.decode(message.body)))
 
     def edited(self, message: Message, value: bytes) -> Message:
         """A message that tells of another value, under the same id.
@@ -133,6 +134,10 @@ class Subscription:
                 f"drop it, and emit another one"
             )
         return msgspec.structs.replace(message, body=canonical(entry))
+
+    def handler(self, hosted: Hosted) -> Handler:
+        """What is run for each."""
+        return cast("Handler", getattr(hosted.instance, self._method))
 
     def topic(self) -> Topic:
         """What it wants of a log."""
@@ -163,14 +168,32 @@ class Subscription:
         return None if issubclass(self.on.kind, Event) else lambda entry: entry.id
 
 
+class _OfSagas(Subscription):
+    """What the sagas of a service may wait for."""
+
+    def __init__(self, part: Part, kind: type[Event]) -> None:
+        super().__init__(part, f"sagas-{topic_of(kind)}", On(kind, "", None, ATTEMPTS))
+
+    def handler(self, hosted: Hosted) -> Handler:
+        """See `Subscription.handler`."""
+        assert hosted.sagas is not None
+        return hosted.sagas.keep
+
+
 def subscriptions_of(app: App) -> list[Subscription]:
     """All of an app, whoever hosts them."""
-    return [
+    reacting = [
         Subscription(part, method, reaction)
         for part in app.parts
         for method, reaction in reactions_of(part.cls).items()
         if isinstance(reaction, On)
     ]
+    waiting = [
+        _OfSagas(part, kind)
+        for part in app.parts
+        for kind in dict.fromkeys(kind for pinned in sagas_of(part.cls) for kind in pinned.events)
+    ]
+    return [*reacting, *waiting]
 
 
 def subscriptions_by_part(app: App) -> dict[str, dict[str, Subscription]]:

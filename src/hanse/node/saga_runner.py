@@ -13,6 +13,7 @@ from hanse.delivery.saga_machine import SILENT
 from hanse.delivery.saga_rows import (
     ENDED,
     LIVE,
+    NEVER,
     SAGA_EVENTS,
     SAGA_STEPS,
     SAGAS,
@@ -211,7 +212,7 @@ class SagaRunner:
         oldest = self._at
         async for row in self._rows(SAGAS, OneOf(("state",), (*LIVE, "stuck"))):
             saga = saga_in(row)
-            oldest = min(oldest, saga.since or oldest)
+            oldest = min(oldest, oldest if saga.since == NEVER else saga.since)
             if saga.state in LIVE:
                 self.take(saga)
         await self._forget([(SAGA_EVENTS, id) for id in self._mail.forget(oldest)])

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import final
+from typing import cast, final
 
 import msgspec
 
+from hanse.contract.model import Event, topic_of
 from hanse.delivery.saga_machine import SagaStuck
-from hanse.delivery.saga_rows import LIVE, SAGAS, SagaRow, saga_in
+from hanse.delivery.saga_rows import LIVE, NEVER, SAGA_EVENTS, SAGAS, SagaEvent, SagaRow, saga_in
 from hanse.kernel.codec import canonical, codec_for, encode, encode_json
 from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
@@ -25,7 +26,9 @@ from hanse.mesh.fault import fault_in
 from hanse.node.saga_runner import SagaRunner
 from hanse.service.leases import Grant
 from hanse.service.saga import Pinned, arguments_of, result_of
+from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Batch, Put, Store
+from hanse.store.query import And, OneOf, Query
 
 LOOK_SECONDS = 0.1
 """How often somebody who waits for a saga that another process works on looks whether it is over."""
@@ -119,6 +122,14 @@ class Sagas:
             self._runner.take(row, fresh=True)
         return row
 
+    async def keep(self, event: Event) -> None:
+        """Keep an event in the calling unit of work, if there is a saga that may wait for it."""
+        names = [name for (name, _), pinned in self.pinned.items() if type(event) in pinned.events]
+        there = And((OneOf(("name",), tuple(names)), OneOf(("state",), (*LIVE, "stuck"))))
+        if await self._store.count(SAGAS, Query(there)):
+            kept = SagaEvent(id=current().message_id, topic=topic_of(type(event)), value=encode_json(event).decode())
+            cast("Unit", unit_for(self._store)).put(SAGA_EVENTS, kept, None)
+
     async def end_of(self, row: SagaRow) -> SagaRow:
         """The row of a saga when it is over, or stuck.
 
@@ -161,7 +172,7 @@ class Sagas:
             tags=headers.tags,
             started_at=now,
             due=now + pinned.timeout,
-            since=await self._store.head() if pinned.events else 0,
+            since=await self._store.head() if pinned.events else NEVER,
         )
 
     async def _begun_before(self, row: SagaRow) -> SagaRow:

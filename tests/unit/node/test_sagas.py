@@ -161,6 +161,14 @@ class Orders(Service):
         _ = await s.step(self.stock.charge, s.new_id(), 7).within("5s")
         return [first, again, s.random()]
 
+    @rpc
+    @saga(events=(Settled,))
+    async def paid_later(self, s: Saga, id: str) -> list[str]:
+        _ = await s.step(self.stock.reserve, id).undo(lambda hold: self.stock.release(hold.id))
+        first = await s.event(Settled, where=lambda event: event.order.startswith(id), timeout="1h")
+        second = await s.event(Settled, where=lambda event: event.order.startswith(id), timeout="1h")
+        return [first.order, second.order]
+
 
 APP = App("orders", Stock, Orders)
 
@@ -446,6 +454,34 @@ async def test_a_saga_turns_back_when_its_time_is_over(node: Node) -> None:
     assert (await sagas(node))[0].state == "undone"
     assert world.done[0] == "reserve tea"
     assert world.done[-1] == "release hold-tea"
+
+
+async def test_an_event_is_waited_for_and_given_once(node: Node) -> None:
+    await send(node.client(Orders).paid_later, "7")
+    await until(lambda: steps(node))
+    for order in ("8", "7a", "7b"):
+        await node.client(Stock).settle(order)
+    assert (await state(node, "done")).result == '["7a","7b"]'
+
+
+async def test_an_event_that_came_before_the_wait_is_not_missed(make: Callable[..., Node]) -> None:
+    async with make() as one:
+        world.away["reserve"] = 1_000_000
+        await send(one.client(Orders).paid_later, "7")
+        await until(lambda: trouble_of(one))
+        await one.client(Stock).settle("7a")
+        await one.settle()
+    world.away.clear()
+    async with make() as two:
+        await until(lambda: steps(two))
+        await two.client(Stock).settle("7b")
+        assert (await state(two, "done")).result == '["7a","7b"]'
+
+
+async def test_an_event_that_does_not_come_turns_the_saga_back(node: Node) -> None:
+    with pytest.raises(DeadlineExceeded):
+        _ = await policy(node.client(Orders), timeout="2h").paid_later("7")
+    assert world.done == ["reserve 7", "release hold-7"]
 
 
 async def test_a_saga_by_hand_needs_no_node(host: Host) -> None:
