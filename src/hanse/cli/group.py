@@ -40,6 +40,7 @@ VERBS: Mapping[str, Verb] = {
     "services": Verb("hanse.cli.services", "services", "List the services of an app or of a running system."),
     "nodes": Verb("hanse.cli.nodes", "nodes", "List the nodes of a running system."),
     "webhooks": Verb("hanse.cli.webhooks", "webhooks", "See the webhooks of a running system, and send them again."),
+    "sagas": Verb("hanse.cli.sagas", "sagas", "See sagas, have one go on, or turn back."),
     "store": Verb("hanse.cli.store", "store", "Show or make the changes that stores need."),
     "deadletters": Verb(
         "hanse.cli.deadletters", "deadletters", "See, mend and replay messages that could not be handled."

@@ -130,6 +130,8 @@ def _store_families(stores: Sequence[StoreFigures]) -> Iterator[Family]:
     )
     dead = [(_of(one), one.dead_letters) for one in up]
     yield Family("hanse_dead_letters", "gauge", "Messages that could not be handled.", dead)
+    sagas = [({**_of(one), "state": state}, count) for one in up for state, count in one.sagas.items()]
+    yield Family("hanse_sagas", "gauge", "Sagas that are not over: under way, on their way back, or stuck.", sagas)
     relays = [({**_of(one), "relay": relay.name}, relay) for one in up for relay in one.relays]
     yield Family(
         "hanse_relay_lag_entries",

@@ -57,6 +57,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
         entries: Entries that its log has ever had: rows written, and events.
         dead_letters: Messages that wait for somebody to look at them.
         relays: What takes its log to subscribers.
+        sagas: How many are in each state that is no end.
     """
 
     service: str
@@ -65,6 +66,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
     entries: int = 0
     dead_letters: int = 0
     relays: Sequence[RelayFigures] = ()
+    sagas: Mapping[str, int] = {}
 
 
 class ScheduleFigures(msgspec.Struct, frozen=True):
@@ -117,6 +119,7 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
         async with asyncio.timeout(STORE_SECONDS_MAX):
             head = await hosted.store.head()
             dead = await hosted.store.count(DEAD_LETTERS, Query())
+            sagas = {} if hosted.sagas is None else await hosted.sagas.counts()
             for relay in hosted.relays:
                 await relay.look()
     except Exception:  # noqa: BLE001 - whatever is in its way, the figures of the others are told
@@ -125,7 +128,8 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
     _ = await asyncio.gather(*(subscriber.look() for subscriber in hosted.subscribers))
     relays += [RelayFigures(one.name, one.lag, one.retries, 0) for one in hosted.subscribers]
     commits = hosted.store.commits if isinstance(hosted.store, CountsCommits) else None
-    return StoreFigures(hosted.part.name, up=True, commits=commits, entries=head, dead_letters=dead, relays=relays)
+    figures = StoreFigures(hosted.part.name, up=True, commits=commits, entries=head, dead_letters=dead)
+    return msgspec.structs.replace(figures, relays=relays, sagas=sagas)
 
 
 def lag_of(relay: Relay, head: int) -> int:

@@ -15,10 +15,10 @@ import msgspec
 from hanse.delivery.saga_rows import SAGA_STEPS, SAGAS, SagaRow, SagaStep, saga_in, step_id, step_in
 from hanse.kernel.codec import codec_for, encode_json
 from hanse.kernel.context import FOREVER, NOWHERE, Context, ambient
-from hanse.kernel.faults import Fault, Misdeclared, PreconditionFailed
+from hanse.kernel.faults import Conflict, Fault, Misdeclared, PreconditionFailed
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers
-from hanse.service.leases import Grant
+from hanse.service.leases import Grant, LeaseLost
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Store
 from hanse.store.query import PAGE_MAX, Compare, Query
@@ -88,6 +88,7 @@ class SagaJournal:
         row: Of the saga, as far as this process knows.
         steps: Of its steps, by name.
         headers: What its calls carry.
+        resumed: Whether somebody may have worked on it before.
     """
 
     def __init__(self, row: SagaRow, place: SagaPlace, *, fresh: bool) -> None:
@@ -95,6 +96,7 @@ class SagaJournal:
         self.steps: dict[str, SagaStep] = {}
         self.place: SagaPlace = place
         self.headers: Headers = _headers.decode(row.headers)
+        self.resumed: bool = not fresh
         self._fresh = fresh
 
     async def open(self) -> None:
@@ -145,14 +147,21 @@ class SagaJournal:
             context.store = None
 
     async def note(self, step: SagaStep) -> SagaStep:
-        """Store something that wrote nothing.
+        """Store something that wrote nothing; or what became of it meanwhile, by a commit that nobody waited for.
 
         Raises:
-            SagaLost: Somebody else did.
+            SagaLost: Somebody else has written it.
         """
-        with self._alone():
-            done = msgspec.structs.replace(step, id=step_id(self.row.id, step.name), at=self.place.host.now())
-            return await self._stored(done)
+        done = msgspec.structs.replace(step, id=step_id(self.row.id, step.name), at=self.place.host.now())
+        try:
+            with self._alone():
+                return await self._stored(done)
+        except LeaseLost:
+            raise
+        except (Conflict, PreconditionFailed):
+            if (found := await self.stored(step.name)) is None:
+                raise SagaLost from None
+            return found
 
     async def stored(self, name: str) -> SagaStep | None:
         """A step as the store has it, if it does: its commit may have outlived who waited for it."""

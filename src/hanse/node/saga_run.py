@@ -290,7 +290,7 @@ class SagaRun:
             if asked.timeout is not None and opened is None:
                 opened = await self._open(asked.name, "step", asked.timeout, asked.digest)
             return await self._seen_through(asked, opened)
-        except (Stuck, SagaLost, LeaseLost) as error:
+        except Exception as error:  # noqa: BLE001 - it is the end of this run, and no business of the code
             self._break(error)
             return None
         finally:
@@ -301,7 +301,9 @@ class SagaRun:
         begun = self._host.now()
         until = self.row.due if opened is None else min(opened.until, self.row.due)
         step = SagaStep(saga=self.id, name=asked.name, kind="step", begun_at=begun, digest=asked.digest)
-        keyed, counted, tries, silent = asked.operation is not None, 0, 0, False
+        keyed, counted, tries = asked.operation is not None, 0, 0
+        # Who worked on the saga before may have asked, and died before it heard.
+        silent = self.journal.resumed
         while True:
             stop = self._stop() or (DeadlineExceeded(asked.name) if until <= self._host.now() else None)
             if stop is not None:
@@ -371,7 +373,11 @@ class SagaRun:
         )
 
     async def _noted(self, step: SagaStep) -> SagaStep:
-        return await self._insist(lambda: self.journal.note(step))
+        try:
+            return await self._insist(lambda: self.journal.note(step))
+        except (SagaLost, LeaseLost) as error:
+            self._break(error)
+            await self._hang()
 
     async def _fitting(self, name: str, kind: str, digest: str) -> SagaStep | None:
         known = self.journal.steps.get(name)

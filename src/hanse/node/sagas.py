@@ -28,7 +28,7 @@ from hanse.service.leases import Grant
 from hanse.service.saga import Pinned, arguments_of, result_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Batch, Put, Store
-from hanse.store.query import And, OneOf, Query
+from hanse.store.query import And, Compare, OneOf, Query
 
 LOOK_SECONDS = 0.1
 """How often somebody who waits for a saga that another process works on looks whether it is over."""
@@ -129,6 +129,11 @@ class Sagas:
         if await self._store.count(SAGAS, Query(there)):
             kept = SagaEvent(id=current().message_id, topic=topic_of(type(event)), value=encode_json(event).decode())
             cast("Unit", unit_for(self._store)).put(SAGA_EVENTS, kept, None)
+
+    async def counts(self) -> dict[str, int]:
+        """How many sagas are in each state that is no end."""
+        wanted = (*LIVE, "stuck")
+        return {state: await self._store.count(SAGAS, Query(Compare("eq", ("state",), state))) for state in wanted}
 
     async def end_of(self, row: SagaRow) -> SagaRow:
         """The row of a saga when it is over, or stuck.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import TypeVar
 
-from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, mended, mirror, oracle, parked  # noqa: TID252 - once, for all bugs
+from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, mended, mirror, oracle, parked, trips  # noqa: TID252 - once, for all bugs
 
 __all__ = [
     "bank",
@@ -20,6 +20,7 @@ __all__ = [
     "mirror",
     "oracle",
     "parked",
+    "trips",
 ]
 
 F = TypeVar("F", bound=Callable[..., object])

@@ -12,6 +12,7 @@ from hanse.sim.observe.leases import Leases
 from hanse.sim.observe.letters import Letters
 from hanse.sim.observe.linearizable import Linearizable
 from hanse.sim.observe.order import Order
+from hanse.sim.observe.sagas import Sagas
 from hanse.sim.observe.scene import Scene
 from hanse.sim.setup import Setup
 
@@ -35,4 +36,5 @@ def observers_of(scene: Scene, setup: Setup) -> list[Observer]:
         Letters(scene),
         Linearizable(scene),
         Order(scene),
+        Sagas(scene, stuck=setup.dead_letters),
     ]
