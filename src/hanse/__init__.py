@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from hanse.service.cpu import cpu as cpu
     from hanse.service.expose import expose as expose
     from hanse.service.held import Held as Held
+    from hanse.service.job import progress as progress
     from hanse.service.leases import Grant as Grant, LeaseLost as LeaseLost, LeaseTaken as LeaseTaken
     from hanse.service.log_reader import CursorLost as CursorLost
     from hanse.service.query import (
@@ -183,6 +184,7 @@ _HOMES = {
     "on": "hanse.service.reaction",
     "one_of": "hanse.service.query",
     "policy": "hanse.mesh.client",
+    "progress": "hanse.service.job",
     "replica": "hanse.service.replica",
     "rpc": "hanse.contract.declare",
     "rule": "hanse.service.reaction",
@@ -276,6 +278,7 @@ __all__ = [
     "on",
     "one_of",
     "policy",
+    "progress",
     "replica",
     "rpc",
     "rule",

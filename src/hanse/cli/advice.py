@@ -97,6 +97,11 @@ FAULTS: Mapping[str, Advice] = {
         "Values do not fit the types of the contract, or there are fields that it does not know.",
         "Mend what `errors` lists: `pointer` says where, `detail` what was expected. `hanse describe` shows the types.",
     ),
+    "job_given_up": Advice(
+        "A call that is answered later was begun by several processes, and each died while it ran: it may need more "
+        "memory than there is, or end the process itself.",
+        "Look at what the processes died of, then ask for it anew.",
+    ),
     "key_reused": Advice(
         "Two requests came with one idempotency key and are not the same.",
         "Make a key for each thing to be done, and keep it for its repetitions only.",

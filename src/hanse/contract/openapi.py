@@ -20,6 +20,7 @@ from hanse.contract.openapi_finish import (
     without_prefix,
     without_twins,
 )
+from hanse.contract.openapi_jobs import job_path, with_job
 from hanse.contract.openapi_parts import (
     AT,
     BEARER,
@@ -92,6 +93,7 @@ class Exposed(msgspec.Struct, frozen=True):
         identified: Whether it is asked who is asking.
         limits: What is taken at most, by name.
         deferred: Path of writes that are answered later; empty where there are none.
+        jobs: Path of calls that are answered later; empty where there are none.
         topics: Events that may be followed or emitted.
         sent: Events that are sent to whoever subscribes, as webhooks.
     """
@@ -105,6 +107,7 @@ class Exposed(msgspec.Struct, frozen=True):
     identified: bool = False
     limits: Mapping[str, float] = {}
     deferred: str = ""
+    jobs: str = ""
     topics: Sequence[TopicPath] = ()
     sent: Sequence[type[Event]] = ()
 
@@ -190,8 +193,12 @@ def _paths(exposed: Exposed, taken: Iterator[Json], definitions: Json) -> dict[s
     paths: dict[str, Json] = {}
     schemas_of_rows = [next(taken) for _ in exposed.resources]
     rest_paths(paths, exposed.resources, schemas_of_rows, definitions, deferred=exposed.deferred)
+    if exposed.jobs:
+        paths[exposed.jobs] = job_path()
     for item in exposed.operations:
         entry = _operation(item, next(taken), next(taken), definitions)
+        if exposed.jobs and not item.operation.stream and item.method not in _BODILESS:
+            with_job(entry)
         paths.setdefault(item.path, {})[item.method.lower()] = entry
     for topic in exposed.topics:
         topic_paths(paths, topic, next(taken), definitions)

@@ -9,6 +9,7 @@ from hanse.contract.openapi import Exposed, openapi
 from hanse.contract.schema import Json
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.checks import checks_of, manners_of
+from hanse.gateway.context import READING
 from hanse.gateway.declared import Declared
 from hanse.gateway.deferred import Deferrals
 from hanse.gateway.docs_page import docs_page
@@ -18,6 +19,7 @@ from hanse.gateway.exposed import ExposedRows
 from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files
 from hanse.gateway.front_door import Check, FrontDoor, Inside
+from hanse.gateway.jobs import JobRoutes
 from hanse.gateway.letters import LettersPage
 from hanse.gateway.limits import Limits
 from hanse.gateway.metrics import Metrics
@@ -52,9 +54,12 @@ def build(declared: Declared, node: Node, streams: Streams) -> FrontDoor:
         routes.add(topic.path, EventRoutes(topic, node, views, streams).methods())
     for one in declared.received:
         routes.add(one.path, {"POST": Receiver(one, node, streams.limits)})
+    jobs = JobRoutes(_jobs_path(declared), node, streams)
     for item in declared.operations:
-        route = OperationRoute(item.operation, node, streams)
+        route = OperationRoute(item.operation, node, streams, jobs)
         routes.add(item.path, {item.method: route.routed if item.own else route.post})
+    if _may_be_jobs(declared):
+        routes.add(f"{jobs.path}/{{id}}", {"GET": jobs.get, "DELETE": jobs.cancel})
     threads = Threads(streams.limits.threads, "hanse-route")
     for own in declared.own:
         routes.add(own.about.path, {own.about.method: OwnHandler(own, node, streams, threads)})
@@ -122,6 +127,15 @@ def _deferred_path(declared: Declared) -> str:
     return f"{declared.prefix}/deferred"
 
 
+def _jobs_path(declared: Declared) -> str:
+    return f"{declared.prefix}/operations"
+
+
+def _may_be_jobs(declared: Declared) -> bool:
+    """Whether anything may be called that can be answered later."""
+    return any(not item.operation.stream and item.method not in READING for item in declared.operations)
+
+
 def _written(declared: Declared) -> bool:
     """Whether anything may be written, so that it may be answered later."""
     return any(resource.write for resource in declared.resources)
@@ -144,6 +158,7 @@ def _exposed(declared: Declared, node: Node, limits: Limits) -> Exposed:
         identified=declared.identify is not None,
         limits={name: getattr(limits, name) for name in TOLD_LIMITS},
         deferred=f"{_deferred_path(declared)}/{{id}}" if _written(declared) else "",
+        jobs=f"{_jobs_path(declared)}/{{id}}" if _may_be_jobs(declared) else "",
         topics=declared.topics,
         sent=declared.sent,
     )

@@ -13,7 +13,9 @@ from hanse.contract.derive import Operation
 from hanse.gateway.arguments import arguments_codec
 from hanse.gateway.asgi import EVENT_STREAM, Request, Response
 from hanse.gateway.body import read_body
+from hanse.gateway.context import READING
 from hanse.gateway.fields import plain
+from hanse.gateway.jobs import JobRoutes
 from hanse.gateway.limits import Limits
 from hanse.gateway.lines import LINES, STOPPING
 from hanse.gateway.once import twice_in
@@ -66,10 +68,12 @@ class OperationRoute:
         operation: What is called.
         node: Reaches whoever serves it.
         streams: Where its streams are counted.
+        jobs: Where calls go that are answered later.
     """
 
-    def __init__(self, operation: Operation, node: Node, streams: Streams) -> None:
+    def __init__(self, operation: Operation, node: Node, streams: Streams, jobs: JobRoutes) -> None:
         self._operation = operation
+        self._jobs = jobs
         self._node = node
         self._limits: Limits = streams.limits
         self._items = Items(streams)
@@ -98,6 +102,10 @@ class OperationRoute:
         """Call it, and answer with its result or its stream."""
         arguments = checked_arguments(arguments)
         if not self._operation.stream:
+            if not request.plain and request.method not in READING:
+                preferences = preferences_in(request.header(b"prefer"))
+                if self._jobs.takes(self._operation, preferences):
+                    return await self._jobs.start(request, preferences, self._operation, arguments)
             return Response(200, encode_json(await self._node.invoke(self._operation, arguments)))
         await self._items.send(request, self._node.stream(self._operation, arguments))
         return None

@@ -12,6 +12,7 @@ from hanse.kernel.cron import Cron
 from hanse.kernel.host import Host
 from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers
 from hanse.node.hosted import Hosted
+from hanse.node.jobs import forget_jobs
 from hanse.service.held import Leases
 from hanse.service.leases import Grant
 from hanse.service.reaction import Every, Rule
@@ -116,6 +117,7 @@ def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
         told = [relay.position for relay in hosted.relays]
         keep_after = min(told) if told else await hosted.store.head()
         _ = await hosted.store.trim(host.now() - retention, keep_after=keep_after)
+        await as_unit(f"{hosted.part.name} forgets jobs", hosted, host, lambda: forget_jobs(hosted.jobs, host.now()))
 
     return ScheduleRunner(f"trim {hosted.part.name}", Period(TRIM_SECONDS), trim, host=host)
 

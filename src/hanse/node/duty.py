@@ -26,11 +26,13 @@ from hanse.node.background import Runner, runner, trimmer
 from hanse.node.events import Subscription
 from hanse.node.figures import ScheduleFigures
 from hanse.node.hosted import Hosted
+from hanse.node.jobs import job_runner
 from hanse.service.cluster import Leader
 from hanse.service.leases import Grant
 from hanse.service.reaction import On
 from hanse.service.replicator import Replicator
 from hanse.service.service import reactions_of
+from hanse.transport.base import Receiver
 
 _log = logging.getLogger("hanse.node")
 
@@ -47,14 +49,23 @@ class Duty:
         host: Clocks and chance.
         retention: Seconds that its log is kept.
         subscriptions: Those of the service, by address.
+        server: Handles the calls of its jobs.
     """
 
-    def __init__(self, hosted: Hosted, host: Host, retention: float, subscriptions: Mapping[str, Subscription]) -> None:
+    def __init__(
+        self,
+        hosted: Hosted,
+        host: Host,
+        retention: float,
+        subscriptions: Mapping[str, Subscription],
+        server: Receiver,
+    ) -> None:
         self.name: str = f"duty of {hosted.part.name}"
         self._hosted = hosted
         self._host = host
         self._retention = retention
         self._subscriptions = subscriptions
+        self._server = server
         self._runners: list[Runner] = []
         self._resting = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -152,8 +163,9 @@ class Duty:
         ]
         copying = [Replicator(f"{name}.{replica.name}", replica, host=self._host) for replica in hosted.replicas]
         sagas = [] if hosted.sagas is None else [hosted.sagas.runner(duty, self._retention)]
+        jobs = job_runner(hosted, self._server, self._host, duty)
         acting = Actor(hosted, self._subscriptions, self._host, duty)
-        return [*reacting, *copying, *sagas, acting, trimmer(hosted, self._host, self._retention)]
+        return [*reacting, *copying, *sagas, jobs, acting, trimmer(hosted, self._host, self._retention)]
 
 
 def _failed(error: BaseException) -> None:

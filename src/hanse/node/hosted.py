@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from hanse.contract.declare import is_contract
-from hanse.contract.derive import Operation, describe
+from hanse.contract.derive import Description, Operation, describe
 from hanse.contract.model import Resource, collection_of
 from hanse.delivery.action import LetterAction, LetterOutcome
 from hanse.delivery.deadletter import DeadLetter
@@ -26,6 +26,7 @@ from hanse.node.sagas import Sagas
 from hanse.service.cluster import Leader, Lock
 from hanse.service.collection import Collection
 from hanse.service.events import Events, EventsOf, events_contract
+from hanse.service.job import Job, Jobs, JobsOf, jobs_contract
 from hanse.service.leases import StoredLeases
 from hanse.service.local import LocalCollection
 from hanse.service.remote import RemoteCollection
@@ -50,6 +51,7 @@ class Hosted:
         instance: The object of the user's class.
         owned: The resources that it owns.
         collections: Their collections.
+        jobs: The calls that it is to answer later.
         relays: What takes its log to subscribers, or to a broker that keeps its events.
         subscribers: What takes to it the events that a broker keeps.
         replicas: Its copies of what others own.
@@ -66,6 +68,7 @@ class Hosted:
         self.collections: dict[type[Resource], LocalCollection[Any]] = {
             kind: LocalCollection(kind, store) for kind in self.owned
         }
+        self.jobs: LocalCollection[Job] = LocalCollection(Job, store)
         self.relays: list[Relay] = []
         self.subscribers: list[Subscriber] = []
         self.replicas: list[ReplicaOf[Any]] = []
@@ -99,15 +102,12 @@ class Hosted:
                 server.add(operation.address, self._endpoint(operation, name))
         owned: dict[str, RowsOf[Any]] = {}
         for kind, collection in self.collections.items():
-            rows, description = RowsOf(collection, self.store, owned), rows_contract(kind)
-            owned[collection_of(kind)] = rows
-            names.append(description.name)
-            for name, operation in description.operations.items():
-                server.add(operation.address, endpoint(operation, getattr(rows, name), self.store))
-        events, told = EventsOf(self.store), events_contract(self.part.name)
-        names.append(told.name)
-        for name, operation in told.operations.items():
-            server.add(operation.address, endpoint(operation, getattr(events, name), self.store))
+            rows = owned[collection_of(kind)] = RowsOf(collection, self.store, owned)
+            names.append(self._bind(server, rows_contract(kind), rows))
+        names.append(self._bind(server, events_contract(self.part.name), EventsOf(self.store)))
+        for description in descriptions_of(self.part.cls):
+            called = {operation.address: operation for operation in description.operations.values()}
+            names.append(self._bind(server, jobs_contract(description.name), JobsOf(self.jobs, self.store, called)))
         return names
 
     def _endpoint(self, operation: Operation, name: str) -> Endpoint:
@@ -115,6 +115,11 @@ class Hosted:
         if self.sagas is not None and (pinned := pinned_of(getattr(method, "__func__", None))) is not None:
             return saga_endpoint(operation, method, pinned, self.sagas)
         return endpoint(operation, method, self.store)
+
+    def _bind(self, server: Server, description: Description, implementation: object) -> str:
+        for name, operation in description.operations.items():
+            server.add(operation.address, endpoint(operation, getattr(implementation, name), self.store))
+        return description.name
 
     def collection(self, kind: type[Resource]) -> Collection[Any]:
         """A collection as this service uses it: its own, or by calls to the owner."""
@@ -169,7 +174,8 @@ def schemas_of(part: Part, owned: Iterable[type[Resource]]) -> list[CollectionSc
         for schema in replica_schemas(field.name, field.replica)
     ]
     of_sagas = [schema_of(SagaRow), schema_of(SagaStep), schema_of(SagaEvent)] if sagas_of(part.cls) else []
-    kept = [*map(schema_of, owned), *copied, *of_sagas, *(schema_of(kind) for kind in LETTER_KINDS)]
+    own: list[type[Resource]] = [*LETTER_KINDS, Job]
+    kept = [*map(schema_of, owned), *copied, *of_sagas, *(schema_of(kind) for kind in own)]
     return list({schema.name: schema for schema in kept}.values())
 
 
@@ -202,3 +208,8 @@ def rows_named(collection: str, caller: Caller) -> Rows:
 def events_client(service: str, caller: Caller) -> Events:
     """A client of the events of a service, wherever its log is."""
     return cast("Events", client_of(events_contract(service), caller))
+
+
+def jobs_client(contract: str, caller: Caller) -> Jobs:
+    """A client of the jobs that call a contract, wherever they are kept."""
+    return cast("Jobs", client_of(jobs_contract(contract), caller))

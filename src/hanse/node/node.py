@@ -33,7 +33,7 @@ from hanse.node.duty import Duty
 from hanse.node.events import Subscription, keeping, publishing, subscriptions_by_part, subscriptions_of
 from hanse.node.figures import NodeFigures, counted_by, store_figures
 from hanse.node.health import Condition, Health
-from hanse.node.hosted import Hosted, contract_client, events_client, rows_client
+from hanse.node.hosted import Hosted, contract_client, events_client, jobs_client, rows_client
 from hanse.node.letters import Letters, letters_client
 from hanse.node.letters_served import serve_letters
 from hanse.node.routes import routes_of
@@ -42,6 +42,7 @@ from hanse.node.topics import Source, TopicFeed, tellers_of
 from hanse.node.transports import open_transport, place_of
 from hanse.service.collection import Collection
 from hanse.service.cpu import using_pool
+from hanse.service.job import Jobs
 from hanse.service.pool import ProcessPool
 from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
@@ -52,6 +53,9 @@ from hanse.transport.described import TellsOthers
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
+REST_SHARE = 0.8
+"""Of the grace: what rules, schedules and jobs have for what they are at; the rest is for handing on what was told."""
+
 State = Literal["new", "starting", "ready", "draining", "stopped"]
 
 _log = logging.getLogger("hanse.node")
@@ -208,6 +212,10 @@ class Node:
     def rows(self, kind: type[Resource]) -> Rows:
         """The rows of a resource as JSON, by calls to its owner."""
         return rows_client(kind, self._caller)
+
+    def jobs(self, contract: str) -> Jobs:
+        """The operations of a contract (or of a service that is its own), called now and answered later."""
+        return jobs_client(contract, self._caller)
 
     def topic(self, kind: type[Event]) -> TopicFeed:
         """The feed of all events of a kind, by calls to the services that may tell of them.
@@ -383,14 +391,15 @@ class Node:
     async def _finish(self, grace: float) -> None:
         """Begin nothing new, end what is under way, hand on what it told of: in this order nothing is left behind."""
         self._server.drain()
-        _ = await asyncio.gather(*(duty.rest(grace) for duty in self._duties))
+        # What takes longer is given up a little before the end of the grace, so that what was told is still handed on.
+        _ = await asyncio.gather(*(duty.rest(grace * REST_SHARE) for duty in self._duties))
         await self._server.idle()
         await self._settle(insist=False)
         _ = await asyncio.gather(*(duty.stop() for duty in self._duties))
 
     def _react(self) -> None:
         retention, own = self.settings.node.retention, subscriptions_by_part(self.app)
-        self._duties = [Duty(one, self.host, retention, own[one.part.name]) for one in self.hosted]
+        self._duties = [Duty(one, self.host, retention, own[one.part.name], self._server) for one in self.hosted]
         for duty in self._duties:
             _ = self._tasks.start(duty.run(), name=duty.name)
 

@@ -4,7 +4,22 @@ from collections.abc import Callable
 from inspect import signature
 from typing import TypeVar
 
-from ..worlds import bank, bell, counter, follower, gate, inn, jobs, ledger, mended, mirror, oracle, parked, trips  # noqa: TID252 - once, for all bugs
+from ..worlds import (  # noqa: TID252 - once, for all bugs
+    bank,
+    bell,
+    counter,
+    follower,
+    gate,
+    inn,
+    jobs,
+    ledger,
+    mended,
+    mirror,
+    office,
+    oracle,
+    parked,
+    trips,
+)
 
 __all__ = [
     "bank",
@@ -18,6 +33,7 @@ __all__ = [
     "ledger",
     "mended",
     "mirror",
+    "office",
     "oracle",
     "parked",
     "trips",
