@@ -443,7 +443,7 @@ async def _seen(node: Node, id: str) -> None:
                     pass
 
 
-class LateLane(SharedDesk):
+class LateDesk(SharedDesk):
     """Tells of what it wrote some turns of the loop later, as one of threads does under load."""
 
     async def write(self, batch: Batch) -> tuple[int, ...]:
@@ -463,7 +463,7 @@ async def test_a_node_that_is_stopped_while_it_takes_the_duty_stops_at_once(
         settings,
         host=host,
         transport=MemoryTransport(),
-        stores=lambda url: SqliteStore(url.removeprefix("sqlite:///"), desk=LateLane()),
+        stores=lambda url: SqliteStore(url.removeprefix("sqlite:///"), desk=LateDesk()),
     )
     await node.start()
     for _ in range(turns):

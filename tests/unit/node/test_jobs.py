@@ -23,7 +23,7 @@ from hanse.service.collection import Collection
 from hanse.service.job import KEPT_SECONDS, Jobs, Standing, progress
 from hanse.service.service import Service, descriptions_of
 from hanse.store.base import Store
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 
 pytestmark = pytest.mark.virtual_time
 
@@ -112,7 +112,7 @@ class Office:
 
 
 def file_of(url: str) -> Store:
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
+    return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
 
 
 def node_of(folder: Path, host: Host) -> Node:

@@ -19,7 +19,7 @@ from hanse.node.saga_desk import SagaDesk, desk_of
 from hanse.service.saga import Saga, saga
 from hanse.service.service import Service
 from hanse.store.base import Store
-from hanse.store.sqlite import InlineLane, SqliteStore
+from hanse.store.sqlite import InlineDesk, SqliteStore
 
 
 class Trouble:
@@ -55,7 +55,7 @@ APP = App("till", Till)
 
 
 def inline(url: str) -> Store:
-    return SqliteStore(url.removeprefix("sqlite:///"), lane=InlineLane())
+    return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
 
 
 @pytest.fixture
