@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -134,9 +135,18 @@ def test_what_lost_against_another_may_be_tried_again_and_what_broke_may_have_be
     assert not is_lost(Told("42P01"))
 
 
-def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hanse.node.stores import open_store
+WITHOUT_DRIVER = """
+import sys
+sys.modules["asyncpg"] = None
+from hanse.kernel.faults import Misconfigured
+from hanse.node.stores import open_store
+try:
+    open_store("postgresql://db/shop")
+except Misconfigured as fault:
+    print(fault)
+"""
 
-    monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(Misconfigured, match=r"pip install 'hanse\[postgresql\]'"):
-        open_store("postgresql://db/shop")
+
+def test_without_the_driver_the_extra_is_named() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_DRIVER], capture_output=True, text=True, check=True)
+    assert "pip install 'hanse[postgresql]'" in done.stdout
