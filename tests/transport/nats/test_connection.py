@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -253,53 +255,43 @@ class TestLimits:
             server.kill()
 
 
+@asynccontextmanager
+async def clustered(folder: Path, size: int) -> AsyncGenerator[tuple[list[Server], NatsTransport, NatsTransport]]:
+    """Servers that know each other; one node that asks at the first, and one that serves at the second."""
+    servers = list(cluster(folder, size))
+    app = next(apps)
+    things = Things()
+    try:
+        for server in servers:
+            server.start()
+        for server in servers:
+            server.wait_ready()
+        # Each knows one server; of the others they learn.
+        one, other = (NatsTransport(server.url, Host.system(), Options(app=app)) for server in servers[:2])
+        other.listen("things", things.server)
+        async with opened(other, one):
+            await _answered(one)
+            yield servers, one, other
+    finally:
+        things.server.close()
+        for server in servers:
+            server.kill()
+
+
 class TestCluster:
     async def test_calls_go_on_while_servers_are_killed(self, folder: Path) -> None:
-        servers = cluster(folder, 3)
-        app = next(apps)
-        things = Things()
-        try:
-            for server in servers:
-                server.start()
-            for server in servers:
-                server.wait_ready()
-            # Each knows one server; of the others they learn.
-            one = NatsTransport(servers[0].url, Host.system(), Options(app=app))
-            other = NatsTransport(servers[1].url, Host.system(), Options(app=app))
-            other.listen("things", things.server)
-            async with opened(other, one):
-                await _answered(one)
-                for server in servers[:2]:
-                    server.kill()
-                    await _answered(one)
-                    server.start()
-                    server.wait_ready()
-                assert one.trouble() == other.trouble() == ""
-        finally:
-            things.server.close()
-            for server in servers:
+        async with clustered(folder, 3) as (servers, one, other):
+            for server in servers[:2]:
                 server.kill()
+                await _answered(one)
+                server.start()
+                server.wait_ready()
+            assert one.trouble() == other.trouble() == ""
 
     async def test_a_server_that_is_frozen_is_left(self, folder: Path) -> None:
-        servers = cluster(folder, 2)
-        app = next(apps)
-        things = Things()
-        try:
-            for server in servers:
-                server.start()
-            for server in servers:
-                server.wait_ready()
-            one = NatsTransport(servers[0].url, Host.system(), Options(app=app))
-            other = NatsTransport(servers[1].url, Host.system(), Options(app=app))
-            other.listen("things", things.server)
-            async with opened(other, one):
-                await _answered(one)
-                servers[0].freeze()
-                await _answered(one)
-        finally:
-            things.server.close()
-            for server in servers:
-                server.kill()
+        async with clustered(folder, 2) as (servers, one, _other):
+            servers[0].freeze()
+            await _answered(one)
 
 
 async def _answered(transport: NatsTransport) -> None:
