@@ -244,6 +244,34 @@ async def test_a_process_that_was_paused_amid_a_commit_does_not_keep_others_from
         assert await paused.commit(batch(put("2"))) == (3,)
 
 
+async def test_whoever_waits_for_a_store_that_is_torn_down_is_told(url: str) -> None:
+    async with opened(url) as store, opened(url) as other:
+        holding = other._committer
+        assert holding is not None
+        link = holding._link
+        assert link is not None
+        _ = await link.execute(f"BEGIN; SELECT 1 FROM {holding._place}.state FOR UPDATE")
+        async with asyncio.TaskGroup() as group:
+            under_way = group.create_task(_refusal(store, "1"))
+            # Until it waits for the lock, where it can neither go on nor be refused.
+            while not (await link.fetch("SELECT count(*) FROM pg_locks WHERE NOT granted"))[0][0]:
+                assert not under_way.done()
+            waiting = group.create_task(_refusal(store, "2"))
+            await asyncio.sleep(0)
+            assert store._writing is not None
+            _ = store._writing.cancel()
+        assert "it is not known whether it took effect" in under_way.result()
+        assert "before it wrote this" in waiting.result()
+        _ = await link.execute("ROLLBACK")
+        store._writing = None
+
+
+async def _refusal(store: PostgresqlStore, id: str) -> str:
+    with pytest.raises(Unavailable) as told:
+        await store.commit(batch(put(id)))
+    return str(told.value)
+
+
 async def test_one_value_that_cannot_be_stored_does_not_take_its_neighbours_along(url: str) -> None:
     async with opened(url) as store:
         batches = [batch(put(str(n))) for n in range(6)]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import cast, final
 
@@ -95,6 +95,7 @@ class Committer:
         self._alone = True
         self._sent: _Planned | None = None
         self._queue: deque[_Waiter] = deque()
+        self._taken: list[_Waiter] = []
         self._due = asyncio.Event()
         self._waiting = 0
         self._closing = False
@@ -125,17 +126,24 @@ class Committer:
         try:
             while True:
                 while self._queue:
-                    waiters = [self._queue.popleft() for _ in range(min(GROUP_MAX, len(self._queue)))]
-                    self._deliver(waiters, await self._apply([batch for batch, _ in waiters]))
+                    self._taken = [self._queue.popleft() for _ in range(min(GROUP_MAX, len(self._queue)))]
+                    outcomes = await self._apply([batch for batch, _ in self._taken])
+                    taken, self._taken = self._taken, []
+                    self._deliver(taken, outcomes)
                 if self._closing:
                     return
                 self._due.clear()
                 _ = await self._due.wait()
         finally:
             self._closing = True
-            self._deliver(
-                tuple(self._queue), [Unavailable("the store was closed before it wrote this")] * len(self._queue)
+            self._give_up(
+                self._taken, "the store was closed amid this commit, and it is not known whether it took effect"
             )
+            self._give_up(self._queue, "the store was closed before it wrote this")
+
+    def _give_up(self, waiters: Iterable[_Waiter], why: str) -> None:
+        left = list(waiters)
+        self._deliver(left, [Unavailable(why) for _ in left])
 
     async def close(self, running: asyncio.Task[None] | None) -> None:
         """Finish what waits, and let go.
