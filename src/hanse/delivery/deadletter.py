@@ -24,7 +24,7 @@ FINGERPRINT_DIGITS = 16
 _OUR_FOLDER = PurePath(__file__).parents[1]
 
 
-class DeadLetter(Resource, indexed=("group", "fingerprint", "key", "drawer", "topic", "code")):
+class DeadLetter(Resource, indexed=("group", "fingerprint", "key", "spot", "drawer", "topic", "code")):
     """A message that was parked, kept in the store of the service that could not handle it.
 
     Attributes:
@@ -41,6 +41,7 @@ class DeadLetter(Resource, indexed=("group", "fingerprint", "key", "drawer", "to
         fingerprint: The same for messages that fail in the same way, and for those that wait behind them.
         waits_for: Id of the dead letter that it waits behind, so that its key stays in order; empty for one that
             failed itself.
+        spot: Group and key as one, since that is what they are found by while others come.
         order: Where the store's log was when it was parked: grows with each of a key, whatever clocks do.
         drawer: Which of the drawers its key is in; see `hanse.delivery.drawers`. -1 for none.
         original: The message as it came, where it was edited since; empty where it was not.
@@ -60,6 +61,7 @@ class DeadLetter(Resource, indexed=("group", "fingerprint", "key", "drawer", "to
     last_at: float = 0.0
     fingerprint: str = ""
     waits_for: str = ""
+    spot: str = ""
     order: int = 0
     drawer: int = -1
     original: bytes = b""
@@ -115,6 +117,7 @@ def _letter(group: str, message: Message, id: str, now: float) -> DeadLetter:
         message=canonical(message),
         topic=message.headers.type or message.address,
         key=message.headers.key,
+        spot=spot_of(group, message.headers.key) if message.headers.key else "",
         tags=message.headers.tags,
         first_at=failing_since(message) or now,
         last_at=now,
@@ -128,6 +131,16 @@ def message_in(letter: DeadLetter) -> Message:
         Malformed: It cannot be read, which nothing that this version has written is.
     """
     return _messages.decode(letter.message)
+
+
+def spot_of(group: str, key: str) -> str:
+    """Names a key of a group.
+
+    Example:
+        >>> spot_of("mailer.receipt", "order/42")
+        'mailer.receipt order/42'
+    """
+    return f"{group} {key}"
 
 
 def letter_json(letter: DeadLetter) -> bytes:

@@ -13,10 +13,10 @@ from zlib import crc32
 
 import msgspec
 
-from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, letter_in
+from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, letter_in, spot_of
 from hanse.kernel.faults import PreconditionFailed
 from hanse.store.base import Expect, Position, Store
-from hanse.store.query import PAGE_MAX, And, Compare, Order, Query
+from hanse.store.query import PAGE_MAX, Compare, Order, Query
 
 DRAWERS = 1_024
 """Drawers of one group. More of them refuse fewer handlers that only share a drawer; each has a position."""
@@ -104,12 +104,13 @@ class Drawers:
         return drawer, None
 
     async def _keys_in(self, number: int) -> set[str]:
-        where = And((Compare("eq", ("group",), self._group), Compare("eq", ("drawer",), number)))
+        where = Compare("eq", ("drawer",), number)  # one condition: see `of_key`; other groups have a letter or two
         keys: set[str] = set()
         cursor: str | None = None
         while True:
             found = await self._store.find(DEAD_LETTERS, Query(where, limit=PAGE_MAX, cursor=cursor))
-            keys.update(letter_in(row).key for row in found.rows)
+            letters = map(letter_in, found.rows)
+            keys.update(letter.key for letter in letters if letter.group == self._group)
             cursor = found.next
             if cursor is None:
                 return keys
@@ -120,9 +121,9 @@ def is_moved(fault: BaseException, group: str, key: str) -> bool:
     return bool(key) and isinstance(fault, PreconditionFailed) and fault.id == place_of_drawer(group, key)
 
 
-def of_key(group: str, key: str) -> And:
-    """The dead letters of one key."""
-    return And((Compare("eq", ("group",), group), Compare("eq", ("key",), key)))
+def of_key(group: str, key: str) -> Compare:
+    """The dead letters of one key. One condition, which one index serves, however many letters there are."""
+    return Compare("eq", ("spot",), spot_of(group, key))
 
 
 IN_ORDER = (Order(("order",)),)

@@ -64,7 +64,7 @@ class Inbox:
     def __init__(
         self, store: Store, group: str, *, host: Host, ordered: bool = True, parked_max: int = PARKED_MAX
     ) -> None:
-        """Get ready; `open` reads how much was parked before.
+        """Get ready; `open` counts what was parked before.
 
         Args:
             store: Of the service, opened with the collection of `DeadLetter`.
@@ -93,12 +93,12 @@ class Inbox:
         return self._parked
 
     async def open(self) -> None:
-        """Read how much is parked.
+        """Count what is parked; which keys that is about is read when it is wanted, as it may be much.
 
         Raises:
             Unavailable: The store cannot be reached.
         """
-        await self._count()
+        self._parked = await self._count()
 
     def mark(self, message: Message) -> Mark:
         """What has to be committed together with the effects of a message."""
@@ -240,14 +240,14 @@ class Inbox:
         """What a message is kept in order with, behind dead letters too; empty for nothing."""
         return message.headers.key if self._ordered else ""
 
-    async def _count(self) -> None:
+    async def _count(self) -> int:
         failed = And((Compare("eq", ("group",), self.group), Compare("eq", ("waits_for",), "")))
-        self._parked = await self._store.count(DEAD_LETTERS, Query(failed))
+        return await self._store.count(DEAD_LETTERS, Query(failed))
 
     async def _check_room(self) -> None:
         """Raise `Overloaded` where no more may be parked; some may have been taken out meanwhile."""
         if self._parked >= self._parked_max:
-            await self._count()
+            self._parked = await self._count()
         if self._parked >= self._parked_max:
             raise Overloaded(f"the limit of {self._parked_max} dead letters of {self.group}", FULL_SECONDS)
 

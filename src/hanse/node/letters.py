@@ -128,7 +128,7 @@ class OutcomePage(Model):
 class Letters(Contract, Protocol):
     """The dead letters of one service."""
 
-    @rpc(idempotent=True, allow=READ)
+    @rpc(idempotent=True, allow=READ, timeout="60s")
     async def groups(self) -> list[LetterGroup]:
         """The ways in which messages failed, and how many did."""
         ...

@@ -7,7 +7,7 @@ from hanse.kernel.host import Host
 from hanse.store.base import Batch, CollectionSchema, Emit, FieldSchema
 from hanse.store.memory import MemoryStore
 
-FIELDS = ("group", "message_id", "message", "topic", "key", "code", "text", "fingerprint", "waits_for")
+FIELDS = ("group", "message_id", "message", "topic", "key", "code", "text", "fingerprint", "waits_for", "spot")
 
 
 @pytest.fixture
