@@ -30,7 +30,7 @@ def test_a_start_tells_what_runs_where_and_hides_passwords(caplog: pytest.LogCap
     told = vars(caplog.records[0])
 
     assert told["hanse.services"] == ["shop", "till"]
-    assert told["hanse.stores"] == {"shop": "postgresql://me:********@db/shop", "till": "sqlite:///till.db"}
+    assert told["hanse.stores"] == {"shop": "postgresql://me:********@db/shop?schema=shop", "till": "sqlite:///till.db"}
     assert (told["server.address"], told["server.port"], told["hanse.start.duration"]) == ("::1", 8000, 0.25)
     assert "shop, till at http://[::1]:8000" in caplog.text
     assert "secret" not in caplog.text

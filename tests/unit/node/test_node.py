@@ -435,7 +435,7 @@ def test_each_service_has_a_store_of_its_own(url: str, expected: str) -> None:
 
 
 def test_a_store_that_nothing_knows_is_refused() -> None:
-    with pytest.raises(Misconfigured, match=r"no store for 'tape:'; expected memory: or sqlite:///path"):
+    with pytest.raises(Misconfigured, match=r"no store for 'tape:'; expected memory:, sqlite:///path"):
         open_store("tape://x")
 
 

@@ -235,7 +235,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         """
         _ = await self._owned(id)
         if not 0.0 <= overlap <= HISTORY_SECONDS:
-            raise _wrong("overlap", f"expected 0 to {HISTORY_SECONDS:g} seconds")
+            raise _refused("overlap", f"expected 0 to {HISTORY_SECONDS:g} seconds")
         kept, until = await self.secrets.get(id), _now() + overlap
         secret = self._secret(secret)
         _ = await self.secrets.put(
@@ -450,14 +450,14 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         _ = target_of(url, self._reach)
         known = type(self).__kinds__
         if unknown := [topic for topic in topics if topic not in known]:
-            raise _wrong("events", f"expected some of {', '.join(known)}, got {unknown[0][:100]!r}")
+            raise _refused("events", f"expected some of {', '.join(known)}, got {unknown[0][:100]!r}")
         if not topics:
-            raise _wrong("events", "expected one at the least")
+            raise _refused("events", "expected one at the least")
         for topic in topics:
             try:
                 _ = _matcher(known[topic], where)
             except Invalid as fault:
-                raise _wrong("where", f"of {topic}: {fault.detail}") from None
+                raise _refused("where", f"of {topic}: {fault.detail}") from None
         return tuple(dict.fromkeys(topics))
 
     def _secret(self, given: str) -> str:
@@ -466,7 +466,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         try:
             _ = key_of(given)
         except Misconfigured as fault:
-            raise _wrong("secret", fault.detail) from None
+            raise _refused("secret", fault.detail) from None
         return given
 
 
@@ -493,13 +493,13 @@ def _matcher(kind: type[Event], query: str) -> Callable[[bytes], bool]:
     return matcher_of(kind, where)
 
 
-def _wrong(name: str, expected: str) -> Invalid:
-    return Invalid(f"/{name}: {expected}", [Flaw(f"/{name}", "value", expected)])
+def _refused(name: str, expected: str) -> Invalid:
+    return Invalid(f"/{name}: {expected}", [Flaw(f"/{name}", "invalid", expected)])
 
 
 def _limit(limit: int) -> int:
     if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise _wrong("limit", f"expected 1 to {PAGE_ITEMS_MAX}")
+        raise _refused("limit", f"expected 1 to {PAGE_ITEMS_MAX}")
     return limit
 
 
