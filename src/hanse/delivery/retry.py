@@ -64,6 +64,23 @@ def next_delay(attempt: int, fault: BaseException, draw: float) -> float:
     return max(asked, longest * draw)
 
 
+def horizon(attempts: int, ack_seconds: float) -> float:
+    """Seconds from the first attempt at a message to the last answer to it, at the longest.
+
+    Marks of what was handled have to outlive it: a message that comes again after its mark is gone is handled again.
+    Dead letters need none: a replay rests on the letter itself.
+
+    Args:
+        attempts: How often a handler is tried.
+        ack_seconds: How long one delivery may take.
+
+    Example:
+        >>> horizon(5, 30.0)
+        450.0
+    """
+    return attempts * (ack_seconds + DELAY_SECONDS_MAX)
+
+
 def is_final(attempt: int, fault: BaseException, attempts_max: int) -> bool:
     """Whether a message is to be parked after this attempt.
 

@@ -12,10 +12,12 @@ from typing import Any, cast
 import msgspec
 
 from hanse.contract.model import Event, Resource, collection_of, topic_of, version_of
+from hanse.delivery.courier import ACK_SECONDS
 from hanse.delivery.inbox import Inbox
 from hanse.delivery.outbox import Topic, taken
 from hanse.delivery.publisher import Publisher
 from hanse.delivery.relay import Relay
+from hanse.delivery.retry import horizon
 from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.codec import Codec, canonical, codec_for, encode_json
 from hanse.kernel.context import Context
@@ -202,6 +204,22 @@ def subscriptions_by_part(app: App) -> dict[str, dict[str, Subscription]]:
     for one in subscriptions_of(app):
         found[one.part.name][one.address] = one
     return found
+
+
+def check_retention(app: App, retention: float) -> None:
+    """Make sure that marks are kept for as long as any message may be tried.
+
+    Raises:
+        Misconfigured: They are not.
+    """
+    for one in subscriptions_of(app):
+        needed = horizon(one.on.attempts, ACK_SECONDS)
+        if retention < needed:
+            raise Misconfigured(
+                f"node.retention is {retention:g} s, but a message of {one.group} may be tried for {needed:g} s: "
+                f"its mark would be forgotten before, and it be handled twice; expected node.retention to be longer, or "
+                f"@on(..., attempts={one.on.attempts}) to be less"
+            )
 
 
 def keeping(transport: Transport, settings: NodeSettings) -> Keeps | None:

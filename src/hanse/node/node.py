@@ -30,7 +30,14 @@ from hanse.node.app import App, Part, parts_named
 from hanse.node.background import as_unit
 from hanse.node.described import described
 from hanse.node.duty import Duty
-from hanse.node.events import Subscription, keeping, publishing, subscriptions_by_part, subscriptions_of
+from hanse.node.events import (
+    Subscription,
+    check_retention,
+    keeping,
+    publishing,
+    subscriptions_by_part,
+    subscriptions_of,
+)
 from hanse.node.figures import NodeFigures, counted_by, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, jobs_client, rows_client
@@ -144,6 +151,7 @@ class Node:
                 raise Misconfigured(f"this node is {self.state} already; make another one")
             self.app.check()
             _check_services(self.app, self.settings)
+            check_retention(self.app, self.settings.node.retention)
             self.state = "starting"
             try:
                 with self.context():

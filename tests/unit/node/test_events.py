@@ -12,7 +12,7 @@ from hanse.contract.model import Event, Resource
 from hanse.delivery.deadletter import DEAD_LETTERS, letter_in
 from hanse.delivery.outbox import message_of, taken
 from hanse.kernel.context import current
-from hanse.kernel.faults import Fault, Misdeclared, Unavailable
+from hanse.kernel.faults import Fault, Misconfigured, Misdeclared, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.kernel.settings import NodeSettings, Settings
@@ -118,6 +118,11 @@ async def settled(node: Node) -> None:
 
 async def receipts(node: Node) -> int:
     return await node.collection(Receipt).count()
+
+
+async def test_marks_that_go_before_a_message_is_tried_for_the_last_time_are_refused() -> None:
+    with pytest.raises(Misconfigured, match="a message of mailer.receipt may be tried for 270 s"):
+        await Node(APP, Settings(node=NodeSettings(retention=60.0))).start()
 
 
 async def test_an_event_that_the_service_does_not_list_is_refused() -> None:
