@@ -217,7 +217,7 @@ def check_retention(app: App, retention: float) -> None:
         if retention < needed:
             raise Misconfigured(
                 f"node.retention is {retention:g} s, but a message of {one.group} may be tried for {needed:g} s: "
-                f"its mark would be forgotten before, and it be handled twice; expected node.retention to be longer, or "
+                f"its mark would be forgotten before, and it be handled twice; expected a longer node.retention, or "
                 f"@on(..., attempts={one.on.attempts}) to be less"
             )
 

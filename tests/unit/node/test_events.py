@@ -121,7 +121,7 @@ async def receipts(node: Node) -> int:
 
 
 async def test_marks_that_go_before_a_message_is_tried_for_the_last_time_are_refused() -> None:
-    with pytest.raises(Misconfigured, match="a message of mailer.receipt may be tried for 270 s"):
+    with pytest.raises(Misconfigured, match=r"a message of mailer\.receipt may be tried for 270 s"):
         await Node(APP, Settings(node=NodeSettings(retention=60.0))).start()
 
 
