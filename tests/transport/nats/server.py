@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,8 +23,30 @@ class Server(ServerProcess):
         log = folder / f"nats-{port}.log"
         super().__init__(log, port)
         self._command = [str(BINARY), "-a", "127.0.0.1", "-p", str(port), "-l", str(log), *arguments]
+        self._kept = folder / f"nats-{port}"
         if kept:
-            self._command += ["-js", "-sd", str(folder / f"nats-{port}")]
+            self._command += ["-js", "-sd", str(self._kept)]
+
+    def copy_of(self, stream: str) -> Path:
+        """Kill it, keep what a stream has by now, and start it again; where that is kept."""
+        copy = self._kept.with_suffix(".copy")
+        self.kill()
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self._place(stream), copy)
+        self.start()
+        self.wait_ready()
+        return copy
+
+    def set_back(self, stream: str, copy: Path) -> None:
+        """Kill it, and start it with a stream as it was, as after a power cut; all else it has as it is."""
+        self.kill()
+        shutil.rmtree(self._place(stream))
+        shutil.copytree(copy, self._place(stream))
+        self.start()
+        self.wait_ready()
+
+    def _place(self, stream: str) -> Path:
+        return self._kept / "jetstream" / "$G" / "streams" / stream
 
     def _begun(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

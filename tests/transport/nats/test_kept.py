@@ -359,6 +359,24 @@ async def test_a_reader_that_is_taken_away_is_lost_and_its_events_come_again(ser
         await backlog.close()
 
 
+@pytest.mark.parametrize("more", [1, 20], ids=["fewer than were lost", "more than were lost"])
+async def test_events_that_come_where_others_were_lost_are_handed_out(
+    server: Server, caplog: pytest.LogCaptureFixture, more: int
+) -> None:
+    async with joined(server) as node:
+        stream = f"HANSE_{node.names.app}_EVENTS"
+        await node.publish(kept := events(5))
+        older = await asyncio.to_thread(server.copy_of, stream)
+        await published(node, lost := events(5))
+        assert len(await all_of(node, set(ids_of([*kept, *lost])))) >= 10
+        # As after a power cut: the server had said that it has these, and does not have them.
+        await asyncio.to_thread(server.set_back, stream, older)
+        await published(node, new := events(more))
+        there = ids_of([*kept, *new])
+        assert first_times(await all_of(node, set(there))) == there
+        assert "NATS has lost events" in caplog.text
+
+
 async def test_an_event_that_was_lost_on_its_way_is_noticed(server: Server) -> None:
     async with joined(server) as node:
         await node.publish(sent := events(3))

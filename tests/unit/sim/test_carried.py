@@ -149,18 +149,19 @@ async def sold(world: World, name: str, count: int, every: str = "1s") -> set[st
 
 @pytest.mark.parametrize("away", [False, True], ids=["", "while nobody takes them"])
 @pytest.mark.parametrize("seed", range(6))
-def test_what_is_sold_after_a_broker_has_lost_its_last_events_is_counted(seed: int, away: bool) -> None:
+@pytest.mark.parametrize("url", ["amqp://", "nats://"])
+def test_what_is_sold_after_a_broker_has_lost_its_last_events_is_counted(url: str, seed: int, away: bool) -> None:
     async def story() -> None:
         settings = Settings(node=NodeSettings(store=STORE, events="broker"))
-        setup = Setup(app=App("till", Till, Ledger), transport="amqp://", settings=settings)
+        setup = Setup(app=App("till", Till, Ledger), transport=url, settings=settings)
         async with simulate(setup, seed=seed) as world:
             _ = await sold(world, "tea", 12, "4s")
             await world.settle()
             if away:
                 world.crash(Ledger)
-            world.power_cut("amqp")
+            world.power_cut(url.partition(":")[0])
             await world.advance("1s")
-            await world.restart("amqp")
+            await world.restart(url.partition(":")[0])
             await world.advance("10s")
             # Where somebody takes them, first fewer than were lost: the stream does not get as far as it was.
             wanted = await sold(world, "salt", 15 if away else 1)

@@ -56,6 +56,7 @@ class _Pull(msgspec.Struct, frozen=True):
 
 class _Get(msgspec.Struct, frozen=True):
     last_by_subj: str = ""
+    seq: int = 0
 
 
 class _Request(msgspec.Struct, eq=False):
@@ -241,7 +242,8 @@ class JetStream:
 
     def _get(self, name: str, payload: bytes) -> object:
         wanted = msgspec.json.decode(payload, type=_Get)
-        item = self._storage.stream(name).latest(wanted.last_by_subj.encode())
+        stream = self._storage.stream(name)
+        item = stream.at(wanted.seq) if wanted.seq else stream.latest(wanted.last_by_subj.encode())
         if item is None:
             raise Problem(404, 10037, "no message found")
         said = {"subject": item.subject.decode(), "seq": item.number, "data": base64.b64encode(item.payload).decode()}

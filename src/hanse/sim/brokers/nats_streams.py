@@ -144,6 +144,10 @@ class Stream:
         """The last message on a subject."""
         return self._items.get(self._latest.get(subject, 0))
 
+    def at(self, number: int) -> Item | None:
+        """The message of a number."""
+        return self._items.get(number)
+
     def since(self, number: int) -> Iterator[Item]:
         """What it holds from a number on."""
         for there in range(max(number, self.first), self.last + 1):

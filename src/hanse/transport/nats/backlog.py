@@ -22,7 +22,7 @@ from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Kept
 from hanse.transport.brokered.frames import MESSAGE, message_in
 from hanse.transport.nats.connection import Connection, Subscription
-from hanse.transport.nats.jetstream import JetStream, RefusedError, header_in, nobody, told
+from hanse.transport.nats.jetstream import NO_SUCH_MESSAGE, JetStream, RefusedError, There, header_in, nobody, told
 from hanse.transport.nats.parse import status_of
 from hanse.transport.nats.streams import Streams
 from hanse.transport.nats.turn import RENEW_SECONDS, Turn, Word
@@ -93,6 +93,7 @@ class NatsBacklog:
         self._again: deque[int] = deque()
         self._open: dict[int, None] = {}
         self._reached = self._asked = self._count = self._unsaved = 0
+        self._last = ""
         self._heard_at = 0.0
         self._why = ""
         self._closed = False
@@ -119,7 +120,8 @@ class NatsBacklog:
         piece = [self._ready.popleft() for _ in range(min(count, len(self._ready)))]
         for kept in piece:
             self._open[kept.number] = None
-        self._reached = max(self._reached, piece[-1].number)
+        if piece[-1].number > self._reached:
+            self._reached, self._last = piece[-1].number, piece[-1].message.id
         self._ask_more()
         return piece
 
@@ -194,7 +196,7 @@ class NatsBacklog:
             pass  # it is time for a sign of life
 
     def _word(self) -> Word:
-        return Word(self._stream, "", 0, self._reached, list(self._open))
+        return Word(self._stream, "", 0, self._reached, self._last, list(self._open))
 
     async def _begin(self, word: Word) -> None:
         """Read from the first event that is not done."""
@@ -202,12 +204,12 @@ class NatsBacklog:
         if word.stream and word.stream != stream.created:
             _log.error("the stream of events was made anew: the group %s begins with the oldest", self.group)
             word = Word()
-        elif word.reached > stream.state.last_seq:
+        elif word.reached > stream.state.last_seq or await self._is_another(word):
             # The server went dark before it had flushed them, and gives their numbers to others.
             _log.error(
-                "NATS has lost events: it has them up to %d, and the group %s had come to %d; it begins with the "
-                "oldest. Set sync_interval: always for JetStream, or have several replicas",
-                *(stream.state.last_seq, self.group, word.reached),
+                "NATS has lost events: the group %s had come to the %d., which is not there any more, or is another; "
+                "it begins with the oldest. Set sync_interval: always for JetStream, or have several replicas",
+                *(self.group, word.reached),
             )
             word = Word()
         elif 0 < word.reached < stream.state.first_seq - 1:
@@ -216,7 +218,7 @@ class NatsBacklog:
                 "keep them for longer than the longest stop of a subscriber (events_seconds in the URL)",
                 *(stream.state.first_seq - 1, self.group, word.reached),
             )
-        self._stream, self._reached = stream.created, word.reached
+        self._stream, self._reached, self._last = stream.created, word.reached, word.last
         self._open, self._again = dict.fromkeys(word.undone), deque(word.undone)
         self._begun = True
         self._subscription = self._connection.subscribe(self._inbox + b".*", self._told)
@@ -224,6 +226,19 @@ class NatsBacklog:
         self._consumer = (await self._read_from(start)).name.encode()
         self._heard_at = self._host.monotonic()
         self._ask_more()
+
+    async def _is_another(self, word: Word) -> bool:
+        """Whether another event stands where the group's last one stood; one that is not kept any more is none."""
+        if not word.last:
+            return False
+        subject = f"$JS.API.STREAM.MSG.GET.{self._streams.events}".encode()
+        try:
+            found = (await self._api.ask(subject, {"seq": word.reached}, There)).message
+        except RefusedError as error:
+            if error.code == NO_SUCH_MESSAGE:
+                return False
+            raise
+        return self._read(found.seq, "", found.payload).id != word.last
 
     async def _read_from(self, start: int) -> _Consumer:
         """Have a reader made that begins with an event."""
@@ -305,12 +320,15 @@ class NatsBacklog:
         return number > self._reached
 
     def _message(self, number: int, subject: bytes, payload: bytes) -> Message:
+        return self._read(number, self._wanted[subject], payload)
+
+    def _read(self, number: int, topic: str, payload: bytes) -> Message:
+        """An event; of a form that nobody of ours publishes, too."""
         try:
             return _message_in(payload)
         except Malformed as fault:
-            # Nobody of ours has published it. Whoever handles it says what is wrong, and it is parked.
+            # Whoever handles it says what is wrong, and it is parked.
             _log.warning("event %d of the stream %s: %s", number, self._streams.events, fault.detail)
-            topic = self._wanted[subject]
             return Message(EVENT, f"{self._streams.events}:{number}", topic, 0.0, Headers(type=topic), payload)
 
     def _broke(self, error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 from typing import TypeVar, final
 
@@ -54,6 +55,24 @@ class RefusedError(Exception):
 
 
 _answer = msgspec.json.Decoder(_Answer)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A message that a stream has."""
+
+    seq: int
+    data: str = ""
+
+    @property
+    def payload(self) -> bytes:
+        """What it says."""
+        return base64.b64decode(self.data)
+
+
+class There(msgspec.Struct, frozen=True):
+    """The answer to who asks for one message."""
+
+    message: Found
 
 
 @final

@@ -8,7 +8,6 @@ for dead, and wakes, finds another's word in place of its own, and has changed n
 from __future__ import annotations
 
 import asyncio
-import base64
 from typing import final
 
 import msgspec
@@ -21,6 +20,7 @@ from hanse.transport.nats.jetstream import (
     WRITTEN_SINCE,
     JetStream,
     RefusedError,
+    There,
     answered,
     headers_of,
     told,
@@ -44,6 +44,7 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
         holder: Whose turn it is; empty for nobody's.
         beat: Grows with each word.
         reached: The number of the last event that was handed out.
+        last: Its id: after a power cut of the server, another event may stand at that number.
         undone: Numbers up to there that are not acknowledged, in order.
     """
 
@@ -51,16 +52,8 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
     holder: str = ""
     beat: int = 0
     reached: int = 0
+    last: str = ""
     undone: list[int] = []
-
-
-class _Found(msgspec.Struct, frozen=True):
-    seq: int
-    data: str = ""
-
-
-class _Last(msgspec.Struct, frozen=True):
-    message: _Found
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -197,12 +190,12 @@ class Turn:
         """The last word, and its number; 0 where there is none."""
         subject = f"$JS.API.STREAM.MSG.GET.{self._stream}".encode()
         try:
-            found = (await self._api.ask(subject, {"last_by_subj": self._subject.decode()}, _Last)).message
+            found = (await self._api.ask(subject, {"last_by_subj": self._subject.decode()}, There)).message
         except RefusedError as error:
             if error.code == NO_SUCH_MESSAGE:
                 return 0, Word()
             raise Unavailable(told(error)) from None
-        return found.seq, _decoded(base64.b64decode(found.data))
+        return found.seq, _decoded(found.payload)
 
     async def _write(self, word: Word) -> int:
         headers = headers_of({"Nats-Expected-Last-Subject-Sequence": str(self._sequence)})
