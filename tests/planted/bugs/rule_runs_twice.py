@@ -15,14 +15,12 @@ def offer(self: Agenda, id: str, rev: int = 0, lane: str = "") -> None:
 
 @instead(Agenda)
 def done(self: Agenda, id: str, rev: int) -> None:
-    if id in self._running:
-        self._leave(id)
+    _ = id in self._running and self._leave(id)
 
 
 @instead(Agenda)
 def failed(self: Agenda, id: str, now: float, draw: float) -> float:
-    if id in self._running:
-        self._leave(id)
+    self.done(id, 0)
     self._wait(id, "")
     return 0.0
 
