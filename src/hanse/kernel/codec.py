@@ -156,6 +156,8 @@ _json_encoder = msgspec.json.Encoder(enc_hook=to_builtin)
 
 def _encode_moments(value: object) -> bytes:
     """As JSON has them: MessagePack's own timestamps know no offsets, and none before year 1 in UTC."""
+    if type(value) is msgspec.Raw:
+        return bytes(value)  # as it was encoded before, such as the answer to a repeated call
     return _pack_encoder.encode(msgspec.to_builtins(value, builtin_types=_PACKED, enc_hook=to_builtin))
 
 

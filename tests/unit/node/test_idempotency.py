@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,11 @@ class Till(Service):
         return await self.payments.create(Payment(amount=amount))
 
     @rpc
+    async def charge_at(self, amount: int, at: datetime) -> list[datetime]:
+        await self.payments.create(Payment(amount=amount))
+        return [at]
+
+    @rpc
     async def charge_oddly(self, amount: int) -> object:
         await self.payments.create(Payment(amount=amount))
         return object()
@@ -94,6 +100,14 @@ async def test_a_repeat_gets_the_first_answer(node: Node) -> None:
     assert await keyed(node).charge(5) == first
     assert await keyed(node, "other").charge(5) != first
     assert await node.collection(Payment).count() == 2
+
+
+async def test_an_answer_with_a_moment_is_given_again_as_it_was(node: Node) -> None:
+    till = policy(node.client(Till), idempotency_key="k1")
+    at = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    answers = [await till.charge_at(5, at) for _ in range(2)]
+    assert [answer.isoformat() for [answer] in answers] == ["2026-01-01T12:00:00+02:00"] * 2
+    assert await node.collection(Payment).count() == 1
 
 
 async def test_another_request_under_the_same_key_is_refused(node: Node) -> None:
