@@ -67,7 +67,7 @@ def url(folder: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("hanse de", ["dev", "describe"]),
+        ("hanse de", ["dev", "describe", "deadletters"]),
         ("hanse new x --temp", ["--template"]),
         ("hanse explain key_r", ["key_reused"]),
     ],

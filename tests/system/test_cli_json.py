@@ -51,10 +51,16 @@ READERS: dict[str, list[str]] = {
 }
 """How each that has it is called so that it has something to tell."""
 
-ELSEWHERE = dict.fromkeys(
-    ("webhooks deliveries", "webhooks list", "webhooks ping", "webhooks replay"),
-    "it needs somebody outside who is sent something: see test_webhooks.py",
-)
+OF_LETTERS = ("actions", "drop", "edit", "export", "list", "replay", "show", "stop")
+OF_SAGAS = ("abort", "list", "resume", "show")
+ELSEWHERE = {
+    **dict.fromkeys(
+        ("webhooks deliveries", "webhooks list", "webhooks ping", "webhooks replay"),
+        "it needs somebody outside who is sent something: see test_webhooks.py",
+    ),
+    **{f"deadletters {verb}": "it needs a message that failed: see tests/unit/cli" for verb in OF_LETTERS},
+    **{f"sagas {verb}": "it needs a saga under way: see test_sagas_command.py" for verb in OF_SAGAS},
+}
 """Verbs that are called by other tests, and why."""
 
 LINES = {"events"}

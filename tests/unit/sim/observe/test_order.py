@@ -137,4 +137,6 @@ def test_nothing_waits_behind_a_dead_letter_that_was_taken_away(watch: Watch) ->
         await write(world, "a")
         assert len(world.query(Reader, "SELECT id FROM 'rows:dead_letters'")) == 0
 
-    assert watch(Setup(app=right, dead_letters=True), story) == []
+    told = watch(Setup(app=right, dead_letters=True), story)
+    # That letters go and nothing says why is told of by who watches over them.
+    assert [one for one in told if not one.startswith("letters: ")] == []
