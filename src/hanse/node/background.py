@@ -117,7 +117,14 @@ def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
         told = [relay.position for relay in hosted.relays]
         keep_after = min(told) if told else await hosted.store.head()
         _ = await hosted.store.trim(host.now() - retention, keep_after=keep_after)
-        await as_unit(f"{hosted.part.name} forgets jobs", hosted, host, lambda: forget_jobs(hosted.jobs, host.now()))
+        more = True
+
+        async def forget() -> None:
+            nonlocal more
+            more = await forget_jobs(hosted.jobs, host.now())
+
+        while more:
+            await as_unit(f"{hosted.part.name} forgets jobs", hosted, host, forget)
 
     return ScheduleRunner(f"trim {hosted.part.name}", Period(TRIM_SECONDS), trim, host=host)
 

@@ -19,7 +19,7 @@ from hanse.mesh.fault import fault_in, fault_message
 from hanse.node.hosted import Hosted
 from hanse.service.agenda import rest_after
 from hanse.service.held import Held, Leases
-from hanse.service.job import KEPT_SECONDS, Job, JobGivenUp, answered, begun, given_back, key_of, states
+from hanse.service.job import ENDED, KEPT_SECONDS, OPEN, Job, JobGivenUp, answered, begun, given_back, key_of, states
 from hanse.service.leases import Grant
 from hanse.service.local import LocalCollection
 from hanse.service.reaction import SWEEP_SECONDS, Rule
@@ -40,7 +40,6 @@ BEGUN_MAX = 5
 RACES_MAX = 5
 """How often a call that failed for a reason that may pass is made again, unless that was that somebody is away."""
 
-_OPEN, _ENDED = (Compare("eq", ("open",), value) for value in (True, False))
 _AWAY = frozenset({Unavailable.code, Overloaded.code, UnderWay.code})
 
 
@@ -56,16 +55,18 @@ def job_runner(hosted: Hosted, server: Receiver, host: Host, duty: Grant | None 
         finally:
             ambient.reset(token)
 
-    rule = Rule(Job, _OPEN, SWEEP_SECONDS, JOB_SECONDS_MAX + SWEEP_SECONDS, AT_ONCE_MAX)
+    rule = Rule(Job, OPEN, SWEEP_SECONDS, JOB_SECONDS_MAX + SWEEP_SECONDS, AT_ONCE_MAX)
     job = RuleJob(name, rule, hosted.jobs, Worker(hosted.jobs, hosted.store, server, host).work)
     return RuleRunner(job, alone, leases=Leases(), host=host, on_duty=lambda: duty is None or duty.holds())
 
 
-async def forget_jobs(jobs: LocalCollection[Job], now: float) -> None:
-    """Forget the jobs that ended long ago, in the unit of work of whoever asks; the rest with the next turn."""
-    old = And((_ENDED, Compare("lt", ("ended_at",), now - KEPT_SECONDS)))
-    for job in (await jobs.find(old, limit=PAGE_MAX)).items:
+async def forget_jobs(jobs: LocalCollection[Job], now: float) -> bool:
+    """Forget jobs that ended long ago, in the unit of work of whoever asks; whether there may be more."""
+    old = And((ENDED, Compare("lt", ("ended_at",), now - KEPT_SECONDS)))
+    found = (await jobs.find(old, limit=PAGE_MAX)).items
+    for job in found:
         await jobs.delete(job.id)
+    return len(found) == PAGE_MAX
 
 
 @final

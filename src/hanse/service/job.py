@@ -22,11 +22,12 @@ from hanse.contract.derive import Description, Operation, describe_methods
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.codec import canonical, codec_for
 from hanse.kernel.context import Context, ambient, current
-from hanse.kernel.faults import Fault, Forbidden, NotFound, Unauthenticated, UnknownOperation
+from hanse.kernel.faults import Fault, Forbidden, NotFound, Overloaded, Unauthenticated, UnknownOperation
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.service.local import LocalCollection
 from hanse.service.unit import Unit
 from hanse.store.base import Store
+from hanse.store.query import Compare
 
 KEPT_SECONDS = 86_400.0
 """How long the answer of a job is kept."""
@@ -36,6 +37,9 @@ PROGRESS_SECONDS = 0.5
 
 TEXT_CHARACTERS_MAX = 500
 """Of what a job says about its progress; it is cut to that."""
+
+OPEN_MAX = 10_000
+"""Jobs of one service that wait or run at once; more are refused as `Overloaded`."""
 
 LOOK_SECONDS = 5.0
 """How often who follows a job looks at it, should nobody have said that it changed."""
@@ -81,6 +85,9 @@ class Job(Resource, collection="hanse_jobs", indexed=("open", "ended_at")):
 
 JOBS = collection_of(Job)
 """Name of the collection."""
+
+OPEN, ENDED = (Compare("eq", ("open",), value) for value in (True, False))
+"""Those that have not ended, and those that have."""
 
 
 class JobGivenUp(Fault, status=500, detail="{count} processes died while they ran {operation}; it is not run again"):
@@ -130,7 +137,7 @@ class Jobs(Contract, Protocol):
 
     @rpc
     async def start(self, address: str, body: bytes) -> Standing:
-        """Take a call on. Raises UnknownOperation, Unauthenticated, Forbidden."""
+        """Take a call on. Raises UnknownOperation, Unauthenticated, Forbidden, Overloaded over `OPEN_MAX`."""
         ...
 
     @rpc(idempotent=True)
@@ -179,6 +186,8 @@ class JobsOf:
             raise Unauthenticated if context.identity.anonymous else Forbidden(f"{address} needs {guard.wants}")
         # Arguments that nobody could read would fail later, when nobody waits any more.
         _ = codec_for(operation.arguments).decode(body)
+        if await self._rows.count(OPEN) >= OPEN_MAX:
+            raise Overloaded(f"the limit of {OPEN_MAX} jobs that have not ended")
         job = Job(
             id=context.host.new_id(),
             address=address,

@@ -11,7 +11,7 @@ from hanse.contract.declare import rpc
 from hanse.contract.guard import scope
 from hanse.contract.model import Resource
 from hanse.kernel.codec import codec_for
-from hanse.kernel.faults import Fault, Forbidden, Invalid, NotFound, Unavailable, UnknownOperation
+from hanse.kernel.faults import Fault, Forbidden, Invalid, NotFound, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Identity, Kind
 from hanse.kernel.settings import NodeSettings, Settings
@@ -20,9 +20,10 @@ from hanse.node.app import App
 from hanse.node.jobs import AT_ONCE_MAX, BEGUN_MAX, JOB_SECONDS_MAX
 from hanse.node.node import Node
 from hanse.service.collection import Collection
-from hanse.service.job import KEPT_SECONDS, Jobs, Standing, progress
+from hanse.service.job import KEPT_SECONDS, OPEN_MAX, Job, Jobs, Standing, progress
 from hanse.service.service import Service, descriptions_of
 from hanse.store.base import Store
+from hanse.store.query import PAGE_MAX
 from hanse.store.sqlite import InlineDesk, SqliteStore
 
 pytestmark = pytest.mark.virtual_time
@@ -281,3 +282,21 @@ async def test_a_job_that_kills_its_processes_is_given_up(tmp_path: Path, host: 
         assert reply is not None
         assert "5 processes died while they ran printer.print" in str(fault_in(reply, ()))
         assert Office(node).printer.tries == 0
+
+
+async def test_there_are_only_so_many_jobs_that_have_not_ended(office: Office) -> None:
+    jobs = office.node.hosted[0].jobs
+    for number in range(OPEN_MAX):
+        _ = await jobs.create(Job(id=str(number), address="printer.print", body=body(text="a"), caller="/ben"))
+
+    with pytest.raises(Overloaded, match="10000 jobs"):
+        await office.start(text="a")
+
+
+async def test_old_jobs_are_forgotten_however_many_there_are(office: Office) -> None:
+    jobs = office.node.hosted[0].jobs
+    for number in range(2 * PAGE_MAX + 1):
+        _ = await jobs.create(Job(id=str(number), address="x", body=b"", state="done", open=False, ended_at=1.0))
+    await asyncio.sleep(KEPT_SECONDS + 3601.0)
+
+    assert await jobs.count() == 0
