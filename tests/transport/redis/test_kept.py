@@ -14,6 +14,7 @@ import pytest
 from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Kind, Message
+from hanse.kernel.resp import Wire
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Backlog, Keeps, Kept
 from hanse.transport.redis.backlog import RedisBacklog
@@ -21,7 +22,6 @@ from hanse.transport.redis.connection import BODY_BYTES_MAX
 from hanse.transport.redis.keeping import PIECE_MAX, RECENT_BYTES_MAX
 from hanse.transport.redis.options import Options
 from hanse.transport.redis.transport import RedisTransport
-from hanse.transport.redis.wire import Wire
 
 from .server import Server, running
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from hanse.kernel.resp import Script, command
 from hanse.sim.brokers.redis_memory import Journal
 from hanse.sim.brokers.redis_server import RedisServer
 from hanse.transport.redis.keep_scripts import DONE, HOLD, LEAVE, LEFT, OPEN, PUBLISH, TAKE
-from hanse.transport.redis.scripts import SEND, SWEEP, Script
-from hanse.transport.redis.wire import command
+from hanse.transport.redis.scripts import SEND, SWEEP
 
 from .server import Server
 

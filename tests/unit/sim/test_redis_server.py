@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
+from hanse.kernel.resp import command
 from hanse.sim.brokers.redis_memory import Delete, Expire, Journal, Pop, PushEnd
 from hanse.sim.brokers.redis_resp import Broken, Commands, encoded
 from hanse.sim.brokers.redis_server import Limits, RedisServer
@@ -15,7 +16,6 @@ from hanse.sim.loop import Loop
 from hanse.sim.network import Network
 from hanse.sim.sockets import Lan
 from hanse.sim.trace import Trace
-from hanse.transport.redis.wire import command
 
 SAID = command(b"RPUSH", b"k", b"*1\r\n", b"") + command(b"PING")
 

@@ -14,13 +14,13 @@ from typing import NamedTuple, cast, final
 
 from hanse.kernel.faults import Malformed, Unavailable
 from hanse.kernel.message import Message
+from hanse.kernel.resp import Wire
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Kept
 from hanse.transport.brokered.frames import MESSAGE, message_in
 from hanse.transport.redis.keep_scripts import DONE, HOLD, LEAVE, LEFT, LOST, OTHERS, TAKE, TRIM_SECONDS, TURN_SECONDS
 from hanse.transport.redis.options import Options
 from hanse.transport.redis.scripts import run
-from hanse.transport.redis.wire import Wire
 
 _log = logging.getLogger("hanse.transport.redis")
 

@@ -18,6 +18,7 @@ from typing import NamedTuple, cast, final
 from hanse.kernel.faults import Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
+from hanse.kernel.resp import ReplyError, Then, Wire, command
 from hanse.kernel.tasks import Tasks
 from hanse.transport.brokered.frames import ASK, NotTakenError
 from hanse.transport.brokered.lasting import Lasting, RefusedError, Steps
@@ -29,7 +30,6 @@ from hanse.transport.redis.options import SCHEME, Options, database_in
 from hanse.transport.redis.pull import Pull
 from hanse.transport.redis.queued import entry
 from hanse.transport.redis.scripts import ALL, FULL, LIST_SECONDS, NOBODY, SEND, SWEEP, TAKEN, WAITING_MAX
-from hanse.transport.redis.wire import ReplyError, Then, Wire, command
 
 _log = logging.getLogger("hanse.transport.redis")
 

@@ -8,7 +8,7 @@ a taker left is pending for the next one, which needs not claim it, as both are 
 
 from __future__ import annotations
 
-from hanse.transport.redis.scripts import Script
+from hanse.kernel.resp import Script
 
 TURN_SECONDS = 4.0
 """For which a taker that is not heard of keeps its turn."""

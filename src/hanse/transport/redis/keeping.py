@@ -18,6 +18,7 @@ from typing import NamedTuple, final
 from hanse.kernel.faults import Misconfigured, TooLarge, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
+from hanse.kernel.resp import ReplyError, Wire
 from hanse.kernel.tasks import Tasks
 from hanse.transport.brokered.frames import MESSAGE, encode
 from hanse.transport.redis.backlog import RedisBacklog, Turn
@@ -27,7 +28,6 @@ from hanse.transport.redis.keep_scripts import OPEN, PUBLISH
 from hanse.transport.redis.names import Names
 from hanse.transport.redis.options import Options
 from hanse.transport.redis.scripts import run
-from hanse.transport.redis.wire import ReplyError, Wire
 
 _log = logging.getLogger("hanse.transport.redis")
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import cast, final
 
-from hanse.transport.redis.wire import Wire, command
+from hanse.kernel.resp import Wire, command
 
 _log = logging.getLogger("hanse.transport.redis")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import final
 
 from hanse.kernel.faults import Unavailable
-from hanse.transport.redis.wire import ReplyError, Wire
+from hanse.kernel.resp import ReplyError, Script, Wire
 
 WAITING_MAX = 100_000
 """Requests that wait for the instances of one service; what comes beyond is refused."""
@@ -20,20 +18,6 @@ SWEPT_MAX = 256
 
 TAKEN, NOBODY, FULL = 1, 0, -1
 """What `SEND` comes to."""
-
-
-@final
-class Script:
-    """A script and its name.
-
-    Attributes:
-        source: Its text.
-        sha: What a server that has it calls it.
-    """
-
-    def __init__(self, source: str) -> None:
-        self.source: bytes = source.encode()
-        self.sha: bytes = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
 
 async def run(wire: Wire, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> object:

@@ -13,6 +13,7 @@ from typing import cast, final
 from hanse.kernel.faults import Malformed, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
+from hanse.kernel.resp import ReplyError
 from hanse.transport.base import Backlog, Features, Receiver
 from hanse.transport.brokered.frames import Who
 from hanse.transport.brokered.roll import NODES_MAX
@@ -23,7 +24,6 @@ from hanse.transport.redis.keeping import Keeping
 from hanse.transport.redis.names import Names
 from hanse.transport.redis.options import Options, database_in
 from hanse.transport.redis.queued import queued_in
-from hanse.transport.redis.wire import ReplyError
 
 _log = logging.getLogger("hanse.transport.redis")
 

@@ -12,12 +12,12 @@ from hypothesis import given, strategies as st
 
 from hanse.kernel.faults import Malformed, Misconfigured, UnknownOperation
 from hanse.kernel.host import Host
+from hanse.kernel.resp import command, parser
 from hanse.transport.redis.judge import Told, absence, refusal, told_in, warning
 from hanse.transport.redis.names import KNOWN_MAX, NAME_BYTES_MAX, Names
 from hanse.transport.redis.options import Options, database_in
 from hanse.transport.redis.queued import Queued, entry, queued_in
 from hanse.transport.redis.transport import RedisTransport
-from hanse.transport.redis.wire import command, parser
 
 names = st.text(string.printable + "ü", max_size=30)
 
@@ -111,7 +111,7 @@ def test_commands_are_what_the_parser_reads(parts: list[bytes]) -> None:
 
 def test_a_missing_parser_is_told_with_what_to_install() -> None:
     # In a process of its own, which is told that the library is not there.
-    program = "import sys; sys.modules['hiredis'] = None; from hanse.transport.redis.wire import parser; parser()"
+    program = "import sys; sys.modules['hiredis'] = None; from hanse.kernel.resp import parser; parser()"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "Misconfigured" in ended.stderr
     assert "pip install 'hanse[redis]'" in ended.stderr

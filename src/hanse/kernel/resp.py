@@ -1,8 +1,13 @@
-"""One connection to one server: commands in the order in which they were said, and what the server tells by itself."""
+"""One connection to one Redis or its kin: commands in the order in which they were said, and what it tells by itself.
+
+The protocol, RESP3, is cut into replies by hiredis, of the extra `hanse[redis]`. It is here as a transport and a store
+both speak it, and neither knows the other.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 from collections import deque
 from collections.abc import Callable
@@ -72,6 +77,25 @@ def command(*parts: bytes) -> bytes:
         b'*2\r\n$3\r\nGET\r\n$1\r\na\r\n'
     """
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
+
+
+@final
+class Script:
+    """A script in Lua, and its name.
+
+    Attributes:
+        source: Its text.
+        sha: What a server that has it calls it.
+    """
+
+    def __init__(self, source: str) -> None:
+        """Name it.
+
+        Args:
+            source: Its text.
+        """
+        self.source: bytes = source.encode()
+        self.sha: bytes = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
 
 @final
