@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from hanse.cli.complete import targets
+from hanse.cli.events import pair_of
 from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.target import load_app
@@ -38,6 +39,7 @@ def sagas() -> None:
 @sagas.command("list")
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these; may be repeated.")
 @click.option("--name", default="", metavar="SERVICE.METHOD", help="Only these.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Of this story; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIST_MAX, show_default=True, help="As many at most.")
 @APP
 @configured("store")
@@ -47,13 +49,15 @@ def listing(
     *,
     states: tuple[str, ...],
     name: str,
+    tags: tuple[str, ...],
     limit: int,
     target: str,
     chosen: Chosen,
     **rest: object,
 ) -> None:
     """List sagas, the newest first."""
-    rows = _at_desk(target, chosen, lambda desk: desk.rows(states=states, name=name, limit=limit))
+    wanted = dict(pair_of(text) for text in tags)
+    rows = _at_desk(target, chosen, lambda desk: desk.rows(states=states, name=name, tags=wanted, limit=limit))
     output = rest["output"]
     assert isinstance(output, Output)
     if rest["json_wanted"]:

@@ -5,8 +5,9 @@ A saga is a row: whoever writes it tells the process that works on it, wherever 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import Any, final
 
 import msgspec
@@ -32,16 +33,25 @@ class SagaDesk:
         self._stores = stores
         self._host = host
 
-    async def rows(self, *, states: tuple[str, ...] = (), name: str = "", limit: int = 100) -> list[SagaRow]:
+    async def rows(
+        self,
+        *,
+        states: tuple[str, ...] = (),
+        name: str = "",
+        tags: Mapping[str, str] = MappingProxyType({}),
+        limit: int = 100,
+    ) -> list[SagaRow]:
         """Sagas, the newest first.
 
         Args:
             states: Those in one of these; all where there is none.
             name: Those of one name.
+            tags: Those whose story has all of these.
             limit: As many at most.
         """
         parts: list[Where] = [OneOf(("state",), states)] if states else []
         parts += [Compare("eq", ("name",), name)] if name else []
+        parts += [Compare("eq", ("tags", tag), value) for tag, value in tags.items()]
         found: list[SagaRow] = []
         for store in self._stores.values():
             found += [saga_in(row) async for row in _all(store, SAGAS, And(tuple(parts)) if parts else None)]

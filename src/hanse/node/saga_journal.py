@@ -87,7 +87,6 @@ class SagaJournal:
     Attributes:
         row: Of the saga, as far as this process knows.
         steps: Of its steps, by name.
-        headers: What its calls carry.
         resumed: Whether somebody may have worked on it before.
     """
 
@@ -95,9 +94,14 @@ class SagaJournal:
         self.row: SagaRow = row
         self.steps: dict[str, SagaStep] = {}
         self.place: SagaPlace = place
-        self.headers: Headers = _headers.decode(row.headers)
+        self._headers: Headers = _headers.decode(row.headers)
         self.resumed: bool = not fresh
         self._fresh = fresh
+
+    @property
+    def headers(self) -> Headers:
+        """What its calls carry: what it was begun with, and the tags that its code has added."""
+        return msgspec.structs.replace(self._headers, tags=self.row.tags)
 
     async def open(self) -> None:
         """Read what is there; of a saga that has just begun, nothing is."""

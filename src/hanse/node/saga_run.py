@@ -71,6 +71,7 @@ class SagaRun:
         self._quiet = asyncio.Event()
         self._gone = asyncio.Event()
         self._taken: set[str] = set()
+        self._outside = journal.outside()
 
     @property
     def id(self) -> str:
@@ -164,7 +165,7 @@ class SagaRun:
         return None
 
     async def _run_code(self, pinned: Pinned, arguments: Mapping[str, object]) -> object:
-        _ = ambient.set(self.journal.outside())
+        _ = ambient.set(self._outside)
         return await pinned.body(self._place.instance, Saga(self), **arguments)
 
     async def _either(self, code: asyncio.Task[object]) -> None:
@@ -287,6 +288,7 @@ class SagaRun:
         """Do a step until its end is known; that is stored when this returns. None where the saga ends for it."""
         self.under_way += 1
         try:
+            await self._tag()
             if asked.timeout is not None and opened is None:
                 opened = await self._open(asked.name, "step", asked.timeout, asked.digest)
             return await self._seen_through(asked, opened)
@@ -296,6 +298,11 @@ class SagaRun:
         finally:
             self.under_way -= 1
             self._quiet.set()
+
+    async def _tag(self) -> None:
+        """Store what the code has tagged its story with: its steps carry that on, and whoever lists sagas sees it."""
+        if (tags := self._outside.tags) != self.row.tags:
+            await self._insist(lambda: self.journal.change(tags=tags))
 
     async def _seen_through(self, asked: Asked, opened: SagaStep | None) -> SagaStep:
         begun = self._host.now()
