@@ -150,6 +150,23 @@ def holds_key(value: object, wanted: Key, key: Callable[[object], Key] = plain_k
     return isinstance(value, list) and any(same(key(one), wanted) for one in cast("list[object]", value))
 
 
+OWN_RANKS: Mapping[Path, int] = {("id",): 2, ("rev",): 1}
+"""What a row has of its own beside its value, each with the kind of its keys (`hanse.store.keys.rank`)."""
+
+
+def key_against(path: Path, value: object, schema: CollectionSchema) -> Key:
+    """The key to compare with in a database whose columns have keys of one kind: a stranger to them equals nothing.
+
+    Example:
+        >>> key_against(("id",), "7", CollectionSchema("orders", {}))
+        '7'
+        >>> key_against(("id",), 7, CollectionSchema("orders", {})) == OTHER
+        True
+    """
+    key = KEYS[type_of(path, schema)](value)
+    return OTHER if rank(key) not in (0, OWN_RANKS.get(path, rank(key))) else key
+
+
 def type_of(path: Path, schema: CollectionSchema) -> str:
     """The type that a path is compared as: that of its field, or of what lies inside it."""
     if path == ("id",):

@@ -2,13 +2,14 @@
 Two deliveries of one event that are under way at once take effect both."""
 
 from hanse import World, simulation
+from hanse.store.group import Group
 from hanse.store.sqlite import writer
 
 from . import instead, ledger
 
 
-@instead(writer._Group)
-def has_mark(self: writer._Group, scope: str, key: str, /) -> bool:
+@instead(Group)
+def has_mark(self: Group, scope: str, key: str, /) -> bool:
     return False
 
 

@@ -17,9 +17,9 @@ from hanse.store.postgresql import PostgresqlStore
 from hanse.store.postgresql.fold import fold
 from hanse.store.postgresql.link import Dialer, Link
 from hanse.store.postgresql.query import find_sql
-from hanse.store.postgresql.text import identifier
 from hanse.store.postgresql.url import parse_url
 from hanse.store.query import Compare, Order, Query
+from hanse.store.sql import identifier
 from hanse.testing.store_hooks import NOTES, ORDERS, batch, put
 
 from .server import Server, free_port, started

@@ -17,8 +17,9 @@ from hanse.service.shape import schema_of
 from hanse.store.base import Batch, Put
 from hanse.store.cursor import decode_cursor
 from hanse.store.query import Query
+from hanse.store.sql import Statement
 from hanse.store.sqlite import InlineDesk, SqliteStore
-from hanse.store.sqlite.query import Statement, count_sql, find_sql
+from hanse.store.sqlite.query import count_sql, find_sql
 
 
 class Place(Resource, indexed=("region", "people"), rename={"region": "Region"}):

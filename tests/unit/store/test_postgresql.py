@@ -12,9 +12,9 @@ from hanse.kernel.faults import Malformed, Misconfigured, Unavailable
 from hanse.store.base import CollectionSchema, FieldSchema, Inside
 from hanse.store.keys import Key, plain_key, rank
 from hanse.store.postgresql.failures import is_again, is_lost, meaning
-from hanse.store.postgresql.row_keys import RANKS, key_text, row_keys, types_in
-from hanse.store.postgresql.text import meant, written
 from hanse.store.postgresql.url import parse_url, schema_for
+from hanse.store.row_keys import RANKS, key_text, row_keys, types_in
+from hanse.store.text import meant, written
 
 # Those that are written otherwise, their neighbours, and what sorts last.
 awkward = st.text(st.sampled_from("\x00\x01\x02\x03\x04a\uffff😀"), max_size=5)

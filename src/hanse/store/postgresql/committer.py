@@ -19,15 +19,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import cast, final
 
-import msgspec
-
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Fault, Overloaded, Unavailable
+from hanse.kernel.faults import Overloaded, Unavailable
 from hanse.kernel.host import Host
 from hanse.store.base import Batch, CollectionSchema
-from hanse.store.plan import Plan, plan
+from hanse.store.group import Group, Known, Outcome, Wanted
 from hanse.store.postgresql.failures import is_again, is_lost, is_of_value, meaning
-from hanse.store.postgresql.group import Author, Group, State, Wanted, Writing
+from hanse.store.postgresql.group import Author, Look, State, Writing
 from hanse.store.postgresql.link import IDLE_SECONDS, Dialer, Link, hang_up
 from hanse.store.postgresql.tables import Opened, schemas_in
 
@@ -43,25 +41,8 @@ TRIES_MAX = 8
 DECIDE_SECONDS = 5.0
 """For which the server has the time to come back, and to tell whether a group was committed."""
 
-Outcome = tuple[int, ...] | Exception
-"""What became of a batch: the positions of its writes, or why it was refused."""
-
 Heard = Callable[[Sequence[Batch], int], None]
 """Told of the batches of a transaction that wrote entries, and of the newest position since."""
-
-
-class _Planned(msgspec.Struct):
-    """What a group comes to: what each batch is told, and what is written."""
-
-    outcomes: list[Outcome]
-    accepted: list[tuple[Batch, Plan]]
-    group: Group
-    head: int
-
-    @property
-    def nothing(self) -> bool:
-        """Whether there is nothing to write: all were refused, or only asked whether what they rest on holds."""
-        return not any(planned.entries or batch.marks or batch.positions for batch, planned in self.accepted)
 
 
 _Waiter = tuple[Batch, "asyncio.Future[tuple[int, ...]]"]
@@ -93,7 +74,7 @@ class Committer:
         self._link: Link | None = None
         self._state: State | None = None
         self._alone = True
-        self._sent: _Planned | None = None
+        self._sent: Group | None = None
         self._queue: deque[_Waiter] = deque()
         self._taken: list[_Waiter] = []
         self._due = asyncio.Event()
@@ -250,7 +231,7 @@ class Committer:
         fault_point("store.after_commit")
         return self._done(planned, State(planned.head, state.version + 1, state.shape))
 
-    def _done(self, planned: _Planned, state: State | None) -> Sequence[Outcome]:
+    def _done(self, planned: Group, state: State | None) -> Sequence[Outcome]:
         self._state = state
         told = [batch for batch, one in planned.accepted if one.entries]
         if told:
@@ -263,15 +244,18 @@ class Committer:
             self._link = await self._dialer.dial()
         return self._link
 
-    async def _planned(self, link: Link, batches: Sequence[Batch]) -> tuple[_Planned, State]:
-        group, wanted = Group(self._schemas), Wanted(batches, self._schemas)
+    async def _planned(self, link: Link, batches: Sequence[Batch]) -> tuple[Group, State]:
+        known, wanted = Known(self._schemas), Wanted.of(batches, self._schemas)
         state = self._state
         if state is None or not wanted.nothing:
-            statement = wanted.sql(self._place)
-            state = group.read(await link.fetch(statement.text, *statement.values), wanted)
+            look = Look(wanted)
+            statement = look.sql(self._place)
+            state = look.read(await link.fetch(statement.text, *statement.values), known)
         if state.shape != self._shape:
             await self._look_at_collections(link, state.shape)
-        return _decided(batches, group, state.head), state
+        group = Group(known, state.head)
+        group.plan(batches)
+        return group, state
 
     async def _look_at_collections(self, link: Link, shape: int) -> None:
         """Another version of this service shares the store: rows get the keys that its queries compare, as well."""
@@ -282,11 +266,11 @@ class Committer:
         }
         self._shape = shape
 
-    async def _write(self, link: Link, planned: _Planned, state: State) -> bool:
+    async def _write(self, link: Link, planned: Group, state: State) -> bool:
         """Write it; whether it took effect."""
         self._author = Author(self._author.id, self._author.number + 1)
         writing = Writing(self._place, state, self._author, planned.head)
-        writing.rows(planned.group.rows, self._keyed)
+        writing.rows(planned.rows, self._keyed)
         writing.batches(planned.accepted)
         statement = writing.sql()
         self._sent = planned
@@ -314,18 +298,3 @@ class Committer:
             f"the store {self._dialer.place} went away amid a commit ({error}), and it is not known whether that took "
             "effect; a repeat with the same idempotency key or mark is safe"
         ) from error
-
-
-def _decided(batches: Sequence[Batch], group: Group, head: int) -> _Planned:
-    planned = _Planned([], [], group, head)
-    for batch in batches:
-        try:
-            one = plan(batch, planned.head, group)
-        except Fault as refused:
-            planned.outcomes.append(refused)
-            continue
-        group.accept(batch, one)
-        planned.accepted.append((batch, one))
-        planned.outcomes.append(one.positions)
-        planned.head += len(one.entries)
-    return planned

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import msgspec
 
-from hanse.store.postgresql.text import literal
+from hanse.store.sql import literal
 
 _SCRIPTS = (0x80, 0x370, 0x400, 0x600, 0x1E00, 0x1F00, 0x2000, 0xA000, 0x10000, 0x20000)
 """Where Latin, Greek, Cyrillic and Armenian, Georgian and Cherokee, and so on begin; at the last, no case is left."""

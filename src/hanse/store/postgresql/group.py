@@ -14,13 +14,14 @@ from typing import cast
 import msgspec
 
 from hanse.kernel.codec import canonical
-from hanse.kernel.faults import NotFound
-from hanse.store.base import Batch, CollectionSchema, Emit, Row
+from hanse.store.base import Batch, CollectionSchema, Row
+from hanse.store.group import Known, Wanted
 from hanse.store.plan import Address, Plan
 from hanse.store.postgresql.link import Record
-from hanse.store.postgresql.query import Statement, table_name
-from hanse.store.postgresql.row_keys import row_keys
-from hanse.store.postgresql.text import identifier, meant, written
+from hanse.store.postgresql.query import table_name
+from hanse.store.row_keys import row_keys
+from hanse.store.sql import Statement, identifier
+from hanse.store.text import meant, written
 
 _STATE, _MARKS, _POSITIONS = -3, -2, -1
 
@@ -49,34 +50,17 @@ class Author(msgspec.Struct, frozen=True):
     number: int
 
 
-class Wanted:
-    """What has to be known to plan some batches."""
+class Look:
+    """The one statement that tells what has to be known to plan some batches."""
 
-    def __init__(self, batches: Iterable[Batch], collections: Mapping[str, CollectionSchema]) -> None:
-        """Gather it.
+    def __init__(self, wanted: Wanted) -> None:
+        """Begin.
 
         Args:
-            batches: To be planned.
-            collections: Those that are known; a write to another one will be refused.
+            wanted: What it is.
         """
-        rows: dict[str, dict[str, None]] = {}
-        marks: dict[Address, None] = {}
-        positions: dict[str, None] = {}
-        for batch in batches:
-            for write in batch.writes:
-                if not isinstance(write, Emit) and write.collection in collections:
-                    rows.setdefault(write.collection, {})[write.id] = None
-            marks.update(((mark.scope, mark.key), None) for mark in batch.marks)
-            positions.update((expect.name, None) for expect in batch.expects)
-        self.collections: tuple[str, ...] = tuple(sorted(rows))
-        self._rows = rows
-        self._marks = marks
-        self._positions = positions
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the batches rest on nothing that is stored: then it is enough to know the head."""
-        return not (self._rows or self._marks or self._positions)
+        self._wanted = wanted
+        self._collections = tuple(sorted(wanted.rows))
 
     def sql(self, place: str) -> Statement:
         """Selects the state, and what is stored of all that is wanted.
@@ -91,67 +75,30 @@ class Wanted:
             f"SELECT {_POSITIONS}, name, '', seq, 0, ''::bytea FROM {place}.positions WHERE name = ANY ($3::text[])",
         ]
         values: list[object] = [
-            [written(scope) for scope, _ in self._marks],
-            [written(key) for _, key in self._marks],
-            [written(name) for name in self._positions],
+            [written(scope) for scope, _ in self._wanted.marks],
+            [written(key) for _, key in self._wanted.marks],
+            [written(name) for name in self._wanted.positions],
         ]
-        for number, collection in enumerate(self.collections):
+        for number, collection in enumerate(self._collections):
             table = f"{place}.{identifier(table_name(collection))}"
-            values.append([written(id) for id in self._rows[collection]])
+            values.append([written(id) for id in self._wanted.rows[collection]])
             parts.append(f"SELECT {number}, id, '', rev, 0, value FROM {table} WHERE id = ANY (${len(values)}::text[])")
         return Statement(" UNION ALL ".join(parts), tuple(values))
 
-
-class Group:
-    """What is stored, as the next batch of a group sees it."""
-
-    def __init__(self, collections: Mapping[str, CollectionSchema]) -> None:
-        """Know of nothing that is stored.
-
-        Args:
-            collections: Those that may be written.
-        """
-        self.rows: dict[Address, Row | None] = {}
-        self._stored: dict[Address, Row] = {}
-        self._marks: set[Address] = set()
-        self._positions: dict[str, int] = {}
-        self._collections = collections
-
-    def read(self, found: Iterable[Record], wanted: Wanted) -> State:
+    def read(self, found: Iterable[Record], known: Known) -> State:
         """Take what was asked for, and tell where the store is."""
         state = State(0, 0, 0)
         for part, one, other, number, version, value in cast("Iterable[tuple[int, str, str, int, int, bytes]]", found):
             if part == _STATE:
                 state = State(number, version, int(other))
             elif part == _MARKS:
-                self._marks.add((meant(one), meant(other)))
+                known.marks.add((meant(one), meant(other)))
             elif part == _POSITIONS:
-                self._positions[meant(one)] = number
+                known.positions[meant(one)] = number
             else:
                 id = meant(one)
-                self._stored[wanted.collections[part], id] = Row(id, number, value)
+                known.rows[self._collections[part], id] = Row(id, number, value)
         return state
-
-    def row(self, collection: str, id: str, /) -> Row | None:
-        """As `hanse.store.plan` asks for it."""
-        if collection not in self._collections:
-            raise NotFound("collection", collection)
-        address = (collection, id)
-        return self.rows[address] if address in self.rows else self._stored.get(address)
-
-    def at(self, name: str, /) -> int:
-        """As `hanse.store.plan` asks for it."""
-        return self._positions.get(name, 0)
-
-    def has_mark(self, scope: str, key: str, /) -> bool:
-        """As `hanse.store.plan` asks for it."""
-        return (scope, key) in self._marks
-
-    def accept(self, batch: Batch, planned: Plan) -> None:
-        """Have the next batch see what this one comes to."""
-        self._positions.update((one.name, one.seq) for one in batch.positions)
-        self.rows.update(planned.rows)
-        self._marks.update(planned.marks)
 
 
 Accepted = Sequence[tuple[Batch, Plan]]

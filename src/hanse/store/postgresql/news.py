@@ -17,7 +17,7 @@ from typing import cast, final
 
 from hanse.kernel.host import Host
 from hanse.store.postgresql.link import Dialer, Link, hang_up
-from hanse.store.postgresql.text import identifier, literal
+from hanse.store.sql import identifier, literal
 
 _log = logging.getLogger("hanse.store.postgresql")
 

@@ -1,6 +1,6 @@
 """The query tree as SQL: values are always bound, names are quoted, and the answers are the reference's.
 
-What is compared are the keys that are stored beside each row (`hanse.store.postgresql.row_keys`): texts, whose order
+What is compared are the keys that are stored beside each row (`hanse.store.row_keys`): texts, whose order
 byte by byte is that of the values. So each comparison is a range of texts, which an index on the same expression can
 serve. SQL's third truth value is met only under a NOT, where a null condition has to be false.
 """
@@ -10,27 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import assert_never
+from typing import ClassVar, assert_never
 
 import msgspec
 
-from hanse.kernel.faults import TooLarge
 from hanse.store.base import CollectionSchema
 from hanse.store.cursor import After
-from hanse.store.evaluate import check_path, default_of, holds_key, item_type, type_of
+from hanse.store.evaluate import OWN_RANKS, check_path, default_of, holds_key, item_type, key_against, type_of
 from hanse.store.keys import KEYS, OTHER, Key, rank
 from hanse.store.postgresql.fold import fold
-from hanse.store.postgresql.row_keys import RANKS, key_text, name_of
-from hanse.store.postgresql.text import identifier, literal, written
-from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Path, Query, Text, Where
-
-PARAMETERS_MAX = 30_000
-"""Values bound in one query at most; PostgreSQL itself takes 65,535."""
+from hanse.store.query import Compare, Holds, OneOf, Order, Path, Query, Text, Where
+from hanse.store.row_keys import RANKS, key_text, name_of
+from hanse.store.sql import SqlCondition, Statement, identifier, literal, where_sql
+from hanse.store.text import written
 
 INDEXED_CHARACTERS_MAX = 600
 """Of a key in an index: an entry of more than 2,704 bytes is refused, and with it the row."""
 
-_OWN: dict[Path, int] = {("id",): 2, ("rev",): 1}
 _PLAIN = re.compile("[a-z0-9_]{1,50}")
 
 
@@ -53,14 +49,14 @@ def key_sql(path: Path, schema: CollectionSchema) -> str:
     Raises:
         Malformed: The path cannot be written.
     """
-    if path in _OWN:
+    if path in OWN_RANKS:
         return path[0]
     return _keyed(path, schema, type_of(path, schema))
 
 
 def _keyed(path: Path, schema: CollectionSchema, kind: str) -> str:
     check_path(path)
-    if (path[0],) in _OWN:
+    if (path[0],) in OWN_RANKS:
         # A row's own id and revision have nothing inside.
         return "NULL::text"
     text = f"keys ->> {literal(name_of(path, kind))}"
@@ -75,8 +71,11 @@ def indexed_sql(path: Path, schema: CollectionSchema) -> str:
     return f"left({key_sql(path, schema)}, {INDEXED_CHARACTERS_MAX})"
 
 
-class Condition:
-    """Compiles conditions on one collection; `values` are what its text binds, in order."""
+class Condition(SqlCondition):
+    """A condition on one collection as PostgreSQL has it."""
+
+    true: ClassVar[str] = "true"
+    false: ClassVar[str] = "false"
 
     def __init__(self, schema: CollectionSchema, functions: str) -> None:
         """Begin.
@@ -85,36 +84,11 @@ class Condition:
             schema: Of the collection.
             functions: The schema in which our functions are, quoted.
         """
-        self.values: list[object] = []
-        self._schema = schema
+        super().__init__(schema)
         self._functions = functions
 
-    def where(self, where: Where, *, negated: bool = False) -> str:
-        """The condition as SQL; under a NOT (`negated`) it is never null.
-
-        Raises:
-            Malformed: A path cannot be written.
-            TooLarge: It binds more than `PARAMETERS_MAX` values.
-        """
-        match where:
-            case And(parts):
-                return self._join(" AND ", parts, "true", negated=negated)
-            case Or(parts):
-                return self._join(" OR ", parts, "false", negated=negated)
-            case Not(part):
-                return f"NOT {self.where(part, negated=True)}"
-            case Compare() | OneOf() | Text() | Holds():
-                text = self._leaf(where)
-                if len(self.values) > PARAMETERS_MAX:
-                    raise TooLarge("a query's number of values", str(PARAMETERS_MAX))
-                return f"coalesce({text}, false)" if negated else f"({text})"
-            case _:
-                assert_never(where)
-
-    def _join(self, word: str, parts: Sequence[Where], empty: str, *, negated: bool) -> str:
-        return f"({word.join(self.where(part, negated=negated) for part in parts) or empty})"
-
-    def _leaf(self, where: Compare | OneOf | Text | Holds) -> str:
+    def leaf(self, where: Compare | OneOf | Text | Holds) -> str:
+        """One comparison as SQL."""
         check_path(where.path)
         match where:
             case Compare(op, path, value):
@@ -129,9 +103,7 @@ class Condition:
                 assert_never(where)
 
     def _against(self, path: Path, value: object) -> Key:
-        """The key to compare with. A column has keys of one kind, and what is a stranger to it equals none of them."""
-        key = KEYS[type_of(path, self._schema)](value)
-        return OTHER if rank(key) not in (0, _OWN.get(path, rank(key))) else key
+        return key_against(path, value, self.schema)
 
     def _bound(self, value: object, kind: str = "::text") -> str:
         self.values.append(value)
@@ -151,7 +123,7 @@ class Condition:
     def _compare(self, op: str, path: Path, value: Key) -> str:
         if value == OTHER:
             return "true" if op == "ne" else "false"
-        key = key_sql(path, self._schema)
+        key = key_sql(path, self.schema)
         if value is None:
             return {"eq": f"{key} IS NULL", "ne": f"{key} IS NOT NULL"}.get(op, "false")
         against = self._bound_key(path, value)
@@ -159,23 +131,23 @@ class Condition:
             return f"{key} IS DISTINCT FROM {against}"
         sign = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}[op]
         text = f"{key} {sign} {against}{self._seek(path, sign, against)}"
-        if path in _OWN or op == "eq":
+        if path in OWN_RANKS or op == "eq":
             return text
         least, beyond = RANKS[rank(value)]
         return f"{text} AND {key} >= {literal(least)} AND {key} < {literal(beyond)}"
 
     def _is_indexed(self, path: Path) -> bool:
-        return len(path) == 1 and path[0] in self._schema.indexed and path not in _OWN
+        return len(path) == 1 and path[0] in self.schema.indexed and path not in OWN_RANKS
 
     def _seek(self, path: Path, sign: str, against: str) -> str:
         """Says what a comparison implies, in the form in which an index has it."""
         if not self._is_indexed(path):
             return ""
         wide = {"<": "<=", ">": ">="}.get(sign, sign)
-        return f" AND {indexed_sql(path, self._schema)} {wide} left({against}, {INDEXED_CHARACTERS_MAX})"
+        return f" AND {indexed_sql(path, self.schema)} {wide} left({against}, {INDEXED_CHARACTERS_MAX})"
 
     def _one_of(self, path: Path, values: Sequence[Key]) -> str:
-        key = key_sql(path, self._schema)
+        key = key_sql(path, self.schema)
         known = [value for value in values if value is not None and value != OTHER]
         texts = ["false"]
         if known and path == ("rev",):
@@ -192,7 +164,7 @@ class Condition:
 
     def _seek_any(self, path: Path, wanted: Sequence[str | None]) -> str:
         cut = [text and text[:INDEXED_CHARACTERS_MAX] for text in wanted]
-        return f" AND {indexed_sql(path, self._schema)} = ANY ({self._bound(cut, '::text[]')})"
+        return f" AND {indexed_sql(path, self.schema)} = ANY ({self._bound(cut, '::text[]')})"
 
     def _text(self, text: Text) -> str:
         path = text.path
@@ -200,7 +172,7 @@ class Condition:
             return "false"
         if path == ("id",):
             return self._matches("id", text)
-        key = _keyed(path, self._schema, "any")
+        key = _keyed(path, self.schema, "any")
         test = self._matches(f"substr({key}, 2)", text)
         found = f"{key} >= '2' AND {key} < '3' AND {test}"
         if text.op == "starts" and not text.fold and self._is_indexed(path):
@@ -220,43 +192,36 @@ class Condition:
 
     def _holds(self, holds: Holds) -> str:
         path = holds.path
-        kind = item_type(path, self._schema)
+        kind = item_type(path, self.schema)
         wanted = KEYS[kind](holds.value)
-        if wanted == OTHER or (path[0],) in _OWN:
+        if wanted == OTHER or (path[0],) in OWN_RANKS:
             return "false"
         item = self._bound(msgspec.json.encode([key_text(wanted)]).decode(), "::text::jsonb")
         found = f"(keys -> {literal(name_of(path, kind, items=True))}) @> {item}"
-        if holds_key(default_of(path, self._schema), wanted, KEYS[kind]):
+        if holds_key(default_of(path, self.schema), wanted, KEYS[kind]):
             return f"CASE WHEN keys ? {literal(path[0])} THEN coalesce({found}, false) ELSE true END"
         return found
 
     def after(self, order: Sequence[Order], start: After) -> str:
         """Where a page starts: rows that sort after the one that the page before ended with."""
         text = self._after(order, start)
-        if order and start.keys[0] is not None and not order[0].descending and order[0].path not in _OWN:
+        if order and start.keys[0] is not None and not order[0].descending and order[0].path not in OWN_RANKS:
             # Says what the rest implies, in a form that an index can seek to.
             path, against = order[0].path, self._bound_key(order[0].path, start.keys[0])
-            return f"{text} AND {key_sql(path, self._schema)} >= {against}{self._seek(path, '>=', against)}"
+            return f"{text} AND {key_sql(path, self.schema)} >= {against}{self._seek(path, '>=', against)}"
         return text
 
     def _after(self, order: Sequence[Order], start: After) -> str:
         if not order:
             return f"id > {self._bound(written(start.id))}"
         path, value = order[0].path, start.keys[0]
-        key = key_sql(path, self._schema)
+        key = key_sql(path, self.schema)
         rest = self._after(order[1:], After(start.keys[1:], start.id))
         if value is None:
             return f"({'false' if order[0].descending else f'{key} IS NOT NULL'} OR ({key} IS NULL AND {rest}))"
         against = self._bound_key(path, value)
         beyond = f"({key} < {against} OR {key} IS NULL)" if order[0].descending else f"{key} > {against}"
         return f"({beyond} OR ({key} = {against} AND {rest}))"
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """One SQL statement and what it binds."""
-
-    text: str
-    values: tuple[object, ...]
 
 
 def find_sql(query: Query, schema: CollectionSchema, start: After | None, place: str) -> Statement:
@@ -278,9 +243,8 @@ def find_sql(query: Query, schema: CollectionSchema, start: After | None, place:
         tests.append(condition.after(query.order, start))
     order = ", ".join([*(part for one in query.order for part in _directed(one, schema)), "id"])
     table = f"{place}.{identifier(table_name(schema.name))}"
-    text = (
-        f"SELECT id, rev, value FROM {table}{_where(tests)} ORDER BY {order} LIMIT {condition.limit(query.limit + 1)}"
-    )
+    limit = condition.limit(query.limit + 1)
+    text = f"SELECT id, rev, value FROM {table}{where_sql(tests)} ORDER BY {order} LIMIT {limit}"
     return Statement(text, tuple(condition.values))
 
 
@@ -294,17 +258,13 @@ def count_sql(where: Where | None, schema: CollectionSchema, place: str) -> Stat
     condition = Condition(schema, place)
     tests = [condition.where(where)] if where is not None else []
     table = f"{place}.{identifier(table_name(schema.name))}"
-    return Statement(f"SELECT count(*) FROM {table}{_where(tests)}", tuple(condition.values))
-
-
-def _where(tests: Sequence[str]) -> str:
-    return f" WHERE {' AND '.join(tests)}" if tests else ""
+    return Statement(f"SELECT count(*) FROM {table}{where_sql(tests)}", tuple(condition.values))
 
 
 def _directed(order: Order, schema: CollectionSchema) -> list[str]:
     """What to sort by: first by what an index has of it, where there is one, and then by all of it."""
     path = order.path
     keys = [key_sql(path, schema)]
-    if len(path) == 1 and path[0] in schema.indexed and path not in _OWN:
+    if len(path) == 1 and path[0] in schema.indexed and path not in OWN_RANKS:
         keys.insert(0, indexed_sql(path, schema))
     return [f"{key} DESC NULLS LAST" if order.descending else f"{key} NULLS FIRST" for key in keys]

@@ -40,11 +40,12 @@ from hanse.store.postgresql.failures import LostError, raise_meaning
 from hanse.store.postgresql.link import Dialer, Record, driver
 from hanse.store.postgresql.news import News
 from hanse.store.postgresql.pool import Pool
-from hanse.store.postgresql.query import Statement, count_sql, find_sql, table_name
+from hanse.store.postgresql.query import count_sql, find_sql, table_name
 from hanse.store.postgresql.tables import prepare
-from hanse.store.postgresql.text import identifier, meant, written
 from hanse.store.postgresql.url import PostgresqlUrl, parse_url
 from hanse.store.query import Query
+from hanse.store.sql import Statement, identifier
+from hanse.store.text import meant, written
 
 _log = logging.getLogger("hanse.store.postgresql")
 

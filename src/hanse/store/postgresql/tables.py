@@ -24,10 +24,11 @@ from hanse.store.postgresql.failures import is_again
 from hanse.store.postgresql.fold import fold
 from hanse.store.postgresql.link import Link
 from hanse.store.postgresql.query import indexed_sql, table_name
-from hanse.store.postgresql.row_keys import row_keys, types_in
-from hanse.store.postgresql.text import identifier, literal, meant, written
 from hanse.store.postgresql.url import PostgresqlUrl
+from hanse.store.row_keys import row_keys, types_in
 from hanse.store.schema import require_sound
+from hanse.store.sql import identifier, literal
+from hanse.store.text import meant, written
 
 FORMAT = 1
 """Raised when the tables change in a way that an older version cannot read."""

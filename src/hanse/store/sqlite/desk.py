@@ -20,6 +20,7 @@ import msgspec
 
 from hanse.kernel.faults import Overloaded, Unavailable
 from hanse.store.base import Batch
+from hanse.store.group import Outcome
 
 T = TypeVar("T")
 
@@ -34,9 +35,6 @@ READERS_MAX = 2
 
 SCANS_MAX = 256
 """Reads that wait for a reader thread at once; more are refused as `Overloaded`."""
-
-Outcome = tuple[int, ...] | Exception
-"""What became of a batch: the positions of its writes, or why it was refused."""
 
 Apply = Callable[[Sequence[Batch]], Sequence[Outcome]]
 """Writes batches in one transaction; one outcome each. Raises nothing."""

@@ -9,37 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import ascii_lowercase, digits
-from typing import assert_never
+from typing import ClassVar, assert_never
 
 import msgspec
 
-from hanse.kernel.faults import TooLarge
 from hanse.store.base import CollectionSchema
 from hanse.store.cursor import After
-from hanse.store.evaluate import check_path, default_of, item_type, type_of
-from hanse.store.keys import FALSE, KEYS, OTHER, TRUE, Key, plain_key, rank
-from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Path, Query, Text, Where
+from hanse.store.evaluate import OWN_RANKS, check_path, default_of, item_type, key_against, type_of
+from hanse.store.keys import FALSE, KEYS, OTHER, TRUE, Key, plain_key
+from hanse.store.query import Compare, Holds, OneOf, Order, Path, Query, Text, Where
+from hanse.store.sql import SqlCondition, Statement, identifier, literal, where_sql
 from hanse.store.sqlite.functions import key_function
-
-PARAMETERS_MAX = 30_000
-"""Values bound in one query at most; SQLite itself takes 32,766."""
 
 _INFINITY = "9e999"
 _AFTER_TEXT = "x''"
-_OWN_RANK: dict[Path, int] = {("id",): 2, ("rev",): 1}
 _PLAIN = frozenset(ascii_lowercase + digits + "_.-")
 _SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
 _LAST = chr(0x10FFFF)
-
-
-def quote(text: str, mark: str = "'") -> str:
-    """A literal (or, with `"`, an identifier) for SQL.
-
-    Example:
-        >>> quote("it's"), quote('a"b', '"')
-        ("'it''s'", '"a""b"')
-    """
-    return mark + text.replace(mark, mark * 2) + mark
 
 
 def table_name(collection: str) -> str:
@@ -49,7 +35,7 @@ def table_name(collection: str) -> str:
         >>> table_name("orders"), table_name("Orders")
         ('"rows:orders"', '"rows:%4f%rders"')
     """
-    return quote("rows:" + "".join(one if one in _PLAIN else f"%{ord(one):x}%" for one in collection), '"')
+    return identifier("rows:" + "".join(one if one in _PLAIN else f"%{ord(one):x}%" for one in collection))
 
 
 def key_sql(path: Path, schema: CollectionSchema) -> str:
@@ -58,58 +44,33 @@ def key_sql(path: Path, schema: CollectionSchema) -> str:
     Raises:
         Malformed: The path cannot be written.
     """
-    if path in _OWN_RANK:
+    if path in OWN_RANKS:
         return path[0]
     return f"{key_function(type_of(path, schema))}({_json_sql(path, schema)})"
 
 
 def _json_sql(path: Path, schema: CollectionSchema) -> str:
     check_path(path)
-    whole = quote("$" + "".join(f'."{name}"' for name in path))
+    whole = literal("$" + "".join(f'."{name}"' for name in path))
     default = default_of(path, schema)
     if default is None:
         return f"value -> {whole}"
-    written = quote(msgspec.json.encode(default).decode())
+    written = literal(msgspec.json.encode(default).decode())
     if len(path) == 1:
         return f"coalesce(value -> {whole}, {written})"
-    top = quote(f'$."{path[0]}"')
+    top = literal(f'$."{path[0]}"')
     return f"CASE WHEN json_type(value, {top}) IS NULL THEN {written} ELSE value -> {whole} END"
 
 
-class Condition:
-    """Compiles conditions on one collection; `values` are what its text binds, in order."""
+class Condition(SqlCondition):
+    """A condition on one collection as SQLite has it."""
 
-    def __init__(self, schema: CollectionSchema) -> None:
-        self.values: list[Key] = []
-        self._schema = schema
+    true: ClassVar[str] = "1"
+    false: ClassVar[str] = "0"
 
-    def where(self, where: Where, *, negated: bool = False) -> str:
-        """The condition as SQL; under a NOT (`negated`) it is never null.
-
-        Raises:
-            Malformed: A path cannot be written.
-            TooLarge: It binds more than `PARAMETERS_MAX` values.
-        """
-        match where:
-            case And(parts):
-                return self._join(" AND ", parts, "1", negated=negated)
-            case Or(parts):
-                return self._join(" OR ", parts, "0", negated=negated)
-            case Not(part):
-                return f"NOT {self.where(part, negated=True)}"
-            case Compare() | OneOf() | Text() | Holds():
-                text = self._leaf(where)
-                if len(self.values) > PARAMETERS_MAX:
-                    raise TooLarge("a query's number of values", str(PARAMETERS_MAX))
-                return f"coalesce({text}, 0)" if negated else f"({text})"
-            case _:
-                assert_never(where)
-
-    def _join(self, word: str, parts: Sequence[Where], empty: str, *, negated: bool) -> str:
-        return f"({word.join(self.where(part, negated=negated) for part in parts) or empty})"
-
-    def _leaf(self, where: Compare | OneOf | Text | Holds) -> str:
-        key = key_sql(where.path, self._schema)
+    def leaf(self, where: Compare | OneOf | Text | Holds) -> str:
+        """One comparison as SQL."""
+        key = key_sql(where.path, self.schema)
         match where:
             case Compare(op, path, value):
                 return self._compare(op, key, self._against(path, value))
@@ -118,19 +79,17 @@ class Condition:
             case Text():
                 return self._text(key, where)
             case Holds(path, value):
-                kind = item_type(path, self._schema)
+                kind = item_type(path, self.schema)
                 holds = f"hanse_holds({self._json(path)}, ?, ?)"
-                return "0" if path in _OWN_RANK else self._bind(holds, KEYS[kind](value), kind)
+                return "0" if path in OWN_RANKS else self._bind(holds, KEYS[kind](value), kind)
             case _:
                 assert_never(where)
 
     def _json(self, path: Path) -> str:
-        return _json_sql(path, self._schema)
+        return _json_sql(path, self.schema)
 
     def _against(self, path: Path, value: object) -> Key:
-        """The key to compare with. A column would take "7" for 7, so a stranger to it becomes equal to nothing."""
-        key = KEYS[type_of(path, self._schema)](value)
-        return OTHER if rank(key) not in (0, _OWN_RANK.get(path, rank(key))) else key
+        return key_against(path, value, self.schema)
 
     def _bind(self, text: str, *values: Key) -> str:
         self.values.extend(values)
@@ -165,7 +124,7 @@ class Condition:
             return "0"
         if path == ("id",):
             return self._bind("hanse_like(id, ?, ?, ?)", text.op, text.value, text.fold)
-        if text.op == "starts" and not text.fold and KEYS[type_of(path, self._schema)] is plain_key:
+        if text.op == "starts" and not text.fold and KEYS[type_of(path, self.schema)] is plain_key:
             end = _after_prefix(text.value)
             if end is None:
                 return self._bind(f"{key} BETWEEN ? AND {_AFTER_TEXT}", text.value)
@@ -178,13 +137,13 @@ class Condition:
         if order and start.keys[0] is not None and not order[0].descending:
             # Says what the rest implies, in a form that an index can seek to.
             self.values.append(start.keys[0])
-            return f"{text} AND {key_sql(order[0].path, self._schema)} >= ?"
+            return f"{text} AND {key_sql(order[0].path, self.schema)} >= ?"
         return text
 
     def _after(self, order: Sequence[Order], start: After) -> str:
         if not order:
             return self._bind("id > ?", start.id)
-        key, value = key_sql(order[0].path, self._schema), start.keys[0]
+        key, value = key_sql(order[0].path, self.schema), start.keys[0]
         beyond = self._beyond(key, value, descending=order[0].descending)
         same = self._bind(f"{key} IS ?", value)
         rest = self._after(order[1:], After(start.keys[1:], start.id))
@@ -219,13 +178,6 @@ def _after_prefix(prefix: str) -> str | None:
     return stem[:-1] + chr(_AFTER_SURROGATES if code == _SURROGATES else code)
 
 
-class Statement(msgspec.Struct, frozen=True):
-    """One SQL statement and what it binds."""
-
-    text: str
-    values: tuple[object, ...]
-
-
 def find_sql(query: Query, schema: CollectionSchema, start: After | None) -> Statement:
     """Selects id, rev, value and the keys of the order: a page, and one row more to see whether it is the last.
 
@@ -240,7 +192,7 @@ def find_sql(query: Query, schema: CollectionSchema, start: After | None) -> Sta
     keys = [key_sql(one.path, schema) for one in query.order]
     columns = ", ".join(["id", "rev", "CAST(value AS BLOB)", *keys])
     order = ", ".join([*(_direction(key, one) for key, one in zip(keys, query.order, strict=True)), "id"])
-    text = f"SELECT {columns} FROM {table_name(schema.name)}{_where(tests)} ORDER BY {order} LIMIT ?"
+    text = f"SELECT {columns} FROM {table_name(schema.name)}{where_sql(tests)} ORDER BY {order} LIMIT ?"
     return Statement(text, (*condition.values, query.limit + 1))
 
 
@@ -253,11 +205,7 @@ def count_sql(where: Where | None, schema: CollectionSchema) -> Statement:
     """
     condition = Condition(schema)
     tests = [condition.where(where)] if where is not None else []
-    return Statement(f"SELECT count(*) FROM {table_name(schema.name)}{_where(tests)}", tuple(condition.values))
-
-
-def _where(tests: Sequence[str]) -> str:
-    return f" WHERE {' AND '.join(tests)}" if tests else ""
+    return Statement(f"SELECT count(*) FROM {table_name(schema.name)}{where_sql(tests)}", tuple(condition.values))
 
 
 def _direction(key: str, order: Order) -> str:

@@ -37,11 +37,12 @@ from hanse.store.evaluate import check_query
 from hanse.store.keys import Key
 from hanse.store.listeners import Listeners
 from hanse.store.query import Query
+from hanse.store.sql import Statement
 from hanse.store.sqlite.boots import HEAD, unnote
 from hanse.store.sqlite.desk import Desk, InlineDesk, Stopped, ThreadDesk
 from hanse.store.sqlite.disk import Disk, LocalDisk
 from hanse.store.sqlite.failures import raise_meaning
-from hanse.store.sqlite.query import Statement, count_sql, find_sql, table_name
+from hanse.store.sqlite.query import count_sql, find_sql, table_name
 from hanse.store.sqlite.tables import BUSY_MS_MAX, Opening, cannot_open, patiently, prepare, require_version
 from hanse.store.sqlite.url import parse_url
 from hanse.store.sqlite.writer import TRIM_MAX, Writer

@@ -21,9 +21,10 @@ import msgspec
 from hanse.kernel.faults import CouldNotStart, Unavailable
 from hanse.store.base import CollectionSchema
 from hanse.store.schema import require_sound
+from hanse.store.sql import identifier
 from hanse.store.sqlite.boots import note
 from hanse.store.sqlite.functions import register
-from hanse.store.sqlite.query import key_sql, quote, table_name
+from hanse.store.sqlite.query import key_sql, table_name
 
 T = TypeVar("T")
 
@@ -273,9 +274,9 @@ def _create_collection(connection: sqlite3.Connection, schema: CollectionSchema)
     listing = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
     stored: set[str] = {name for (name,) in connection.execute(listing, (table.strip('"'),))}
     for name in sorted(stored - wanted.keys()):
-        connection.execute(f"DROP INDEX {quote(name, chr(34))}")
+        connection.execute(f"DROP INDEX {identifier(name)}")
     for name in sorted(wanted.keys() - stored):
-        connection.execute(f"CREATE INDEX {quote(name, chr(34))} ON {table} ({wanted[name]})")
+        connection.execute(f"CREATE INDEX {identifier(name)} ON {table} ({wanted[name]})")
 
 
 def _index_name(key: str, collection: str) -> str:

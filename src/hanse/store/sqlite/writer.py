@@ -1,7 +1,6 @@
 """The writer: a group of batches in one transaction, each of them refused or accepted on its own.
 
-Every batch is planned on what is stored plus what the batches before it in the group come to; only then is anything
-written. So a batch that is refused spoils nothing, and a group costs one transaction and a few statements.
+What is stored is looked up as `hanse.store.group` asks for it, and only then is anything written.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from collections.abc import Iterable, Sequence
 
 from hanse.kernel.codec import canonical
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Fault, NotFound, Unavailable
+from hanse.kernel.faults import NotFound, Unavailable
 from hanse.kernel.message import Headers
-from hanse.store.base import Batch, Emit, Entry, Row
-from hanse.store.plan import Address, Plan, plan
+from hanse.store.base import Batch, Entry, Row
+from hanse.store.group import Group, Outcome, Wanted
+from hanse.store.plan import Address, Plan
 from hanse.store.sqlite.boots import HEAD
-from hanse.store.sqlite.desk import Outcome
 from hanse.store.sqlite.failures import meaning, raise_meaning
 from hanse.store.sqlite.query import table_name
 from hanse.store.sqlite.tables import transaction
@@ -32,26 +31,17 @@ _MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
 _POSITION = "INSERT INTO positions VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"
 
 
-class _Group:
-    """What is stored, as the next batch of a group sees it."""
+class _Stored:
+    """What is stored, as it is asked for."""
 
     def __init__(self, connection: sqlite3.Connection, tables: dict[str, str]) -> None:
-        self.rows: dict[Address, Row | None] = {}
-        self._stored: dict[Address, Row | None] = {}
-        self._marks: set[Address] = set()
-        self._positions: dict[str, int] = {}
+        self._rows: dict[Address, Row | None] = {}
         self._connection = connection
         self._tables = tables
 
     def look_up(self, batches: Sequence[Batch]) -> None:
         """Look for the rows that a group writes, `LOOK_UP` at once: one by one, each would have a turn of the lock."""
-        wanted: dict[str, dict[str, None]] = {}
-        for batch in batches:
-            for write in batch.writes:
-                if not isinstance(write, Emit) and write.collection in self._tables:
-                    wanted.setdefault(write.collection, {})[write.id] = None
-        for collection, known in wanted.items():
-            ids = list(known)
+        for collection, ids in Wanted.of(batches, self._tables).rows.items():
             for start in range(0, len(ids) if len(ids) > 1 else 0, LOOK_UP):
                 self._look_up(collection, ids[start : start + LOOK_UP])
 
@@ -60,14 +50,13 @@ class _Group:
         padded = (*ids, *(None,) * (LOOK_UP - len(ids)))
         marks = ", ".join("?" * LOOK_UP)
         statement = f"SELECT id, rev, CAST(value AS BLOB) FROM {self._tables[collection]} WHERE id IN ({marks})"
-        self._stored.update(((collection, id), None) for id in ids)
+        self._rows.update(((collection, id), None) for id in ids)
         for id, rev, value in self._connection.execute(statement, padded).fetchall():
-            self._stored[collection, id] = Row(id, rev, value)
+            self._rows[collection, id] = Row(id, rev, value)
 
     def row(self, collection: str, id: str, /) -> Row | None:
-        for known in (self.rows, self._stored):
-            if (collection, id) in known:
-                return known[collection, id]
+        if (collection, id) in self._rows:
+            return self._rows[collection, id]
         table = self._tables.get(collection)
         if table is None:
             raise NotFound("collection", collection)
@@ -76,23 +65,14 @@ class _Group:
         return Row(id, *found[0]) if found else None
 
     def at(self, name: str, /) -> int:
-        if name in self._positions:
-            return self._positions[name]
         found: list[tuple[int]] = self._connection.execute(
             "SELECT seq FROM positions WHERE name = ?", (name,)
         ).fetchall()
         return found[0][0] if found else 0
 
     def has_mark(self, scope: str, key: str, /) -> bool:
-        if (scope, key) in self._marks:
-            return True
         statement = "SELECT 1 FROM marks WHERE scope = ? AND key = ?"
         return bool(self._connection.execute(statement, (scope, key)).fetchall())
-
-    def accept(self, batch: Batch, planned: Plan) -> None:
-        self._positions.update((one.name, one.seq) for one in batch.positions)
-        self.rows.update(planned.rows)
-        self._marks.update(planned.marks)
 
 
 class Writer:
@@ -123,23 +103,13 @@ class Writer:
 
     def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
         (head,) = self.connection.execute(HEAD).fetchone()
-        group = _Group(self.connection, self._tables)
-        group.look_up(batches)
-        outcomes: list[Outcome] = []
-        accepted: list[tuple[Batch, Plan]] = []
-        for batch in batches:
-            try:
-                planned = plan(batch, head, group)
-            except Fault as refused:
-                outcomes.append(refused)
-                continue
-            group.accept(batch, planned)
-            accepted.append((batch, planned))
-            outcomes.append(planned.positions)
-            head += len(planned.entries)
+        stored = _Stored(self.connection, self._tables)
+        stored.look_up(batches)
+        group = Group(stored, head)
+        group.plan(batches)
         self._write_rows(group.rows)
-        self._write_plans(accepted)
-        return outcomes
+        self._write_plans(group.accepted)
+        return group.outcomes
 
     def _write_rows(self, rows: dict[Address, Row | None]) -> None:
         puts: dict[str, list[tuple[str, int, bytes]]] = {}

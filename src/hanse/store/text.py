@@ -1,4 +1,4 @@
-"""Names and strings as PostgreSQL can keep them: it has no NUL in a text.
+"""Texts without a NUL, for what cannot keep one, such as PostgreSQL and keys that end at one.
 
 The four least characters are written as three each, one that leads and two that follow, of which none is written for
 anything else. So the order stays that of the characters, and a piece is found in what is written exactly where it is
@@ -33,23 +33,3 @@ def meant(text: str) -> str:
         True
     """
     return _LEADS.sub(lambda found: _READ[found[0]], text) if "\x01" in text else text
-
-
-def literal(text: str) -> str:
-    """A text within SQL.
-
-    Example:
-        >>> literal("it's")
-        "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """A name within SQL.
-
-    Example:
-        >>> identifier('a"b')
-        '"a""b"'
-    """
-    return '"' + name.replace('"', '""') + '"'

@@ -1,7 +1,7 @@
 """The keys of a row: what queries compare, worked out as the row is written.
 
 The reference compares values by keys (`hanse.store.keys`), which Python's own parsers make of Decimals, datetimes and
-durations. PostgreSQL could not make the same ones, so each row is stored with its keys beside its value: a flat JSON
+durations. A database could not make the same ones, so each row is stored with its keys beside its value: a flat JSON
 object, from each path in the row to its key as a text. The texts sort byte by byte as the keys do, whatever their
 types: so every comparison is a range of texts, and any path can have an index.
 
@@ -18,8 +18,8 @@ from typing import cast
 from hanse.store.base import CollectionSchema, FieldSchema, Inside
 from hanse.store.evaluate import unquotable
 from hanse.store.keys import FALSE, KEYS, TRUE, Key, plain_key
-from hanse.store.postgresql.text import written
 from hanse.store.query import Path
+from hanse.store.text import written
 
 RANKS = {1: ("1", "2"), 2: ("2", "3"), 3: ("30", "32")}
 """For each kind of comparable keys (`hanse.store.keys.rank`) the least text, and the first beyond all of them."""
