@@ -94,7 +94,8 @@ if TYPE_CHECKING:
         rule as rule,
     )
     from hanse.service.replica import Replica as Replica, ReplicaBehind as ReplicaBehind, replica as replica
-    from hanse.service.saga import Saga as Saga, saga as saga
+    from hanse.service.saga import Saga as Saga
+    from hanse.service.saga_method import saga as saga
     from hanse.service.service import Service as Service
     from hanse.sim.declare import simulation as simulation
     from hanse.sim.setup import Setup as Setup
@@ -188,7 +189,7 @@ _HOMES = {
     "replica": "hanse.service.replica",
     "rpc": "hanse.contract.declare",
     "rule": "hanse.service.reaction",
-    "saga": "hanse.service.saga",
+    "saga": "hanse.service.saga_method",
     "scope": "hanse.contract.guard",
     "send": "hanse.mesh.client",
     "simulate": "hanse.sim.simulation",

@@ -19,7 +19,7 @@ from hanse.kernel.message import Identity, Message
 from hanse.kernel.unfit import telling
 from hanse.mesh.server import Endpoint, Run
 from hanse.node.sagas import Sagas, saga_id
-from hanse.service.saga import Pinned
+from hanse.service.saga_method import Pinned
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import AlreadyHandled, Mark, Store
 

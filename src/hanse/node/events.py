@@ -32,7 +32,7 @@ from hanse.node.app import App, Part
 from hanse.node.hosted import Hosted
 from hanse.service.change import change_of, cursor_of
 from hanse.service.reaction import ATTEMPTS, On
-from hanse.service.saga import sagas_of
+from hanse.service.saga_method import sagas_of
 from hanse.service.service import may_emit, reactions_of
 from hanse.service.shape import shape_of
 from hanse.service.unit import Unit, unit_for

@@ -33,7 +33,7 @@ from hanse.service.remote import RemoteCollection
 from hanse.service.replica import Wanted
 from hanse.service.replicated import ReplicaOf, replica_schemas
 from hanse.service.rows import Rows, RowsOf, rows_contract, rows_contract_named
-from hanse.service.saga import pinned_of, sagas_of
+from hanse.service.saga_method import pinned_of, sagas_of
 from hanse.service.service import Field, Outlet, Service, descriptions_of
 from hanse.service.shape import schema_of
 from hanse.store.base import CollectionSchema, Store

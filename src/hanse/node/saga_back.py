@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, TypeVar, final
+from typing import Protocol, final
 
 import msgspec
 
@@ -21,20 +21,13 @@ from hanse.kernel.codec import codec_for, encode
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import DeadlineExceeded, Fault, Internal
 from hanse.mesh.fault import fault_message
-from hanse.node.saga_journal import SagaJournal, Stuck, text_of
+from hanse.node.saga_course import Course
+from hanse.node.saga_journal import Stuck, text_of
 from hanse.service.leases import LeaseLost
-from hanse.service.saga import Asked
-
-T = TypeVar("T")
+from hanse.service.logbook import Asked
 
 TRY_SECONDS = 300.0
 """How long one attempt to undo a step may take."""
-
-Trouble = Callable[[str, int, Exception], Awaitable[None]]
-
-
-class _Insist(Protocol):
-    async def __call__(self, what: Callable[[], Awaitable[T]], /) -> T: ...
 
 
 class _Judge(Protocol):
@@ -46,17 +39,14 @@ class WayBack:
     """Takes one saga back.
 
     Args of the constructor:
-        journal: What it did.
+        course: Of its run.
         asked: Its steps, as the code asked for them.
-        trouble: Waits before the next attempt at something, and says why.
-        insist: Does something with the store, for as long as that takes.
     """
 
-    def __init__(self, journal: SagaJournal, asked: Mapping[str, Asked], trouble: Trouble, insist: _Insist) -> None:
-        self._journal = journal
+    def __init__(self, course: Course, asked: Mapping[str, Asked]) -> None:
+        self._course = course
+        self._journal = course.journal
         self._asked = asked
-        self._trouble = trouble
-        self._insist = insist
 
     async def go(self) -> None:
         """Undo all that took effect.
@@ -83,7 +73,7 @@ class WayBack:
             fault = error if isinstance(error, Fault) else Internal(text_of(error))
             told = encode(fault_message(fault, self._journal.row.id))
             failed = msgspec.structs.replace(entry, fault=told, text=text_of(error))
-            _ = await self._insist(lambda: self._journal.note(failed))
+            _ = await self._course.insist(lambda: self._journal.note(failed))
 
     async def _undo(self, step: SagaStep) -> None:
         asked, name = self._asked[step.name], f"{UNDO}{step.name}"
@@ -112,7 +102,7 @@ class WayBack:
             left = self._journal.row.turned_at + WAY_BACK_SECONDS - host.now()
             match judge(error, counted, time_left=left):
                 case Verdict.AGAIN:
-                    await self._trouble(entry.name, tries, error)
+                    await self._course.trouble(entry.name, tries, error)
                 case Verdict.STUCK:
                     raise Stuck(entry.name, text_of(error))
                 case _:
@@ -128,7 +118,7 @@ class WayBack:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, what becomes of it is decided elsewhere
             # A commit may have outlived who waited for it.
-            if await self._insist(lambda: self._journal.stored(entry.name)) is not None:
+            if await self._course.insist(lambda: self._journal.stored(entry.name)) is not None:
                 return None
             return DeadlineExceeded(entry.name) if timer.expired() else error
         return None

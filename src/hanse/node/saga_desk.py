@@ -20,7 +20,7 @@ from hanse.kernel.settings import Settings
 from hanse.node.app import App, parts_named
 from hanse.node.hosted import schemas_of
 from hanse.node.stores import open_store, url_for
-from hanse.service.saga import sagas_of
+from hanse.service.saga_method import sagas_of
 from hanse.store.base import Batch, Put, Row, Store
 from hanse.store.query import PAGE_MAX, And, Compare, OneOf, Query, Where
 

@@ -29,7 +29,7 @@ from hanse.node.saga_journal import SagaJournal, SagaLost, SagaPlace
 from hanse.node.saga_mail import Mail
 from hanse.node.saga_run import SagaRun
 from hanse.service.leases import Grant, LeaseLost
-from hanse.service.saga import Pinned
+from hanse.service.saga_method import Pinned
 from hanse.store.base import CHANGES_MAX, Batch, Delete, Entry, Row, Store
 from hanse.store.query import PAGE_MAX, And, Compare, OneOf, Query, Where
 
@@ -74,7 +74,7 @@ class SagaRunner:
     @property
     def idle(self) -> bool:
         """Whether every saga waits for a moment or an event."""
-        return all(run is not None and run.asleep and not run.under_way for run in self._runs.values())
+        return all(run is not None and run.idle for run in self._runs.values())
 
     def works_on(self, id: str) -> bool:
         """Whether a saga is worked on here."""

@@ -25,7 +25,7 @@ from hanse.kernel.message import Headers, Message
 from hanse.mesh.fault import fault_in
 from hanse.node.saga_runner import SagaRunner
 from hanse.service.leases import Grant
-from hanse.service.saga import Pinned, arguments_of, result_of
+from hanse.service.saga_method import Pinned, arguments_of, result_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Batch, Put, Store
 from hanse.store.query import And, Compare, OneOf, Query

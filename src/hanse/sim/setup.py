@@ -10,7 +10,7 @@ import msgspec
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
-from hanse.service.saga import sagas_of
+from hanse.service.saga_method import sagas_of
 from hanse.service.service import Service, reactions_of
 from hanse.sim.environment import settings_under
 from hanse.sim.transport import SimMedium

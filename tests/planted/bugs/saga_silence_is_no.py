@@ -4,16 +4,16 @@ What it did after all is never undone."""
 from hanse import World, simulation
 from hanse.delivery.saga_rows import SagaStep
 from hanse.kernel.faults import Fault
-from hanse.node.saga_run import SagaRun
+from hanse.node.saga_attempts import Attempts
 
 from . import instead, trips
 
-settled = SagaRun._closed
+settled = Attempts.closed
 
 
-@instead(SagaRun)
-async def _closed(
-    self: SagaRun, step: SagaStep, fault: Fault, *, unsettled: bool = False, attempts: int | None = None
+@instead(Attempts)
+async def closed(
+    self: Attempts, step: SagaStep, fault: Fault, *, unsettled: bool = False, attempts: int | None = None
 ) -> SagaStep:
     del unsettled
     return await settled(self, step, fault, attempts=attempts)

@@ -24,7 +24,8 @@ from hanse.service.held import Held
 from hanse.service.leases import StoredLeases
 from hanse.service.reaction import every, on, rule
 from hanse.service.replica import Replica
-from hanse.service.saga import Saga, saga
+from hanse.service.saga import Saga
+from hanse.service.saga_method import saga
 from hanse.service.service import Service
 from hanse.store.base import Store
 from hanse.store.sqlite import InlineDesk, SqliteStore

@@ -18,7 +18,8 @@ from hanse.mesh.client import policy, send
 from hanse.node.app import App
 from hanse.node.node import Node
 from hanse.service.collection import Collection
-from hanse.service.saga import Saga, saga
+from hanse.service.saga import Saga
+from hanse.service.saga_method import saga
 from hanse.service.service import Service
 from hanse.store.base import Store
 from hanse.store.query import Query
