@@ -238,7 +238,7 @@ async def test_the_twin_says_what_a_server_says(server: Server, talk: Sequence[S
     assert said == real
 
 
-@pytest.mark.parametrize(("user", "world"), [("eve", "/"), ("guest", "none")])
+@pytest.mark.parametrize(("user", "world"), [("nobody", "/"), ("guest", "none")])
 async def test_who_may_not_come_is_told_so_alike(server: Server, user: str, world: str) -> None:
     listening, port = await twin()
     told: list[object] = []
