@@ -33,7 +33,7 @@ from hanse.cli.target import load_app, wanted_target
 from hanse.delivery.action import HALT_SHARE, LetterAction, Selection
 from hanse.kernel.codec import encode_json
 from hanse.kernel.host import Host
-from hanse.node.letters import ActionPage, LetterGroup, LetterPage, LetterShown, OutcomePage
+from hanse.node.letters import ActionPage, GroupPage, LetterPage, LetterShown, OutcomePage
 from hanse.node.rehearsal import Rehearsed
 
 T = TypeVar("T")
@@ -115,20 +115,20 @@ def listed(*, desk: Desk, which: Selection, service: str, output: Output, json_w
     if cursor is not None and not service:
         raise click.UsageError("expected --service with --cursor: each service has a list of its own")
     names = [service] if service else desk.services()
+    paged: dict[str, GroupPage] | dict[str, LetterPage]
     if rest["groups"]:
-        found = {name: asked(desk, list[LetterGroup], name, "groups") for name in names}
-        if json_wanted:
-            print_json(found)
-            return
-        rows = [group_row(name, one) for name, groups in found.items() for one in groups]
-        print_table(rows, output, headings=GROUP_HEADINGS)
-        return
-    pages = {name: asked(desk, LetterPage, name, "find", which=which, limit=limit, cursor=cursor) for name in names}
+        grouped = {name: asked(desk, GroupPage, name, "groups", limit=limit, cursor=cursor) for name in names}
+        rows, headings = [group_row(name, one) for name in grouped for one in grouped[name].items], GROUP_HEADINGS
+        paged = grouped
+    else:
+        listed = {n: asked(desk, LetterPage, n, "find", which=which, limit=limit, cursor=cursor) for n in names}
+        rows, headings = [row_of(one) for page in listed.values() for one in page.items], HEADINGS
+        paged = listed
     if json_wanted:
-        print_json(pages)
+        print_json(paged)
         return
-    print_table([row_of(one) for page in pages.values() for one in page.items], output, headings=HEADINGS)
-    for name, page in pages.items():
+    print_table(rows, output, headings=headings)
+    for name, page in paged.items():
         if page.next is not None:
             output.note(f"hanse: {name} has more: --service {name} --cursor {page.next}")
 

@@ -10,7 +10,8 @@ import click
 import msgspec
 
 from hanse.delivery.action import LetterAction, Selection
-from hanse.node.letters import LetterGroup, LetterLine, LetterShown
+from hanse.delivery.tally import LetterGroup
+from hanse.node.letters import LetterLine, LetterShown
 from hanse.node.rehearsal import Rehearsed
 
 HEADINGS = ("id", "group", "topic", "key", "fault", "attempts", "last", "")
@@ -31,7 +32,7 @@ def row_of(line: LetterLine) -> list[str]:
 def group_row(service: str, one: LetterGroup) -> list[str]:
     """A way of failing as a row of a table."""
     says = one.text.partition("\n")[0][:TEXT_CHARACTERS_MAX]
-    return [service, one.fingerprint, one.group, one.topic, one.code, str(one.count), str(one.waiting), says]
+    return [service, one.id, one.group, one.topic, one.code, str(one.count), str(one.waiting), says]
 
 
 def action_row(service: str, one: LetterAction) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast, final
 
 from hanse.delivery.schedule import ScheduleRunner
+from hanse.delivery.tally import Tally
 from hanse.delivery.timetable import ByCron, Period, Timetable
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.cron import Cron
@@ -110,12 +111,11 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every | Cron, host: Hos
     return RuleRunner(job, in_unit, leases=Leases(), host=host, on_duty=lambda: duty is None or duty.holds())
 
 
-def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
+def trimmer(hosted: Hosted, host: Host, retention: float, tally: Tally) -> Runner:
     """What forgets the log of a service and the marks of what it handled, once they are old and told to everybody."""
 
     async def trim(_: float) -> None:
-        told = [relay.position for relay in hosted.relays]
-        keep_after = min(told) if told else await hosted.store.head()
+        keep_after = min([await tally.catch_up(save_every=1), *(relay.position for relay in hosted.relays)])
         _ = await hosted.store.trim(host.now() - retention, keep_after=keep_after)
         more = True
 

@@ -18,6 +18,7 @@ from typing import final
 from hanse.delivery.relay import Relay
 from hanse.delivery.schedule import ScheduleRunner
 from hanse.delivery.subscriber import Subscriber
+from hanse.delivery.tally import Tally
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
@@ -165,7 +166,8 @@ class Duty:
         sagas = [] if hosted.sagas is None else [hosted.sagas.runner(duty, self._retention)]
         jobs = job_runner(hosted, self._server, self._host, duty)
         acting = Actor(hosted, self._subscriptions, self._host, duty)
-        return [*reacting, *copying, *sagas, jobs, acting, trimmer(hosted, self._host, self._retention)]
+        tally = Tally(hosted.store, self._host, f"tally of {name}")
+        return [*reacting, *copying, *sagas, jobs, acting, tally, trimmer(hosted, self._host, self._retention, tally)]
 
 
 def _failed(error: BaseException) -> None:

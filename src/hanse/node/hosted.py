@@ -15,6 +15,7 @@ from hanse.delivery.deadletter import DeadLetter
 from hanse.delivery.relay import Relay
 from hanse.delivery.saga_rows import SagaEvent, SagaRow, SagaStep
 from hanse.delivery.subscriber import Subscriber
+from hanse.delivery.tally import LetterGroup
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Invalid, Misconfigured
 from hanse.kernel.host import Host
@@ -38,7 +39,7 @@ from hanse.service.service import Field, Outlet, Service, descriptions_of
 from hanse.service.shape import schema_of
 from hanse.store.base import CollectionSchema, Store
 
-LETTER_KINDS: tuple[type[Resource], ...] = (DeadLetter, LetterAction, LetterOutcome)
+LETTER_KINDS: tuple[type[Resource], ...] = (DeadLetter, LetterGroup, LetterAction, LetterOutcome)
 """What every store keeps of messages that could not be handled, and of what was done about them."""
 
 

@@ -14,6 +14,7 @@ from hanse.contract.derive import Description, describe_methods
 from hanse.contract.guard import Guard, scope
 from hanse.contract.model import Model
 from hanse.delivery.action import HALT_SHARE, LetterAction, LetterOutcome, Selection
+from hanse.delivery.tally import LetterGroup
 from hanse.kernel.faults import Fault
 from hanse.mesh.client import Caller, client_of
 from hanse.node.rehearsal import Rehearsed
@@ -90,25 +91,11 @@ class LetterShown(Model):
     message: bytes = b""
 
 
-class LetterGroup(Model):
-    """Dead letters that failed in the same way.
+class GroupPage(Model):
+    """A page of the ways in which messages failed, the most frequent first, and where the next one starts."""
 
-    Attributes:
-        fingerprint: Of the failure.
-        group, topic, code, text: Of one of them.
-        count: How many failed so.
-        waiting: How many wait behind these.
-        example: Id of one of them.
-    """
-
-    fingerprint: str
-    group: str
-    topic: str
-    code: str
-    text: str
-    count: int
-    waiting: int
-    example: str
+    items: list[LetterGroup]
+    next: str | None = None
 
 
 class ActionPage(Model):
@@ -129,8 +116,8 @@ class Letters(Contract, Protocol):
     """The dead letters of one service."""
 
     @rpc(idempotent=True, allow=READ, timeout="60s")
-    async def groups(self) -> list[LetterGroup]:
-        """The ways in which messages failed, and how many did."""
+    async def groups(self, *, limit: int = 50, cursor: str | None = None) -> GroupPage:
+        """The ways in which messages failed, and how many did. Raises Malformed on another query's cursor."""
         ...
 
     @rpc(idempotent=True, allow=READ)

@@ -21,6 +21,7 @@ from hanse.delivery.action import (
 )
 from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, letter_in, message_in
 from hanse.delivery.drawers import of_key, oldest_of
+from hanse.delivery.tally import GROUPS, LetterGroup, Tally
 from hanse.kernel.codec import canonical, codec_for
 from hanse.kernel.context import current
 from hanse.kernel.faults import Conflict, Fault, Invalid, Malformed, NotFound, PreconditionFailed
@@ -33,7 +34,7 @@ from hanse.node.events import Subscription, subscriptions_by_part
 from hanse.node.hosted import Hosted
 from hanse.node.letters import (
     ActionPage,
-    LetterGroup,
+    GroupPage,
     LetterLine,
     LetterPage,
     LetterShown,
@@ -45,10 +46,7 @@ from hanse.node.rehearsal import Rehearsed, rehearsed
 from hanse.service.shape import merge_patch, shape_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Entry, Op, Store
-from hanse.store.query import PAGE_MAX, And, Compare, Order, Query
-
-GROUPS_MAX = 1_000
-"""Ways of failing that one answer tells."""
+from hanse.store.query import PAGE_MAX, Compare, Order, Query
 
 IDS_MAX = 1_000
 """Letters that are named one by one."""
@@ -80,39 +78,15 @@ class LettersOf:
         self._store = hosted.store
         self._subscriptions = subscriptions
         self._host = host
+        self._tally = Tally(hosted.store, host)
 
-    async def groups(self) -> list[LetterGroup]:
+    async def groups(self, *, limit: int = 50, cursor: str | None = None) -> GroupPage:
         """See `Letters.groups`."""
-        found: list[LetterGroup] = []
-        last = ""
-        # From one to the next by the index: all letters of a way are counted, and none of them is read but one.
-        while len(found) < GROUPS_MAX:
-            beyond = Query(Compare("gt", ("fingerprint",), last), (Order(("fingerprint",)),), limit=1)
-            rows = (await self._store.find(DEAD_LETTERS, beyond)).rows
-            if not rows:
-                break
-            last = letter_in(rows[0]).fingerprint
-            found.append(await self._group(last))
-        return sorted(found, key=lambda one: -one.count - one.waiting)
-
-    async def _group(self, fingerprint: str) -> LetterGroup:
-        same, failed = Compare("eq", ("fingerprint",), fingerprint), Compare("eq", ("waits_for",), "")
-        every = await self._store.count(DEAD_LETTERS, Query(same))
-        count = await self._store.count(DEAD_LETTERS, Query(And((same, failed))))
-        rows = (await self._store.find(DEAD_LETTERS, Query(And((same, failed)), limit=1))).rows
-        rows = rows or (await self._store.find(DEAD_LETTERS, Query(same, limit=1))).rows
-        one = letter_in(rows[0]) if rows else None
-        group, topic, code, text = ("", "", "", "") if one is None else (one.group, one.topic, one.code, one.text)
-        return LetterGroup(
-            fingerprint=fingerprint,
-            group=group,
-            topic=topic,
-            code=code,
-            text=text,
-            count=count,
-            waiting=every - count,
-            example="" if one is None else one.id,
-        )
+        _ = await self._tally.catch_up()
+        largest = Query(None, (Order(("size",), descending=True),), min(limit, PAGE_MAX), cursor)
+        found = await self._store.find(GROUPS, largest)
+        read = shape_of(LetterGroup).read
+        return GroupPage(items=[read(row.value, row.id, row.rev) for row in found.rows], next=found.next)
 
     async def find(self, which: Selection, *, limit: int = 50, cursor: str | None = None) -> LetterPage:
         """See `Letters.find`."""

@@ -204,12 +204,12 @@ async def test_dead_letters_are_listed_and_shown_with_their_story() -> None:
 async def test_they_are_counted_by_the_way_in_which_they_failed() -> None:
     BROKEN.update({"1": Terminal("no printer"), "2": Terminal("no paper"), "3": Malformed("no order")})
     async with shop() as (node, letters):
-        assert await letters.groups() == []
+        assert (await letters.groups()).items == []
         await park(node, "1", "2", "3", numbers=2)
-        most, other = await letters.groups()
+        most, other = (await letters.groups()).items
         assert (most.code, most.count, most.waiting) == ("terminal", 2, 2)
         assert (other.code, other.count, other.waiting, other.group) == ("malformed", 1, 1, "mailer.receipt")
-        assert await letters.count(Selection(fingerprint=most.fingerprint)) == 4
+        assert await letters.count(Selection(fingerprint=most.id)) == 4
         page = await letters.find(Selection(code="terminal"), limit=1)
         rest = await letters.find(Selection(code="terminal"), limit=9, cursor=page.next)
         assert [one.key for one in (*page.items, *rest.items)] == ["1", "2"]
