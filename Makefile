@@ -6,7 +6,7 @@ PIP = PYTHONPATH="$$(echo tools/bootstrap/pip-*.whl)" $(BIN)/python -m pip --dis
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
 
-.PHONY: help demo test lint types suite unit test-matrix planted transports fuzz fmt lock bench clean
+.PHONY: help demo test lint types suite unit test-matrix planted transports faults fuzz fmt lock bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -45,6 +45,9 @@ planted: $(VENV)/.dev ## Hunt every planted bug, and write docs/testing/planted-
 
 transports: $(VENV)/.dev ## Run the suite of transports on all of them, and write docs/reference/transports.md
 	$(BIN)/python tools/transports.py
+
+faults: $(VENV)/.dev ## Kill and break what really runs, and write docs/testing/faults-survived.md
+	$(BIN)/python tools/faults.py
 
 fuzz: $(VENV)/.dev ## Send the door what it should not get, for an hour (MINUTES=, HOURS=)
 	$(BIN)/python tools/fuzz.py $(if $(MINUTES),$(MINUTES),$$(( 60 * $(if $(HOURS),$(HOURS),1) )))

@@ -1,0 +1,31 @@
+"""What runs have come to, as a file that the page is written from: each run of a part replaces that part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from .sweep import Survived
+
+FILE = Path(__file__).parent / "results.json"
+
+
+class Results(msgspec.Struct, frozen=True):
+    """All that is known.
+
+    Attributes:
+        kills: What came of kills at fault points, in each place.
+    """
+
+    kills: tuple[Survived, ...] = ()
+
+
+def load() -> Results:
+    """What is known by now."""
+    return msgspec.json.decode(FILE.read_bytes(), type=Results) if FILE.exists() else Results()
+
+
+def save(results: Results) -> None:
+    """Keep it."""
+    _ = FILE.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
