@@ -17,13 +17,15 @@ from hanse.store.base import CollectionSchema, Store
 GROUP = "hanse.stores"
 
 _POSTGRESQL = ("postgresql", "postgres")
+_REDIS = ("redis", "rediss", "valkey", "valkeys")
 
 
 def store_url(url: str, service: str) -> str:
     """The URL of one service's store, from the one that is given for all.
 
     `{service}` in it is replaced. Otherwise a SQLite file gets the service's name before its suffix, and a path without
-    a suffix is a folder with a file for each service. A database of PostgreSQL gets a schema for each.
+    a suffix is a folder with a file for each service. A database of PostgreSQL gets a schema for each, one of Redis
+    keys with a prefix for each.
 
     Example:
         >>> store_url("sqlite:///shop.db", "orders"), store_url("sqlite:///data", "orders")
@@ -32,6 +34,8 @@ def store_url(url: str, service: str) -> str:
         'memory:'
         >>> store_url("postgresql://db/shop", "orders")
         'postgresql://db/shop?schema=orders'
+        >>> store_url("redis://db/0", "orders")
+        'redis://db/0?prefix=orders'
     """
     if "{service}" in url:
         return url.replace("{service}", service)
@@ -39,6 +43,10 @@ def store_url(url: str, service: str) -> str:
         from hanse.store.postgresql.url import schema_for
 
         return schema_for(url, service)
+    if url.partition(":")[0] in _REDIS:
+        from hanse.store.redis.url import prefix_for
+
+        return prefix_for(url, service)
     if not url.startswith("sqlite:"):
         return url
     path, question, options = url.partition("?")
@@ -70,6 +78,10 @@ def stored_in(url: str) -> dict[str, CollectionSchema] | None:
         from hanse.store.postgresql.look import stored_schemas as stored_in_schema
 
         return stored_in_schema(url)
+    if scheme in _REDIS:
+        from hanse.store.redis.look import stored_schemas as stored_under_prefix
+
+        return stored_under_prefix(url)
     if scheme != "sqlite":
         return None
     from hanse.store.sqlite.tables import stored_schemas
@@ -99,11 +111,15 @@ def open_store(url: str) -> Store:
         from hanse.store.postgresql import PostgresqlStore
 
         return PostgresqlStore.from_url(url)
+    if scheme in _REDIS:
+        from hanse.store.redis import RedisStore
+
+        return RedisStore.from_url(url)
     from importlib.metadata import entry_points
 
     found = entry_points(group=GROUP, name=scheme)
     if not found:
-        expected = "memory:, sqlite:///path/to/file.db or postgresql://host/database"
+        expected = "memory:, sqlite:///path/to/file.db, postgresql://host/database or redis://host"
         raise Misconfigured(f"no store for {scheme + ':'!r}; expected {expected}")
     make = cast("Callable[[str], Store]", next(iter(found)).load())
     return make(url)

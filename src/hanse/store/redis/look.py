@@ -1,0 +1,38 @@
+"""A look at a store that nobody has to wait for a loop for: what `hanse store plan` and `hanse doctor` see of it."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from hanse.kernel.host import Host
+from hanse.store.base import CollectionSchema
+from hanse.store.redis.failures import raise_meaning
+from hanse.store.redis.link import Dialer
+from hanse.store.redis.opening import stored
+from hanse.store.redis.url import RedisUrl, parse_url
+
+
+def stored_schemas(url: str) -> dict[str, CollectionSchema]:
+    """The collections that a store keeps, without touching it; none where there is no store yet.
+
+    Raises:
+        Misconfigured: The URL cannot be used, or the library that cuts the protocol is not installed.
+        CouldNotStart: It is not a store that this version can serve, or its server may not be trusted with rows.
+        Unavailable: The server cannot be reached.
+    """
+    parsed = parse_url(url)
+    # In a thread, which has no loop, whatever the caller has.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, _stored(parsed)).result()
+
+
+async def _stored(url: RedisUrl) -> dict[str, CollectionSchema]:
+    dialer = Dialer(url, Host.system())
+    link = await dialer.dial()
+    try:
+        return await stored(link, dialer.names)
+    except Exception as error:  # noqa: BLE001 - it is raised as what it means
+        raise_meaning(error, url.place)
+    finally:
+        link.give_up("it was looked at")

@@ -1,0 +1,284 @@
+"""A service's rows under a prefix of Redis or Valkey.
+
+What survives what: a commit that returned survives the end of this process and of the server, and a power cut of its
+machine where the server flushes each commit or is waited for. Many processes on many machines may share a store: their
+commits stay in one order, as the server does one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Self, cast, final
+
+import msgspec
+
+from hanse.kernel.context import current
+from hanse.kernel.faults import Fault, NotFound
+from hanse.kernel.host import Host
+from hanse.kernel.message import Headers
+from hanse.kernel.resp import parser
+from hanse.kernel.tasks import Tasks
+from hanse.store.base import (
+    CHANGES_MAX,
+    WINDOW_MAX,
+    Batch,
+    Changes,
+    CollectionSchema,
+    Entry,
+    Features,
+    Found,
+    Mark,
+    Op,
+    Row,
+)
+from hanse.store.listeners import Listeners
+from hanse.store.query import Query
+from hanse.store.redis.committer import Committer
+from hanse.store.redis.failures import raise_meaning
+from hanse.store.redis.group import mark_field, row_of
+from hanse.store.redis.link import Dialer
+from hanse.store.redis.news import News
+from hanse.store.redis.opening import prepare
+from hanse.store.redis.packed import pack
+from hanse.store.redis.reader import Reader, closed
+from hanse.store.redis.scripts import CHANGES, LOOKED_MAX, TRIM
+from hanse.store.redis.search import Searcher
+from hanse.store.redis.url import RedisUrl, parse_url
+
+_log = logging.getLogger("hanse.store.redis")
+
+_OPS = {op.value: op for op in Op}
+_headers = msgspec.msgpack.Decoder(Headers).decode
+
+_Rest = tuple[str, str, str, bytes | None, bytes | None, bytes]
+_rest = msgspec.msgpack.Decoder(_Rest).decode
+_mark = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
+
+
+@final
+class RedisStore:
+    """Rows and their log under one prefix, which many processes may share.
+
+    Example:
+        >>> RedisStore.from_url("redis://ada@localhost/0?prefix=orders").features
+        Features(durable=True, shared=True)
+    """
+
+    def __init__(self, url: RedisUrl, *, host: Host | None = None) -> None:
+        """Name the prefix; `open` opens it.
+
+        Args:
+            url: Where it is.
+            host: Clock, chance and ids; by default, the host of the context that opens the store.
+        """
+        self._url = url
+        self._host = host
+        self._log_id = ""
+        self._schemas: dict[str, CollectionSchema] = {}
+        self._rows: dict[str, bytes] = {}
+        self._listeners = Listeners()
+        self._dialer: Dialer | None = None
+        self._reader: Reader | None = None
+        self._committer: Committer | None = None
+        self._news: News | None = None
+        self._tasks = Tasks(_failed)
+        self._writing: asyncio.Task[None] | None = None
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of a URL such as `redis://user:password@host:6379/0?prefix=orders`.
+
+        Raises:
+            Misconfigured: The URL is not of that form, has an option with a value that it cannot have, or the library
+                that cuts the protocol is not installed.
+        """
+        _ = parser()
+        return cls(parse_url(url))
+
+    @property
+    def features(self) -> Features:
+        """Durable and shared."""
+        return Features(durable=True, shared=True)
+
+    @property
+    def log_id(self) -> str:
+        """Minted with the store; another one after its server may have lost the end of the log."""
+        return self._committer.log_id if self._committer is not None else self._log_id
+
+    @property
+    def commits(self) -> int:
+        """Batches that this process has committed; see `CountsCommits`."""
+        return self._committer.waiting.commits if self._committer is not None else 0
+
+    async def open(self, collections: Sequence[CollectionSchema]) -> None:
+        """Open the store, making it where it is missing.
+
+        Raises:
+            CouldNotStart: The keys are not ours, of a newer format, or hold rows that cannot be read as these
+                collections; or the server is too old, only follows another, forgets, or throws keys away.
+            Misconfigured: The library that cuts the protocol is not installed.
+            Unavailable: The server cannot be reached.
+        """
+        host = self._host or current().host
+        dialer = Dialer(self._url, host)
+        link = await dialer.dial()
+        try:
+            opened = await prepare(link, dialer.names, collections, host.new_id())
+        except BaseException as error:
+            link.give_up("the store was not opened")
+            if isinstance(error, Exception) and not isinstance(error, Fault):
+                raise_meaning(error, self._url.place)
+            raise
+        self._log_id, self._schemas = opened.log_id, opened.schemas
+        self._rows = {name: dialer.names.rows(name) for name in opened.schemas}
+        loop = asyncio.get_running_loop()
+        self._dialer, self._reader = dialer, Reader(dialer)
+        self._committer = Committer(dialer, opened, host, self._committed)
+        self._committer.use(link)
+        self._news = News(dialer, self._committer.author, lambda: self._listeners.wake(loop))
+        self._writing = self._tasks.start(self._committer.waiting.run(), name="hanse-store-writer")
+        _ = self._tasks.start(self._news.run(), name="hanse-store-news")
+
+    def _committed(self, batches: Sequence[Batch], head: int) -> None:
+        self._listeners.wake(asyncio.get_running_loop(), batches)
+        if self._news is not None:
+            self._news.tell(head)
+
+    async def close(self) -> None:
+        """Finish commits in flight and let go."""
+        self._listeners.rest()
+        reader, self._reader = self._reader, None
+        try:
+            if self._committer is not None:
+                await self._committer.close(self._writing)
+        finally:
+            self._writing = None
+            await self._tasks.cancel()
+            if reader is not None:
+                await reader.close()
+
+    async def load(self, collection: str, id: str, /) -> Row | None:
+        """One row, or None."""
+        reader = self._reading()
+        key = self._rows.get(collection)
+        if key is None:
+            raise NotFound("collection", collection)
+        found = await reader.ask(b"HGET", key, id.encode(errors="surrogatepass"))
+        return row_of(id, found) if isinstance(found, bytes) else None
+
+    async def find(self, collection: str, query: Query, /) -> Found:
+        """A page of matching rows."""
+        searcher, schema = self._searching(collection)
+        return await searcher.find(query, schema)
+
+    async def count(self, collection: str, query: Query, /) -> int:
+        """How many rows match."""
+        searcher, schema = self._searching(collection)
+        return await searcher.count(query, schema)
+
+    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
+        """Write it all, or nothing, in one step with whatever else is waiting."""
+        _ = self._reading()
+        if self._committer is None:
+            raise closed()
+        return await self._committer.waiting.commit(batch)
+
+    async def marked(self, scope: str, key: str, /) -> Mark | None:
+        """The mark, if it was made."""
+        found = await self._reading().ask(b"HGET", self._dialed().names.marks, mark_field(scope, key))
+        return Mark(scope, key, *_mark(found)) if isinstance(found, bytes) else None
+
+    async def position(self, name: str, /) -> int:
+        """How far the named reader has come."""
+        found = await self._reading().ask(b"HGET", self._dialed().names.positions, name.encode())
+        return int(found) if isinstance(found, bytes) else 0
+
+    async def head(self) -> int:
+        """Position of the newest entry."""
+        found = await self._reading().ask(b"HGET", self._dialed().names.meta, b"head")
+        return int(cast("bytes", found or b"0"))
+
+    async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
+        """Entries after a position; at most `CHANGES_MAX`, of at most `WINDOW_MAX` that are looked at."""
+        reader, keys = self._reading(), self._dialed().names
+        limit, wanted = min(limit, CHANGES_MAX), b"" if names is None else pack(tuple(names))
+        entries: list[Entry] = []
+        upto, head, was_trimmed = after, after, False
+        for _ in range(WINDOW_MAX // LOOKED_MAX):
+            given = (b"%d" % upto, b"%d" % (limit - len(entries)), wanted)
+            came = await reader.run(CHANGES, [keys.meta, keys.log], *given)
+            if came is None:
+                break
+            ends, looked, lines = _ends(came)
+            if upto < ends.trimmed and not was_trimmed:
+                was_trimmed = True
+            entries.extend(map(_entry, lines))
+            upto, head = ends.upto, ends.head
+            # What it gave up early for is many bytes, and enough.
+            if len(entries) == limit or looked < LOOKED_MAX:
+                break
+        return Changes(tuple(entries), upto, trimmed=was_trimmed, more=upto < head)
+
+    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
+        """Have `wake` called after commits, those of other processes included."""
+        return self._listeners.add(wake, names)
+
+    async def trim(self, before: float, /, *, keep_after: int) -> int:
+        """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
+        reader, names = self._reading(), self._dialed().names
+        keys = [names.meta, names.log, names.marks, names.marks_at]
+        entries = marks = LOOKED_MAX
+        total = 0
+        while LOOKED_MAX in (entries, marks):
+            given = (repr(before).encode(), b"%d" % keep_after)
+            entries, marks = cast("tuple[int, int]", await reader.run(TRIM, keys, *given))
+            total += entries
+        return total
+
+    def _searching(self, collection: str) -> tuple[Searcher, CollectionSchema]:
+        reader = self._reading()
+        schema = self._schemas.get(collection)
+        if schema is None:
+            raise NotFound("collection", collection)
+        return Searcher(reader, self._dialed().names), schema
+
+    def _reading(self) -> Reader:
+        if self._reader is None:
+            raise closed()
+        return self._reader
+
+    def _dialed(self) -> Dialer:
+        if self._dialer is None:
+            raise closed()
+        return self._dialer
+
+
+def _failed(error: BaseException) -> None:
+    _log.error("a task of the store ended", exc_info=error)
+
+
+class _Ends(msgspec.Struct, frozen=True):
+    """What the log reaches from and to, and a piece of it."""
+
+    head: int
+    trimmed: int
+    upto: int
+
+
+_Line = tuple[bytes, list[bytes]]
+
+
+def _ends(came: object) -> tuple[_Ends, int, list[_Line]]:
+    head, trimmed, upto, looked, lines = cast("tuple[bytes, bytes, bytes, int, list[_Line]]", came)
+    return _Ends(int(head), int(trimmed), int(upto)), looked, lines
+
+
+def _entry(line: _Line) -> Entry:
+    place, (_, name, _, at, _, before_rev, _, packed) = line
+    op, id, message_id, before, after, headers = _rest(packed)
+    seq = int(place.partition(b"-")[0])
+    return Entry(
+        seq, float(at), _OPS[op], name.decode(), id, message_id, before, after, int(before_rev), _headers(headers)
+    )
