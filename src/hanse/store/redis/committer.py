@@ -22,7 +22,7 @@ from hanse.store.base import Batch
 from hanse.store.group import Group, Outcome, Wanted
 from hanse.store.redis.failures import is_elsewhere, is_lost, is_of_value, meaning
 from hanse.store.redis.group import Granted, Written, commands, is_sure, mark_field, needed, written
-from hanse.store.redis.judge import waits_for_disk
+from hanse.store.redis.judge import shortfall, waits_for_disk
 from hanse.store.redis.link import Dialer, Link
 from hanse.store.redis.opening import Opened, opened_in
 from hanse.store.redis.packed import lua, pack
@@ -215,11 +215,10 @@ class Committer:
             elif url.replicas:
                 replicas = 0
                 replicas = cast("int", await link.ask(b"WAIT", b"%d" % url.replicas, timeout))
-        if not disks or replicas < url.replicas:
+        if lacking := shortfall(disks, replicas, url):
             raise Unavailable(
-                f"the store {self._dialer.place} has this commit, but not on its disk and {url.replicas} replicas "
-                f"within {KEPT_SECONDS:.0f} s: it may still be lost; a repeat with the same idempotency key or mark "
-                "is safe"
+                f"the store {self._dialer.place} has this commit, but {lacking} not within {KEPT_SECONDS:.0f} s: it "
+                "may still be lost; a repeat with the same idempotency key or mark is safe"
             )
 
     async def _found_out(self, error: Exception) -> int | None:

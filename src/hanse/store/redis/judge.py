@@ -121,3 +121,16 @@ def doubt(told: Told, url: RedisUrl) -> str:
 def waits_for_disk(told: Told, url: RedisUrl) -> bool:
     """Whether a commit has to be waited for until it is on the disk."""
     return url.synchronous == "full" and told.fsync != "always"
+
+
+def shortfall(disks: int, replicas: int, url: RedisUrl) -> str:
+    """What a commit is still lacking, of the disk and the replicas that it has to be on; empty where it is nothing.
+
+    Example:
+        >>> shortfall(0, 0, RedisUrl((("db", 6379),), synchronous="full", replicas=2))
+        'its disk and 2 of 2 replicas'
+    """
+    lacking = [] if disks else ["its disk"]
+    if replicas < url.replicas:
+        lacking.append(f"{url.replicas - replicas} of {url.replicas} replicas")
+    return " and ".join(lacking)

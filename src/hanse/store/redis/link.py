@@ -206,19 +206,33 @@ class Dialer:
         _ = await wire.ask(*hello, b"SETNAME", b"hanse")
         if url.database:
             _ = await wire.ask(b"SELECT", b"%d" % url.database)
-        told = await self._judged(wire)
-        link = Link(wire, told, "")
-        given = [told.run.encode(), b"%d" % told.keeps_all, self._host.new_id().encode()]
-        log_id = await link.run(GREET, [self.names.meta], *given)
-        return msgspec.structs.replace(link, log_id=log_id.decode() if isinstance(log_id, bytes) else "")
+        link = Link(wire, await self._judged(wire), "")
+        return msgspec.structs.replace(link, log_id=await self._log_id(link))
+
+    async def _log_id(self, link: Link) -> str:
+        """What the log is called, which may be something else than before the server was started again."""
+        try:
+            found = await link.ask(b"HMGET", self.names.meta, b"run", b"log_id")
+        except ReplyError as error:
+            if kind_of(error) != "WRONGTYPE":
+                raise
+            # Something else has the key; whoever opens the store is told.
+            return ""
+        run, log_id = cast("list[bytes | None]", found)
+        told = link.told
+        if run is not None and run != told.run.encode():
+            given = [told.run.encode(), b"%d" % told.keeps_all, self._host.new_id().encode()]
+            log_id = cast("bytes", await link.run(GREET, [self.names.meta], *given))
+        return (log_id or b"").decode()
 
     async def _judged(self, wire: Wire) -> Told:
         info = await wire.ask(b"INFO")
         told = told_in(info if isinstance(info, bytes) else str(info).encode(), await _fsync(wire))
-        if problem := refusal(told, self.url):
-            raise _NeverError(problem)
+        # While it reads what it kept, it does not say whether it keeps anything.
         if problem := absence(told):
             raise ConnectionError(problem)
+        if problem := refusal(told, self.url):
+            raise _NeverError(problem)
         if (problem := doubt(told, self.url)) and problem != self._said:
             self._said = problem
             _log.warning("the store %s: %s", self.place, problem)

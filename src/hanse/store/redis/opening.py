@@ -22,6 +22,9 @@ from hanse.store.schema import require_sound
 OPEN_TRIES_MAX = 100
 """How often a node opens a store anew, as others changed its collections in between."""
 
+_FORBIDDEN = ("NOPERM", "ACL", "The user executing the script")
+"""What servers say in an error, each in its own way, where a user may not do something."""
+
 
 class Opened(msgspec.Struct, frozen=True):
     """What a store turned out to be: the id of its log, its collections by name, and how often those changed."""
@@ -99,7 +102,7 @@ async def _try_all(link: Link, names: Names) -> None:
     try:
         _ = await link.run(PROBE, [names.key("probe")], names.channel)
     except ReplyError as error:
-        if "NOPERM" not in str(error) and "ACL" not in str(error):
+        if not any(said in str(error) for said in _FORBIDDEN):
             raise
         raise CouldNotStart(
             f"the user may not do what a store needs ({error}); allow it the keys and channels that begin with "
