@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from hanse.kernel.message import Message
-from hanse.transport.base import Features, Receiver, service_of
+from hanse.transport.base import Features, Handle, Receiver, handlers_of, service_of
 from hanse.transport.direct import Direct
 
 
@@ -16,6 +16,7 @@ class Straight:
         self._direct = direct
         self._to = to
         self._receivers: dict[str, Receiver] = {}
+        self._handlers: dict[str, Callable[[str], Handle]] = {}
 
     @property
     def features(self) -> Features:
@@ -29,6 +30,7 @@ class Straight:
 
     def listen(self, service: str, receiver: Receiver, /) -> None:
         self._receivers[service] = receiver
+        self._handlers[service] = handlers_of(receiver)
 
     def leave(self, service: str, /) -> None:
         self._receivers.pop(service, None)
@@ -41,6 +43,9 @@ class Straight:
 
     def serve(self, message: Message, /) -> Awaitable[Message]:
         return self._receivers[message.address.rpartition(".")[0]].serve(message)  # as `Routed` does
+
+    def handler(self, address: str, /) -> Handle:
+        return self._handlers[service_of(address)](address)
 
     def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
         return self._receivers[service_of(message.address)].serve_stream(message)

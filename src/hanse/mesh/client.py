@@ -32,6 +32,7 @@ from hanse.mesh.watch import Watch
 from hanse.transport.base import Transport
 
 _CALL, _ITEM = Kind.CALL, Kind.ITEM  # see FAULT
+_ambient = ambient.get  # bound once: what is imported is asked for its method anew each time (CPython 3.11)
 _LOW = tuple(f"{low:03x}" for low in range(16**3))
 
 T = TypeVar("T")
@@ -273,7 +274,7 @@ def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
     limit = _limit(operation, caller, policy)
 
     async def ask(arguments: msgspec.Struct) -> object:
-        context = ambient.get()
+        context = _ambient()
         timeout = limit if context.deadline == FOREVER else min(limit, _time_left(context, address))
         try:
             body = encode(arguments)

@@ -6,9 +6,9 @@ What this process serves itself is handed over in it, unless a route wants anoth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import final
+from typing import Any, final
 
 import msgspec
 
@@ -24,7 +24,7 @@ from hanse.mesh.fault import undone_message
 from hanse.mesh.known import Known, known_instance, known_of
 from hanse.mesh.routes import ANY, Way
 from hanse.mesh.sender import FIRST_SECONDS, Sender
-from hanse.transport.base import Features, Receiver, TellsTrouble, Transport, service_of
+from hanse.transport.base import Features, Handle, Receiver, TellsTrouble, Transport, handlers_of, service_of
 from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
 
@@ -71,6 +71,7 @@ class Routed:
         self._host = host
         self._sender = Sender(self.chooser, direct, discovery.suspect, host=host, first_seconds=first_seconds)
         self._served: dict[str, Receiver] = {}
+        self._handlers: dict[str, Callable[[str], Handle]] = {}
         self._weight = here.weight
         self._opened = AsyncExitStack()
         self._announcing: asyncio.Handle | None = None
@@ -144,11 +145,13 @@ class Routed:
         """
         self._local.listen(service, receiver)
         self._served[service] = receiver
+        self._handlers[service] = handlers_of(receiver)
         self._announce_soon()
 
     def leave(self, service: str, /) -> None:
         """See `Transport.leave`."""
         if self._served.pop(service, None) is not None:
+            del self._handlers[service]
             self._local.leave(service)
             self._announce_soon()
 
@@ -158,6 +161,11 @@ class Routed:
         """Have a message handled that another node sent."""
         receiver = self._served.get(message.address.rpartition(".")[0])  # `service_of`, on the way of every call
         return _answer(_not_here(message)) if receiver is None else receiver.serve(message)
+
+    def handler(self, address: str, /) -> Handle:
+        """What handles the messages of an address that another node sends: see `Handles.handler`."""
+        handler = self._handlers.get(service_of(address))
+        return _refuse if handler is None else handler(address)
 
     async def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
         """Have a message answered with items that another node sent."""
@@ -226,6 +234,11 @@ class Routed:
 
 async def _answer(message: Message) -> Message:
     return message
+
+
+def _refuse(message: Message, task: asyncio.Task[Any]) -> Awaitable[Message]:
+    del task
+    return _answer(_not_here(message))
 
 
 def _not_here(message: Message) -> Message:

@@ -11,7 +11,7 @@ import difflib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import msgspec
 
@@ -37,7 +37,7 @@ from hanse.kernel.unfit import UNFIT, told, unfit
 from hanse.mesh.deadline import Deadlines
 from hanse.mesh.fault import fault_message, undone_message
 from hanse.mesh.watch import Watch
-from hanse.transport.base import service_of
+from hanse.transport.base import Answer, Handle, service_of
 
 _log = logging.getLogger("hanse.server")
 
@@ -55,6 +55,8 @@ The rest is kept for calls of people, so that a backlog delays itself and not th
 STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
 _current_task = asyncio.current_task
+# Bound once: what is imported is asked for its method anew each time, which makes one (CPython 3.11).
+_enter, _leave = ambient.set, ambient.reset
 _REPLY = Kind.REPLY  # asking an enumeration for its member costs more than making the message (CPython 3.11)
 _ITEM = Kind.ITEM
 _EVENT = Kind.EVENT
@@ -91,8 +93,9 @@ class Server:
         self._host = host
         self._calls_max = calls_max
         self._endpoints: dict[str, Endpoint] = {}
-        # Those of which most calls need not be asked anything: see `serve`.
+        # Those of which most calls need not be asked anything, and what handles these: see `serve`, `handler`.
         self._plain: dict[str, Endpoint] = {}
+        self._handlers: dict[str, Handle] = {}
         self._deadlines = Deadlines(host)
         self._running = self._deadlines.running
         self._monotonic = host.monotonic
@@ -166,16 +169,24 @@ class Server:
             return self._asked_all(message)
         return self._handle(endpoint, message)
 
+    def handler(self, address: str, /) -> Handle:
+        """See `Handles.handler`."""
+        return self._handlers.get(address, self._ask_all)
+
     def _sort(self) -> None:
         """Note which endpoints take a call as it comes, while there is room."""
-        if self._draining or self._watch is not None:
-            self._plain = {}
-        else:
-            self._plain = {
-                address: endpoint
-                for address, endpoint in self._endpoints.items()
-                if endpoint.allow is None and endpoint.run is not None
-            }
+        self._plain = {}
+        if not self._draining and self._watch is None:
+            for address, endpoint in self._endpoints.items():
+                if endpoint.allow is None and endpoint.run is not None:
+                    self._plain[address] = endpoint
+        self._handlers = {
+            address: cast("Handle", partial(self._handle, endpoint)) for address, endpoint in self._plain.items()
+        }
+
+    def _ask_all(self, message: Message, task: asyncio.Task[Any]) -> Awaitable[Message]:
+        del task
+        return self._asked_all(message)
 
     def _asked_all(self, message: Message) -> Awaitable[Message]:
         """Have a message handled of which all is asked that most calls need not be asked."""
@@ -189,17 +200,27 @@ class Server:
             return self._watch.call(Side.SERVER, partial(self._handle, endpoint), message)
         return self._handle(endpoint, message)
 
-    async def _handle(self, endpoint: Endpoint, message: Message) -> Message:
-        run, timeout, headers = endpoint.run, message.timeout, message.headers
+    @overload
+    async def _handle(self, endpoint: Endpoint, message: Message, task: None = None) -> Message: ...
+    @overload
+    async def _handle(self, endpoint: Endpoint, message: Message, task: asyncio.Task[Any]) -> Answer: ...
+    async def _handle(self, endpoint: Endpoint, message: Message, task: asyncio.Task[Any] | None = None) -> Answer:
+        """Handle a call, in this task. Whoever tells which one that is takes the body of an answer for a message."""
+        # Names for what is called: to ask a struct or slots for a method costs more than to load it (CPython 3.11).
+        deadlines, running, monotonic = self._deadlines, self._running, self._monotonic
+        whole = task is None
+        if task is None:
+            # `asyncio.current_task` asks for the loop, which costs more than all the rest of it.
+            task = _current_task(deadlines.loop or deadlines.begin())
+        elif len(running) >= self._busy:
+            return await self._asked_all(message)
+        run, encode, timeout, headers = endpoint.run, endpoint.encode, message.timeout, message.headers
         assert run is not None
-        deadlines, running = self._deadlines, self._running
         if headers.attempt != 1 or headers.idempotency_key:
             headers = _own(headers)
-        deadline = self._monotonic() + timeout if timeout else FOREVER
-        # `asyncio.current_task` asks for the loop, which costs more than all the rest of it.
-        task = _current_task(deadlines.loop or deadlines.begin())
+        deadline = monotonic() + timeout if timeout else FOREVER
         context = Context(self._host, headers, deadline, message.id, message.address, endpoint.store, None, task)
-        token = ambient.set(context)
+        token = _enter(context)
         running[context], answer = None, None
         if deadline < deadlines.nearest:
             deadlines.wait_for(deadline)
@@ -207,30 +228,35 @@ class Server:
             answer = await run(context, message)
             if context.work is not None and not context.expired:
                 # What cannot be told is not done. After the commit it is encoded again, with the rows' new revisions.
-                _ = endpoint.encode(answer)
+                _ = encode(answer)
                 await context.work.commit()
-            reply = Message(_REPLY, message.id, "", 0.0, NO_HEADERS, endpoint.encode(answer))
+            body = encode(answer)
             if not context.expired:
                 self._well[message.address] += 1
-                return reply
+                return Message(_REPLY, message.id, "", 0.0, NO_HEADERS, body) if whole else body
             # One that swallowed its cancellation comes here too: its caller is told that there is no answer.
-        except asyncio.CancelledError as error:
             reply = NOTHING
-            if not context.expired:
-                if _cancelled(context):
-                    raise
-                # The handler met a cancelled task of its own; nobody wants this one to end.
-                reply = fault_message(self._internal(message, error), message.id)
+        except asyncio.CancelledError as error:
+            reply = self._cancelled(context, message, error)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever a handler does, its caller is answered
             reply = fault_message(self._fault_of(message, _telling(error, endpoint, message, answer)), message.id)
         finally:
             del running[context]
-            ambient.reset(token)
+            _leave(token)
             # What a task that outlives its handler writes must not wait for a commit that has been.
             context.store = None
             if self._waiting and not running:
                 self._idle.set()
         return self._failing(context, message, reply)
+
+    def _cancelled(self, context: Context, message: Message, error: asyncio.CancelledError) -> Message:
+        """The answer of a handler that a cancellation came out of; raises it where somebody wants its task to end."""
+        if context.expired:
+            return NOTHING
+        if context.task is not None and context.task.cancelling() > 0:
+            raise error
+        # The handler met a cancelled task of its own; nobody wants this one to end.
+        return fault_message(self._internal(message, error), message.id)
 
     def _failing(self, context: Context, message: Message, reply: Message) -> Message:
         """The answer of a handler that failed, or whose time is over; counted."""
@@ -395,10 +421,6 @@ def _own(headers: Headers) -> Headers:
     if headers.idempotency_key or headers.attempt != 1:
         return msgspec.structs.replace(headers, idempotency_key="", attempt=1)
     return headers
-
-
-def _cancelled(context: Context) -> bool:
-    return context.task is not None and context.task.cancelling() > 0
 
 
 async def _answer(message: Message) -> Message:

@@ -16,12 +16,13 @@ keep events by themselves (`Features.durable`) are `Keeps` too: then a publisher
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Protocol, runtime_checkable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from hanse.kernel.message import Message
+from hanse.kernel.message import NO_HEADERS, REPLY, Message
 from hanse.transport.discovery import Announcement
 
 UNDONE = "hanse-undone"
@@ -62,6 +63,51 @@ class Receiver(Protocol):
     def serve_stream(self, message: Message, /) -> AsyncIterator[Message]:
         """Handle one message that wants items, an end or a fault."""
         ...
+
+
+Answer = Message | bytes
+"""What a message came to: the body of a reply that says nothing else, or a whole message."""
+
+Handle = Callable[[Message, asyncio.Task[Any]], Awaitable[Answer]]
+"""Handles a message, given the task in which that is awaited. It raises nothing but its cancellation."""
+
+
+@runtime_checkable
+class Handles(Protocol):
+    """A receiver that tells what handles the messages of an address, so that who has many asks once for all."""
+
+    def handler(self, address: str, /) -> Handle:
+        """What handles those that have come by now; for those that come later it may be another."""
+        ...
+
+
+def handlers_of(receiver: Receiver) -> Callable[[str], Handle]:
+    """What handles the messages of an address, of any receiver."""
+    if isinstance(receiver, Handles):
+        return receiver.handler
+
+    def handle(message: Message, task: asyncio.Task[Any]) -> Awaitable[Answer]:
+        del task
+        return receiver.serve(message)
+
+    def handler(address: str) -> Handle:
+        del address
+        return handle
+
+    return handler
+
+
+def whole(answer: Answer, message: Message) -> Message:
+    """An answer as a message: that to this one."""
+    return Message(REPLY, message.id, "", 0.0, NO_HEADERS, answer) if isinstance(answer, bytes) else answer
+
+
+def body_of(answer: Answer | None, message: Message) -> bytes | None:
+    """The body of an answer to a message; None where there is more to say, or nothing."""
+    if not isinstance(answer, Message):
+        return answer
+    says_more = answer.kind is not REPLY or answer.headers is not NO_HEADERS or answer.address
+    return None if says_more or answer.id != message.id else answer.body
 
 
 class Transport(Protocol):

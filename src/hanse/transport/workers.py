@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from typing import Final, Generic, Protocol, TypeVar, cast, final
 
 from hanse.kernel.faults import Overloaded
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
+from hanse.transport.base import Answer, Handle
 
 IDLE_MAX: Final = 256
 """Workers that wait for messages; others end once they have nothing to do."""
-
-Handle = Callable[[Message], Awaitable[Message]]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -32,8 +31,8 @@ class Asker(Protocol[Key]):
     running: dict[Key, asyncio.Task[None] | None]
     """What is to be handled; the task that does, once it has begun. What is gone is wanted no more."""
 
-    def handled(self, key: Key, message: Message, reply: Message | None, /) -> None:
-        """A message was handled, or its task was cancelled, and there is no reply."""
+    def handled(self, key: Key, message: Message, answer: Answer | None, /) -> None:
+        """A message was handled, or its task was cancelled, and there is no answer."""
         ...
 
 
@@ -64,7 +63,7 @@ class Workers(Generic[Key]):
             asker: Who is told of it.
             key: The asker's, and `running` there.
             message: What is handled.
-            handle: Handles it. It raises nothing but its cancellation.
+            handle: Handles it.
         """
         self._queue.append((asker, key, message, handle))
         if not self._waking:
@@ -103,7 +102,8 @@ class Workers(Generic[Key]):
 
     async def _work(self) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        queue, idle, context, now = self._queue, self._idle, self._context, contextvars.copy_context
+        queue, idle, context = self._queue, self._idle, self._context
+        now, cancelling = contextvars.copy_context, task.cancelling
         while True:
             while queue:
                 asker, key, message, handle = queue.popleft()
@@ -111,17 +111,17 @@ class Workers(Generic[Key]):
                 if key not in running:
                     continue
                 running[key] = task
-                reply: Message | None = None
+                answer: Answer | None = None
                 try:
-                    reply = await handle(message)
+                    answer = await handle(message, task)
                 finally:
                     del running[key]
-                    asker.handled(key, message, reply)
+                    asker.handled(key, message, answer)
                 try:
                     clean = now() == context
                 except Exception:  # noqa: BLE001 - values of others are compared, and may not be comparable
                     clean = False
-                if not clean or task.cancelling():
+                if not clean or cancelling():
                     return  # A cancellation that was swallowed, and what was set, must not reach the next handler.
             if len(idle) >= IDLE_MAX:
                 return

@@ -1,11 +1,13 @@
 import asyncio
 import contextvars
+from typing import Any
 
 import pytest
 
 from hanse.kernel.message import Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.workers import IDLE_MAX, Handle, Workers
+from hanse.transport.base import Answer, Handle
+from hanse.transport.workers import IDLE_MAX, Workers
 
 SET: contextvars.ContextVar[object] = contextvars.ContextVar("set", default=None)
 
@@ -33,7 +35,8 @@ class Asker:
         self.running[number] = None
         workers.put(self, number, Message(Kind.CALL, str(number), operation), handle or self.handle)
 
-    async def handle(self, message: Message) -> Message:
+    async def handle(self, message: Message, task: asyncio.Task[Any]) -> Message:
+        assert task is asyncio.current_task()
         self.seen.append(SET.get())
         if message.address == "wait":
             await self.gate.wait()
@@ -41,8 +44,8 @@ class Asker:
             SET.set(Odd())
         return message
 
-    def handled(self, number: int, message: Message, reply: Message | None, /) -> None:
-        assert reply is message
+    def handled(self, number: int, message: Message, answer: Answer | None, /) -> None:
+        assert answer is message
         self.ended.append(number)
 
 
@@ -119,7 +122,8 @@ async def test_what_a_handler_sets_the_next_one_does_not_see(before: object) -> 
 async def test_what_a_handler_sets_it_sees_when_it_goes_on() -> None:
     seen = list[object]()
 
-    async def handle(message: Message) -> Message:
+    async def handle(message: Message, task: asyncio.Task[Any]) -> Message:
+        del task
         SET.set(message.id)
         await asyncio.sleep(0)
         seen.append(SET.get())

@@ -17,7 +17,7 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed, Overloaded, UnknownOperation
 from hanse.kernel.message import NO_HEADERS, REPLY as REPLY_KIND, Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Receiver
+from hanse.transport.base import Answer, Handle, Receiver, handlers_of, whole
 from hanse.transport.brokered.frames import (
     ASK,
     BEGUN,
@@ -98,7 +98,7 @@ class Served:
     """All that one node works on for others.
 
     Attributes:
-        receivers: Who serves what here.
+        receivers: Who serves what here: see `listen`.
         works: By the subject at which each is answered, in the order in which they came.
         running: Calls that workers handle: see `Asker.running`.
         watched: Whether somebody will look soon at what has begun.
@@ -113,6 +113,7 @@ class Served:
             begun: Told when something comes, unless it is `watched` already.
         """
         self.receivers: dict[str, Receiver] = {}
+        self._handlers: dict[str, Callable[[str], Handle]] = {}
         self.works: dict[bytes, Work] = {}
         self.running: dict[bytes, asyncio.Task[None] | None] = {}
         self.open: bool = False
@@ -123,6 +124,18 @@ class Served:
         self._headers_of = KnownHeaders().of
         self._tasks = Tasks(_broken, limit=SERVED_MAX)
         self._workers: Workers[bytes] | None = None
+
+    def listen(self, service: str, receiver: Receiver) -> bool:
+        """Have a service's requests handled; False where somebody else does that already."""
+        if self.receivers.setdefault(service, receiver) is not receiver:
+            return False
+        self._handlers[service] = handlers_of(receiver)
+        return True
+
+    def leave(self, service: str) -> bool:
+        """Handle no more of its requests; whether any were."""
+        _ = self._handlers.pop(service, None)
+        return self.receivers.pop(service, None) is not None
 
     def take(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes, age: float = 0.0) -> None:
         """A request came.
@@ -151,7 +164,8 @@ class Served:
 
     def accept(self, message: Message, reply: bytes) -> None:
         """Work on a request, or say why not."""
-        receiver = self.receivers.get(message.address.rpartition(".")[0])  # `service_of`, on the way of every call
+        service = message.address.rpartition(".")[0]  # `service_of`, on the way of every call
+        receiver = self.receivers.get(service)
         if receiver is None:
             self.refuse(reply, Refusal("elsewhere"))
         elif (refusal := self.refusal(reply)) is not None:
@@ -163,7 +177,7 @@ class Served:
             if (workers := self._workers) is None:
                 workers = self._workers = Workers(self._tasks)
             self.works[reply], self.running[reply] = Work(reply, None), None
-            workers.put(self, reply, message, receiver.serve)
+            workers.put(self, reply, message, self._handlers[service](message.address))
             if not self.watched:
                 self._begun()
 
@@ -246,12 +260,14 @@ class Served:
             raise Malformed(f"it is for {message.address[:100]!r}")
         return message
 
-    def handled(self, address: bytes, message: Message, reply: Message | None, /) -> None:
+    def handled(self, address: bytes, message: Message, answer: Answer | None, /) -> None:
         """See `Asker.handled`."""
         del self.works[address]
-        if reply is None:
+        if answer is None:
             self.refuse(address, Refusal("closing", f"whoever serves {message.address} failed, or was ended"))
-        elif self._connection.has_room(reply.body):
+            return
+        reply = whole(answer, message)
+        if self._connection.has_room(reply.body):
             self._answer(address, message, reply)
         else:
             # What was done must not go unanswered as others say much.

@@ -124,14 +124,14 @@ class Station:
     def listen(self, service: str, receiver: Receiver) -> None:
         """See `Transport.listen`. Raises `Conflict`, and `UnknownOperation` for a name that is too long."""
         _ = self._names.service(service)  # raises before anything is noted
-        if self.served.receivers.setdefault(service, receiver) is not receiver:
+        if not self.served.listen(service, receiver):
             raise Conflict(f"another node of this process serves {service!r} already")
         self.roll.serve(service)
         self._verbs.serve(service)
 
     def leave(self, service: str) -> None:
         """See `Transport.leave`."""
-        if self.served.receivers.pop(service, None) is not None:
+        if self.served.leave(service):
             self._stop(service)
 
     def drain(self) -> bool:

@@ -119,12 +119,12 @@ class Asked:
 
     async def request(self, message: Message) -> Message:
         """Ask, and wait for the answer; see `Direct.request`."""
-        out, deadline = self._out, FOREVER
+        out, count, monotonic, deadline = self._out, self._count, self._monotonic, FOREVER
         if not out.free or len(message.body) > self._bytes_max or len(self._waiting) >= self._calls_max:
             message = await self._admitted(message)
-        number, flushes = self._count(), out.flushes
+        number, flushes = count(), out.flushes
         out.ask(number, message)
-        if message.timeout and (deadline := self._monotonic() + message.timeout) < self._next:
+        if message.timeout and (deadline := monotonic() + message.timeout) < self._next:
             self._wait_for(deadline)
         future: asyncio.Future[Message] = self._loop.create_future()
         self._waiting[number] = (future, deadline, message, flushes)

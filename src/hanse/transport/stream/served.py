@@ -9,22 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Self, final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
-from hanse.kernel.message import ITEM, NO_HEADERS, REPLY, STREAM, Kind, Message
+from hanse.kernel.message import ITEM, STREAM, Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Receiver
+from hanse.transport.base import Answer, Handle, Receiver, body_of, handlers_of, whole
 from hanse.transport.direct import NotSent
 from hanse.transport.headers import KnownHeaders
 from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
 from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, Asks, Refusal, Taken
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
-from hanse.transport.workers import Handle, Workers
+from hanse.transport.workers import Workers
 
 HELD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bodies of what is asked and held while the connection is slow; what is more is refused with `Overloaded`."""
@@ -41,6 +41,7 @@ class Serving:
             tasks: Owns the handlers.
         """
         self.receiver: Receiver = receiver
+        self.handler: Callable[[str], Handle] = handlers_of(receiver)
         self.tasks: Tasks = tasks
         self.context: contextvars.Context = contextvars.copy_context()
         self.workers: Workers[int] = Workers(tasks)
@@ -78,12 +79,12 @@ class Served:
     __slots__ = (
         "_begins_max",
         "_bytes_max",
+        "_handler",
         "_held",
         "_held_bytes",
         "_known",
         "_leaving",
         "_out",
-        "_serve",
         "_serving",
         "_serving_max",
         "_writings",
@@ -99,7 +100,7 @@ class Served:
         """Whether anything was asked since somebody looked and set it back."""
         self._bytes_max = limits.bytes_max
         self._serving_max = limits.serving_max
-        self._serve = serving.receiver.serve
+        self._handler = serving.handler
         self._out = out
         self._writings: dict[int, _Writing] = {}
         self._held: deque[tuple[int, Message]] = deque()
@@ -114,21 +115,23 @@ class Served:
     def ask(self, groups: Sequence[Asks]) -> None:
         """Something is asked. Raises `msgspec.DecodeError`."""
         self.used = True
-        running, serve = self.running, self._serve
+        running = self.running
         begun: list[tuple[Self, int, Message, Handle]] = []
         for kind, address, encoded, asks in groups:
             headers = self._known.of(encoded)
-            if kind is STREAM or headers.tags or headers.extra or not self._out.free:
+            room = len(running) + len(asks) <= self._begins_max
+            if not room or kind is STREAM or headers.tags or headers.extra or not self._out.free:
                 self._begin_each(kind, address, encoded, asks)
                 continue
+            handle = self._handler(address)
             # As `_begin`, written out: this is on the way of every call.
             for number, id, timeout, body in asks:
                 message = Message(kind, id, address, timeout, headers, body)
-                if number in running or len(running) >= self._begins_max:
+                if number in running:
                     self._begin(number, message)
                 else:
                     running[number] = None
-                    begun.append((self, number, message, serve))
+                    begun.append((self, number, message, handle))
         if begun:
             self._serving.workers.put_all(begun)
 
@@ -145,7 +148,7 @@ class Served:
             self._begin_stream(number, message)
         else:
             running[number] = None
-            self._serving.workers.put(self, number, message, self._serve)
+            self._serving.workers.put(self, number, message, self._handler(message.address))
 
     def _hold(self, number: int, message: Message) -> None:
         """Keep for later what cannot begin now, or refuse it."""
@@ -182,20 +185,15 @@ class Served:
                 del self.running[number]
                 self._begin(number, message)
 
-    def handled(self, number: int, message: Message, reply: Message | None, /) -> None:
+    def handled(self, number: int, message: Message, answer: Answer | None, /) -> None:
         """See `Asker.handled`."""
-        if reply is None:
+        body = answer if type(answer) is bytes else body_of(answer, message)
+        if body is not None and len(body) <= self._bytes_max:
+            self._out.reply(number, body)
+        elif answer is None:
             self._refuse(number, Unavailable.code, "the handler was ended before it answered")
-        elif (
-            reply.kind is REPLY
-            and reply.headers is NO_HEADERS
-            and reply.id == message.id
-            and not reply.address
-            and len(reply.body) <= self._bytes_max
-        ):
-            self._out.reply(number, reply.body)
         else:
-            _ = self._answer(number, reply)
+            _ = self._answer(number, whole(answer, message))
 
     def _answer(self, number: int, reply: Message) -> bool:
         """Send any answer, or an item; one that is too large is told of instead. Whether it was sent."""

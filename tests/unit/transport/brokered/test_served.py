@@ -82,7 +82,7 @@ class Place:
         self.broker: Broker = Broker()
         self.desk: Desk = Desk()
         self.served: Served = Served(self.broker, HERE, lambda: None)
-        self.served.receivers["desk"] = self.desk
+        assert self.served.listen("desk", self.desk)
         self.served.open = True
 
     def ask(self, token: bytes, operation: str, kind: Kind = Kind.CALL) -> None:
