@@ -221,6 +221,10 @@ FAULTS: Mapping[str, Advice] = {
         "Of rows that were to be removed together some are not there.",
         "See `errors` for which; nothing was removed, so send the others.",
     ),
+    "store_not_empty": Advice(
+        "`hanse store load` fills a store that holds nothing: two histories cannot be one.",
+        "Load into a store of another URL, or remove what this one keeps, if it is not wanted.",
+    ),
     "terminal": Advice(
         "A handler said that no other try can help.",
         "See the dead letter: it has the message and the reason.",

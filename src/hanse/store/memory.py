@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice, takewhile
+from typing import TypeVar, final
 
 import msgspec
 
@@ -26,14 +27,30 @@ from hanse.store.base import (
     Features,
     Found,
     Mark,
+    Position,
     Row,
 )
 from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.dump import (
+    PIECE_MAX,
+    Dump,
+    Entries,
+    MarkAt,
+    Marks,
+    Moment,
+    Piece,
+    Positions,
+    Rows,
+    base_after,
+    not_empty,
+)
 from hanse.store.evaluate import Value, check_query, page, predicate
 from hanse.store.listeners import Listeners
 from hanse.store.plan import plan
 from hanse.store.query import OneOf, Query, Where
 from hanse.store.schema import require_sound
+
+T = TypeVar("T")
 
 
 class _Table:
@@ -114,6 +131,7 @@ class MemoryStore:
         self._open = False
         self._tables: dict[str, _Table] = {}
         self._log: list[Entry] = []
+        self._head = 0
         self._trimmed = 0
         self._marks: dict[tuple[str, str], tuple[Mark, float]] = {}
         self._positions: dict[str, int] = {}
@@ -172,6 +190,7 @@ class MemoryStore:
         for (collection, id), row in planned.rows.items():
             self._tables[collection].write(id, row)
         self._log.extend(planned.entries)
+        self._head += len(planned.entries)
         self._marks.update((address, (mark, batch.at)) for address, mark in planned.marks.items())
         self._positions.update((position.name, position.seq) for position in batch.positions)
         if planned.entries:
@@ -210,14 +229,21 @@ class MemoryStore:
     async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
         """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
         self._require_open()
-        start = max(after - self._trimmed, 0)
-        window = islice(self._log, start, start + WINDOW_MAX) if start < len(self._log) else iter(())
+        begin = max(after, self._trimmed)
+        start, reach = bisect_right(self._log, begin, key=_seq), begin + WINDOW_MAX
+        window = takewhile(lambda one: one.seq <= reach, islice(self._log, start, None))
         wanted = None if names is None else frozenset(names)
         limit = min(limit, CHANGES_MAX)
         entries = tuple(islice((one for one in window if wanted is None or one.name in wanted), limit))
-        end = max(min(self._trimmed + start + WINDOW_MAX, self._head), after)
+        end = max(min(self._beyond(start, reach), self._head), after)
         upto = entries[-1].seq if len(entries) == limit else end
         return Changes(entries, upto, trimmed=after < self._trimmed, more=upto < self._head)
+
+    def _beyond(self, start: int, reach: int) -> int:
+        """What a piece reaches to: as far as asked, or where positions are left out, right before the next entry."""
+        if start == len(self._log):
+            return self._head
+        return max(reach, self._log[start].seq - 1)
 
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits, once for all those of one turn of the event loop."""
@@ -227,16 +253,52 @@ class MemoryStore:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
         self._require_open()
         gone = 0
-        while gone < len(self._log) and self._log[gone].at < before and self._log[gone].seq <= keep_after:
+        log = self._log
+        while gone < len(log) and log[gone].at < before and log[gone].seq <= keep_after:
             gone += 1
-        del self._log[:gone]
-        self._trimmed += gone
+        self._trimmed = log[gone - 1].seq if gone else self._trimmed
+        del log[:gone]
         self._marks = {address: mark for address, mark in self._marks.items() if mark[1] >= before}
         return gone
 
-    @property
-    def _head(self) -> int:
-        return self._trimmed + len(self._log)
+    @asynccontextmanager
+    async def dump(self) -> AsyncGenerator[Dump]:
+        """All that is stored; see `hanse.store.dump.Dumpable`."""
+        self._require_open()
+        pieces = [*self._pieces()]
+        yield Dump(Moment(self._log_id, self._head, self._trimmed), _told(pieces))
+
+    def _pieces(self) -> Iterator[Piece]:
+        for name, table in self._tables.items():
+            yield from (Rows(name, rows) for rows in _cut([table.rows[id] for id in table.ids]))
+        yield from map(Entries, _cut(self._log))
+        yield from map(Marks, _cut([MarkAt(mark, at) for _, (mark, at) in sorted(self._marks.items())]))
+        yield from map(Positions, _cut([Position(*one) for one in sorted(self._positions.items())]))
+
+    async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
+        """Take in a dump; see `hanse.store.dump.Dumpable`."""
+        self._require_open()
+        holding = [name for name, table in self._tables.items() if table.rows]
+        if holding or self._log or self._marks:
+            raise not_empty(holding[0] if holding else "entries of the log or marks")
+        # All of it first: what is cut short has not happened.
+        found = [piece async for piece in pieces]
+        for name in {piece.collection for piece in found if isinstance(piece, Rows)}:
+            _ = self._table(name)
+        self._positions.clear()
+        for piece in found:
+            match piece:
+                case Rows(collection, rows):
+                    for row in rows:
+                        self._tables[collection].write(row.id, row)
+                case Entries(entries):
+                    self._log.extend(entries)
+                case Marks(marks):
+                    self._marks.update(((one.mark.scope, one.mark.key), (one.mark, one.at)) for one in marks)
+                case Positions(positions):
+                    self._positions.update((one.name, one.seq) for one in positions)
+        self._head, self._trimmed = base_after(moment), moment.trimmed
+        self._log_id = (self._host or current().host).new_id()
 
     def _table(self, collection: str) -> _Table:
         self._require_open()
@@ -247,3 +309,16 @@ class MemoryStore:
     def _require_open(self) -> None:
         if not self._open:
             raise Unavailable("the store is closed: open it first")
+
+
+async def _told(pieces: Iterable[Piece]) -> AsyncGenerator[Piece]:
+    for piece in pieces:
+        yield piece
+
+
+def _cut(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (things[start : start + PIECE_MAX] for start in range(0, len(things), PIECE_MAX))
+
+
+def _seq(entry: Entry) -> int:
+    return entry.seq

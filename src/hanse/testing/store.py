@@ -20,6 +20,7 @@ from hanse.kernel.faults import CouldNotStart, Misdeclared, Unavailable
 from hanse.store.base import Batch, CollectionSchema, FieldSchema, Mark, Position, Put, Row, Store
 from hanse.store.query import Compare, Query
 from hanse.testing.store_commits import CommitTests, ConcurrencyTests, ExpectationTests, MarkTests
+from hanse.testing.store_dump import DumpTests
 from hanse.testing.store_find import FindTests
 from hanse.testing.store_hooks import NOTES, ORDERS, WAIT_SECONDS, StoreHooks, batch, emit, follow, put
 from hanse.testing.store_log import ListenTests, LogTests, TrimTests
@@ -198,6 +199,15 @@ class SharedTests(LifeTests):
 
 
 class StoreSuite(
-    CommitTests, ExpectationTests, MarkTests, ConcurrencyTests, FindTests, LogTests, ListenTests, TrimTests, SharedTests
+    CommitTests,
+    ExpectationTests,
+    MarkTests,
+    ConcurrencyTests,
+    FindTests,
+    LogTests,
+    ListenTests,
+    TrimTests,
+    SharedTests,
+    DumpTests,
 ):
     """All promises of a store. Subclass it and give it a `make`."""

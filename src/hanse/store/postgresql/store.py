@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Self, cast, final
 
 import msgspec
@@ -33,9 +34,11 @@ from hanse.store.base import (
     Row,
 )
 from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.dump import Dump, Moment, Piece
 from hanse.store.evaluate import check_query, keyed
 from hanse.store.listeners import Listeners
 from hanse.store.postgresql.committer import Committer
+from hanse.store.postgresql.copying import Restoring, dumped
 from hanse.store.postgresql.failures import LostError, raise_meaning
 from hanse.store.postgresql.link import Dialer, Record, driver
 from hanse.store.postgresql.news import News
@@ -84,6 +87,7 @@ class PostgresqlStore:
         self._schemas: dict[str, CollectionSchema] = {}
         self._load_sql: dict[str, str] = {}
         self._listeners = Listeners()
+        self._dialer: Dialer | None = None
         self._pool: Pool | None = None
         self._committer: Committer | None = None
         self._news: News | None = None
@@ -144,6 +148,7 @@ class PostgresqlStore:
         }
         loop = asyncio.get_running_loop()
         mine = msgspec.structs.replace(opened, schemas=self._schemas)
+        self._dialer = dialer
         self._pool = Pool(dialer, self._url.connections)
         self._news = News(dialer, self._url.schema, host, lambda: self._listeners.wake(loop))
         self._committer = Committer(dialer, self._place, mine, host, self._committed)
@@ -160,6 +165,7 @@ class PostgresqlStore:
         """Finish commits in flight and let go."""
         self._listeners.rest()
         pool, self._pool = self._pool, None
+        self._dialer = None
         try:
             if self._committer is not None:
                 await self._committer.close(self._writing)
@@ -242,9 +248,24 @@ class PostgresqlStore:
         if after < trimmed:
             return msgspec.structs.replace(await self.changes(trimmed, limit=limit, names=names), trimmed=True)
         end = max(min(reach, head), after)
+        if not lines and end < head:
+            end = await self._before_next(end, head)
         entries = tuple(_entry(line) for line in lines[:limit])
         upto = entries[-1].seq if len(entries) == limit else end
         return Changes(entries, upto, more=upto < head)
+
+    async def _before_next(self, end: int, head: int) -> int:
+        """Where positions are left out, as a restored store does: right before the next entry."""
+        ((beyond, trimmed),) = cast(
+            "list[tuple[int, int]]",
+            await self._read(
+                f"SELECT coalesce((SELECT min(seq) - 1 FROM {self._place}.log WHERE seq > $1), $2), trimmed "
+                f"FROM {self._place}.state",
+                (end, head),
+            ),
+        )
+        # Should the log have been trimmed just now, that is told to whoever goes on from here.
+        return beyond if trimmed <= end else end
 
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits, those of other processes included."""
@@ -275,6 +296,28 @@ class PostgresqlStore:
             f"(SELECT ctid FROM {place}.marks WHERE at < $1 LIMIT {TRIM_MAX}) RETURNING 1) "
             "SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old)"
         )
+
+    @asynccontextmanager
+    async def dump(self) -> AsyncGenerator[Dump]:
+        """All that is stored, read in one transaction; see `hanse.store.dump.Dumpable`."""
+        if self._dialer is None:
+            raise _closed()
+        async with dumped(self._dialer, self._place, [*self._schemas]) as dump:
+            yield dump
+
+    async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
+        """Take in a dump, in one transaction; see `hanse.store.dump.Dumpable`."""
+        if self._dialer is None:
+            raise _closed()
+        link, log_id = await self._dialer.dial(), (self._host or current().host).new_id()
+        try:
+            await Restoring(link, self._place, self._schemas).restore(moment, pieces, log_id)
+        except Exception as error:  # noqa: BLE001 - it is raised as what it means
+            broken = link.is_closed() and not isinstance(error, Fault)
+            raise_meaning(LostError(str(error)) if broken else error, self._url.place)
+        finally:
+            link.terminate()
+        self._log_id = log_id
 
     def _schema(self, collection: str) -> CollectionSchema:
         schema = self._schemas.get(collection)

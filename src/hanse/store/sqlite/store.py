@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self, cast, final
 
@@ -33,12 +35,14 @@ from hanse.store.base import (
     Row,
 )
 from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.dump import Dump, Moment, Piece
 from hanse.store.evaluate import check_query
 from hanse.store.keys import Key
 from hanse.store.listeners import Listeners
 from hanse.store.query import Query
 from hanse.store.sql import Statement
 from hanse.store.sqlite.boots import HEAD, unnote
+from hanse.store.sqlite.copying import Restoring, moment_of, pieces_of
 from hanse.store.sqlite.desk import Desk, InlineDesk, Stopped, ThreadDesk
 from hanse.store.sqlite.disk import Disk, LocalDisk
 from hanse.store.sqlite.failures import raise_meaning
@@ -331,6 +335,43 @@ class SqliteStore:
             total += entries
         return total
 
+    @asynccontextmanager
+    async def dump(self) -> AsyncGenerator[Dump]:
+        """All that is stored, read in one transaction; see `hanse.store.dump.Dumpable`."""
+        if self._reader is None:
+            raise _closed()
+        if not self._desk.threaded:
+            # Its connection writes as well: all is read now, of what is in memory anyway.
+            moment, pieces = moment_of(self._reader), iter([*pieces_of(self._reader, self._schemas)])
+            yield Dump(moment, self._told(pieces))
+            return
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            yield Dump(moment_of(connection), self._told(pieces_of(connection, self._schemas)))
+        finally:
+            self._connections.remove(connection)
+            self._disk.release(connection)
+
+    async def _told(self, pieces: Iterator[Piece]) -> AsyncGenerator[Piece]:
+        while (piece := await self._desk.scan(lambda _: _next(pieces))) is not None:
+            yield piece
+
+    async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
+        """Take in a dump, in one transaction; see `hanse.store.dump.Dumpable`."""
+        if self._writer is None or self._reader is None:
+            raise _closed()
+        restoring, log_id = Restoring(self._writer.connection, self._schemas), (self._host or current().host).new_id()
+        try:
+            await self._desk.call(restoring.begin)
+            async for piece in pieces:
+                await self._desk.call(partial(restoring.write, piece))
+            await self._desk.call(lambda: restoring.finish(moment, log_id))
+        except BaseException:
+            await self._desk.call(restoring.give_up)
+            raise
+        self._log_id = log_id
+
     def _schema(self, collection: str) -> CollectionSchema:
         schema = self._schemas.get(collection)
         if schema is None:
@@ -366,6 +407,13 @@ class SqliteStore:
 
 def _closed() -> Unavailable:
     return Unavailable("the store is closed: open it first")
+
+
+def _next(pieces: Iterator[Piece]) -> Piece | None:
+    try:
+        return next(pieces, None)
+    except sqlite3.Error as error:
+        raise_meaning(error)
 
 
 def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> list[tuple[object, ...]]:
