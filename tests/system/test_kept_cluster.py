@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from hanse.node.node import Node
 from hanse.service.collection import Collection
 from hanse.service.reaction import on
 from hanse.service.service import Service
+from hanse.testing.transport_kept import events
 from hanse.transport.nats.jetstream import JetStream
 from hanse.transport.nats.login import Options
 from hanse.transport.nats.names import Names
@@ -28,6 +29,8 @@ READY_SECONDS = 60.0
 SETTLE_SECONDS = 90.0
 POLL_SECONDS = 0.1
 KEYS = 5
+TELLERS = 20
+PIECES = 5
 STREAM = "$JS.API.STREAM.INFO.HANSE_shop_EVENTS"
 
 
@@ -68,9 +71,14 @@ class _Config(msgspec.Struct):
     num_replicas: int
 
 
+class _State(msgspec.Struct):
+    messages: int
+
+
 class _Stream(msgspec.Struct):
     cluster: _Cluster
     config: _Config
+    state: _State
 
 
 @pytest.fixture
@@ -212,3 +220,25 @@ async def test_no_event_is_lost_when_all_servers_are_killed(servers: Sequence[Se
         async with asyncio.timeout(SETTLE_SECONDS):
             await node.settle()
         assert await handled(node) == {str(key): list(range(load.count)) for key in range(KEYS)}
+
+
+async def test_many_who_publish_at_once_leave_the_stream_whole(servers: Sequence[Server]) -> None:
+    """A cluster that refuses an event late, when it is copied already, would stop its stream for good."""
+    watch = Watch(servers)
+    tellers = [NatsTransport(watch.url, Host.system(), Options(app="shop")) for _ in range(TELLERS)]
+    async with AsyncExitStack() as stack:
+        for one in (watch.transport, *tellers):
+            await one.open()
+            _ = stack.push_async_callback(one.close)
+        watch.api.begin()
+        _ = stack.callback(watch.api.end, "over")
+        await watch.ready()
+        async with asyncio.timeout(SETTLE_SECONDS), asyncio.TaskGroup() as group:
+            for one in tellers:
+                _ = group.create_task(publish(one))
+        assert (await watch.stream()).state.messages == TELLERS * PIECES * len(events())
+
+
+async def publish(transport: NatsTransport) -> None:
+    for _ in range(PIECES):
+        await transport.publish(events())

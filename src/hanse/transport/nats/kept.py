@@ -5,6 +5,9 @@ one answer to the last says that all are kept; and where something is lost on th
 Where others publish between them a chain breaks. Then for a while it is one atomic batch, where the server knows that
 (2.12), which costs a server more. A batch with something in it that is kept already is refused: that goes one by one,
 each when the one before is acknowledged. Nothing that is said goes by without an answer, or is said again.
+
+On a stream that servers copy nothing goes as a chain. There a server looks at the condition once more when the event is
+copied already (2.15 at the least): where others came between, all copies stop, and the stream takes nothing more.
 """
 
 from __future__ import annotations
@@ -176,7 +179,8 @@ class Keeper:
         ways: list[_Way] = [self._one_by_one]
         if len(piece) > 1 and stream.config.allow_atomic:
             ways.insert(0, self._batch)
-        if len(piece) > 1 and self._host.monotonic() >= self._crowded_until:
+        alone = stream.config.num_replicas == 1 and self._host.monotonic() >= self._crowded_until
+        if len(piece) > 1 and alone:
             ways.insert(0, self._chain)
         return ways
 

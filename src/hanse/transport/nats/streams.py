@@ -42,6 +42,7 @@ class _State(msgspec.Struct, frozen=True):
 
 class _Config(msgspec.Struct, frozen=True):
     allow_atomic: bool = False
+    num_replicas: int = 1
 
 
 class Stream(msgspec.Struct, frozen=True):
