@@ -41,6 +41,7 @@ PLACES = (
     Place("sqlite", "unix"),
     Place("postgresql", "tcp"),
     Place("sqlite", "zmq"),
+    Place("postgresql", "nats x 3", broker=True),
     Place("sqlite", "redis", broker=True),
     Place("postgresql", "amqp", broker=True),
 )
