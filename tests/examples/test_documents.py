@@ -17,7 +17,7 @@ Value = Any
 Example = Callable[[str], ModuleType]
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
-APPS = ["countries/app.py", "greeter/greet.py", "power/power.py", "shop/shop.py"]
+APPS = ["countries/app.py", "greeter/greet.py", "power/power.py", "shop/shop.py", "tickets/tickets.py"]
 
 
 async def asked(module: ModuleType, path: str) -> Value:

@@ -12,6 +12,8 @@ WORLDS = [
     ("shop/worlds.py:checkout", "hostile", 6),
     ("shop/worlds.py:checkout", "power", 3),
     ("shop/worlds.py:checkout", "deploy", 3),
+    ("tickets/worlds.py:premiere", "hostile", 6),
+    ("tickets/worlds.py:premiere", "power", 3),
     ("power/worlds.py:house", "hostile", 20),
     ("power/worlds.py:house", "flaky", 10),
     ("countries/worlds.py:atlas", "hostile", 4),

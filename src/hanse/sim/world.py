@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar, cast, final
 
 from hanse.contract.model import Resource
@@ -12,6 +12,7 @@ from hanse.kernel.context import Context, ambient
 from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
+from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.node.app import App
@@ -155,6 +156,16 @@ class World:
         """What clients outside of all services call with."""
         return self._caller
 
+    @contextmanager
+    def context(self, headers: Headers = NO_HEADERS) -> Generator[Context]:
+        """The context of work that comes from outside, as `Node.context`: who asks, and what the story belongs to."""
+        context = Context(self.host, headers)
+        token = ambient.set(context)
+        try:
+            yield context
+        finally:
+            ambient.reset(token)
+
     def letters(self, service: type[Service]) -> Letters:
         """The dead letters of a service, as an operator has them; see `hanse.node.letters.Letters`."""
         return acting(letters_client(service_name(service), self._caller), self._caller.host)
@@ -180,12 +191,18 @@ class World:
         machine.listen()
         return Http(self.net, self.loop.home, lambda: machine.door)
 
-    def rows(self, kind: type[R]) -> list[R]:
+    def rows(self, kind: type[R], *, of: type[Service] | None = None) -> list[R]:
         """The rows as they stand in the owner's file now, read past all code that they belong to: for checks.
 
+        Args:
+            kind: Of the rows.
+            of: A service that has a replica of them: those of the copy, in its file.
+
         Raises:
-            Misconfigured: No service owns them, or it keeps them in no file.
+            Misconfigured: No service owns them, or has that replica; or it keeps them in no file.
         """
+        if of is not None:
+            return self.files.copied(self._boxes.part(of), kind)
         apps = (self.app,) if self.upgrade is None else (self.app, self.upgrade)
         owner = next((app.owners[kind] for app in apps if kind in app.owners), None)
         if owner is None:
