@@ -25,6 +25,7 @@ from hanse.delivery.window import Window
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Fault, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
+from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
 from hanse.store.base import Batch, Entry, Op, Position, Store
 
@@ -209,6 +210,10 @@ class Relay:
                 await self._look_again(target)
         if self._running:
             await self._save_last()
+
+    async def send(self, message: Message) -> None:
+        """See a message handled that was parked as it could not be sent; see `Refusals.send`."""
+        await self._refusals.send(message)
 
     async def look(self) -> None:
         """Learn from the store how far the one has come that runs in its place; one that runs knows by itself."""

@@ -18,7 +18,7 @@ from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.node.app import App, parts_named
-from hanse.node.events import subscriptions_by_part
+from hanse.node.events import subscriptions_by_address
 from hanse.node.hosted import Hosted
 from hanse.node.letters_served import LettersOf
 from hanse.node.stores import open_store, url_for
@@ -76,7 +76,7 @@ async def letters_at_rest(app: App, settings: Settings, host: Host) -> AsyncGene
     """
     app.check()
     found: dict[str, LettersOf] = {}
-    subscriptions = subscriptions_by_part(app)
+    subscriptions = subscriptions_by_address(app)
     async with AsyncExitStack() as opened, Tasks(lambda _: None) as tasks:
         caller = Caller(MemoryTransport(), host, tasks, timeout=settings.node.timeout)
         for part in parts_named(app, settings.node.services):
@@ -85,5 +85,5 @@ async def letters_at_rest(app: App, settings: Settings, host: Host) -> AsyncGene
             hosted = Hosted(app, part, store, caller, values, host)
             opened.push_async_callback(store.close)
             await store.open(hosted.schemas())
-            found[part.name] = LettersOf(hosted, subscriptions[part.name], host)
+            found[part.name] = LettersOf(hosted, subscriptions, host)
         yield found

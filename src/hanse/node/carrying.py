@@ -1,9 +1,10 @@
 """Carries out one action on dead letters: letter by letter, each in one commit with all that it leads to.
 
-A letter is handled as its subscription would handle the message, and what the handler wrote, the end of the letter, the
+A letter is handled as its subscription would handle the message. What the handler wrote, the end of the letter, the
 count of the action and its outcome are one commit. That commit rests on the letter being as it was read: so no letter
 takes effect twice, whoever else has it. It rests on the action being as it was read: so nothing takes effect once an
 action was stopped. And it rests on the drawer of the letter's key: so no message is parked behind a letter that goes.
+A letter that a relay could not send is sent again, and takes effect once where it gets to, by the mark of its message.
 
 Of a key in order the oldest letter is handled first. When it is done, those that only waited for it are handled, until
 one fails; the action remembers whose turn that is, so that another process goes on there.
@@ -24,14 +25,16 @@ from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, failure_of, lett
 from hanse.delivery.drawers import is_moved, oldest_of, place_of_drawer
 from hanse.delivery.inbox import HANDLER_SHARE, OUTAGES
 from hanse.delivery.pause import pause
-from hanse.delivery.retry import next_delay
+from hanse.delivery.relay import Relay
+from hanse.delivery.retry import HandlerFailed, next_delay
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Conflict, DeadlineExceeded, NotFound, PreconditionFailed, UnknownOperation
+from hanse.kernel.faults import Conflict, DeadlineExceeded, NotFound, PreconditionFailed
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers, Message
 from hanse.node.events import Subscription
 from hanse.node.hosted import Hosted
+from hanse.node.places import place_of
 from hanse.service.leases import Grant, LeaseLost
 from hanse.service.shape import schema_of, shape_of
 from hanse.service.unit import Unit, unit_for
@@ -145,10 +148,10 @@ class Carrying:
 
     async def _replay(self, letter: DeadLetter) -> bool:
         """Have a letter handled; whether it succeeded, or is gone."""
-        races = 0
+        races, attempt = 0, 1
         while not self._stopping.is_set():
             await self._check_action()
-            error = await self._handled(letter)
+            error = await self._handled(letter, attempt)
             if error is None:
                 await self._pace()
                 return True
@@ -157,7 +160,9 @@ class Carrying:
             if again is None or again.rev != letter.rev:
                 return again is None  # it was dealt with otherwise, or edited
             races += 1
-            if isinstance(error, OUTAGES):
+            if isinstance(error, (*OUTAGES, HandlerFailed)):
+                # Whoever handles it elsewhere tries it as often as any message, and parks it where it is then.
+                attempt += isinstance(error, HandlerFailed)
                 await self._rest(error, races)
             elif not (is_moved(error, letter.group, letter.key) or (isinstance(error, _RACES) and races < RACES_MAX)):
                 await self._failed(letter, error)
@@ -165,23 +170,20 @@ class Carrying:
                 return False
         return False
 
-    async def _handled(self, letter: DeadLetter) -> Exception | None:
-        """Run the handler, and commit what it wrote with the end of the letter; what it failed with."""
+    async def _handled(self, letter: DeadLetter, attempt: int) -> Exception | None:
+        """Have it handled, and commit the end of the letter with what was written; what it failed with."""
         timer = asyncio.timeout(HANDLER_SECONDS)
         try:
-            message = message_in(letter)
-            subscription = self._subscription(message)
-            context = self._context(message, subscription)
-            token = ambient.set(context)
-            try:
-                fault_point("replay.before_handler")
-                async with timer:
-                    await subscription.handle(self._hosted, message)
-                    await self._commit(cast("Unit", unit_for(self._store)), letter, "succeeded")
-                fault_point("replay.after_commit")
-            finally:
-                ambient.reset(token)
-                context.store = None
+            message = self._again(message_in(letter), attempt)
+            place = place_of(letter, message, self._subscriptions, self._hosted)
+            fault_point("replay.before_handler")
+            async with timer:
+                if isinstance(place, Relay):
+                    await place.send(message)
+                    await self._commit(self._unit(letter), letter, "succeeded")
+                else:
+                    await self._run(place, message, letter)
+            fault_point("replay.after_commit")
         except TimeoutError as error:
             return DeadlineExceeded(letter.group) if timer.expired() else error
         except Exception as error:
@@ -190,19 +192,23 @@ class Carrying:
             return error
         return None
 
-    def _context(self, message: Message, subscription: Subscription) -> Context:
-        """That of the message, as a delivery would have it; who has it replayed stands in the action."""
-        extra = {**message.headers.extra, REPLAYED_BY: self._id}
-        headers = msgspec.structs.replace(message.headers, attempt=1, idempotency_key="", extra=extra)
+    async def _run(self, subscription: Subscription, message: Message, letter: DeadLetter) -> None:
+        """Run a handler of this service as a unit of work, in the context of the message."""
         deadline = self._host.monotonic() + HANDLER_SECONDS
-        return Context(self._host, headers, deadline, message.id, subscription.address, self._store)
+        context = Context(self._host, message.headers, deadline, message.id, subscription.address, self._store)
+        token = ambient.set(context)
+        try:
+            await subscription.handle(self._hosted, message)
+            await self._commit(cast("Unit", unit_for(self._store)), letter, "succeeded")
+        finally:
+            ambient.reset(token)
+            context.store = None
 
-    def _subscription(self, message: Message) -> Subscription:
-        subscription = self._subscriptions.get(message.address)
-        if subscription is None:
-            known = ", ".join(self._subscriptions) or "none"
-            raise UnknownOperation(f"nobody handles {message.address} any more; the service has {known}")
-        return subscription
+    def _again(self, message: Message, attempt: int) -> Message:
+        """As a delivery would have it; who has it replayed stands in the action."""
+        extra = {**message.headers.extra, REPLAYED_BY: self._id}
+        headers = msgspec.structs.replace(message.headers, attempt=attempt, idempotency_key="", extra=extra)
+        return msgspec.structs.replace(message, timeout=HANDLER_SECONDS, headers=headers)
 
     async def _moves(self, letter: DeadLetter) -> tuple[Expect, Position] | None:
         """What tells others that something is taken out of the letter's drawer, and what that rests on."""

@@ -16,6 +16,7 @@ from hanse.delivery.courier import ACK_SECONDS
 from hanse.delivery.inbox import Inbox
 from hanse.delivery.outbox import Topic, taken
 from hanse.delivery.publisher import Publisher
+from hanse.delivery.refusals import Refusals
 from hanse.delivery.relay import Relay
 from hanse.delivery.retry import horizon
 from hanse.delivery.subscriber import Subscriber
@@ -112,30 +113,8 @@ class Subscription:
         await self.handler(hosted)(self._read(_entries.decode(message.body)))
 
     def edited(self, message: Message, value: bytes) -> Message:
-        """A message that tells of another value, under the same id.
-
-        Raises:
-            Malformed, Invalid: The value, in JSON, is not what the contract asks for.
-            NotEditable: It changes what the message is in order with, or the message is of no log.
-        """
-        try:
-            entry = _entries.decode(message.body)
-        except Fault:
-            raise NotEditable("its envelope cannot be read, so that no value fits it; drop it, and emit anew") from None
-        kind = self.on.kind
-        if issubclass(kind, Resource):
-            accepted = encode_json(shape_of(kind).decode(value))
-        else:
-            codec: Codec[Event] = codec_for(kind)
-            accepted = encode_json(checked(codec.decode_json(value)))
-        entry = msgspec.structs.replace(entry, after=accepted)
-        key = taken(entry, self.topic()).key
-        if key != message.headers.key:
-            raise NotEditable(
-                f"it is in order with {message.headers.key!r}, and would be with {key!r} then; "
-                f"drop it, and emit another one"
-            )
-        return msgspec.structs.replace(message, body=canonical(entry))
+        """See `edited`."""
+        return edited(self.on.kind, self.topic(), message, value)
 
     def handler(self, hosted: Hosted) -> Handler:
         """What is run for each."""
@@ -153,9 +132,11 @@ class Subscription:
         """Whether it wants events; else it wants changes of rows, which no broker is told of."""
         return issubclass(self.on.kind, Event)
 
-    def subscriber(self, keeps: Keeps, transport: Transport, host: Host) -> Subscriber:
-        """What takes to it the events that a broker keeps."""
-        return Subscriber(keeps, self.name, [self.topic()], deliverer(transport), host=host)
+    def subscriber(self, hosted: Hosted, keeps: Keeps, transport: Transport, host: Host) -> Subscriber:
+        """What takes to it the events that a broker keeps; what is too large to be sent on is parked beside its own."""
+        deliver = deliverer(transport)
+        refusals = Refusals(hosted.store, self.group, deliver, host=host, ordered=self.on.ordered)
+        return Subscriber(keeps, self.name, [self.topic()], refusals.deliver, host=host)
 
     def relay(self, hosted: Hosted, transport: Transport, host: Host) -> Relay | None:
         """What takes to it the log of a service that may tell of it: a resource's owner, or who may emit the event."""
@@ -198,6 +179,11 @@ def subscriptions_of(app: App) -> list[Subscription]:
     return [*reacting, *waiting]
 
 
+def subscriptions_by_address(app: App) -> dict[str, Subscription]:
+    """All of an app, whoever hosts them, by where their messages go."""
+    return {one.address: one for one in subscriptions_of(app)}
+
+
 def subscriptions_by_part(app: App) -> dict[str, dict[str, Subscription]]:
     """Those of each service, by its name and their addresses."""
     found: dict[str, dict[str, Subscription]] = {part.name: {} for part in app.parts}
@@ -222,6 +208,38 @@ def check_retention(app: App, retention: float) -> None:
             )
 
 
+def edited(kind: type[Event | Resource], topic: Topic, message: Message, value: bytes) -> Message:
+    """A message that tells of another value, under the same id.
+
+    Args:
+        kind: What it tells of.
+        topic: As whoever takes it wants it.
+        message: As it is.
+        value: In JSON.
+
+    Raises:
+        Malformed, Invalid: The value is not what the contract asks for.
+        NotEditable: It changes what the message is in order with, or the message is of no log.
+    """
+    try:
+        entry = _entries.decode(message.body)
+    except Fault:
+        raise NotEditable("its envelope cannot be read, so that no value fits it; drop it, and emit anew") from None
+    if issubclass(kind, Resource):
+        accepted = encode_json(shape_of(kind).decode(value))
+    else:
+        codec: Codec[Event] = codec_for(kind)
+        accepted = encode_json(checked(codec.decode_json(value)))
+    entry = msgspec.structs.replace(entry, after=accepted)
+    key = taken(entry, topic).key
+    if key != message.headers.key:
+        raise NotEditable(
+            f"it is in order with {message.headers.key!r}, and would be with {key!r} then; "
+            f"drop it, and emit another one"
+        )
+    return msgspec.structs.replace(message, body=canonical(entry))
+
+
 def keeping(transport: Transport, settings: NodeSettings) -> Keeps | None:
     """The broker that is to keep events; None where they wait in the logs of those who tell them.
 
@@ -241,12 +259,14 @@ def keeping(transport: Transport, settings: NodeSettings) -> Keeps | None:
 def publishing(hosted: Hosted, keeps: Keeps, host: Host) -> Relay:
     """What takes all events of a service to a broker that keeps them; the log of one that lists none may hold any."""
     publisher = Publisher(keeps, host)
-    topics = [
-        Topic(topic_of(kind), emitted=True, version=str(version_of(kind)))
-        for kind in hosted.part.cls.__hanse_promise__.events
-    ]
+    topics = [published_topic(kind) for kind in hosted.part.cls.__hanse_promise__.events]
     publisher.relay = Relay(hosted.store, PUBLISHED, topics, publisher.publish, host=host)
     return publisher.relay
+
+
+def published_topic(kind: type[Event]) -> Topic:
+    """What a relay to a broker wants of a log; whoever takes it from there knows what it is in order with."""
+    return Topic(topic_of(kind), emitted=True, version=str(version_of(kind)))
 
 
 def deliverer(transport: Transport) -> Callable[[Message], Awaitable[None]]:

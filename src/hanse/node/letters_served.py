@@ -21,16 +21,17 @@ from hanse.delivery.action import (
 )
 from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, letter_in, message_in
 from hanse.delivery.drawers import of_key, oldest_of
+from hanse.delivery.relay import Relay
 from hanse.delivery.tally import GROUPS, LetterGroup, Tally
 from hanse.kernel.codec import canonical, codec_for
 from hanse.kernel.context import current
-from hanse.kernel.faults import Conflict, Fault, Invalid, Malformed, NotFound, PreconditionFailed
+from hanse.kernel.faults import Conflict, Fault, Invalid, Malformed, NotFound, PreconditionFailed, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.mesh.server import Server
 from hanse.node.app import App
 from hanse.node.bind import endpoint
-from hanse.node.events import Subscription, subscriptions_by_part
+from hanse.node.events import Subscription, edited, published_topic, subscriptions_by_address
 from hanse.node.hosted import Hosted
 from hanse.node.letters import (
     ActionPage,
@@ -42,7 +43,8 @@ from hanse.node.letters import (
     Waits,
     letters_contract,
 )
-from hanse.node.rehearsal import Rehearsed, rehearsed
+from hanse.node.places import event_told, place_of
+from hanse.node.rehearsal import NotInRehearsal, Rehearsed, rehearsed
 from hanse.service.shape import merge_patch, shape_of
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Entry, Op, Store
@@ -56,7 +58,7 @@ _entries = codec_for(Entry)
 
 def serve_letters(hosted: Hosted, app: App, server: Server, host: Host) -> str:
     """Serve those of a hosted service; the name under which the transport has to listen."""
-    letters = LettersOf(hosted, subscriptions_by_part(app)[hosted.part.name], host)
+    letters = LettersOf(hosted, subscriptions_by_address(app), host)
     description = letters_contract(hosted.part.name)
     for name, operation in description.operations.items():
         server.add(operation.address, endpoint(operation, getattr(letters, name), hosted.store))
@@ -68,7 +70,7 @@ class LettersOf:
 
     Args of the constructor:
         hosted: The service.
-        subscriptions: Its own, by address.
+        subscriptions: All of the app, by address.
         host: Clocks and ids.
     """
 
@@ -107,8 +109,7 @@ class LettersOf:
         if if_match not in (None, letter.rev):
             raise PreconditionFailed("dead letter", id, str(if_match), str(letter.rev))
         message = message_in(letter)
-        subscription = self._subscription(message)
-        message = subscription.edited(message, _patched(message, value) if patch else value)
+        message = self._edited(message, _patched(message, value) if patch else value)
         edited = msgspec.structs.replace(letter, message=canonical(message), original=letter.original or letter.message)
         unit = self._unit()
         unit.put(DEAD_LETTERS, edited, letter.rev, insisted=True)
@@ -120,7 +121,10 @@ class LettersOf:
         """See `Letters.rehearse`."""
         letter = await self._there(id)
         message = message_in(letter)
-        found = await rehearsed(self._hosted, self._subscription(message), message, self._host)
+        place = self._place(letter, message)
+        if isinstance(place, Relay):
+            raise NotInRehearsal(f"it would be sent to {message.address}, which handles it elsewhere")
+        found = await rehearsed(self._hosted, place, message, self._host)
         self._note(self._unit(), "dry_run", letter)
         return found
 
@@ -218,11 +222,21 @@ class LettersOf:
         unit.put(ACTIONS, action, 0)
         unit.put(OUTCOMES, outcome_of(action.id, letter, what, action.asked_at), 0)
 
-    def _subscription(self, message: Message) -> Subscription:
-        found = self._subscriptions.get(message.address)
-        if found is None:
+    def _place(self, letter: DeadLetter, message: Message) -> Subscription | Relay:
+        try:
+            return place_of(letter, message, self._subscriptions, self._hosted)
+        except UnknownOperation as fault:
+            raise Conflict(f"{fault.detail}; drop it, or deploy what handles it") from None
+
+    def _edited(self, message: Message, value: bytes) -> Message:
+        """A message that tells of another value, as whoever handles it would have it, wherever that is."""
+        subscription = self._subscriptions.get(message.address)
+        if subscription is not None:
+            return subscription.edited(message, value)
+        kind = event_told(message, self._hosted)
+        if kind is None:
             raise Conflict(f"nobody handles {message.address} any more; drop it, or deploy what handles it")
-        return found
+        return edited(kind, published_topic(kind), message, value)
 
     def _unit(self) -> Unit:
         return cast("Unit", unit_for(self._store))

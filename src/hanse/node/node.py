@@ -383,7 +383,7 @@ class Node:
         """Have what a service tells come to a subscriber that wants it, by its log or by a broker that keeps it."""
         if self._keeps is not None and subscription.is_of_events:
             if hosted.part is subscription.part:
-                hosted.subscribers.append(subscription.subscriber(self._keeps, self._transport, self.host))
+                hosted.subscribers.append(subscription.subscriber(hosted, self._keeps, self._transport, self.host))
         elif (relay := subscription.relay(hosted, self._transport, self.host)) is not None:
             hosted.relays.append(relay)
 

@@ -8,9 +8,11 @@ from tests.unit.transport.keeping import Keeping, Medium
 
 from hanse.contract.declare import rpc
 from hanse.contract.model import Event, Resource
+from hanse.delivery.action import Selection
 from hanse.kernel.context import current
-from hanse.kernel.faults import Misconfigured, Unavailable
+from hanse.kernel.faults import Misconfigured, TooLarge, Unavailable
 from hanse.kernel.host import Host
+from hanse.kernel.message import EVENT, Headers, Identity, Message
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -20,6 +22,8 @@ from hanse.service.reaction import on
 from hanse.service.service import Service
 from hanse.transport.memory import MemoryTransport
 
+OPERATOR = Headers(identity=Identity("ada", scopes=frozenset({"deadletters:write"})))
+LOOKS_MAX = 20_000
 BROKER = Settings(node=NodeSettings(events="broker"))
 
 
@@ -54,6 +58,10 @@ class Shop(Service, events=(Placed,)):
     async def burst(self, keys: int, numbers: int) -> None:
         for number in range(numbers):
             await self.emit(*(Placed(order_id=str(key), number=number) for key in range(keys)))
+
+    @rpc
+    async def tell(self, order_ids: list[str]) -> None:
+        await self.emit(*(Placed(order_id=id, number=number) for number, id in enumerate(order_ids)))
 
 
 class Mailer(Service, events=(Sent,)):
@@ -115,6 +123,37 @@ async def test_one_node_tells_and_hears() -> None:
         assert await numbers(node) == {str(key): [0, 1, 2, 3] for key in range(3)}
         # What the first led to was told, kept and heard as well, before all had settled.
         assert await node.collection(Tally).count() == 3 * 4
+
+
+class Narrow(Keeping):
+    """Keeps events that it cannot carry to whoever wants them."""
+
+    carries = 700
+
+    async def request(self, message: Message, /) -> Message:
+        if message.kind is EVENT and len(message.body) > self.carries:
+            raise TooLarge(f"the message to {message.address}", f"{self.carries} bytes")
+        return await super().request(message)
+
+
+async def test_one_that_is_kept_and_cannot_be_carried_is_parked_and_replayed_when_it_can() -> None:
+    transport = Narrow(Medium())
+    async with Node(ALL, BROKER, transport=transport) as node:
+        orders = ("1", "2" * 700, "3")
+        await node.client(Shop).tell([*orders, orders[1]])
+        await settled(node)
+        assert await numbers(node) == {"1": [0], "3": [2]}
+        with node.context(OPERATOR):
+            letters = node.letters("mailer")
+            failed, waiting = (await letters.find(Selection())).items
+            assert (failed.code, failed.group, waiting.waits_for) == ("too_large", "mailer.receipt", failed.id)
+            assert failed.text == "the message to on/mailer.receipt.handle is over its limit of 700 bytes"
+            _ = await letters.replay(Selection())
+            for _ in range(LOOKS_MAX):
+                if not await letters.count(Selection()):
+                    break
+                await asyncio.sleep(0.001)
+        assert (await numbers(node))[orders[1]] == [1, 3]
 
 
 async def test_code_bases_that_share_nothing_but_a_topic_hear_of_each_other() -> None:
