@@ -7,6 +7,7 @@ from typing import TypeVar
 from ..worlds import (  # noqa: TID252 - once, for all bugs
     bank,
     bell,
+    broken,
     counter,
     follower,
     gate,
@@ -24,6 +25,7 @@ from ..worlds import (  # noqa: TID252 - once, for all bugs
 __all__ = [
     "bank",
     "bell",
+    "broken",
     "counter",
     "follower",
     "gate",
