@@ -37,7 +37,7 @@ class WebhookSubscription(Resource, indexed=("owner", "active")):
 
 
 class WebhookSecret(Resource):
-    """What signs for a subscription of the same id. It is exposed by nothing.
+    """What signs for a subscription of the same id, sealed where there are keys (`seal`). It is exposed by nothing.
 
     Attributes:
         current: Signs.

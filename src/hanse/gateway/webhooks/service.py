@@ -1,24 +1,22 @@
-"""`Webhooks`: the service that tells programs outside of events.
+"""`Webhooks`: the service that tells programs outside of events, as those who subscribe see it.
 
 A subscription is a row, and so is each delivery: one for each event and each subscription that wants it, made with the
-mark of the event, so that there is exactly one. A rule sends those that are due; what came of it is written where the
-delivery is. What was sent and not yet noted when the process died is sent again, under the same id.
+mark of the event, so that there is exactly one. A rule sends those that are due: see `delivering`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import ClassVar, cast
 
 import msgspec
 
 from hanse.contract.declare import rpc
 from hanse.contract.guard import Guard, authenticated
-from hanse.contract.model import Event, topic_of
-from hanse.gateway.filters import asked_of_topic
+from hanse.contract.model import Event
 from hanse.gateway.webhooks.address import Reach, reach_of, target_of
+from hanse.gateway.webhooks.delivering import Delivering, delivery_of, http_sender, matching
 from hanse.gateway.webhooks.model import (
     PING,
     DeliveryPage,
@@ -33,22 +31,20 @@ from hanse.gateway.webhooks.model import (
     WebhookSubscription,
     owner_of,
 )
-from hanse.gateway.webhooks.pauses import Pauses
-from hanse.gateway.webhooks.schedule import ENDING_SECONDS, Answer, Delivered, GivenUp, Later, verdict
-from hanse.gateway.webhooks.sender import Sender, Sending
-from hanse.gateway.webhooks.signature import SECRET_BYTES, headers_of, key_of, secret_of
-from hanse.kernel.codec import encode_json
+from hanse.gateway.webhooks.seal import Seal
+from hanse.gateway.webhooks.sender import Sender
+from hanse.gateway.webhooks.signature import SECRET_BYTES, key_of, secret_of
 from hanse.kernel.context import current
 from hanse.kernel.faults import Conflict, Fault, Flaw, Forbidden, Invalid, Misconfigured, NotFound, Unauthenticated
-from hanse.kernel.host import Host
 from hanse.kernel.message import Identity
 from hanse.service.collection import Collection
-from hanse.service.events import matcher_of
 from hanse.service.held import Held
-from hanse.service.query import desc, holds
+from hanse.service.query import desc
 from hanse.service.reaction import every, rule
 from hanse.service.service import Service
 from hanse.store.query import And, Compare, Where
+
+_log = logging.getLogger("hanse.webhooks")
 
 SUBSCRIPTIONS_MAX = 100
 """Subscriptions of one owner."""
@@ -61,6 +57,9 @@ REPLAYED_MAX = 1_000
 
 TRIMMED_MAX = 5_000
 """Old deliveries that one run forgets."""
+
+SEALED_MAX = 1_000
+"""Secrets that one run seals anew."""
 
 AT_ONCE = 256
 """Deliveries on their way at once."""
@@ -79,18 +78,6 @@ ROTATION_SECONDS = 86_400.0
 
 HISTORY_SECONDS = 2_592_000.0
 """How long deliveries that are over are kept: 30 days."""
-
-
-COUNTED = (
-    "webhooks_delivered",
-    "webhooks_failed",
-    "webhooks_given_up",
-    "webhooks_postponed",
-    "webhooks_refused",
-    "webhooks_subscriptions_ended",
-)
-"""What is counted, for `/metrics`: attempts that a receiver took, that failed or were refused by the guard; deliveries
-that were given up, or put off since their receiver is left alone; subscriptions that were ended."""
 
 
 class TooMany(Fault, status=409, detail="expected at most {most} {what}; remove one first"):
@@ -113,6 +100,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
     http: bool = False
     timeout: float = 15.0
     history: float = HISTORY_SECONDS
+    keys: tuple[str, ...] = ()
 
     __kinds__: ClassVar[Mapping[str, type[Event]]] = {}
     __may__: ClassVar[Guard] = authenticated
@@ -124,14 +112,18 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         """Get ready to send.
 
         Raises:
-            Misconfigured: What may be sent to, or for how long, cannot be; or the HTTP client is not installed.
+            Misconfigured: What may be sent to, for how long, or the keys that seal secrets cannot be; or what it needs
+                is not installed.
         """
         if not 0.0 < self.timeout <= TIMEOUT_SECONDS_MAX:
             raise Misconfigured(f"expected a timeout of webhooks of up to {TIMEOUT_SECONDS_MAX:g} s")
         self._reach: Reach = reach_of(self.allow, http=self.http)
-        self._pauses: Pauses = Pauses()
-        self.__counts__: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._seal: Seal = Seal(self.keys)
+        if not self.keys:
+            _log.warning("secrets of webhooks lie open in the store: services.webhooks.settings.keys has no key")
         self._sender: Sender = type(self).__sender__ or http_sender(self._reach, self.timeout, current().host)
+        self._delivering: Delivering = Delivering(self, self._sender, self._seal, self.emit)
+        self.__counts__: dict[str, int] = self._delivering.counts
 
     async def stopping(self) -> None:
         """Let go of connections."""
@@ -161,7 +153,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         made = msgspec.structs.replace(made, created_at=_now(), active_since=_now())
         made = await self.subscriptions.create(made)
         secret = self._secret(secret)
-        _ = await self.secrets.create(WebhookSecret(id=made.id, current=secret))
+        _ = await self.secrets.create(WebhookSecret(id=made.id, current=self._sealed(made.id, secret)))
         return Subscribed(subscription=made, secret=secret)
 
     @rpc(idempotent=True, route="GET /")
@@ -238,8 +230,9 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
             raise _refused("overlap", f"expected 0 to {HISTORY_SECONDS:g} seconds")
         kept, until = await self.secrets.get(id), _now() + overlap
         secret = self._secret(secret)
+        former = self._sealed(id, self._seal.open(id, kept.current))
         _ = await self.secrets.put(
-            WebhookSecret(id=id, rev=kept.rev, current=secret, former=kept.current, former_until=until)
+            msgspec.structs.replace(kept, current=self._sealed(id, secret), former=former, former_until=until)
         )
         return Secret(secret=secret, former_until=until)
 
@@ -254,7 +247,7 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         found = await self._owned(id)
         if not found.active:
             raise Conflict(f"expected an active subscription, but {id} is not: {found.ended or 'it was turned off'}")
-        return await self.deliveries.create(_delivery(current().host.new_id(), id, PING, b"{}"))
+        return await self.deliveries.create(delivery_of(current().host.new_id(), id, PING, b"{}"))
 
     @rpc(idempotent=True, route="GET /{id}/deliveries")
     async def delivered(self, id: str, state: State | None = None, limit: int = 50, cursor: str = "") -> DeliveryPage:
@@ -308,12 +301,8 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
 
     async def told(self, event: Event) -> None:
         """Make the deliveries of an event, with the mark that it was handled."""
-        topic, id, value = topic_of(type(event)), current().message_id, encode_json(event)
         hears = type(self).__audience__
-        owner = None if hears is None else owner_of(hears(event))
-        async for one in self.subscriptions.scan(lambda one: one.active & holds(one.events, topic)):
-            if owner in (None, one.owner) and _matcher(type(event), one.where)(value):
-                _ = await self.deliveries.create(_delivery(f"{id}.{one.id}", one.id, topic, value))
+        await self._delivering.tell(event, None if hears is None else owner_of(hears(event)))
 
     @rule(
         WebhookDelivery,
@@ -327,33 +316,25 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
     )
     async def send(self, delivery: Held[WebhookDelivery]) -> None:
         """Send what is due, and note what came of it."""
-        one, now = delivery.value, _now()
-        try:
-            to = await self.subscriptions.get(one.subscription)
-            secret = await self.secrets.get(one.subscription)
-        except NotFound:
-            _ = await delivery.patch(state="failed", problem="the subscription is gone")
-            return
-        if not to.active:
-            _ = await delivery.patch(state="failed", problem=f"the subscription is not active: {to.ended}")
-            return
-        if (until := self._pauses.until(to.id)) > now:
-            self._count("webhooks_postponed")
-            _ = await delivery.patch(due=until + current().host.chance.random())
-            return
-        body = one.body.encode()
-        signed = headers_of(secret.at(now), one.id, int(now), body)
-        delivery.check()
-        answer = await self._sender.send(Sending(to.url, {**signed, "content-type": "application/json"}, body))
-        await self._note(delivery, to, answer)
+        await self._delivering.send(delivery)
 
     @every("10m")
     async def end(self) -> None:
         """Turn off subscriptions that nothing could be delivered to for days."""
-        async for one in self.subscriptions.scan(lambda one: one.active):
-            since = await self._failing_since(one)
-            if since and _now() - since > ENDING_SECONDS:
-                await self._end(one, f"nothing could be delivered for {ENDING_SECONDS / 86_400:g} days")
+        await self._delivering.end_silent()
+
+    @every("1h")
+    async def reseal(self) -> None:
+        """Seal with the first key of the settings what lies open, or is sealed with a key that is on its way out."""
+        sealed = 0
+        async for one in self.secrets.scan():
+            if self._seal.is_current(one.current) and self._seal.is_current(one.former):
+                continue
+            current, former = (self._sealed(one.id, self._seal.open(one.id, it)) for it in (one.current, one.former))
+            _ = await self.secrets.put(msgspec.structs.replace(one, current=current, former=former))
+            sealed += 1
+            if sealed >= SEALED_MAX:
+                return
 
     @every("1h")
     async def trim(self) -> None:
@@ -365,62 +346,8 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
             if trimmed >= TRIMMED_MAX:
                 return
 
-    async def _note(self, delivery: Held[WebhookDelivery], to: WebhookSubscription, answer: Answer) -> None:
-        one, host = delivery.value, current().host
-        now, attempts = host.now(), delivery.value.attempts + 1
-        noted: dict[str, object] = {
-            "attempts": attempts,
-            "tried_at": one.tried_at or now,
-            "status": answer.status,
-            "problem": answer.problem,
-            "said": answer.said,
-        }
-        if answer.status:
-            self._pauses.answered(to.id)
-        else:
-            self._pauses.silent(to.id, now)
-        match verdict(answer, attempts, host.chance.random()):
-            case Delivered():
-                self._count("webhooks_delivered")
-                _ = await delivery.patch(state="delivered", delivered_at=now, **noted)
-            case Later(seconds=seconds, pause=pause):
-                self._count("webhooks_refused" if answer.refused else "webhooks_failed")
-                if pause:
-                    self._pauses.asked(to.id, now + seconds)
-                _ = await delivery.patch(due=now + seconds, **noted)
-            case GivenUp(end=end):
-                self._count("webhooks_given_up")
-                _ = await delivery.patch(state="failed", **noted)
-                if end:
-                    await self._end(to, "its receiver answered 410: it wants no more")
-
-    async def _end(self, one: WebhookSubscription, why: str) -> None:
-        _ = await self.subscriptions.patch(one.id, active=False, ended=why)
-        self._count("webhooks_subscriptions_ended")
-        await self.emit(WebhookEnded(subscription=one.id, owner=one.owner, why=why))
-
-    async def _failing_since(self, to: WebhookSubscription) -> float:
-        """The first attempt that failed since the last that did not, and since it was begun; 0 for none."""
-        id, since = to.id, to.active_since
-        last = await self.deliveries.find(
-            lambda one: (one.subscription == id) & (one.state == "delivered"),
-            sort=lambda one: desc(one.delivered_at),
-            limit=1,
-        )
-        after = last.items[0].delivered_at if last.items else 0.0
-        failing = (Compare("gt", ("tried_at",), after), Compare("ge", ("tried_at",), since))
-        first = await self.deliveries.find(
-            And((Compare("eq", ("subscription",), id), Compare("ne", ("state",), "delivered"), *failing)),
-            sort=lambda one: one.tried_at,
-            limit=1,
-        )
-        return first.items[0].tried_at if first.items else 0.0
-
     async def _again(self, one: WebhookDelivery) -> None:
         _ = await self.deliveries.patch(one.id, state="waiting", due=0.0, attempts=0, problem="", tried_at=0.0)
-
-    def _count(self, name: str) -> None:
-        self.__counts__[name] += 1
 
     def _caller(self) -> str:
         """Whose subscriptions the caller's are.
@@ -455,10 +382,13 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
             raise _refused("events", "expected one at the least")
         for topic in topics:
             try:
-                _ = _matcher(known[topic], where)
+                _ = matching(known[topic], where)
             except Invalid as fault:
                 raise _refused("where", f"of {topic}: {fault.detail}") from None
         return tuple(dict.fromkeys(topics))
+
+    def _sealed(self, id: str, secret: str) -> str:
+        return self._seal.close(id, secret, current().host.entropy)
 
     def _secret(self, given: str) -> str:
         if not given:
@@ -470,27 +400,9 @@ class Webhooks(Service, name="webhooks", events=(WebhookEnded,)):
         return given
 
 
-def _delivery(id: str, subscription: str, topic: str, value: bytes) -> WebhookDelivery:
-    now = _now()
-    body = b'{"type":%b,"timestamp":%b,"data":%b}' % (
-        encode_json(topic),
-        encode_json(datetime.fromtimestamp(now, UTC)),
-        value,
-    )
-    return WebhookDelivery(id=id, subscription=subscription, type=topic, body=body.decode(), due=now, created_at=now)
-
-
 def _of(subscription: str, state: State | None) -> Where:
     of = Compare("eq", ("subscription",), subscription)
     return of if state is None else And((of, Compare("eq", ("state",), state)))
-
-
-@lru_cache(1_024)
-def _matcher(kind: type[Event], query: str) -> Callable[[bytes], bool]:
-    where, after = asked_of_topic(kind, query)
-    if after:
-        raise Invalid("expected fields of the event; a cursor is for feeds", [])
-    return matcher_of(kind, where)
 
 
 def _refused(name: str, expected: str) -> Invalid:
@@ -505,21 +417,3 @@ def _limit(limit: int) -> int:
 
 def _now() -> float:
     return current().host.now()
-
-
-def http_sender(reach: Reach, timeout: float, host: Host) -> Sender:
-    """What sends over HTTP.
-
-    Args:
-        reach: How far it may send.
-        timeout: Seconds for one webhook.
-        host: The clock that dates are read by.
-
-    Raises:
-        Misconfigured: What it needs is not installed.
-    """
-    try:
-        from hanse.gateway.webhooks.http_sender import HttpSender
-    except ImportError as error:
-        raise Misconfigured(f"webhooks need {error.name}: pip install 'hanse[webhooks]'") from None
-    return HttpSender(reach, timeout, host)

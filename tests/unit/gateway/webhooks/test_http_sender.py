@@ -11,10 +11,10 @@ import pytest
 import trustme
 
 from hanse.gateway.webhooks.address import Reach, reach_of
+from hanse.gateway.webhooks.delivering import http_sender
 from hanse.gateway.webhooks.http_sender import ANSWER_BYTES_MAX, ANSWER_CHARACTERS_MAX, HttpSender, resolved
 from hanse.gateway.webhooks.schedule import Answer
 from hanse.gateway.webhooks.sender import Sending
-from hanse.gateway.webhooks.service import http_sender
 from hanse.kernel.host import Host
 
 Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
