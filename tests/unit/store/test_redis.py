@@ -158,7 +158,7 @@ def test_a_sieve_keeps_no_more_than_a_page_and_one() -> None:
     for start in range(0, 100, 10):
         sieve.add(Row(str(n), n + 1, b'{"n":%d}' % n) for n in range(start, start + 10))
         assert len(sieve._kept) == 3
-        assert not sieve.is_full
+        assert sieve.is_full
     found = sieve.page()
     assert [row.id for row in found.rows] == ["99", "98"]
     after = Sieve(Query(order=(Order(("n",), descending=True),), limit=2, cursor=found.next), schema)

@@ -8,7 +8,7 @@ any more, should it still be on its way. Only where the server stays away is who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import cast, final
 
@@ -18,10 +18,12 @@ from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.resp import ReplyError
-from hanse.store.base import Batch
+from hanse.store.base import Batch, Row
 from hanse.store.group import Group, Outcome, Wanted
+from hanse.store.plan import Address
 from hanse.store.redis.failures import is_elsewhere, is_lost, is_of_value, meaning
 from hanse.store.redis.group import Granted, Written, commands, is_sure, mark_field, needed, written
+from hanse.store.redis.index import of_collections
 from hanse.store.redis.judge import shortfall, waits_for_disk
 from hanse.store.redis.link import Dialer, Link
 from hanse.store.redis.opening import Opened, opened_in
@@ -77,6 +79,7 @@ class Committer:
         self._dialer = dialer
         self._names = dialer.names
         self._opened = opened
+        self._indexes = of_collections(opened.indexes)
         self._host = host
         self._heard = heard
         self._number = 0
@@ -285,6 +288,7 @@ class Committer:
         """Another version of this service shares the store."""
         found = await opened_in(await self._ready(), self._names)
         self._opened = msgspec.structs.replace(found, schemas=self._opened.schemas)
+        self._indexes = of_collections(found.indexes)
 
     def _command(self, planned: _Planned) -> tuple[list[bytes], list[bytes]]:
         """Keys and arguments of `COMMIT`."""
@@ -308,17 +312,41 @@ class Committer:
             ],
         )
         after = [(places[name], id, row) for (name, id), row in group.rows.items()]
+        left, joined = self._indexed(keys, before, group.rows)
         work = {
             "gone": [(*place, id) for place, id, row in after if row is None],
             "rows": [(*place, id, row.rev - planned.base, lua(row.value)) for place, id, row in after if row],
-            "left": (),
-            "joined": (),
+            "left": left,
+            "joined": joined,
             "marks": _chained(one.marks for one in planned.pieces),
             "positions": _chained(one.positions for one in planned.pieces),
             "entries": _chained(one.entries for one in planned.pieces),
         }
         given = [self.author.encode(), b"%d" % self._number, self.log_id.encode(), b"%d" % self._opened.shape, rests]
         return keys.all, [*given, pack(checks), pack(work), names.channel]
+
+    def _indexed(
+        self, keys: _Keys, before: Mapping[Address, Row | None], after: Mapping[Address, Row | None]
+    ) -> tuple[list[_Member], list[_Member]]:
+        """What leaves indexes, and what joins them."""
+        left: list[_Member] = []
+        joined: list[_Member] = []
+        for (name, id), row in after.items():
+            for index in self._indexes.get(name, ()):
+                old = before[name, id]
+                was = None if old is None else index.member(old)
+                now = None if row is None else index.member(row)
+                key = keys.number(self._names.key(index.name))
+                if was is not None and was != now:
+                    left.append((key, lua(was)))
+                # Who builds an index leaves out what others change meanwhile, also where its key stays.
+                if now is not None and (was != now or not index.ready):
+                    joined.append((key, lua(now)))
+        return left, joined
+
+
+_Member = tuple[int, msgspec.Raw]
+"""The number of an index's key, and what stands in it for a row."""
 
 
 class _Keys:

@@ -13,10 +13,12 @@ import msgspec
 from hanse.kernel.faults import CouldNotStart, Unavailable
 from hanse.kernel.resp import ReplyError
 from hanse.store.base import CollectionSchema
+from hanse.store.redis.group import row_of
+from hanse.store.redis.index import Index, wanted_of
 from hanse.store.redis.link import Link
 from hanse.store.redis.names import Names
 from hanse.store.redis.packed import lua, pack
-from hanse.store.redis.scripts import FORMAT, OPEN, PROBE
+from hanse.store.redis.scripts import BUILD, FORMAT, OPEN, PIECE_ROWS, PROBE, SCAN
 from hanse.store.schema import require_sound
 
 OPEN_TRIES_MAX = 100
@@ -27,11 +29,19 @@ _FORBIDDEN = ("NOPERM", "ACL", "The user executing the script")
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """What a store turned out to be: the id of its log, its collections by name, and how often those changed."""
+    """What a store turned out to be.
+
+    Attributes:
+        log_id: Of its log.
+        schemas: Its collections, by name.
+        shape: How often those, or the indexes, changed.
+        indexes: All that are kept, those of other versions of the service among them.
+    """
 
     log_id: str
     schemas: dict[str, CollectionSchema]
     shape: int
+    indexes: tuple[Index, ...]
 
 
 async def prepare(link: Link, names: Names, wanted: Sequence[CollectionSchema], log_id: str) -> Opened:
@@ -51,14 +61,69 @@ async def prepare(link: Link, names: Names, wanted: Sequence[CollectionSchema], 
     require_sound(await stored(link, names), wanted)
     await _try_all(link, names)
     for _ in range(OPEN_TRIES_MAX):
-        (shape,) = cast("list[bytes | None]", await link.ask(b"HMGET", names.meta, b"shape"))
-        before = await stored(link, names)
-        schemas = require_sound(before, wanted)
-        changed = [(one.name, lua(msgspec.json.encode(one))) for one in schemas if before.get(one.name) != one]
-        given = [shape or b"", log_id.encode(), link.told.run.encode(), pack((changed, (), ()))]
-        if await link.run(OPEN, [names.meta, names.schemas, names.indexes], *given):
-            found = await opened_in(link, names)
-            return msgspec.structs.replace(found, schemas={one.name: one for one in schemas})
+        if schemas := await _made(link, names, wanted, log_id):
+            break
+    else:
+        raise Unavailable("other nodes have been opening the store all the time; try again")
+    declared = {index.name for one in wanted for index in wanted_of(schemas[one.name])}
+    for index in (await opened_in(link, names)).indexes:
+        if index.name in declared and not index.ready:
+            await _build(link, names, index)
+            await _say_ready(link, names, index)
+    return msgspec.structs.replace(await opened_in(link, names), schemas=schemas)
+
+
+async def _made(
+    link: Link, names: Names, wanted: Sequence[CollectionSchema], log_id: str
+) -> dict[str, CollectionSchema] | None:
+    """The collections, once they are there as they are wanted; None where others changed them meanwhile."""
+    (shape,) = cast("list[bytes | None]", await link.ask(b"HMGET", names.meta, b"shape"))
+    before = await stored(link, names)
+    schemas = {one.name: one for one in require_sound(before, wanted)}
+    known = {one.name: one for one in (await opened_in(link, names)).indexes}
+    declared = {one.name: one for schema in schemas.values() for one in wanted_of(schema)}
+    gone = [name for name, one in known.items() if one.collection in schemas and name not in declared]
+    changes = (
+        [(name, lua(msgspec.json.encode(one))) for name, one in schemas.items() if before.get(name) != one],
+        [(name, lua(msgspec.json.encode(one))) for name, one in declared.items() if name not in known],
+        gone,
+    )
+    return schemas if await _opened(link, names, shape, log_id, changes) else None
+
+
+_Changes = tuple[list[tuple[str, msgspec.Raw]], list[tuple[str, msgspec.Raw]], list[str]]
+"""Collections and indexes by their names, and names of indexes that go."""
+
+
+async def _opened(link: Link, names: Names, shape: bytes | None, log_id: str, changes: _Changes) -> bool:
+    keys = [names.meta, names.schemas, names.indexes, *map(names.key, changes[2])]
+    given = (shape or b"", log_id.encode(), link.told.run.encode(), pack(changes))
+    return bool(await link.run(OPEN, keys, *given))
+
+
+async def _build(link: Link, names: Names, index: Index) -> None:
+    """Have all rows in an index, beside whoever writes: those keep it already."""
+    keys = [names.ids(index.collection), names.rows(index.collection)]
+    begin, more = b"-", 1
+    while more:
+        came = await link.run(SCAN, keys, begin, b"%d" % PIECE_ROWS)
+        more, found = cast("tuple[int, list[bytes]]", came)
+        rows = [row_of(id.decode(), value) for id, value in zip(found[::2], found[1::2], strict=True)]
+        if not rows:
+            return
+        given = [(row.id, str(row.rev), lua(index.member(row))) for row in rows]
+        _ = await link.run(BUILD, [keys[1], names.key(index.name)], pack(given))
+        begin = b"(" + rows[-1].id.encode()
+
+
+async def _say_ready(link: Link, names: Names, index: Index) -> None:
+    text = lua(msgspec.json.encode(msgspec.structs.replace(index, ready=True)))
+    for _ in range(OPEN_TRIES_MAX):
+        found = await opened_in(link, names)
+        if not any(one.name == index.name and not one.ready for one in found.indexes):
+            return  # somebody else has built it, or let it go
+        if await _opened(link, names, b"%d" % found.shape, "", ([], [(index.name, text)], [])):
+            return
     raise Unavailable("other nodes have been opening the store all the time; try again")
 
 
@@ -68,7 +133,7 @@ async def stored(link: Link, names: Names) -> dict[str, CollectionSchema]:
     Raises:
         CouldNotStart: The keys are not ours, or were written by a newer version.
     """
-    kinds = (names.meta, names.schemas, names.log, names.marks, names.positions)
+    kinds = (names.meta, names.schemas, names.indexes, names.log, names.marks, names.positions)
     found = await link.all(*((b"TYPE", key) for key in kinds))
     meta, *others = [str(one, "ascii") if isinstance(one, bytes) else str(one) for one in found]
     if meta == "none" and set(others) == {"none"}:
@@ -87,10 +152,13 @@ async def stored(link: Link, names: Names) -> dict[str, CollectionSchema]:
 
 async def opened_in(link: Link, names: Names) -> Opened:
     """What a store is, as its newest version declares it."""
-    meta, schemas = await link.all((b"HMGET", names.meta, b"log_id", b"shape"), (b"HVALS", names.schemas))
+    meta, schemas, indexes = await link.all(
+        (b"HMGET", names.meta, b"log_id", b"shape"), (b"HVALS", names.schemas), (b"HVALS", names.indexes)
+    )
     log_id, shape = cast("list[bytes | None]", meta)
     found = [msgspec.json.decode(one, type=CollectionSchema) for one in cast("list[bytes]", schemas)]
-    return Opened((log_id or b"").decode(), {one.name: one for one in found}, int(shape or 0))
+    kept = tuple(msgspec.json.decode(one, type=Index) for one in cast("list[bytes]", indexes))
+    return Opened((log_id or b"").decode(), {one.name: one for one in found}, int(shape or 0), kept)
 
 
 async def _try_all(link: Link, names: Names) -> None:

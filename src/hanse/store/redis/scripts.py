@@ -26,6 +26,9 @@ PIECE = 100
 LOOKED_MAX = 1_000
 """Entries that a script looks at, at most, as others wait for it meanwhile."""
 
+PIECE_ROWS = 500
+"""Rows that are asked for at once, at most."""
+
 PIECE_BYTES_MAX = 4 * 1024 * 1024
 """Of rows or entries in one answer; one alone may be larger."""
 
@@ -170,8 +173,9 @@ end
 for _, one in ipairs(changed[2]) do
   redis.call('HSET', KEYS[3], one[1], one[2])
 end
-for _, one in ipairs(changed[3]) do
+for i, one in ipairs(changed[3]) do
   redis.call('HDEL', KEYS[3], one)
+  redis.call('UNLINK', KEYS[3 + i])
 end
 if #changed[1] + #changed[2] + #changed[3] > 0 then
   redis.call('HINCRBY', KEYS[1], 'shape', 1)
@@ -180,8 +184,8 @@ return 1
 """)
 """Has a store, and collections and indexes in it, unless somebody else changed those since they were looked at.
 
-Keys are meta, schemas and indexes; the shape that was seen or nothing, an id for the log, the run of the server, and
-collections, indexes, and indexes that go.
+Keys are meta, schemas and indexes, and those of the indexes that go; the shape that was seen or nothing, an id for the
+log, the run of the server, and collections, indexes, and indexes that go.
 """
 
 PROBE = Script("""#!lua
@@ -292,5 +296,61 @@ return {{#ids == tonumber(ARGV[2]) and 1 or 0, found}}
 It comes to whether there may be more, and ids with their rows.
 """
 
-COMMITTING = (COMMIT, DECIDE)
-"""What a connection for commits has to know."""
+WALK = Script(f"""#!lua flags=no-writes
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+  return nil
+end
+local low, high, from, upto, count = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local members = {{}}
+if ARGV[7] == '0' then
+  members = redis.call('ZRANGE', KEYS[2], low, high, 'BYLEX', 'LIMIT', 0, count)
+end
+while ARGV[7] == '1' and #members < count do
+  if from == '' then
+    local top = redis.call('ZRANGE', KEYS[2], high, low, 'BYLEX', 'REV', 'LIMIT', 0, 1)
+    if #top == 0 then
+      break
+    end
+    local text = string.sub(top[1], 1, string.find(top[1], '%z') - 1)
+    from, upto, high = '[' .. text .. '\\0', '(' .. text .. '\\1', '(' .. text .. '\\0'
+  end
+  for _, one in ipairs(redis.call('ZRANGE', KEYS[2], from, upto, 'BYLEX', 'LIMIT', 0, count - #members)) do
+    members[#members + 1] = one
+  end
+  from = ''
+end
+local found, bytes, more = {{}}, 0, #members == count
+for i = 1, #members, {PIECE} do
+  local ids, last = {{}}, math.min(i + {PIECE} - 1, #members)
+  for j = i, last do
+    ids[#ids + 1] = string.sub(members[j], string.find(members[j], '%z') + 1)
+  end
+  for j, value in ipairs(redis.call('HMGET', KEYS[3], unpack(ids))) do
+    if value then
+      found[#found + 1], found[#found + 2] = ids[j], value
+      bytes = bytes + #value
+    end
+  end
+  if bytes >= {PIECE_BYTES_MAX} and last < #members then
+    return {{1, members[last], found}}
+  end
+end
+return {{more and 1 or 0, members[#members] or '', found}}
+""")
+"""Rows by an index: keys are indexes, the index and rows.
+
+Given are the name of the index, the ends of a part of it, the ends of what is left of the key that is begun (or
+nothing), how many at most, and whether keys fall; ids rise either way. It comes to whether there may be more, the last
+place that it reached, and ids with their rows; or to nothing, where the index is gone.
+"""
+
+BUILD = Script("""#!lua
+for _, one in ipairs(cmsgpack.unpack(ARGV[1])) do
+  local found = redis.call('HGET', KEYS[1], one[1])
+  if found and string.match(found, '^%d+') == one[2] then
+    redis.call('ZADD', KEYS[2], 0, one[3])
+  end
+end
+return 1
+""")
+"""Adds rows to an index that are still as they were read: keys are rows and the index; ids, revisions and members."""

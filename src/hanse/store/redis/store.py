@@ -38,9 +38,10 @@ from hanse.store.query import Query
 from hanse.store.redis.committer import Committer
 from hanse.store.redis.failures import raise_meaning
 from hanse.store.redis.group import mark_field, row_of
+from hanse.store.redis.index import Index, wanted_of
 from hanse.store.redis.link import Dialer
 from hanse.store.redis.news import News
-from hanse.store.redis.opening import prepare
+from hanse.store.redis.opening import Opened, prepare
 from hanse.store.redis.packed import pack
 from hanse.store.redis.reader import Reader, closed
 from hanse.store.redis.scripts import CHANGES, LOOKED_MAX, TRIM
@@ -81,6 +82,8 @@ class RedisStore:
         self._listeners = Listeners()
         self._dialer: Dialer | None = None
         self._reader: Reader | None = None
+        self._searcher: Searcher | None = None
+        self._indexes: tuple[Index, ...] = ()
         self._committer: Committer | None = None
         self._news: News | None = None
         self._tasks = Tasks(_failed)
@@ -132,6 +135,7 @@ class RedisStore:
                 raise_meaning(error, self._url.place)
             raise
         self._log_id, self._schemas = opened.log_id, opened.schemas
+        self._indexes, self._searcher = _own(opened), None
         self._rows = {name: dialer.names.rows(name) for name in opened.schemas}
         loop = asyncio.get_running_loop()
         self._dialer, self._reader = dialer, Reader(dialer)
@@ -242,7 +246,9 @@ class RedisStore:
         schema = self._schemas.get(collection)
         if schema is None:
             raise NotFound("collection", collection)
-        return Searcher(reader, self._dialed().names), schema
+        if self._searcher is None:
+            self._searcher = Searcher(reader, self._dialed().names, self._indexes)
+        return self._searcher, schema
 
     def _reading(self) -> Reader:
         if self._reader is None:
@@ -253,6 +259,12 @@ class RedisStore:
         if self._dialer is None:
             raise closed()
         return self._dialer
+
+
+def _own(opened: Opened) -> tuple[Index, ...]:
+    """The indexes that these collections declare; those of another version may read rows in another way."""
+    declared = {index.name for schema in opened.schemas.values() for index in wanted_of(schema)}
+    return tuple(one for one in opened.indexes if one.name in declared)
 
 
 def _failed(error: BaseException) -> None:
