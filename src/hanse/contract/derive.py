@@ -133,6 +133,17 @@ def describe(cls: type) -> Description:
     return known
 
 
+def describe_as(cls: type, name: str) -> Description:
+    """The description of a contract class under another name: its types are looked at once, however many it has.
+
+    Raises:
+        Misdeclared: See `describe`.
+    """
+    known = describe(cls)
+    operations = {own: msgspec.structs.replace(operation, contract=name) for own, operation in known.operations.items()}
+    return msgspec.structs.replace(known, name=name, operations=operations)
+
+
 def describe_methods(cls: type, promise: Promise, *, leave_out: Iterable[str] = ()) -> Description:
     """The description of whatever `@rpc` methods a class has, under the name and version given."""
     without = set(leave_out)

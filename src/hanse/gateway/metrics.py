@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.exposition import OPEN_METRICS, PROMETHEUS, Family, Labels, exposition
@@ -79,6 +78,8 @@ class Metrics:
 
 
 def _build_info(node: Node) -> Family:
+    from importlib.metadata import version  # here, as it takes a twentieth of a start, and most nodes are never asked
+
     labels = {
         "app": node.app.name,
         "version": version("hanse"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -66,7 +65,7 @@ def checked_cron(expression: str, zone: str = "UTC") -> Cron:
         raise Misdeclared("a cron expression needs another package: pip install 'hanse[standard]'") from None
     try:
         begin = datetime(2024, 1, 1, tzinfo=_zone(zone))
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
         raise Misdeclared(f"expected the name of a time zone such as 'Europe/Berlin', got {zone!r}") from None
     if len(expression.split()) != _FIELDS:
         raise Misdeclared(f"expected five fields such as '30 4 * * mon-fri', got {expression!r}")
@@ -86,4 +85,8 @@ _FIELDS = 5
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> tzinfo:
-    return UTC if name == "UTC" else ZoneInfo(name)
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # here, as it reads how Python was built, and few apps need it
+
+    return ZoneInfo(name)

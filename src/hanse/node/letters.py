@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Protocol, cast
 
-from hanse.contract.declare import Contract, Promise, rpc
-from hanse.contract.derive import Description, describe_methods
+from hanse.contract.declare import Contract, rpc
+from hanse.contract.derive import Description, describe_as
 from hanse.contract.guard import Guard, scope
 from hanse.contract.model import Model
 from hanse.delivery.action import HALT_SHARE, LetterAction, LetterOutcome, Selection
@@ -193,7 +193,7 @@ class Waits(Fault, status=409, detail="the dead letter {id!r} waits behind {bloc
 @lru_cache(maxsize=4096)
 def letters_contract(service: str) -> Description:
     """The contract under which the dead letters of a service are served, made once."""
-    return describe_methods(Letters, Promise(f"deadletters/{service}", "1", (), ()))
+    return describe_as(Letters, f"deadletters/{service}")
 
 
 def letters_client(service: str, caller: Caller) -> Letters:

@@ -13,8 +13,8 @@ from typing import Protocol, cast
 
 import msgspec
 
-from hanse.contract.declare import Contract, Promise, rpc
-from hanse.contract.derive import Description, describe_methods
+from hanse.contract.declare import Contract, rpc
+from hanse.contract.derive import Description, describe_as
 from hanse.contract.model import Event, topic_of
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed
@@ -60,7 +60,7 @@ class Events(Contract, Protocol):
 @lru_cache(maxsize=4096)
 def events_contract(service: str) -> Description:
     """The contract under which the events of a service are served, made once."""
-    return describe_methods(Events, Promise(f"events/{service}", "1", (), ()))
+    return describe_as(Events, f"events/{service}")
 
 
 class EventsOf:

@@ -17,8 +17,8 @@ from typing import Literal, Protocol, cast
 
 import msgspec
 
-from hanse.contract.declare import Contract, Promise, rpc
-from hanse.contract.derive import Description, Operation, describe_methods
+from hanse.contract.declare import Contract, rpc
+from hanse.contract.derive import Description, Operation, describe_as
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.codec import canonical, codec_for
 from hanse.kernel.context import Context, ambient, current
@@ -159,7 +159,7 @@ class Jobs(Contract, Protocol):
 @lru_cache(maxsize=4096)
 def jobs_contract(contract: str) -> Description:
     """The contract under which the jobs that call another are served, made once."""
-    return describe_methods(Jobs, Promise(f"jobs/{contract}", "1", (), ()))
+    return describe_as(Jobs, f"jobs/{contract}")
 
 
 class JobsOf:

@@ -13,8 +13,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from hanse.contract.declare import Contract, Promise, rpc
-from hanse.contract.derive import Description, describe_methods
+from hanse.contract.declare import Contract, rpc
+from hanse.contract.derive import Description, describe_as
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import encode_json
@@ -176,7 +176,7 @@ def rows_contract(kind: type[Resource]) -> Description:
 @lru_cache(maxsize=4096)
 def rows_contract_named(collection: str) -> Description:
     """The same, by the name of the collection."""
-    return describe_methods(Rows, Promise(f"rows/{collection}", "1", (), ()))
+    return describe_as(Rows, f"rows/{collection}")
 
 
 class RowsOf(Generic[R]):

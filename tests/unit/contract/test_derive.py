@@ -11,7 +11,7 @@ import pytest
 from msgspec import Meta
 
 from hanse.contract.declare import Contract, rpc
-from hanse.contract.derive import contracts_in, describe
+from hanse.contract.derive import contracts_in, describe, describe_as
 from hanse.contract.guard import scope
 from hanse.contract.model import Event, Model, Resource
 from hanse.contract.schema import canonical, schemas_of
@@ -48,6 +48,17 @@ class Inventory(Contract, Protocol, version="1.4", events=(Sold,), resources=(It
 
     @rpc
     def watch(self, sku: str) -> AsyncIterator[int]: ...
+
+
+def test_the_same_under_another_name_shares_its_types() -> None:
+    known, other = describe(Inventory), describe_as(Inventory, "inventory/north")
+    assert (other.name, other.version, other.operations["watch"].address) == (
+        "inventory/north",
+        "1.4",
+        "inventory/north.watch",
+    )
+    assert other.operations["reserve"].arguments is known.operations["reserve"].arguments
+    assert known.operations["watch"].address == "inventory.watch"
 
 
 def test_an_operation_is_described_by_its_hints() -> None:

@@ -17,13 +17,16 @@ from pamqp.common import FieldValue
 
 from hanse.kernel.tasks import Tasks
 from hanse.transport.amqp.channel import Channel, ChannelError, nothing
-from hanse.transport.amqp.declare import ABSENT, declare
+from hanse.transport.amqp.declare import ABSENT, DIFFERENT, declare
 from hanse.transport.amqp.wire import Wire
 
 _log = logging.getLogger("hanse.transport.amqp")
 
 AHEAD_MAX = 16
 """Requests on their way to one instance that it has not taken: few, so that one that stands still holds up few."""
+
+TOGETHER_MAX = 64
+"""Queues that are asked for at once."""
 
 TRIES_MAX = 3
 """How often a queue is made that is gone before anything could be taken from it."""
@@ -112,8 +115,7 @@ class Intake:
             self._changed.clear()
             for key in self._channels.keys() - self.wanted.keys():
                 await self._end(wire, key)
-            for key in self.wanted.keys() - self._channels.keys() - self._failed:
-                await self._begin(wire, key)
+            await self._begin_all(wire)
             if not self._changed.is_set():
                 self._settled.set()
             try:
@@ -121,6 +123,14 @@ class Intake:
                     _ = await self._changed.wait()
             except TimeoutError:
                 self._failed.clear()
+
+    async def _begin_all(self, wire: Wire) -> None:
+        """Take from what is wanted and not taken from: many queues at once, as each takes several answers."""
+        missing = [key for key in self.wanted if key not in self._channels and key not in self._failed]
+        for first in range(0, len(missing), TOGETHER_MAX):
+            async with asyncio.TaskGroup() as tasks:
+                for key in missing[first : first + TOGETHER_MAX]:
+                    _ = tasks.create_task(self._begin(wire, key))
 
     async def _begin(self, wire: Wire, key: bytes) -> None:
         try:
@@ -145,8 +155,14 @@ class Intake:
         queue = key.decode()
         arguments: dict[str, FieldValue] = {"x-expires": EXPIRES_MILLISECONDS}
         wanted = commands.Queue.Declare(queue=queue, durable=self._lasting, auto_delete=True, arguments=arguments)
-        _ = await declare(wire, wanted)
         channel = await wire.channel()
+        try:
+            _ = await channel.ask(wanted, commands.Queue.DeclareOk)
+        except ChannelError as error:
+            if error.code != DIFFERENT:
+                raise
+            # Whoever made it is of another version, or of another mind; it is a queue. The refusal ended the channel.
+            channel = await wire.channel()
         channel.takes[key] = partial(self._came, channel, key)
         channel.cancelled, channel.ended = partial(self._gone, key), partial(self._gone, key)
         _ = await channel.ask(commands.Basic.Qos(prefetch_count=AHEAD_MAX), commands.Basic.QosOk)
