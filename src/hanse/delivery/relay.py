@@ -31,8 +31,10 @@ from hanse.store.base import Batch, Entry, Op, Position, Store
 
 _log = logging.getLogger("hanse.delivery")
 
-WINDOW_MAX = 1_024
-"""Entries that one relay holds at once. Where one key alone has as many, the others wait for it."""
+WINDOW_MAX = 512
+"""Entries that one relay holds at once. Where one key alone has as many, the others wait for it.
+
+So the backlog of a group is within what a node has room for by default, and is not refused and tried again."""
 
 READ_MIN = 64
 """Room for entries that makes another look into the log worth it, so that no entry costs a read of its own."""

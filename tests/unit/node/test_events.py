@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -253,3 +254,32 @@ async def test_nothing_settles_on_a_node_that_is_stopped() -> None:
     with pytest.raises(Unavailable, match="has stopped"):
         await node.settle()
     await node.stop(grace=0.1)
+
+
+class Flood(Service, events=(Placed,)):
+    @rpc
+    async def tell(self, many: int) -> None:
+        await self.emit(*[Placed(order_id=str(number)) for number in range(many)])
+
+
+class Dam(Service):
+    opened: ClassVar[asyncio.Event]
+    heard: ClassVar[int] = 0
+
+    @on(Placed)
+    async def hear(self, event: Placed) -> None:
+        del event
+        _ = await Dam.opened.wait()
+        Dam.heard += 1
+
+
+@pytest.mark.virtual_time
+async def test_a_backlog_alone_keeps_within_the_limit_of_its_node(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    Dam.opened, Dam.heard = asyncio.Event(), 0
+    async with Node(App("dam", Flood, Dam), host=host) as node:
+        await node.client(Flood).tell(3_000)
+        await asyncio.sleep(1)
+        Dam.opened.set()
+        await node.settle()
+    assert Dam.heard == 3_000
+    assert "cannot deliver" not in caplog.text
