@@ -11,6 +11,7 @@ import click
 
 from hanse.cli.complete import targets
 from hanse.cli.events import pair_of
+from hanse.cli.letters import operator_name
 from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.target import load_app
@@ -105,7 +106,7 @@ def show(*, id: str, target: str, chosen: Chosen, json_wanted: bool, output: Out
 @common
 def resume(*, id: str, target: str, chosen: Chosen, json_wanted: bool, output: Output) -> None:
     """Have a saga that is stuck go on where it was."""
-    _tell(_at_desk(target, chosen, lambda desk: desk.resume(id)), output, json_wanted=json_wanted)
+    _tell(_at_desk(target, chosen, lambda desk: desk.resume(id, by=operator_name())), output, json_wanted=json_wanted)
 
 
 @sagas.command("abort")
@@ -116,7 +117,7 @@ def resume(*, id: str, target: str, chosen: Chosen, json_wanted: bool, output: O
 @common
 def abort(*, id: str, target: str, chosen: Chosen, json_wanted: bool, output: Output) -> None:
     """Have a saga turn back: what it did is undone, the last step first."""
-    _tell(_at_desk(target, chosen, lambda desk: desk.abort(id)), output, json_wanted=json_wanted)
+    _tell(_at_desk(target, chosen, lambda desk: desk.abort(id, by=operator_name())), output, json_wanted=json_wanted)
 
 
 def moment(second: float) -> str:
@@ -148,7 +149,8 @@ def time_line(row: SagaRow, steps: list[SagaStep]) -> list[str]:
         failed = f": {step.text}" if step.text else ""
         unknown = ", and nobody knows whether it took effect" if step.unsettled else ""
         waits = "" if step.closed else f", waits until {moment(step.until)}"
-        lines.append(f"  +{step.at - row.started_at:9.3f} s  {step.kind:<7} {step.name}{tries}{failed}{unknown}{waits}")
+        what = f"by {step.by}" if step.by else step.name
+        lines.append(f"  +{step.at - row.started_at:9.3f} s  {step.kind:<7} {what}{tries}{failed}{unknown}{waits}")
     return lines
 
 

@@ -15,7 +15,7 @@ import enum
 from collections.abc import Iterable, Mapping
 
 from hanse.delivery.retry import HOPELESS
-from hanse.delivery.saga_rows import SETTLED, UNDO, SagaStep
+from hanse.delivery.saga_rows import BY_HAND, SETTLED, UNDO, SagaStep
 from hanse.kernel.faults import (
     AnswerLost,
     BrokenContract,
@@ -134,8 +134,8 @@ def after_settling(error: Exception, attempt: int, *, time_left: float) -> Verdi
 
 
 def in_order(steps: Iterable[SagaStep]) -> list[SagaStep]:
-    """What a saga went through, in the order in which it happened; what belongs to its way back is left out."""
-    forward = [one for one in steps if not one.name.startswith((UNDO, SETTLED))]
+    """What a saga went through, in the order in which it happened, without its way back and what was done by hand."""
+    forward = [one for one in steps if not one.name.startswith((UNDO, SETTLED, BY_HAND))]
     return sorted(forward, key=lambda one: one.rev)
 
 

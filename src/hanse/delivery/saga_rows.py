@@ -33,6 +33,10 @@ SETTLED = "settled:"
 """Begins the name of what told, on the way back, whether a step had taken effect."""
 
 
+BY_HAND = "by hand:"
+"""Begins the name of what somebody did about a saga: no step of it."""
+
+
 class SagaRow(Resource, collection="sagas", indexed=("state",)):
     """A run of a saga.
 
@@ -84,7 +88,7 @@ class SagaStep(Resource, collection="saga_steps", indexed=("saga",)):
     Attributes:
         saga: Its id.
         name: Within the saga: branch, name and number, such as `left/payments.charge#2`.
-        kind: `step`, `undo`, `settle`, `sleep`, `event` or `now`.
+        kind: `step`, `undo`, `settle`, `sleep`, `event` or `now`; `resume` or `abort` for what somebody did by hand.
         closed: Whether its end is known; what is open is waited for, until a moment.
         begun_at, at: Wall-clock seconds.
         until: Wall-clock second up to which it waits; 0 for what does not.
@@ -94,6 +98,7 @@ class SagaStep(Resource, collection="saga_steps", indexed=("saga",)):
         unsettled: Whether nobody knows if it took effect.
         text: What it failed with, for people.
         attempts: How often it was tried.
+        by: Who did it, where that was somebody; empty for the saga itself.
     """
 
     saga: str
@@ -109,6 +114,13 @@ class SagaStep(Resource, collection="saga_steps", indexed=("saga",)):
     unsettled: bool = False
     text: str = ""
     attempts: int = 1
+    by: str = ""
+
+    @property
+    def does(self) -> str:
+        """What it does, without its branch and its number: there are few of these, however many steps there are."""
+        name = self.name.removeprefix(UNDO).removeprefix(SETTLED)
+        return name.rpartition("/")[2].partition("#")[0]
 
 
 class SagaEvent(Resource, collection="saga_events", indexed=("topic",)):

@@ -2,7 +2,8 @@
 
 OpenTelemetry is imported only where its SDK has been, or where `start` finds that OTEL_* asks for it. Without it a span
 costs a look-up, and `traceparent` is carried on untouched, so that a story keeps its trace across nodes that do not
-record. Only dispatchers open spans (client, server, consumer, gateway); names follow the semantic conventions.
+record. Only dispatchers open spans (client, server, consumer, gateway, journals of sagas); names follow the semantic
+conventions.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Side(enum.Enum):
     SERVER = "server"
     PRODUCER = "producer"
     CONSUMER = "consumer"
+    INTERNAL = "internal"
+    """No end of any: a part of a story that stays within its process."""
 
 
 _OUTGOING = frozenset({Side.CLIENT, Side.PRODUCER})

@@ -66,7 +66,7 @@ class Caller:
         self.host: Host = host
         self.timeout: float = timeout
         self._tasks = tasks
-        self._watch = watch
+        self.watch: Watch | None = watch
         self._budgets: dict[str, Budget] = {}
         self._paces: dict[str, Pace] = {}
         self.breakers: dict[str, Breaker] = {}
@@ -94,8 +94,8 @@ class Caller:
             middlewares.insert(0, hedging(pace, budget, self.host, earns=not retry))
         if retry:
             middlewares.insert(0, retrying(budget, self.host))
-        if self._watch is not None:
-            middlewares.insert(0, watching(self._watch))
+        if self.watch is not None:
+            middlewares.insert(0, watching(self.watch))
         if not middlewares:
             return None
         guarded = breaking(self.breaker(operation.address), operation.address, self.host)
@@ -103,8 +103,8 @@ class Caller:
 
     def stream(self, message: Message) -> AsyncIterator[Message]:
         """The way of a stream to the transport."""
-        if self._watch is not None:
-            return self._watch.stream(Side.CLIENT, self.transport.stream, message)
+        if self.watch is not None:
+            return self.watch.stream(Side.CLIENT, self.transport.stream, message)
         return self.transport.stream(message)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from hanse.kernel import telemetry
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
-from hanse.kernel.message import Kind, Message
-from hanse.kernel.telemetry import Meter, Side, Tracer, call_attributes, event_attributes
+from hanse.kernel.message import Headers, Kind, Message
+from hanse.kernel.telemetry import Meter, Side, Span, Tracer, call_attributes, event_attributes
 from hanse.mesh.fault import fault_in
 from hanse.transport.base import service_of
 
@@ -44,6 +44,16 @@ class Watch:
         code = reply.headers.type if failed else ""
         self._meter.record(side, message.address, self._host.monotonic() - begun, code=code)
         return reply
+
+    def step(self, name: str, headers: Headers, attributes: Mapping[str, str | int]) -> Span:
+        """A part of a story that is no call and no event, such as a step of a saga; enter it with `with`.
+
+        Args:
+            name: Of low cardinality.
+            headers: Of the story; what is sent in the step carries those of the span.
+            attributes: What else is known of it.
+        """
+        return self._tracer.span(name, Side.INTERNAL, headers, attributes)
 
     async def stream(self, side: Side, handler: Streaming, message: Message) -> AsyncIterator[Message]:
         """Have a stream made within a span, and count how it ended and how long it lasted.

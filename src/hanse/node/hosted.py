@@ -23,6 +23,7 @@ from hanse.mesh.client import Caller, client_of
 from hanse.mesh.server import Endpoint, Server
 from hanse.node.app import App, Part
 from hanse.node.bind import endpoint, saga_endpoint
+from hanse.node.saga_journal import SagaPlace
 from hanse.node.sagas import Sagas
 from hanse.service.cluster import Leader, Lock
 from hanse.service.collection import Collection
@@ -78,7 +79,8 @@ class Hosted:
         self.instance: Service = self._construct(app, values)
         self.instance.__dict__["_outlet"] = Outlet(store)
         pinned = sagas_of(part.cls)
-        self.sagas: Sagas | None = Sagas(part.name, self.instance, store, host, pinned) if pinned else None
+        place = SagaPlace(part.name, self.instance, store, host, duty=None, watch=caller.watch)
+        self.sagas: Sagas | None = Sagas(place, pinned) if pinned else None
         self.instance.__dict__["_sagas"] = self.sagas
 
     @property

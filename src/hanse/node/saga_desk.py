@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import MappingProxyType
-from typing import Any, final
+from typing import final
 
 import msgspec
 
-from hanse.delivery.saga_rows import SAGA_STEPS, SAGAS, SagaRow, SagaStep, saga_in, step_in
+from hanse.delivery.saga_rows import BY_HAND, SAGA_STEPS, SAGAS, SagaRow, SagaStep, saga_in, step_id, step_in
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Conflict, Misconfigured, NotFound
 from hanse.kernel.host import Host
@@ -71,8 +71,12 @@ class SagaDesk:
         """
         return (await self._find(id))[1]
 
-    async def resume(self, id: str) -> SagaRow:
+    async def resume(self, id: str, *, by: str) -> SagaRow:
         """Have a saga that is stuck go on, where it was.
+
+        Args:
+            id: Which.
+            by: Who wants that; the journal keeps it.
 
         Raises:
             NotFound: There is none.
@@ -82,10 +86,15 @@ class SagaDesk:
         if row.state != "stuck":
             raise Conflict(f"the saga {id} is {row.state}; only one that is stuck can be resumed")
         turned = self._host.now() if row.stuck_in == "undoing" else row.turned_at
-        return await self._write(store, row, state=row.stuck_in, why="", step="", turned_at=turned)
+        changed = msgspec.structs.replace(row, state=row.stuck_in, why="", step="", turned_at=turned)
+        return await self._write(store, changed, "resume", by)
 
-    async def abort(self, id: str) -> SagaRow:
+    async def abort(self, id: str, *, by: str) -> SagaRow:
         """Have a saga turn back.
+
+        Args:
+            id: Which.
+            by: Who wants that; the journal keeps it.
 
         Raises:
             NotFound: There is none.
@@ -96,7 +105,8 @@ class SagaDesk:
         if forward != "running":
             hint = "; `hanse sagas resume` has it go on" if row.state == "stuck" else ""
             raise Conflict(f"the saga {id} is {forward} already{hint}")
-        return await self._write(store, row, state="running", abort=True, why="", step="")
+        changed = msgspec.structs.replace(row, state="running", abort=True, why="", step="")
+        return await self._write(store, changed, "abort", by)
 
     async def _find(self, id: str) -> tuple[Store, SagaRow]:
         for store in self._stores.values():
@@ -104,11 +114,16 @@ class SagaDesk:
                 return store, saga_in(found)
         raise NotFound("saga", id)
 
-    async def _write(self, store: Store, row: SagaRow, **changes: Any) -> SagaRow:  # noqa: ANN401 - fields of it
-        changed = msgspec.structs.replace(row, **changes)
-        write = Put(SAGAS, row.id, encode_json(changed), self._host.new_id(), expected=row.rev)
-        positions = await store.commit(Batch(self._host.now(), writes=(write,)))
-        return msgspec.structs.replace(changed, rev=positions[0])
+    async def _write(self, store: Store, row: SagaRow, done: str, by: str) -> SagaRow:
+        """Write the row of a saga, and who did that, in one commit that nobody else's may have overtaken."""
+        now, name = self._host.now(), f"{BY_HAND}{done}@{row.rev}"
+        noted = SagaStep(id=step_id(row.id, name), saga=row.id, name=name, kind=done, begun_at=now, at=now, by=by)
+        writes = (
+            Put(SAGAS, row.id, encode_json(row), self._host.new_id(), expected=row.rev),
+            Put(SAGA_STEPS, noted.id, encode_json(noted), self._host.new_id(), expected=0),
+        )
+        positions = await store.commit(Batch(now, writes=writes))
+        return msgspec.structs.replace(row, rev=positions[0])
 
 
 @asynccontextmanager

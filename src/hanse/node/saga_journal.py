@@ -18,6 +18,8 @@ from hanse.kernel.context import FOREVER, NOWHERE, Context, ambient
 from hanse.kernel.faults import Conflict, Fault, Misdeclared, PreconditionFailed
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers
+from hanse.kernel.telemetry import Side, Span
+from hanse.mesh.watch import Watch
 from hanse.service.leases import Grant, LeaseLost
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Store
@@ -57,6 +59,7 @@ class SagaPlace:
         store: Where its rows are.
         host: Clocks, chance and ids.
         duty: What every commit rests on, where several processes share the store.
+        watch: What records its steps, if anything does.
     """
 
     service: str
@@ -64,6 +67,7 @@ class SagaPlace:
     store: Store
     host: Host
     duty: Grant | None
+    watch: Watch | None
 
 
 class _Closed(Unit):
@@ -136,8 +140,13 @@ class SagaJournal:
         Raises:
             Exception: Whatever it fails with; then nothing is stored.
         """
+        with self._span(step, msgspec.structs.replace(self.headers, idempotency_key=key)) as span:
+            return await self._within(step, call, span.headers, seconds)
+
+    async def _within(
+        self, step: SagaStep, call: Callable[[], Awaitable[object]], headers: Headers, seconds: float
+    ) -> SagaStep:
         host = self.place.host
-        headers = msgspec.structs.replace(self.headers, idempotency_key=key)
         deadline = FOREVER if seconds == FOREVER else host.monotonic() + seconds
         context = Context(host, headers, deadline, self.row.id, self.row.name, self.place.store)
         token = ambient.set(context)
@@ -149,6 +158,18 @@ class SagaJournal:
             ambient.reset(token)
             # What a task that outlives the step writes must not wait for a commit that has been.
             context.store = None
+
+    def _span(self, step: SagaStep, headers: Headers) -> Span:
+        """One attempt at a step, as whoever follows its story sees it."""
+        if self.place.watch is None:
+            return Span(headers, Side.INTERNAL)
+        attributes: dict[str, str | int] = {
+            "hanse.saga.name": self.row.name,
+            "hanse.saga.id": self.row.id,
+            "hanse.saga.step": step.name,
+            "hanse.saga.attempt": step.attempts,
+        }
+        return self.place.watch.step(f"{step.kind} {step.does}", headers, attributes)
 
     async def note(self, step: SagaStep) -> SagaStep:
         """Store something that wrote nothing; or what became of it meanwhile, by a commit that nobody waited for.

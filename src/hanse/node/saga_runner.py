@@ -23,14 +23,13 @@ from hanse.delivery.saga_rows import (
     step_in,
 )
 from hanse.kernel.faults import Fault, Overloaded
-from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 from hanse.node.saga_journal import SagaJournal, SagaLost, SagaPlace
 from hanse.node.saga_mail import Mail
 from hanse.node.saga_run import SagaRun
-from hanse.service.leases import Grant, LeaseLost
+from hanse.service.leases import LeaseLost
 from hanse.service.saga_method import Pinned
-from hanse.store.base import CHANGES_MAX, Batch, Delete, Entry, Row, Store
+from hanse.store.base import CHANGES_MAX, Batch, Delete, Entry, Row
 from hanse.store.query import PAGE_MAX, And, Compare, OneOf, Query, Where
 
 _log = logging.getLogger("hanse.sagas")
@@ -55,13 +54,11 @@ Told = tuple[Mapping[tuple[str, int], Pinned], Callable[[str, SagaRow | None], N
 class SagaRunner:
     """Works on the sagas of one service."""
 
-    def __init__(
-        self, service: str, instance: object, store: Store, host: Host, duty: Grant | None, told: Told
-    ) -> None:
-        self.name: str = f"sagas of {service}"
-        self._place = SagaPlace(service, instance, store, host, duty)
-        self._store = store
-        self._host = host
+    def __init__(self, place: SagaPlace, told: Told) -> None:
+        self.name: str = f"sagas of {place.service}"
+        self._place = place
+        self._store = place.store
+        self._host = place.host
         self._pinned, self._ended, self._retention = told
         self._mail = Mail()
         self._runs: dict[str, SagaRun | None] = {}

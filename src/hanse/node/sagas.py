@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import cast, final
 
 import msgspec
@@ -20,14 +21,14 @@ from hanse.kernel.codec import canonical, codec_for, encode, encode_json
 from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, KeyReused, NotFound, Unavailable
-from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Message
 from hanse.mesh.fault import fault_in
+from hanse.node.saga_journal import SagaPlace
 from hanse.node.saga_runner import SagaRunner
 from hanse.service.leases import Grant
 from hanse.service.saga_method import Pinned, arguments_of, result_of
 from hanse.service.unit import Unit, unit_for
-from hanse.store.base import Batch, Put, Store
+from hanse.store.base import Batch, Put
 from hanse.store.query import And, Compare, OneOf, Query
 
 LOOK_SECONDS = 0.1
@@ -49,21 +50,25 @@ class Sagas:
         pinned: All versions of all of them, by name and version.
     """
 
-    def __init__(self, service: str, instance: object, store: Store, host: Host, pinned: Iterable[Pinned]) -> None:
+    def __init__(self, place: SagaPlace, pinned: Iterable[Pinned]) -> None:
         """Have none.
 
         Args:
-            service: Its name.
-            instance: The object that has the code.
-            store: Where they are kept.
-            host: Clocks and ids.
+            place: Where they are worked on; nobody has its duty yet.
             pinned: What its class declares.
+
+        Raises:
+            Misdeclared: A hint names something that does not exist.
         """
-        self.service: str = service
-        self.pinned: dict[tuple[str, int], Pinned] = {(f"{service}.{one.name}", one.version): one for one in pinned}
-        self._instance = instance
-        self._store = store
-        self._host = host
+        self.service: str = place.service
+        self.pinned: dict[tuple[str, int], Pinned] = {}
+        for one in pinned:
+            # Wrong hints are told now, and not to the first who calls.
+            _ = arguments_of(one), result_of(one)
+            self.pinned[f"{place.service}.{one.name}", one.version] = one
+        self._place = place
+        self._store = place.store
+        self._host = place.host
         self._runner: SagaRunner | None = None
         self._waiting: dict[str, list[asyncio.Future[SagaRow]]] = {}
 
@@ -74,9 +79,8 @@ class Sagas:
             duty: What commits rest on, where several processes share the store.
             retention: Seconds that those which are over are kept.
         """
-        self._runner = SagaRunner(
-            self.service, self._instance, self._store, self._host, duty, (self.pinned, self._ended, retention)
-        )
+        place = replace(self._place, duty=duty)
+        self._runner = SagaRunner(place, (self.pinned, self._ended, retention))
         return self._runner
 
     async def call(self, pinned: Pinned, arguments: Mapping[str, object], /, *, id: str = "") -> object:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hanse.cli.sagas import time_line
 from hanse.contract.declare import rpc
 from hanse.delivery.saga_machine import SagaAborted, SagaStuck
 from hanse.delivery.saga_rows import SagaRow
@@ -98,21 +99,25 @@ def ended(desk: SagaDesk, id: str, state: str) -> Callable[[], Awaitable[bool]]:
 async def test_a_stuck_saga_goes_on_when_it_is_resumed(node: Node, desk: SagaDesk) -> None:
     row = await stuck(node, desk)
     assert (row.state, row.step, row.why) == ("stuck", "take", "KeyError: 'oops'")
-    assert (await desk.resume(row.id)).state == "running"
+    assert (await desk.resume(row.id, by="ada")).state == "running"
     await until(ended(desk, row.id, "done"))
-    assert [step.name for step in await desk.steps(row.id)] == ["open", "take"]
+    steps = await desk.steps(row.id)
+    assert [step.by or step.name for step in steps] == ["open", "ada", "take"]
+    assert time_line(row, steps)[1].endswith(" s  resume  by ada")
     with pytest.raises(Conflict, match="only one that is stuck"):
-        _ = await desk.resume(row.id)
+        _ = await desk.resume(row.id, by="ada")
 
 
 @pytest.mark.virtual_time
 async def test_a_stuck_saga_turns_back_when_it_is_aborted(node: Node, desk: SagaDesk) -> None:
     row = await stuck(node, desk)
-    assert (await desk.abort(row.id)).state == "running"
+    assert (await desk.abort(row.id, by="ada")).state == "running"
     await until(ended(desk, row.id, "undone"))
-    assert [step.name for step in await desk.steps(row.id)] == ["open", "take", "undo:open"]
+    steps = await desk.steps(row.id)
+    assert [step.by or step.name for step in steps] == ["open", "ada", "take", "undo:open"]
+    assert steps[1].kind == "abort"
     with pytest.raises(Conflict, match="is undone already"):
-        _ = await desk.abort(row.id)
+        _ = await desk.abort(row.id, by="ada")
 
 
 @pytest.mark.virtual_time
@@ -125,7 +130,7 @@ async def test_a_saga_that_tries_again_turns_back_when_it_is_aborted(node: Node,
 
     await until(tries)
     id = (await desk.rows())[0].id
-    _ = await desk.abort(id)
+    _ = await desk.abort(id, by="ada")
     await until(ended(desk, id, "undone"))
     Trouble.now = None
     assert await policy(node.client(Till), timeout="1h").pay(6) == 6

@@ -11,7 +11,7 @@ from hanse.contract.model import Event, Model, Resource
 from hanse.delivery.retry import Terminal
 from hanse.delivery.saga_machine import SagaAborted, SagaStuck
 from hanse.delivery.saga_rows import SAGA_STEPS, SAGAS, SagaRow, saga_in, step_in
-from hanse.kernel.faults import DeadlineExceeded, Fault, KeyReused, Unavailable
+from hanse.kernel.faults import DeadlineExceeded, Fault, KeyReused, Misdeclared, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.mesh.client import policy, send
@@ -506,6 +506,19 @@ async def test_a_saga_by_hand_needs_no_node(host: Host) -> None:
     with pytest.raises(OutOfStock):
         _ = await Direct().go(fail=True)
     assert world.done == ["one", "one", "undo one"]
+
+
+class Unhinted(Service):
+    @rpc
+    @saga
+    async def go(self, s: Saga, order: "Nowhere") -> None:  # type: ignore[name-defined]  # noqa: F821
+        del s, order
+
+
+async def test_a_wrong_hint_is_told_at_the_start(make: Callable[..., Node]) -> None:
+    with pytest.raises(Misdeclared, match="Nowhere"):
+        async with make(App("unhinted", Unhinted)):
+            pass
 
 
 def test_aborting_is_a_fault() -> None:
