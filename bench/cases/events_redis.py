@@ -34,10 +34,11 @@ def server() -> Path | None:
 
 
 @contextlib.contextmanager
-def start() -> Iterator[tuple[str, int]]:
+def start(fsync: str = "everysec") -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         place = ["--bind", "127.0.0.1", "--port", str(PORT), "--dir", folder]
-        command = [str(server()), *place, "--save", "", "--appendonly", "yes", "--logfile", f"{folder}/log"]
+        kept = ["--save", "", "--appendonly", "yes", "--appendfsync", fsync]
+        command = [str(server()), *place, *kept, "--logfile", f"{folder}/log"]
         with subprocess.Popen(command) as process:
             try:
                 until = time.monotonic() + READY_SECONDS_MAX

@@ -2,11 +2,27 @@
 
 from plan import Group
 
-from groups import calls, events, fleet, gateway, inprocess, listing, live, post, reload, rest, sim, startup, store
+from groups import (
+    calls,
+    durable,
+    events,
+    fleet,
+    gateway,
+    inprocess,
+    listing,
+    live,
+    post,
+    reload,
+    rest,
+    sim,
+    startup,
+    store,
+)
 
 _ALL = (
     *(inprocess.GROUP, calls.GROUP, calls.RABBIT, gateway.GROUP, events.GROUP, startup.GROUP, fleet.GROUP),
     *(reload.GROUP, store.GROUP, store.POSTGRESQL, rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
+    *durable.GROUPS,
     *sim.GROUPS,
 )
 

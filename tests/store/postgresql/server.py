@@ -92,6 +92,12 @@ class Server:
         query = "&".join(f"{name}={value}" for name, value in wanted.items())
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres" + (f"?{query}" if query else "")
 
+    @property
+    def pid(self) -> int:
+        """The id of its process, as long as it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, without waiting until it is ready."""
         settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *self._settings)
