@@ -16,7 +16,7 @@ demo: $(VENV)/.demo ## Serve examples/countries
 
 test: lint types $(VENV)/.dev ## Check everything: linters, types, layers, tests, examples, snippets, coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -32,10 +32,10 @@ types: $(VENV)/.dev ## Check types with mypy and pyright, and that all public on
 	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/basedpyright --verifytypes hanse --ignoreexternal
 
 suite: $(VENV)/.dev ## Run all tests without measuring coverage
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 unit: $(VENV)/.dev ## Run the fast tests
-	$(BIN)/pytest -n 2 --dist worksteal tests/unit
+	$(BIN)/pytest -n 3 --dist worksteal tests/unit
 
 test-matrix: ## Run all tests on each supported Python that is found
 	@tools/matrix

@@ -1,12 +1,14 @@
 """Hunts one planted bug: `python -m planted.hunt NAME`, in the folder that this package is in, prints what it found.
 
+With `--from SEED` it begins at that seed, and keeps the plan as it was drawn.
+
 The bug is planted in the process that hunts it, so there is one process for each.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +20,10 @@ from hanse.sim.plan import Plan
 from hanse.sim.run import Outcome, run_once
 from hanse.sim.shrink import shrink
 from hanse.sim.simulation import Simulation, simulation_of
-from hanse.sim.sweep import Options, sweep
+from hanse.sim.sweep import Options, Sweep, sweep
 from hanse.sim.token import Token, token_for
+
+from .unmeasured import unmeasured
 
 SEEDS_MAX = 200
 """Seeds within which a bug has to be found."""
@@ -70,15 +74,33 @@ def file_of(name: str) -> Path:
     return HERE / "bugs" / f"{name}.py"
 
 
-def hunt(name: str) -> Found:
-    """Plant a bug in this process, find it, and make the plan that it was found under small."""
+def hunt(name: str, first: int | None = None) -> Found:
+    """Plant a bug in this process and find it.
+
+    Args:
+        name: Of the bug.
+        first: The seed to begin with, where it was found once; then the others. Without it all seeds in their order,
+            and the plan that it was found under is made small.
+    """
     module = importlib.import_module(f"planted.bugs.{name}")
     simulation = simulation_of(getattr(module, name))
     gone, follows = (module.__doc__ or "").strip().splitlines()
     played_in = next(key for key in vars(module) if f"planted.worlds.{key}" in sys.modules)
-    swept = sweep(simulation, Options(seeds=range(SEEDS_MAX), stop=True, repeated=0.0))
+    swept = _swept(simulation, first or 0)
     found = Found(name, gone, follows, played_in, swept.profile, swept.seeds if swept.failures else 0)
-    return _shrunk(simulation, found, swept.failures[0].token) if swept.failures else found
+    if not swept.failures:
+        return found
+    if first is None:
+        return _shrunk(simulation, found, swept.failures[0].token)
+    failure = swept.failures[0]
+    return msgspec.structs.replace(found, token=failure.token, violation=failure.violations[0], hash=swept.trace_hash)
+
+
+def _swept(simulation: Simulation, first: int) -> Sweep:
+    swept = sweep(simulation, Options(seeds=range(first, SEEDS_MAX), stop=True, repeated=0.0))
+    if first and not swept.failures:
+        return sweep(simulation, Options(seeds=range(first), stop=True, repeated=0.0))
+    return swept
 
 
 def _shrunk(simulation: Simulation, found: Found, failed: str) -> Found:
@@ -106,13 +128,17 @@ def _shrunk(simulation: Simulation, found: Found, failed: str) -> Found:
     )
 
 
-def hunted(name: str) -> Found:
+def hunted(name: str, first: int | None = None) -> Found:
     """Hunt a bug in a process of its own.
+
+    Args:
+        name: Of the bug.
+        first: As `hunt` takes it.
 
     Raises:
         AssertionError: That process failed, which is not what the bug is for.
     """
-    done = _run(name, "-m", "planted.hunt", name)
+    done = _run(name, "-m", "planted.hunt", name, *([] if first is None else ["--from", str(first)]))
     assert done.returncode == 0, f"{name} could not be hunted"
     return msgspec.json.decode(done.stdout, type=Found)
 
@@ -137,11 +163,14 @@ class _Replayed(msgspec.Struct):
 def _run(order: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run Python; what the `order` is says in which order its sets are."""
     # What planted code does is no part of what the tests cover, and to measure it takes longer than to hunt.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environ["PYTHONHASHSEED"] = str(sum(order.encode()))
+    environ = {**unmeasured(), "PYTHONHASHSEED": str(sum(order.encode()))}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=HERE.parent, env=environ, stdout=subprocess.PIPE, check=False)
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(hunt(sys.argv[1])).decode())  # noqa: T201
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("--from", dest="first", type=int)
+    asked = parser.parse_args()
+    print(msgspec.json.encode(hunt(asked.name, asked.first)).decode())  # noqa: T201

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 
 ROOT = Path(__file__).parents[2]
 WORLDS = [
@@ -23,7 +24,7 @@ WORLDS = [
 
 def sim(world: str, *options: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "hanse", "sim", f"examples/{world}", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(("world", "profile", "seeds"), WORLDS)

@@ -1,9 +1,10 @@
 """A seed is a run: fresh processes do the same under it, whatever their hashes of strings and their addresses are."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.planted.unmeasured import unmeasured
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 TOKENS = ("hostile-1", "power-2", "deploy-3", "flaky-4")
@@ -26,7 +27,7 @@ for token in {tokens!r}:
 def runs(*tokens: str, hash_seed: str) -> list[str]:
     """What some runs came to, one after the other in a process of their own; by token."""
     program = RUNS.format(shop=str(SHOP), tokens=tokens)
-    env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    env = {**unmeasured(), "PYTHONHASHSEED": hash_seed}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return sorted(done.stdout.splitlines())
