@@ -38,6 +38,7 @@ from hanse.gateway.sse import FeedStream
 from hanse.gateway.streams import Streams
 from hanse.gateway.views import Views
 from hanse.gateway.webhooks.receive import Receiver
+from hanse.gateway.webhooks.unbelieved import Unbelieved
 from hanse.kernel.codec import encode_json
 from hanse.node.node import Node
 from hanse.service.threads import Threads
@@ -52,8 +53,9 @@ def build(declared: Declared, node: Node, streams: Streams) -> FrontDoor:
     exposed = _add_rows(routes, declared, views, node, streams)
     for topic in declared.topics:
         routes.add(topic.path, EventRoutes(topic, node, views, streams).methods())
+    unbelieved = Unbelieved()
     for one in declared.received:
-        routes.add(one.path, {"POST": Receiver(one, node, streams.limits)})
+        routes.add(one.path, {"POST": Receiver(one, node, streams.limits, unbelieved)})
     jobs = JobRoutes(_jobs_path(declared), node, streams)
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams, jobs)
@@ -72,7 +74,7 @@ def build(declared: Declared, node: Node, streams: Streams) -> FrontDoor:
     inside = Inside(
         room,
         routes,
-        _checks(declared, node, Metrics(node, requests, streams, room), routes, streams.limits),
+        _checks(declared, node, Metrics(node, requests, streams, room, unbelieved.counts), routes, streams.limits),
         Sockets(live_path, Live(exposed, declared.operations, node, declared.topics), views, streams),
         Mounts(declared.mounts, [folder.path for folder in declared.folders], node, streams),
         manners_of(node, meters, declared.cors),

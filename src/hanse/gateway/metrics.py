@@ -7,7 +7,7 @@ cardinality: templates of routes and addresses of operations, never ids.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.exposition import OPEN_METRICS, PROMETHEUS, Family, Labels, exposition
@@ -31,9 +31,18 @@ class Metrics:
         requests: What the gateway has counted.
         streams: What is open.
         room: What is in work.
+        unbelieved: Webhooks that came and were refused, by path and reason.
     """
 
-    def __init__(self, node: Node, requests: Requests, streams: Streams, room: Room) -> None:
+    def __init__(
+        self,
+        node: Node,
+        requests: Requests,
+        streams: Streams,
+        room: Room,
+        unbelieved: Mapping[tuple[str, str], int] = {},
+    ) -> None:
+        self._unbelieved = unbelieved
         self._node = node
         self._requests = requests
         self._streams = streams
@@ -68,6 +77,10 @@ class Metrics:
         yield from _schedule_families(figures.schedules)
         counted = [({"service": service, "what": name}, count) for (service, name), count in figures.counted.items()]
         yield Family("hanse_counted", "counter", "What services have counted of their own work.", counted)
+        refused = [
+            ({"http_route": path, "reason": why}, count) for (path, why), count in sorted(self._unbelieved.items())
+        ]
+        yield Family("hanse_webhooks_refused", "counter", "Webhooks that came and were not believed.", refused)
         late = self._lag.take()
         yield Family(
             "hanse_event_loop_lag_max_seconds",

@@ -10,6 +10,7 @@ from hanse.gateway.asgi import Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.cloud_events import plain
 from hanse.gateway.limits import Limits
+from hanse.gateway.webhooks.unbelieved import Unbelieved
 from hanse.gateway.webhooks.verify import Scheme, WebhookRefused
 from hanse.kernel.context import current
 from hanse.mesh.client import policy
@@ -46,12 +47,14 @@ class Receiver:
         received: What was declared.
         node: Reaches the service that tells of them.
         limits: How large they may be.
+        unbelieved: Counts those that are refused.
     """
 
-    def __init__(self, received: Received, node: Node, limits: Limits) -> None:
+    def __init__(self, received: Received, node: Node, limits: Limits, unbelieved: Unbelieved) -> None:
         self._received = received
         self._first = node.topic(received.kind).first.events
         self._limits = limits
+        self._unbelieved = unbelieved
 
     async def __call__(self, request: Request) -> Response:
         """Take one; the answer comes when it is kept.
@@ -62,7 +65,12 @@ class Receiver:
         """
         body = await read_body(request, self._limits)
         one = self._received
-        id = one.scheme.verify(request.headers(), body, current().host.now())
+        host = current().host
+        try:
+            id = one.scheme.verify(request.headers(), body, host.now())
+        except WebhookRefused as fault:
+            self._unbelieved.add(one.path, fault, host.monotonic())
+            raise
         # A key of the request's own is a stranger's word; the id is what was signed.
         context = current()
         context.headers = msgspec.structs.replace(context.headers, idempotency_key="")

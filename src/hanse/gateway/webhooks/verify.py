@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -30,10 +30,18 @@ SIGNATURES_MAX = 16
 """Signatures of one webhook that are looked at."""
 
 
+Reason = Literal["unsigned", "forged", "stale", "malformed"]
+"""Why a webhook is not believed, for figures: it has no signature, a wrong one, one of another time, or cannot be."""
+
+
 class WebhookRefused(Fault, status=401, detail="expected a webhook that was signed for this path: {why}"):
-    """A webhook that came was not believed: unsigned, forged, changed on its way, or too old."""
+    """A webhook that came was not believed: unsigned, forged, changed on its way, or too old.
+
+    `reason` is one word for whoever counts: `unsigned`, `forged`, `stale` or `malformed`.
+    """
 
     why: str
+    reason: Reason = "forged"
 
 
 class Scheme(Protocol):
@@ -65,9 +73,9 @@ class StandardScheme:
         id, signatures = headers.get("webhook-id", ""), headers.get("webhook-signature", "")
         timestamp = _timestamp(headers.get("webhook-timestamp", ""), now, self._tolerance)
         if not id or not signatures:
-            raise WebhookRefused("it has no webhook-id, or no webhook-signature")
+            raise WebhookRefused("it has no webhook-id, or no webhook-signature", "unsigned")
         if len(id) > ID_CHARACTERS_MAX or not id.isascii():
-            raise WebhookRefused(f"its webhook-id is no text of at most {ID_CHARACTERS_MAX} characters")
+            raise WebhookRefused(f"its webhook-id is no text of at most {ID_CHARACTERS_MAX} characters", "malformed")
         if not is_signed(self._keys, id, timestamp, body, signatures):
             raise WebhookRefused("no signature is by a secret that is known here")
         return id
@@ -93,7 +101,7 @@ class StripeScheme:
         except (Invalid, Malformed):
             id = ""
         if not 0 < len(id) <= ID_CHARACTERS_MAX:
-            raise WebhookRefused(f"its body has no id of at most {ID_CHARACTERS_MAX} characters")
+            raise WebhookRefused(f"its body has no id of at most {ID_CHARACTERS_MAX} characters", "malformed")
         return id
 
 
@@ -106,6 +114,8 @@ class GithubScheme:
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> str:  # noqa: ARG002 - there is no time
         """See `Scheme.verify`; the id is made of the body, as the one in the header is not signed."""
         name, _, given = headers.get("x-hub-signature-256", "").partition("=")
+        if not name:
+            raise WebhookRefused("it has no x-hub-signature-256", "unsigned")
         if name != "sha256" or not _is_one_of(self._keys, body, [given.encode()]):
             raise WebhookRefused("no signature is by a secret that is known here")
         return hashlib.sha256(body).hexdigest()
@@ -161,10 +171,11 @@ def _some(secrets: Sequence[str]) -> Sequence[str]:
 
 def _timestamp(text: str, now: float, tolerance: float) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= TIMESTAMP_DIGITS_MAX):
-        raise WebhookRefused("it does not say when it was sent")
+        raise WebhookRefused("it does not say when it was sent", "malformed" if text else "unsigned")
     timestamp = int(text)
     if abs(now - timestamp) > tolerance:
-        raise WebhookRefused(f"it was sent {now - timestamp:.0f} s ago; at most {tolerance:g} s are believed")
+        why = f"it was sent {now - timestamp:.0f} s ago; at most {tolerance:g} s are believed"
+        raise WebhookRefused(why, "stale")
     return timestamp
 
 

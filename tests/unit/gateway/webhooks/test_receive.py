@@ -1,5 +1,8 @@
 """A webhook that comes in is an event, once, and only if it is believed."""
 
+import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
@@ -14,6 +17,7 @@ from hanse.gateway.webhooks.verify import Signed
 from hanse.kernel.faults import Misdeclared, Unauthenticated
 from hanse.kernel.host import Host
 from hanse.kernel.message import Identity
+from hanse.kernel.settings import GatewaySettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -62,6 +66,9 @@ class Sender:
         named = {name.replace("-", "_"): text for name, text in signed.items()}
         return await self._door("POST", "/api/hooks/bank", body, **{**named, **headers})
 
+    async def figures(self) -> str:
+        return (await self._door("GET", "/metrics")).body.decode()
+
     async def booked(self) -> list[int]:
         await self.node.settle()
         return [one.amount for one in (await self.node.collection(Booking).find()).items]
@@ -70,7 +77,8 @@ class Sender:
 @pytest.fixture
 async def sender(host: Host, tasks: Tasks) -> AsyncIterator[Sender]:
     gateway = Gateway("/api", identify=identify).receive(Payment, "/hooks/bank", signed=Signed.standard(SECRET))
-    async with Node(App("books", Books, gateway=gateway), host=host) as node:
+    settings = Settings(gateway=GatewaySettings(metrics="open"))
+    async with Node(App("books", Books, gateway=gateway), settings, host=host) as node:
         yield Sender(node, Door(gateway.asgi(node), tasks))
 
 
@@ -155,3 +163,23 @@ def test_what_cannot_be_received_is_refused_where_it_is_declared() -> None:
         Gateway().receive(Payment, "/hooks/{who}", signed=scheme)
     with pytest.raises(Misdeclared, match="twice"):
         Gateway().receive(Payment, "/hook", signed=scheme).receive(Payment, "/hook", signed=scheme)
+
+
+async def test_what_is_refused_is_counted_by_its_reason_and_told_once_a_minute(
+    sender: Sender, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "hanse.webhooks"):
+        for _ in range(3):
+            _ = await sender("msg_1", b'{"type":"paid"}', {"webhook_signature": "v1,forged"})
+        _ = await sender("msg_1", b'{"type":"paid"}', ago=301)
+        _ = await sender("msg_1", b'{"type":"paid"}', {"webhook_signature": ""})
+        _ = await sender("x" * 300, b'{"type":"paid"}')
+        await asyncio.sleep(61)
+        _ = await sender("msg_1", b'{"type":"paid"}', {"webhook_signature": "v1,forged"})
+    figures = await sender.figures()
+    found = re.findall(r'hanse_webhooks_refused_total\{http_route="/api/hooks/bank",reason="(\w+)"\} (\d+)', figures)
+    assert found == [("forged", "4"), ("malformed", "1"), ("stale", "1"), ("unsigned", "1")]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 5
+    assert told[-1].startswith("webhooks at /api/hooks/bank are refused as forged: 3 since it was said last")
+    assert "v1,forged" not in caplog.text

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -93,7 +93,7 @@ class Kept:
         self.app = App("shop", Shop, gateway=gateway)
 
     @asynccontextmanager
-    async def running(self, *keys: str) -> AsyncIterator[System]:
+    async def running(self, *keys: str) -> AsyncGenerator[System]:
         values: dict[str, object] = {"keys": list(keys)}
         settings = Settings(services={"webhooks": ServiceSettings(store="memory:kept", settings=values)})
         async with Node(self.app, settings, host=self.host, stores=self._store) as node:
