@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from tests.store.postgresql.server import started, why_not
 
 from .test_store_command import BREAKING, FIRST, SECOND
+from .test_store_dump import fill
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -85,3 +87,23 @@ def test_the_shop_runs_on_it_and_finds_what_it_left(tmp_path: Path, url: str) ->
             finally:
                 running.kill()
     assert found == [["tea"], ["tea"]]
+
+
+def test_an_app_moves_from_sqlite_to_postgresql_and_back(tmp_path: Path, url: str) -> None:
+    (tmp_path / "shop.py").write_text(FIRST)
+    (tmp_path / "hanse.toml").write_text('app = "shop.py"\n[node]\nstore = "sqlite:///shop.db"\n')
+    asyncio.run(fill(tmp_path / "shop.db"))
+    assert hanse(tmp_path, "store", "dump", "--to", "there", "-q").returncode == 0
+    moved = f"{url.partition('?')[0]}?schema=moved&synchronous=off"
+    loaded = hanse(tmp_path, "store", "load", "--from", "there", "--store", moved)
+    assert "900 rows, 900 entries" in loaded.stdout, loaded.stderr
+    assert "secret" not in loaded.stdout + loaded.stderr
+    back = hanse(tmp_path, "store", "dump", "--to", "back", "--store", moved, "-q")
+    assert back.returncode == 0, back.stderr
+    assert things(tmp_path / "back" / "orders.jsonl") == things(tmp_path / "there" / "orders.jsonl")
+    again = hanse(tmp_path, "store", "load", "--from", "there", "--store", moved)
+    assert (again.returncode, "expected a store of orders with nothing in it" in again.stderr) == (1, True)
+
+
+def things(dump: Path) -> list[bytes]:
+    return [line for line in dump.read_bytes().splitlines() if b'"kind":"row"' in line or b'"kind":"entry"' in line]

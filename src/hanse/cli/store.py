@@ -1,4 +1,4 @@
-"""`hanse store`: what stores need before this version of an app can run, and making it so."""
+"""`hanse store`: what stores need before this version of an app can run, and making it so; dumps of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from hanse.cli.complete import targets
 from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json
+from hanse.cli.store_dump import dump, load
 from hanse.cli.target import load_app
 from hanse.kernel.settings import Settings
 from hanse.node import App
@@ -28,9 +29,9 @@ SIGNS: Mapping[str, tuple[str, str]] = {
 
 @click.group()
 def store() -> None:
-    """Show or make the changes that stores need.
+    """Show or make the changes that stores need; dump and load them.
 
-    `hanse run` makes them by itself as long as nothing is refused.
+    `hanse run` makes changes by itself as long as nothing is refused.
     """
 
 
@@ -65,6 +66,10 @@ def apply(*, target: str | None, chosen: Chosen, json_wanted: bool, output: Outp
         asyncio.run(apply_stores(app, settings, plans))
     _tell(plans, output, json_wanted=json_wanted, done=not refused)
     _leave(plans)
+
+
+store.add_command(dump)
+store.add_command(load)
 
 
 def _planned(target: str | None, chosen: Chosen) -> tuple[App, Settings, list[StorePlan]]:

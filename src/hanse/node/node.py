@@ -29,6 +29,7 @@ from hanse.mesh.watch import Watch, watch_of
 from hanse.node.app import App, Part, parts_named
 from hanse.node.background import as_unit
 from hanse.node.described import described
+from hanse.node.dumps import require_loaded
 from hanse.node.duty import Duty
 from hanse.node.events import (
     Subscription,
@@ -337,6 +338,7 @@ class Node:
             hosted.limit_events(lambda: self._transport.features.bytes_max)
             self._opened.push_async_callback(store.close)
             await store.open(hosted.schemas())
+            await require_loaded(store, part.name)
             self.hosted.append(hosted)
         self._server.open()
         _ = self._opened.callback(self._server.close)

@@ -53,7 +53,7 @@ def _plan(app: App, part: Part, settings: Settings) -> StorePlan:
     if stored is None:
         return StorePlan(part.name, shown, unseen=True)
     return StorePlan(
-        part.name, shown, [step for one in _wanted(app, part) for step in steps(stored.get(one.name), one)]
+        part.name, shown, [step for one in wanted_schemas(app, part) for step in steps(stored.get(one.name), one)]
     )
 
 
@@ -75,9 +75,10 @@ async def apply_stores(app: App, settings: Settings, plans: list[StorePlan]) -> 
     for plan in plans:
         if plan.steps or plan.unseen:
             store = open_store(url_for(settings, plan.service))
-            await store.open(_wanted(app, parts[plan.service]))
+            await store.open(wanted_schemas(app, parts[plan.service]))
             await store.close()
 
 
-def _wanted(app: App, part: Part) -> list[CollectionSchema]:
+def wanted_schemas(app: App, part: Part) -> list[CollectionSchema]:
+    """What the store of a service has to keep."""
     return schemas_of(part, (kind for kind, owner in app.owners.items() if owner is part))
