@@ -227,12 +227,12 @@ def store_checks(app: App, settings: Settings) -> Iterator[Finding]:
 
 
 def folder_check(title: str, url: str) -> Finding:
-    """Whether a SQLite file can be where a URL says."""
+    """Whether a SQLite file can be where a URL says, and a server keeps what it is told."""
     if url == "memory:":
         why = "Rows are gone with the process."
         return Finding(title, WARN, "memory:", why, "Set node.store, such as sqlite:///data.")
     if not url.startswith("sqlite:"):
-        return Finding(title, OK, "not looked at")
+        return server_check(title, url)
     from hanse.store.sqlite.probe import journal_in
     from hanse.store.sqlite.url import parse_url
 
@@ -244,6 +244,20 @@ def folder_check(title: str, url: str) -> Finding:
         do = "Choose another folder, or give it to who runs the app."
         return Finding(title, FAIL, f"{folder}: {error.strerror or error}", "Rows are kept there.", do)
     return journal_check(title, file, mode)
+
+
+def server_check(title: str, url: str) -> Finding:
+    """Whether the server of a store may lose what it has acknowledged."""
+    from hanse.node.stores import doubt_in
+
+    try:
+        doubt = doubt_in(url)
+    except Fault as fault:
+        return Finding(title, FAIL, str(fault), "It could not be opened.", f"`hanse explain {fault.code}`")
+    if not doubt:
+        return Finding(title, OK, "not looked at")
+    says, _, do = doubt.rpartition("; ")
+    return Finding(title, WARN, says, "What was answered may be gone.", f"{do[:1].upper()}{do[1:]}.")
 
 
 def journal_check(title: str, file: Path, mode: str) -> Finding:

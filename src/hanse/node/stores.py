@@ -90,6 +90,19 @@ def stored_in(url: str) -> dict[str, CollectionSchema] | None:
     return stored_schemas(parse_url(url).path)
 
 
+def doubt_in(url: str) -> str:
+    """What a store may lose that was acknowledged, and what to set; empty where nothing is known of that.
+
+    Raises:
+        Misconfigured, CouldNotStart, Unavailable: As `stored_in`.
+    """
+    if url.partition(":")[0] not in _REDIS:
+        return ""
+    from hanse.store.redis.look import doubt_about
+
+    return doubt_about(url)
+
+
 def open_store(url: str) -> Store:
     """The store that a URL names, not yet open.
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hanse.kernel.host import Host
 from hanse.store.base import CollectionSchema
 from hanse.store.redis.failures import raise_meaning
+from hanse.store.redis.judge import doubt
 from hanse.store.redis.link import Dialer
 from hanse.store.redis.opening import stored
 from hanse.store.redis.url import RedisUrl, parse_url
@@ -25,6 +26,19 @@ def stored_schemas(url: str) -> dict[str, CollectionSchema]:
     # In a thread, which has no loop, whatever the caller has.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, _stored(parsed)).result()
+
+
+def doubt_about(url: str) -> str:
+    """What may be lost at the server of a store, and what to set; empty where nothing is. Raises as above."""
+    parsed = parse_url(url)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, _doubt(parsed)).result()
+
+
+async def _doubt(url: RedisUrl) -> str:
+    link = await Dialer(url, Host.system()).dial()
+    link.give_up("it was looked at")
+    return doubt(link.told, url)
 
 
 async def _stored(url: RedisUrl) -> dict[str, CollectionSchema]:

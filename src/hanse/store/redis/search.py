@@ -221,7 +221,7 @@ class Searcher:
                 low, high = (low, b"(" + begun.high[1:-1] + ID) if chosen.falls else (begun.low, high)
             while more:
                 left = (group.low, group.high) if group and chosen.falls else (b"", b"")
-                given = (index.name.encode(), low, high, *left, b"%d" % piece, b"%d" % chosen.falls)
+                given: list[bytes] = [index.name.encode(), low, high, *left, b"%d" % piece, b"%d" % chosen.falls]
                 came = await self._reader.run(WALK, keys, *given)
                 if came is None:
                     raise _GoneError
