@@ -6,7 +6,8 @@ they will be; or it refuses, and nothing has been touched. Writes of one batch s
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, cast
 
 import msgspec
 
@@ -18,6 +19,9 @@ Address = tuple[str, str]
 
 POSITION = "position"
 """What a `PreconditionFailed` names as its kind where a batch rested on a position."""
+
+DEPTH_MAX = 500
+"""Objects and lists within each other in one value: what every store, and Python, can go through."""
 
 _object = msgspec.json.Decoder(dict[str, object])
 
@@ -106,11 +110,33 @@ def _after(write: Put | Delete, seq: int) -> Row | None:
     if isinstance(write, Delete):
         return None
     try:
-        _object.decode(write.value)
+        value = _object.decode(write.value)
+        # Where there are so few brackets, nothing can be nested so deeply.
+        deep = write.value.count(b"{") + write.value.count(b"[") > DEPTH_MAX and _is_too_deep(value)
+    except RecursionError:
+        deep = True
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         problem = f"expected a JSON object as the value of {write.collection} {write.id!r}: {error}"
         raise Malformed(problem) from None
+    if deep:
+        expected = f"expected at most {DEPTH_MAX} objects and lists within each other"
+        raise Malformed(f"{expected} in the value of {write.collection} {write.id!r}; it is nested more deeply")
     return Row(write.id, seq, write.value)
+
+
+def _is_too_deep(value: object) -> bool:
+    level: list[object] = [value]
+    for _ in range(DEPTH_MAX):
+        level = [item for one in level for item in _inside(one)]
+        if not level:
+            return False
+    return any(isinstance(one, (dict, list)) for one in level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def _entry(batch: Batch, write: Put | Delete, before: Row | None, after: Row | None, seq: int) -> Entry:

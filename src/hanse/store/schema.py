@@ -22,7 +22,8 @@ _WIDER: Mapping[str, frozenset[str]] = {
 def check(stored: CollectionSchema, wanted: CollectionSchema) -> list[str]:
     """Why rows that were written under one schema cannot be read under another; empty where they can.
 
-    A field may get a wider type (integer to number), a new field needs a default, and a removed one is ignored.
+    A field may get a wider type (integer to number), a new field needs a default, and a removed one is ignored. Of what
+    lies inside a field only those types are known that do not compare as JSON has it, such as that of a Decimal.
 
     Example:
         >>> before = CollectionSchema("orders", {"total": FieldSchema("string", required=True)})
@@ -41,7 +42,26 @@ def _problem(stored: FieldSchema | None, wanted: FieldSchema) -> str | None:
         return f"stored as {stored.type}, now {wanted.type}; keep the type, or add a field of another name"
     if wanted.required and not stored.required:
         return "stored rows may lack this field, which is required now; keep its default"
+    for path, before, now in _changes_inside(stored.inside, wanted.inside):
+        if "any" not in {before, now} and now not in _WIDER.get(before, ()):
+            return f"{path} inside it stored as {before}, now {now}; keep the type, or add a field of another name"
     return None
+
+
+def _changes_inside(
+    stored: Mapping[str, Inside], wanted: Mapping[str, Inside], prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Where something inside a field has another type: the path, what it was, and what it is to be.
+
+    What a schema does not name there is "any": it compares as JSON has it, and nobody knows its type.
+    """
+    nothing = Inside()
+    for name in [*wanted, *(name for name in stored if name not in wanted)]:
+        before, now = stored.get(name, nothing), wanted.get(name, nothing)
+        path = f"{prefix}.{name}".lstrip(".") if name else f"{prefix}[]"
+        if before.type != now.type:
+            yield path, before.type, now.type
+        yield from _changes_inside(before.inside, now.inside, path)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -93,6 +113,9 @@ def _field_steps(name: str, stored: CollectionSchema, wanted: FieldSchema) -> It
     elif before.default != wanted.default and not wanted.required:
         now, until = _text(wanted.default), _text(before.default)
         yield Step("widen", stored.name, name, detail=f"rows without it read as {now}, until now as {until}")
+    if before is not None and not problem:
+        for path, was, kind in _changes_inside(before.inside, wanted.inside):
+            yield Step("widen", stored.name, name, detail=f"{path} inside it compares as {kind}, until now as {was}")
 
 
 def _index_steps(stored: frozenset[str], wanted: CollectionSchema) -> Iterator[Step]:

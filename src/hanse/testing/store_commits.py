@@ -9,7 +9,8 @@ import pytest
 
 from hanse.kernel.faults import Conflict, Malformed, NotFound, PreconditionFailed
 from hanse.store.base import AlreadyHandled, Batch, Expect, Mark, Position, Put, Row, Store
-from hanse.store.query import Query
+from hanse.store.plan import DEPTH_MAX
+from hanse.store.query import Compare, Query
 from hanse.testing.store_hooks import StoreHooks, batch, delete, emit, put
 
 # pytest shows a test's name; a docstring would only repeat it.
@@ -129,6 +130,24 @@ class ExpectationTests(StoreHooks):
             for value in (b"[]", b"tea", b'{"a":', b'{"a":"\xff"}', b'{"a":1e999}'):
                 with pytest.raises(Malformed, match="expected a JSON object"):
                     await store.commit(batch(Put("orders", "1", value, "m")))
+
+    @pytest.mark.parametrize("depth", [DEPTH_MAX + 1, 100_000])
+    async def test_a_value_that_is_nested_too_deeply_is_refused_alone(self, depth: int) -> None:
+        async with self.opened() as store:
+            deep = Put("orders", "1", b'{"sku":' * depth + b"1" + b"}" * depth, "m1")
+            refused, taken = await asyncio.gather(
+                store.commit(batch(deep)), store.commit(batch(put("2"))), return_exceptions=True
+            )
+            assert isinstance(refused, Malformed)
+            assert "nested" in refused.detail
+            assert taken == (1,)
+
+    async def test_a_value_that_is_nested_as_deeply_as_allowed_is_found(self) -> None:
+        async with self.opened() as store:
+            value = b'{"sku":' + b"[" * (DEPTH_MAX - 1) + b"]" * (DEPTH_MAX - 1) + b"}"
+            await store.commit(batch(Put("orders", "1", value, "m1"), put("2")))
+            assert await store.load("orders", "1") == Row("1", 1, value)
+            assert await store.count("orders", Query(where=Compare("ne", ("sku",), "tea"))) == 1
 
     async def test_an_unknown_collection_is_not_found(self) -> None:
         async with self.opened() as store:

@@ -3,7 +3,7 @@
 import pytest
 
 from hanse.kernel.faults import CouldNotStart
-from hanse.store.base import CollectionSchema, FieldSchema
+from hanse.store.base import CollectionSchema, FieldSchema, Inside
 from hanse.store.schema import check, merge, require_sound
 
 
@@ -50,3 +50,18 @@ def test_every_problem_is_listed_at_once() -> None:
     stored = {"orders": orders(size="integer", sku="string")}
     with pytest.raises(CouldNotStart, match=r"orders\.size: .*; orders\.sku: .*; orders\.new: "):
         require_sound(stored, [orders(size="boolean", sku="integer", new="string")])
+
+
+def with_inside(kind: str) -> CollectionSchema:
+    inside = {"": Inside("object", {"price": Inside(kind)})}
+    return CollectionSchema("orders", {"lines": FieldSchema("array", required=True, inside=inside)})
+
+
+def test_another_type_inside_a_field_does_not_read_what_is_stored() -> None:
+    (problem,) = check(with_inside("decimal"), with_inside("datetime"))
+    assert problem.startswith("orders.lines: [].price inside it stored as decimal, now datetime; keep the type")
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [("datetime", "string"), ("decimal", "any"), ("any", "decimal")])
+def test_a_wider_type_or_one_that_nobody_knows_inside_a_field_does(stored: str, wanted: str) -> None:
+    assert check(with_inside(stored), with_inside(wanted)) == []

@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hanse.kernel.faults import CouldNotStart
-from hanse.store.base import CollectionSchema, FieldSchema
+from hanse.store.base import CollectionSchema, FieldSchema, Inside
 from hanse.store.schema import Step, require_sound, steps
 
 TYPES = st.sampled_from(["string", "integer", "number", "decimal", "datetime", "any"])
 DEFAULTS = st.sampled_from([b"null", b"1"])
-FIELDS = st.builds(FieldSchema, TYPES, st.booleans(), DEFAULTS)
+INSIDE = st.dictionaries(
+    st.sampled_from(["", "x"]),
+    st.recursive(
+        st.builds(Inside, TYPES),
+        lambda inner: st.builds(Inside, TYPES, st.dictionaries(st.sampled_from(["", "x"]), inner)),
+        max_leaves=3,
+    ),
+)
+FIELDS = st.builds(FieldSchema, TYPES, st.booleans(), DEFAULTS, INSIDE)
 
 
 @st.composite
@@ -52,3 +60,16 @@ def test_an_index_that_is_not_declared_any_more_goes_and_a_field_stays() -> None
     stored = CollectionSchema("orders", {"sku": field, "old": field}, ("sku",))
     found = steps(stored, CollectionSchema("orders", {"sku": field}))
     assert [(step.change, step.field, step.index) for step in found] == [("keep", "old", False), ("drop", "sku", True)]
+
+
+def test_what_lies_inside_a_field_and_compares_otherwise_is_told() -> None:
+    def orders(**types: str) -> CollectionSchema:
+        inside = {"": Inside("object", {name: Inside(kind) for name, kind in types.items()})}
+        return CollectionSchema("orders", {"lines": FieldSchema("array", required=True, inside=inside)})
+
+    found = steps(orders(price="decimal", at="datetime"), orders(price="decimal", due="date"))
+    assert [step.change for step in found] == ["widen", "widen"]
+    assert [step.detail for step in found] == [
+        "[].due inside it compares as date, until now as any",
+        "[].at inside it compares as any, until now as datetime",
+    ]
