@@ -104,4 +104,70 @@ DURABLE = Group(
     ),
 )
 
-GROUPS = (SAGAS, DURABLE)
+LAG = Group(
+    "lag",
+    "How late a follower sees a change: 200 writes a second, in an open loop",
+    "",
+    (
+        Column("median_ms", "median, ms"),
+        Column("p99_ms", "99 %, ms"),
+        Column("most_ms", "most, ms"),
+        Column("write_ms", "the write alone, median, ms"),
+    ),
+    tuple(
+        Case(f"{name}, {how}", python_case("lag.py", script, where), about, f"{name}, {how}")
+        for name, where, store in (("SQLite", "sqlite", LAZY), ("PostgreSQL", "postgresql", SERVER))
+        for how, script, about in (
+            ("one process", "here", f"from before the write to the follower in the same process; {store}"),
+            ("another process", "remote", f"the same to a follower in another process, over unix; {store}"),
+        )
+    ),
+)
+
+OVERLOAD = Group(
+    "overload",
+    "Ten times the load that a node can sustain",
+    "",
+    (
+        Column("before_mb", "MB before"),
+        Column("early_mb", "MB after a fifth of it"),
+        Column("after_mb", "MB at the end"),
+        Column("done", "done a second", 0),
+        Column("refused", "refused a second", 0),
+        Column("other", "other a second", 1),
+        Column("usual_ms", "median usually, ms"),
+        Column("late_ms", "median of what is done, ms"),
+    ),
+    (
+        Case(
+            "Hanse, 1,000 a second where 100 can be done",
+            python_case("overload.py"),
+            "POST that waits for 100 ms and writes a row; 10 at once; up to 600 connections; the rest is told 503",
+        ),
+    ),
+)
+
+ASKED = {"per_second": 2000.0}
+
+DRAIN = Group(
+    "drain",
+    "What waited in the outbox, when its broker is back",
+    "",
+    (
+        Column("per_second", "events a second", 0),
+        Column("took_s", "s until all are there"),
+        Column("commit_ms", "ms for a commit of 100 while it is away"),
+    ),
+    tuple(
+        Case(
+            name,
+            python_case("drain.py", where),
+            f"Valkey, appendfsync always; {store}",
+            name,
+            least=ASKED,
+        )
+        for name, where, store in (("SQLite", "sqlite", LAZY), ("PostgreSQL", "postgresql", SERVER))
+    ),
+)
+
+GROUPS = (SAGAS, DURABLE, LAG, OVERLOAD, DRAIN)
