@@ -28,11 +28,13 @@ GROUP = Group(
 )
 
 
-def _server_pair(name: str, case: str, about: str) -> tuple[Case, Case]:
-    by_hand, script = f"{name}, asyncpg by hand", "store_postgresql.py"
+def _server_pair(
+    name: str, case: str, about: str, server: tuple[str, str] = ("asyncpg", "PostgreSQL")
+) -> tuple[Case, Case]:
+    by_hand, script = f"{name}, {server[0]} by hand", f"store_{server[1].lower()}.py"
     return (
         Case(by_hand, python_case(script, f"raw_{case}"), about, by_hand),
-        Case(f"{name}, Hanse on PostgreSQL", python_case(script, case), about, by_hand),
+        Case(f"{name}, Hanse on {server[1]}", python_case(script, case), about, by_hand),
     )
 
 
@@ -46,5 +48,20 @@ POSTGRESQL = Group(
         *_server_pair("find", "find", "20 rows of 10,000 in the order of ids, by a number that has an index"),
         *_server_pair("commit", "commit", "one row and its entry in the log, flushed, one after the other"),
         *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, on a pool of 16 connections"),
+    ),
+)
+
+_MONGODB = ("pymongo", "MongoDB")
+
+MONGODB = Group(
+    "store_mongodb",
+    "MongoDB store, on a server that speaks its protocol",
+    "",
+    (Column("took_us", "µs", 0), Column("cpu_us", "CPU µs of the client", 0), Column("per_second", "a second", 0)),
+    (
+        *_server_pair("load", "load", "one row of 2,000 by its id", _MONGODB),
+        *_server_pair("find", "find", "20 rows of 2,000 in the order of ids, by a number that has an index", _MONGODB),
+        *_server_pair("commit", "commit", "one row and its entry in the log, one after the other", _MONGODB),
+        *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, each with a transaction", _MONGODB),
     ),
 )

@@ -6,7 +6,8 @@ callable that takes the URL and gives a Store).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -18,14 +19,15 @@ GROUP = "hanse.stores"
 
 _POSTGRESQL = ("postgresql", "postgres")
 _REDIS = ("redis", "rediss", "valkey", "valkeys")
+_MONGODB = ("mongodb", "mongodb+srv")
 
 
 def store_url(url: str, service: str) -> str:
     """The URL of one service's store, from the one that is given for all.
 
     `{service}` in it is replaced. Otherwise a SQLite file gets the service's name before its suffix, and a path without
-    a suffix is a folder with a file for each service. A database of PostgreSQL gets a schema for each, one of Redis
-    keys with a prefix for each.
+    a suffix is a folder with a file for each service. A database of PostgreSQL gets a schema for each, one of MongoDB
+    or Redis a prefix.
 
     Example:
         >>> store_url("sqlite:///shop.db", "orders"), store_url("sqlite:///data", "orders")
@@ -36,17 +38,14 @@ def store_url(url: str, service: str) -> str:
         'postgresql://db/shop?schema=orders'
         >>> store_url("redis://db/0", "orders")
         'redis://db/0?prefix=orders'
+        >>> store_url("mongodb://db/shop", "orders")
+        'mongodb://db/shop?prefix=orders'
     """
     if "{service}" in url:
         return url.replace("{service}", service)
-    if url.partition(":")[0] in _POSTGRESQL:
-        from hanse.store.postgresql.url import schema_for
-
-        return schema_for(url, service)
-    if url.partition(":")[0] in _REDIS:
-        from hanse.store.redis.url import prefix_for
-
-        return prefix_for(url, service)
+    placed = _placed(url.partition(":")[0])
+    if placed is not None:
+        return placed(url, service)
     if not url.startswith("sqlite:"):
         return url
     path, question, options = url.partition("?")
@@ -55,6 +54,23 @@ def store_url(url: str, service: str) -> str:
     if dot and stem:
         return f"{folder}{slash}{stem}-{service}.{suffix}{question}{options}"
     return f"{path.rstrip('/')}/{service}.db{question}{options}"
+
+
+def _placed(scheme: str) -> Callable[[str, str], str] | None:
+    """What gives each service a part of a database; None where the scheme is of none."""
+    if scheme in _POSTGRESQL:
+        from hanse.store.postgresql.url import schema_for
+
+        return schema_for
+    if scheme in _MONGODB:
+        from hanse.store.mongodb.url import prefix_for as prefix_in_mongodb
+
+        return prefix_in_mongodb
+    if scheme in _REDIS:
+        from hanse.store.redis.url import prefix_for as prefix_in_redis
+
+        return prefix_in_redis
+    return None
 
 
 def url_for(settings: Settings, service: str) -> str:
@@ -82,6 +98,10 @@ def stored_in(url: str) -> dict[str, CollectionSchema] | None:
         from hanse.store.redis.look import stored_schemas as stored_under_prefix
 
         return stored_under_prefix(url)
+    if scheme in _MONGODB:
+        with _client_of_mongodb():
+            from hanse.store.mongodb.look import stored_schemas as stored_in_database
+        return stored_in_database(url)
     if scheme != "sqlite":
         return None
     from hanse.store.sqlite.tables import stored_schemas
@@ -128,14 +148,31 @@ def open_store(url: str) -> Store:
         from hanse.store.redis import RedisStore
 
         return RedisStore.from_url(url)
+    if scheme in _MONGODB:
+        with _client_of_mongodb():
+            from hanse.store.mongodb.store import MongodbStore
+        return MongodbStore.from_url(url)
     from importlib.metadata import entry_points
 
     found = entry_points(group=GROUP, name=scheme)
     if not found:
-        expected = "memory:, sqlite:///path/to/file.db, postgresql://host/database or redis://host"
+        expected = "memory:, sqlite:///path/file.db, postgresql://host/db, mongodb://host/db or redis://host"
         raise Misconfigured(f"no store for {scheme + ':'!r}; expected {expected}")
     make = cast("Callable[[str], Store]", next(iter(found)).load())
     return make(url)
+
+
+@contextmanager
+def _client_of_mongodb() -> Generator[None]:
+    """Around what imports it.
+
+    Raises:
+        Misconfigured: It is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise Misconfigured(f"mongodb:// needs a client ({error}): pip install 'hanse[mongodb]'") from None
 
 
 def _make_folder(url: str) -> None:

@@ -23,6 +23,7 @@ class Proxy:
         self.swallows_news = False
         self.refuses = False
         self.was_cut = asyncio.Event()
+        self.was_refused = asyncio.Event()
         self.cuts = 0
         self._server_port = port
         self._at: tuple[Side, int] | None = None
@@ -43,6 +44,7 @@ class Proxy:
 
     async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuses:
+            self.was_refused.set()
             writer.transport.abort()
             return
         there, onward = await asyncio.open_connection("127.0.0.1", self._server_port)

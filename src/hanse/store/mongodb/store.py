@@ -1,0 +1,372 @@
+"""A service's rows in a database of MongoDB.
+
+What survives what: a commit that returned is in the journals of most members of the replica set, so it survives the end
+of this process, of the server, and an election. Many processes on many machines may share a store: their commits stay
+in one order, one group after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Self, TypeVar, cast, final
+
+import msgspec
+import pymongo
+
+from hanse.kernel.context import current
+from hanse.kernel.faults import NotFound, Unavailable
+from hanse.kernel.host import Host
+from hanse.kernel.message import Headers
+from hanse.kernel.tasks import Tasks
+from hanse.store.base import (
+    CHANGES_MAX,
+    WINDOW_MAX,
+    Batch,
+    Changes,
+    CollectionSchema,
+    Entry,
+    Features,
+    Found,
+    Mark,
+    Op,
+    Row,
+)
+from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.evaluate import check_query, keyed, predicate
+from hanse.store.listeners import Listeners
+from hanse.store.mongodb.committer import Committer
+from hanse.store.mongodb.failures import raise_meaning
+from hanse.store.mongodb.layout import Opened, prepare
+from hanse.store.mongodb.link import OF_ONE_MOMENT, STATE, Document, Link, Session
+from hanse.store.mongodb.news import News
+from hanse.store.mongodb.query import Filter, asked, finding, rows_name
+from hanse.store.mongodb.url import MongodbUrl, parse_url
+from hanse.store.mongodb.writing import mark_id, row_of
+from hanse.store.query import Query
+from hanse.store.waiting import Waiting
+
+_log = logging.getLogger("hanse.store.mongodb")
+
+T = TypeVar("T")
+
+SCAN_SECONDS = 60.0
+"""For which a search, or what is trimmed at once, may take."""
+
+TRIM_MAX = 10_000
+"""Positions that are forgotten in one command at most."""
+
+CLOSE_SECONDS = 1.0
+"""For which the server has the time to be told that this process writes no more."""
+
+_SEQ_MAX = 2**63 - 1
+_OPS = {op.value: op for op in Op}
+_ROW = {"rev": 1, "value": 1}
+_headers = msgspec.msgpack.Decoder(Headers).decode
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+class _Open(msgspec.Struct, frozen=True, eq=False):
+    """What there is while a store is open."""
+
+    link: Link
+    opened: Opened
+    session: Session
+    waiting: Waiting
+    writing: asyncio.Task[None]
+
+
+@final
+class MongodbStore:
+    """Rows and their log in some collections, which many processes may share.
+
+    Example:
+        >>> MongodbStore.from_url("mongodb://ada@localhost/shop?prefix=orders").features
+        Features(durable=True, shared=True)
+    """
+
+    def __init__(self, url: MongodbUrl, *, host: Host | None = None) -> None:
+        """Name the collections; `open` opens them.
+
+        Args:
+            url: Where they are.
+            host: Clock, chance and ids; by default, the host of the context that opens the store.
+        """
+        self._url = url
+        self._host = host
+        self._log_id = ""
+        self._schemas: dict[str, CollectionSchema] = {}
+        self._listeners = Listeners()
+        self._open: _Open | None = None
+        self._commits = 0
+        self._tasks = Tasks(_failed)
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of a URL such as `mongodb://user:password@host:27017/database?prefix=orders`.
+
+        Raises:
+            Misconfigured: The URL is not of that form, or has an option with a value that it cannot have.
+        """
+        return cls(parse_url(url))
+
+    @property
+    def features(self) -> Features:
+        """Durable and shared."""
+        return Features(durable=True, shared=True)
+
+    @property
+    def log_id(self) -> str:
+        """Minted with the store, and kept in it."""
+        return self._log_id
+
+    @property
+    def commits(self) -> int:
+        """Batches that this process has committed; see `CountsCommits`."""
+        return self._commits if self._open is None else self._open.waiting.commits
+
+    async def open(self, collections: Sequence[CollectionSchema]) -> None:
+        """Open the collections, making those that are missing.
+
+        Raises:
+            CouldNotStart: They are not ours, of a newer format, or hold rows that cannot be read as they are declared;
+                or the server is too old, or by itself, without transactions.
+            Misconfigured: The driver does not take the URL.
+            Unavailable: The server cannot be reached.
+        """
+        link = Link(self._url, self._host or current().host)
+        session = link.client.start_session(causal_consistency=True)
+        try:
+            opened = await prepare(link, session, collections)
+        except BaseException as error:
+            await session.end_session()
+            await link.close()
+            if isinstance(error, Exception):
+                raise_meaning(error, self._url.place)
+            raise
+        self._log_id = opened.log_id
+        self._schemas = {one.name: opened.schemas[one.name] for one in collections}
+        mine = msgspec.structs.replace(opened, schemas=self._schemas)
+        loop = asyncio.get_running_loop()
+        news = News(link, lambda: self._listeners.wake(loop))
+
+        def committed(batches: Sequence[Batch], head: int) -> None:
+            news.tell(head)
+            self._listeners.wake(loop, batches)
+
+        waiting = Waiting(Committer(link, mine, session, committed).apply)
+        writing = self._tasks.start(waiting.run(), name="hanse-store-writer")
+        _ = self._tasks.start(news.run(), name="hanse-store-news")
+        self._open = _Open(link, mine, session, waiting, writing)
+
+    async def close(self) -> None:
+        """Finish commits in flight and let go."""
+        self._listeners.rest()
+        one, self._commits = self._open, self.commits
+        if one is None:
+            return
+        try:
+            await one.waiting.close(one.writing)
+        finally:
+            self._commits, self._open = one.waiting.commits, None
+            await self._tasks.cancel()
+            await _leave(one)
+
+    async def load(self, collection: str, id: str, /) -> Row | None:
+        """One row, or None."""
+        rows = rows_name(self._schema(collection).name)
+        found = await self._read(lambda link, session: link.books(rows).find_one({"_id": id}, _ROW, session=session))
+        return row_of(found) if found is not None else None
+
+    async def find(self, collection: str, query: Query, /) -> Found:
+        """A page of matching rows."""
+        schema = self._schema(collection)
+        check_query(query)
+        start = decode_cursor(query.cursor, query, schema) if query.cursor is not None else None
+        how = finding(query, schema, start)
+        test = None if how.exact else predicate(query.where, schema)
+        wanted = query.limit + 1
+
+        async def search(link: Link, session: Session) -> list[tuple[Row, Document]]:
+            rows: list[tuple[Row, Document]] = []
+            found = link.books(rows_name(collection)).find(how.filter, _ROW, sort=list(how.sort), session=session)
+            async with found.limit(wanted if test is None else 0).allow_disk_use(True) as cursor:  # noqa: FBT003
+                async for one in cursor:
+                    row = row_of(one)
+                    value = {**_decode(row.value), "id": row.id, "rev": row.rev}
+                    if test is None or test(value):
+                        rows.append((row, value))
+                        if len(rows) == wanted:
+                            break
+            return rows
+
+        rows = await self._read(search, SCAN_SECONDS)
+        page = tuple(row for row, _ in rows[: query.limit])
+        if len(page) == len(rows):
+            return Found(page, None)
+        last, value = rows[query.limit - 1]
+        keys = tuple(keyed(one.path, schema)(value) for one in query.order)
+        return Found(page, encode_cursor(keys, last.id, query, schema))
+
+    async def count(self, collection: str, query: Query, /) -> int:
+        """How many rows match."""
+        schema = self._schema(collection)
+        how = asked(query.where, schema)
+        if how.exact:
+            return await self._read(lambda link, session: _counted(link, collection, how.filter, session), SCAN_SECONDS)
+        test = predicate(query.where, schema)
+
+        async def scan(link: Link, session: Session) -> int:
+            found = 0
+            async with link.books(rows_name(collection)).find(how.filter, _ROW, session=session) as cursor:
+                async for one in cursor:
+                    row = row_of(one)
+                    found += test({**_decode(row.value), "id": row.id, "rev": row.rev})
+            return found
+
+        return await self._read(scan, SCAN_SECONDS)
+
+    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
+        """Write it all, or nothing, in one transaction with whatever else is waiting."""
+        if self._open is None:
+            raise _closed()
+        return await self._open.waiting.commit(batch)
+
+    async def marked(self, scope: str, key: str, /) -> Mark | None:
+        """The mark, if it was made."""
+        id = mark_id(scope, key)
+        found = await self._read(lambda link, session: link.books("marks").find_one({"_id": id}, session=session))
+        return Mark(scope, key, cast("bytes", found["digest"]), cast("bytes", found["result"])) if found else None
+
+    async def position(self, name: str, /) -> int:
+        """How far the named reader has come."""
+        found = await self._read(lambda link, session: link.books("positions").find_one({"_id": name}, session=session))
+        return cast("int", found["seq"]) if found else 0
+
+    async def head(self) -> int:
+        """Position of the newest entry."""
+        return cast("int", (await self._state())["head"])
+
+    async def _state(self) -> Document:
+        found = await self._read(lambda link, session: link.books("state").find_one({"_id": STATE}, session=session))
+        if found is None:
+            raise Unavailable(f"the store {self._url.place} is gone: somebody has removed its collections")
+        return found
+
+    async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
+        """Entries after a position; at most `CHANGES_MAX`, over at most `WINDOW_MAX` positions."""
+        limit, reach = min(limit, CHANGES_MAX), after + WINDOW_MAX
+        # What the log reaches from and to, and the entries, of one moment.
+        pipeline = _changes(self._url, (min(after, _SEQ_MAX), min(reach, _SEQ_MAX)), limit, names)
+
+        async def question(link: Link, _: Session) -> list[Document]:
+            # A session that comes after something cannot ask for one moment as well; this process sees its own commits
+            # in that moment all the same, as a majority had them before it was told.
+            return await (await link.books("state", OF_ONE_MOMENT).aggregate(pipeline)).to_list()
+
+        found = await self._read(question)
+        ends = next((one for one in found if one["_id"] == STATE), None)
+        if ends is None:
+            raise Unavailable(f"the store {self._url.place} is gone: somebody has removed its collections")
+        head, trimmed = cast("int", ends["head"]), cast("int", ends["trimmed"])
+        if after < trimmed:
+            return msgspec.structs.replace(await self.changes(trimmed, limit=limit, names=names), trimmed=True)
+        end = max(min(reach, head), after)
+        entries = tuple(sorted(map(_entry, (one for one in found if one is not ends)), key=lambda one: one.seq))
+        upto = entries[-1].seq if len(entries) == limit else end
+        return Changes(entries, upto, more=upto < head)
+
+    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
+        """Have `wake` called after commits, those of other processes included."""
+        return self._listeners.add(wake, names)
+
+    async def trim(self, before: float, /, *, keep_after: int) -> int:
+        """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
+        head = await self.head()
+        stays: Filter = {"$or": [{"at": {"$gte": before}}, {"_id": {"$gt": min(keep_after, _SEQ_MAX)}}]}
+        first = await self._read(
+            lambda link, session: link.books("log").find_one(stays, {"_id": 1}, sort=[("_id", 1)], session=session),
+            SCAN_SECONDS,
+        )
+        upto = head if first is None else cast("int", first["_id"]) - 1
+        gone = await self._read(lambda link, session: _forget(link, min(head, upto), session), SCAN_SECONDS)
+        _ = await self._read(
+            lambda link, session: link.books("marks").delete_many({"at": {"$lt": before}}, session=session),
+            SCAN_SECONDS,
+        )
+        return gone
+
+    def _schema(self, collection: str) -> CollectionSchema:
+        if self._open is None:
+            raise _closed()
+        schema = self._schemas.get(collection)
+        if schema is None:
+            raise NotFound("collection", collection)
+        return schema
+
+    async def _read(self, question: Callable[[Link, Session], Awaitable[T]], seconds: float | None = None) -> T:
+        if self._open is None:
+            raise _closed()
+        link = self._open.link
+        return await link.ask(lambda session: question(link, session), seconds=seconds)
+
+
+async def _leave(one: _Open) -> None:
+    """Say good-bye; who does not get that far is forgotten after a day."""
+    with suppress(Exception), pymongo.timeout(CLOSE_SECONDS):
+        _ = await one.link.books("state").update_one({"_id": STATE}, {"$unset": {one.opened.author.field: ""}})
+    with suppress(Exception):
+        await one.session.end_session()
+    await one.link.close()
+
+
+async def _counted(link: Link, collection: str, filter: Filter, session: Session) -> int:  # noqa: A002
+    return await link.books(rows_name(collection)).count_documents(filter, session=session)
+
+
+def _changes(url: MongodbUrl, span: tuple[int, int], limit: int, names: Sequence[str] | None) -> list[Document]:
+    wanted: Filter = {"_id": {"$gt": span[0], "$lte": span[1]}}
+    if names is not None:
+        wanted["name"] = {"$in": list(names)}
+    entries: list[Document] = [{"$match": wanted}, {"$sort": {"_id": 1}}, {"$limit": limit}]
+    return [
+        {"$match": {"_id": STATE}},
+        {"$project": {"head": 1, "trimmed": 1}},
+        {"$unionWith": {"coll": url.collection("log"), "pipeline": entries}},
+    ]
+
+
+async def _forget(link: Link, upto: int, session: Session) -> int:
+    """Whoever reads is told first that it is gone, so that nobody finds a gap."""
+    log = link.books("log")
+    _ = await link.books("state").update_one({"_id": STATE}, {"$max": {"trimmed": upto}}, session=session)
+    oldest = await log.find_one({}, {"_id": 1}, sort=[("_id", 1)], session=session)
+    gone = 0
+    for end in range(cast("int", oldest["_id"]) + TRIM_MAX - 1 if oldest else upto + 1, upto + TRIM_MAX, TRIM_MAX):
+        gone += (await log.delete_many({"_id": {"$lte": min(end, upto)}}, session=session)).deleted_count
+    return gone
+
+
+def _entry(one: Document) -> Entry:
+    return Entry(
+        cast("int", one["_id"]),
+        cast("float", one["at"]),
+        _OPS[cast("str", one["op"])],
+        cast("str", one["name"]),
+        cast("str", one["id"]),
+        cast("str", one["message_id"]),
+        cast("bytes | None", one["before"]),
+        cast("bytes | None", one["after"]),
+        cast("int", one["before_rev"]),
+        _headers(cast("bytes", one["headers"])),
+    )
+
+
+def _failed(error: BaseException) -> None:
+    _log.error("a task of the store ended", exc_info=error)
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the store is closed: open it first")
