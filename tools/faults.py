@@ -4,7 +4,7 @@
     python tools/faults.py kills       does one part of it, and leaves what is told of the others
     python tools/faults.py --check     breaks nothing; fails where the page is not of these faults and these results
 
-Fails, and writes nothing of that part, where an effect was lost or happened twice.
+Fails, and writes nothing of that place, where an effect was lost or happened twice.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ import msgspec
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.faults import disk  # noqa: E402
+from tests.faults.peers import PEERS, PYTHON, Compared, compare, ours  # noqa: E402
 from tests.faults.places import PLACES, missing  # noqa: E402
 from tests.faults.results import Results, load, save  # noqa: E402
 from tests.faults.sweep import Survived, doses, survive  # noqa: E402
+from tests.faults.troubles import DISK_TIMES, TROUBLES, Told, disk_full, suffer, titles  # noqa: E402
 
 from hanse.kernel.fault_point import POINTS  # noqa: E402 - beside what is found on the path set above
 
 PAGE = ROOT / "docs" / "testing" / "faults-survived.md"
 KILLS = 20
 """At each point, in all places together."""
+
+PEER_KILLS = 10
+"""At each of the moments that others have, too."""
 
 INTRODUCTION = """<!-- Written by `make faults` from what it did; change tests/faults. -->
 
@@ -43,12 +49,31 @@ AT_POINTS = """
 
 A [shop](../../tests/faults/shop.py) takes orders: a saga creates, charges and confirms each; events, a rule, \
 a replica, dead letters that are mended and a schedule hang on it.
-Its parts are processes of their own, killed with `kill -9` exactly where the code passes a point, and started again; \
-the parts side by side, while customers go on ordering.
+Its parts are processes of their own, killed with `kill -9` exactly where the code passes a point, and started again, \
+while customers go on ordering.
 In the end every order has to have each of its effects once: **{once} of {orders}**, after {kills} kills.
 
 | where | kills | orders | once in effect |
 |---|---|---|---|
+"""
+AROUND = """
+## Broken around it
+
+The same shop, whose parts live on, and what they rest on does not.
+
+| what happens | where | times | orders | once in effect |
+|---|---|---|---|---|
+"""
+BESIDE = """
+## Others, killed at the same moments
+
+One process commits orders, another one charges them; both are killed with an order committed, with a charge written, \
+and with a charge committed that is not acknowledged, {times} times each.
+The others run as their documents recommend ([scripts](../../bench/faults)); neither promises what it does not keep: \
+the one tells its users to make tasks idempotent, the other that delivery is at least once.
+
+| with | kills | orders | never charged | charged twice |
+|---|---|---|---|---|
 """
 POINTS_HEAD = """
 | point | what is so there | kills |
@@ -65,33 +90,69 @@ def main() -> int:
     if arguments.check:
         return check(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", load())
     for name in arguments.parts or RUNS:
-        found = RUNS[name](load())
-        if found is None:
-            print(f"{name}: something was lost, or happened twice; nothing is written of it")
-            return 1
-        save(found)
-        PAGE.write_text(page(found), encoding="utf-8")
+        for found in RUNS[name](load()):
+            save(found)
+            PAGE.write_text(page(found), encoding="utf-8")
     return 0
 
 
-def kills(results: Results) -> Results | None:
-    """Kill at all points, in all places."""
-    found: list[Survived] = []
+def kills(results: Results) -> Iterator[Results]:
+    """Kill at all points, in one place after the other."""
     for first, place in enumerate(PLACES):
         if why := missing(place):
-            print(f"{place.title}: {why}")
-            return None
+            raise SystemExit(f"{place.title}: {why}")
         wanted = doses(POINTS, len(range(first, KILLS, len(PLACES))), first)
         with tempfile.TemporaryDirectory(prefix="hanse-faults-") as folder:
             one = asyncio.run(survive(place, Path(folder), wanted))
-        print(f"{one.place}: {one.effects.once} of {one.effects.orders} after {sum(one.kills.values())} kills")
-        for line in one.effects.wrong:
-            print(f"  {line}")
-        found.append(one)
-    return None if any(one.effects.wrong for one in found) else msgspec.structs.replace(results, kills=tuple(found))
+        print(
+            f"{one.place}: {one.effects.once} of {one.effects.orders} after {sum(one.kills.values())} kills", flush=True
+        )
+        if one.effects.wrong:
+            raise SystemExit("\n  ".join(("lost, or happened twice:", *one.effects.wrong)))
+        known = {told.place: told for told in results.kills} | {one.place: one}
+        results = msgspec.structs.replace(
+            results, kills=tuple(known[place.title] for place in PLACES if place.title in known)
+        )
+        yield results
 
 
-RUNS: dict[str, Callable[[Results], Results | None]] = {"kills": kills}
+def troubles(results: Results) -> Iterator[Results]:
+    """Break what is around the shop, in one place after the other."""
+    if why := disk.why_not():
+        raise SystemExit(why)
+    for one in titles():
+        with tempfile.TemporaryDirectory(prefix="hanse-faults-") as folder:
+            told = asyncio.run(trouble(*one, Path(folder)))
+        print(f"{told.trouble} in {told.place}: {told.effects.once} of {told.effects.orders}", flush=True)
+        if told.effects.wrong:
+            raise SystemExit("\n  ".join(("lost, or happened twice:", *told.effects.wrong)))
+        known = {(it.trouble, it.place): it for it in results.troubles} | {one: told}
+        results = msgspec.structs.replace(results, troubles=tuple(known[it] for it in titles() if it in known))
+        yield results
+
+
+async def trouble(name: str, place: str, folder: Path) -> Told:
+    """Have one thing go wrong in one place."""
+    if name not in TROUBLES:
+        return await disk_full(folder, DISK_TIMES)
+    found = TROUBLES[name]
+    return await suffer(found, next(one for one in found.places if one.title == place), folder, found.times)
+
+
+def peers(results: Results) -> Iterator[Results]:
+    """Kill others, and us, at the same moments."""
+    if not PYTHON.exists():
+        raise SystemExit("others are not installed; run bench/install")
+    found: list[Compared] = []
+    for peer in (None, *PEERS):
+        with tempfile.TemporaryDirectory(prefix="hanse-faults-") as folder:
+            at = Path(folder)
+            found.append(asyncio.run(ours(at, PEER_KILLS) if peer is None else compare(peer, at, PEER_KILLS)))
+        print(found[-1], flush=True)
+    yield msgspec.structs.replace(results, peers=tuple(found))
+
+
+RUNS: dict[str, Callable[[Results], Iterator[Results]]] = {"kills": kills, "troubles": troubles, "peers": peers}
 """The parts of the page, and what makes each."""
 
 
@@ -109,6 +170,10 @@ def differences(text: str, results: Results) -> Iterator[str]:
         yield "is not what its results say"
     if (there := [one.place for one in results.kills]) != (wanted := [place.title for place in PLACES]):
         yield f"is about {there}, and there are {wanted}"
+    if (told := [(one.trouble, one.place) for one in results.troubles]) != list(titles()):
+        yield f"tells of {told}, and there are {list(titles())}"
+    if len(results.peers) != len(PEERS) + 1:
+        yield f"compares {len(results.peers)}, and there are {len(PEERS)} beside us"
     for point in POINTS:
         if (times := killed_at(results.kills, point)) < KILLS:
             yield f"has {times} kills at {point}, of {KILLS}"
@@ -118,7 +183,7 @@ def differences(text: str, results: Results) -> Iterator[str]:
 
 def page(results: Results) -> str:
     """The whole page."""
-    return "".join((INTRODUCTION, *at_points(results.kills)))
+    return "".join((INTRODUCTION, *at_points(results.kills), *around(results.troubles), *beside(results.peers)))
 
 
 def at_points(told: Sequence[Survived]) -> Iterator[str]:
@@ -134,6 +199,21 @@ def at_points(told: Sequence[Survived]) -> Iterator[str]:
     yield POINTS_HEAD
     for point, meaning in POINTS.items():
         yield f"| `{point}` | {meaning} | {killed_at(told, point)} |\n"
+
+
+def around(told: Sequence[Told]) -> Iterator[str]:
+    """What else went wrong."""
+    yield AROUND
+    for one in told:
+        title = titles().get((one.trouble, one.place), one.trouble)
+        yield f"| {title} | {one.place} | {one.times} | {one.effects.orders} | {one.effects.once} |\n"
+
+
+def beside(told: Sequence[Compared]) -> Iterator[str]:
+    """What others make of kills."""
+    yield BESIDE.format(times=PEER_KILLS)
+    for one in told:
+        yield f"| {one.title} | {one.kills} | {one.orders} | {one.lost} | {one.twice} |\n"
 
 
 def killed_at(told: Sequence[Survived], point: str) -> int:

@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("good", "poison", "good", "declined")
 """What is ordered, in turn."""
 
 AT_ONCE = 3
-PAUSE_SECONDS = 0.03
+PAUSE_SECONDS = 0.1
 """Between two orders of one customer, so that the machine has time for those who are killed."""
 
 CALL_SECONDS = 5.0
@@ -57,6 +57,7 @@ class Customer:
 
     def __init__(self, node: Node) -> None:
         self.placed: dict[str, Kind] = {}
+        self.refused = 0
         self._node = node
         self._numbers = itertools.count()
         self._leaving = asyncio.Event()
@@ -85,7 +86,8 @@ class Customer:
             number = next(self._numbers)
             id, kind = f"o{number:05d}", KINDS[number % len(KINDS)]
             asked = policy(self._node.client(Orders), idempotency_key=id, timeout=CALL_SECONDS)
-            while not await _known(asked, id, kind):  # noqa: ASYNC110
+            while not await _known(asked, id, kind):
+                self.refused += 1
                 await asyncio.sleep(LOOK_SECONDS)  # whoever was killed is soon back
             self.placed[id] = kind
             await asyncio.sleep(PAUSE_SECONDS)

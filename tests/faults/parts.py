@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .trapped import AT, TOLD
+from .trapped import AT, HOW, TOLD
 
 HERE = Path(__file__).parent
 APP = HERE / "shop.py"
@@ -19,10 +19,11 @@ APP = HERE / "shop.py"
 STOPS = ("node.draining", "node.drained")
 """Points that only a process passes that is told to stop."""
 
-REACH_SECONDS_MAX = 60.0
+REACH_SECONDS_MAX = 120.0
 """For a process to come to the point at which it is killed, with enough to do."""
 
 START_SECONDS_MAX = 60.0
+LOOK_SECONDS = 0.05
 
 
 class Dose(NamedTuple):
@@ -36,27 +37,28 @@ class Part:
     """One part of the app, from life to life.
 
     Args of the constructor:
-        name: What it hosts.
+        name: What it hosts, and a number behind a `#` where several host the same.
         folder: Where it runs, and leaves what it says.
         options: More of the command line.
+        within: What its command goes behind, such as that of a mount namespace.
     """
 
-    def __init__(self, name: str, folder: Path, options: Sequence[str]) -> None:
+    def __init__(self, name: str, folder: Path, options: Sequence[str], within: Sequence[str] = ()) -> None:
         self.name = name
         self.killed: list[str] = []
         self._folder = folder
         self._told = folder / f"{name}.killed"
         self._command = [
-            *(sys.executable, str(HERE / "trapped.py"), "run", str(APP), "--port", "0"),
-            *("--services", name, "--log-format", "text", *options),
+            *(*within, sys.executable, str(HERE / "trapped.py"), "run", str(APP), "--port", "0"),
+            *("--services", name.partition("#")[0], "--log-format", "text", *options),
         ]
         self._process: Process | None = None
 
-    async def start(self, dose: Dose | None = None) -> bool:
+    async def start(self, dose: Dose | None = None, how: str = "SIGKILL") -> bool:
         """Start it, trapped or not; whether it was ready before it died."""
         environment = dict(os.environ)
         if dose is not None:
-            environment |= {AT: f"{dose.point}:{dose.nth}", TOLD: str(self._told)}
+            environment |= {AT: f"{dose.point}:{dose.nth}", TOLD: str(self._told), HOW: how}
         with (self._folder / f"{self.name}.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, cwd=self._folder, env=environment, stdout=PIPE, stderr=log
@@ -83,6 +85,22 @@ class Part:
         told = self._told.read_text().splitlines() if self._told.exists() else []
         assert (status, told[len(self.killed) :]) == (-signal.SIGKILL, [dose.point]), self.log()
         self.killed = told
+
+    async def pause(self, dose: Dose) -> None:
+        """Start it with a trap, and return when it stands still there.
+
+        Raises:
+            AssertionError: It did not come to that point.
+        """
+        _ = await self.start(dose, "SIGSTOP")
+        known = len(self.killed)
+        for _ in range(int(REACH_SECONDS_MAX / LOOK_SECONDS)):
+            told = self._told.read_text().splitlines() if self._told.exists() else []
+            if told[known:]:
+                self.killed = told
+                return
+            await asyncio.sleep(LOOK_SECONDS)  # nothing tells of it
+        raise AssertionError(f"{self.name} did not come to {dose.point}\n{self.log()}")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

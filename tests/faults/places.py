@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.store.postgresql.server import Server as PostgreSql, started, why_not
-from tests.system.fleet import medium
-from tests.transport.amqp.server import WANTED, binary as rabbit
+from tests.system.fleet import BROKERS, medium
+from tests.transport.amqp.server import WANTED, Server as Rabbit, binary as rabbit
 from tests.transport.nats.server import BINARY, cluster
+from tests.transport.process import ServerProcess
 
 NATS_SERVERS = 3
-
-_schemas = itertools.count()
 
 
 class Place(NamedTuple):
@@ -56,34 +54,56 @@ def missing(place: Place) -> str:
     return WANTED if place.transport == "amqp" and rabbit() is None else ""
 
 
+class Site(NamedTuple):
+    """What has to run for the shop to run.
+
+    Attributes:
+        options: Of its processes.
+        brokers: Servers that carry its messages, if any.
+        database: That of its stores, where they have one.
+    """
+
+    options: list[str]
+    brokers: Sequence[ServerProcess]
+    database: PostgreSql | None
+
+
 @contextmanager
-def place_of(place: Place, folder: Path) -> Generator[list[str]]:
-    """The options of its processes, for as long as whatever has to run for them does."""
+def site_of(place: Place, folder: Path) -> Generator[Site]:
+    """A place, for as long as this is entered."""
     with ExitStack() as stack:
         options = ["--events", "broker"] if place.broker else []
+        database: PostgreSql | None = None
+        brokers: Sequence[ServerProcess] = ()
         if place.store == "postgresql":
-            server: PostgreSql = started()
-            _ = stack.callback(server.remove)
-            options += ["--store", server.url()]
+            database = started()
+            _ = stack.callback(database.remove)
+            options += ["--store", database.url()]
         else:
             options += ["--store", "sqlite:///data"]
-        if place.transport == "nats x 3":
-            options += ["--transport", stack.enter_context(_cluster(folder))]
+        if place.broker:
+            brokers = stack.enter_context(servers_of(place.transport, folder))
+            urls = ",".join(server.url.partition("://")[2] for server in brokers)
+            options += ["--transport", f"{brokers[0].scheme}://{urls}"]
         else:
             options += stack.enter_context(medium(place.transport, folder))
-        yield options
+        yield Site(options, brokers, database)
 
 
 @contextmanager
-def _cluster(folder: Path) -> Generator[str]:
-    """The URL of servers of NATS that know each other."""
-    servers = cluster(folder, NATS_SERVERS)
+def servers_of(transport: str, folder: Path) -> Generator[Sequence[ServerProcess]]:
+    """Servers of a broker that run and are ready."""
+    servers: Sequence[ServerProcess] = (
+        cluster(folder, NATS_SERVERS) if transport == "nats x 3" else [BROKERS[transport](folder)]
+    )
     for server in servers:
         server.start()
     try:
         for server in servers:
             server.wait_ready()
-        yield "nats://" + ",".join(server.url.removeprefix("nats://") for server in servers)
+        yield servers
     finally:
         for server in servers:
+            if isinstance(server, Rabbit):
+                server.close()
             server.kill()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from .peers import Compared
 from .sweep import Survived
+from .troubles import Told
 
 FILE = Path(__file__).parent / "results.json"
 
@@ -16,9 +18,13 @@ class Results(msgspec.Struct, frozen=True):
 
     Attributes:
         kills: What came of kills at fault points, in each place.
+        troubles: What came of whatever else went wrong.
+        peers: What came of kills with others, and with us.
     """
 
     kills: tuple[Survived, ...] = ()
+    troubles: tuple[Told, ...] = ()
+    peers: tuple[Compared, ...] = ()
 
 
 def load() -> Results:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,10 +20,11 @@ from hanse.node.node import Node
 
 from .customer import Customer, Effects
 from .parts import Dose, Part
-from .places import Place, place_of
+from .places import Place, Site, site_of
 from .shop import app
 
 PARTS = ("orders", "payments", "mailer")
+NOWHERE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 _BY_LAYER: Mapping[str, tuple[str, ...]] = {
     "store": PARTS,
@@ -43,8 +46,8 @@ _BY_LAYER: Mapping[str, tuple[str, ...]] = {
 NTH_MAX = 3
 """A point that is passed often is deadly the first, the second or the third time."""
 
-ONCE = ("node.",)
-"""What a process passes once in its life."""
+ONCE = ("node.", "lease.")
+"""What a process may pass once in its life."""
 
 ORDERS_BETWEEN = 2
 """Orders that are placed between a kill and the next, of each part, so that what died is used again."""
@@ -74,25 +77,48 @@ def doses(points: Iterable[str], rounds: int, first: int = 0) -> dict[str, list[
     return found
 
 
+class Shop(NamedTuple):
+    """A shop that runs, and who orders there."""
+
+    site: Site
+    parts: dict[str, Part]
+    customer: Customer
+
+
+@asynccontextmanager
+async def opened(
+    place: Place, folder: Path, names: Sequence[str] = PARTS, within: Mapping[str, Sequence[str]] = NOWHERE
+) -> AsyncGenerator[Shop]:
+    """A shop in a place; nobody orders yet.
+
+    Args:
+        place: Where.
+        folder: For whatever it leaves.
+        names: Of its parts.
+        within: What the commands of some of them go behind.
+    """
+    with site_of(place, folder) as site:
+        parts = {name: Part(name, folder, site.options, within.get(name, ())) for name in names}
+        async with AsyncExitStack() as stack:
+            for part in parts.values():
+                _ = stack.push_async_callback(part.end)
+            _ = await asyncio.gather(*(part.start() for part in parts.values()))
+            node = await stack.enter_async_context(Node(app, _settings(folder, site.options)))
+            yield Shop(site, parts, Customer(node))
+
+
 async def survive(place: Place, folder: Path, wanted: Mapping[str, Sequence[Dose]]) -> Survived:
-    """Run a shop, kill its parts side by side, and count what has come of the orders.
+    """Run a shop, kill its parts one after the other, and count what has come of the orders.
 
     Raises:
         AssertionError: A part did not come to its point, or died of something else.
     """
-    with place_of(place, folder) as options:
-        parts = [Part(name, folder, options) for name in wanted]
-        async with AsyncExitStack() as stack:
-            for part in parts:
-                _ = stack.push_async_callback(part.end)
-            _ = await asyncio.gather(*(part.start() for part in parts))
-            node = await stack.enter_async_context(Node(app, _settings(folder, options)))
-            customer = Customer(node)
-            async with customer.ordering(), asyncio.TaskGroup() as group:
-                for part in parts:
-                    _ = group.create_task(_kill(part, wanted[part.name], customer))
-            effects = await customer.effects()
-    kills = Counter(itertools.chain.from_iterable(part.killed for part in parts))
+    async with opened(place, folder) as shop:
+        async with shop.customer.ordering():
+            for name, part in shop.parts.items():
+                await _kill(part, wanted[name], shop.customer)
+        effects = await shop.customer.effects()
+    kills = Counter(itertools.chain.from_iterable(part.killed for part in shop.parts.values()))
     return Survived(place.title, {point: kills[point] for point in POINTS if kills[point]}, effects)
 
 

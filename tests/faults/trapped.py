@@ -17,18 +17,21 @@ from pathlib import Path
 from hanse.cli import main
 from hanse.kernel import fault_point
 
-AT, TOLD = "FAULT_AT", "FAULT_TOLD"
+AT, TOLD, HOW = "FAULT_AT", "FAULT_TOLD", "FAULT_HOW"
 
 
-def trap(point: str, times: int, told: Path) -> Callable[[str], None]:
-    """What kills this process as it passes a point for a given time, whichever thread it does so in."""
+def trap(point: str, times: int, told: Path, how: signal.Signals = signal.SIGKILL) -> Callable[[str], None]:
+    """What kills this process as it passes a point for a given time, whichever thread it does so in.
+
+    With SIGSTOP in place of SIGKILL it stands still there, until somebody has it go on.
+    """
     passes = itertools.count(1)
 
     def passed(name: str) -> None:
         if name == point and next(passes) == times:
             with told.open("a") as file:
                 _ = file.write(f"{point}\n")
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), how)
 
     return passed
 
@@ -37,5 +40,5 @@ if __name__ == "__main__":
     wanted, _, nth = os.environ.get(AT, "").partition(":")
     if wanted:
         assert wanted in fault_point.POINTS, wanted
-        fault_point.arm(trap(wanted, int(nth), Path(os.environ[TOLD])))
+        fault_point.arm(trap(wanted, int(nth), Path(os.environ[TOLD]), signal.Signals[os.environ.get(HOW, "SIGKILL")]))
     sys.exit(main())

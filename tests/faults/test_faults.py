@@ -12,8 +12,10 @@ import pytest
 
 from hanse.kernel.fault_point import POINTS
 
+from . import disk
 from .places import PLACES, Place, missing
 from .sweep import PARTS, doses, survive
+from .troubles import TROUBLES, disk_full, suffer
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +31,19 @@ def test_whatever_is_killed_each_order_has_each_of_its_effects_once(place: Place
     assert told.effects.wrong == ()
     assert told.effects.once == told.effects.orders > 0
     assert told.kills == dict.fromkeys(share, 1)
+
+
+@pytest.mark.timeout(280)
+def test_a_process_that_stood_still_past_its_lease_does_nothing_twice(tmp_path: Path) -> None:
+    told = asyncio.run(suffer(TROUBLES["pause"], PLACES[0], tmp_path, 1))
+    assert (told.effects.wrong, told.effects.once) == ((), told.effects.orders)
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.skipif(bool(disk.why_not()), reason=disk.why_not())
+def test_a_disk_that_was_full_loses_nothing_and_needs_no_restart(tmp_path: Path) -> None:
+    told = asyncio.run(disk_full(tmp_path, 1))
+    assert (told.effects.wrong, told.effects.once) == ((), told.effects.orders)
 
 
 def test_each_point_has_its_doses_and_those_who_pass_it_take_turns() -> None:

@@ -1,0 +1,187 @@
+"""What goes wrong around a shop that takes orders, apart from its own processes being killed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from . import disk
+from .customer import Effects
+from .parts import Dose
+from .places import PLACES, Place
+from .sweep import PARTS, Shop, opened
+
+ORDERS = 10
+"""That are placed between one thing that goes wrong and the next."""
+
+PAUSE_SECONDS = 7.0
+"""For which a process stands still: longer than it has its duty."""
+
+PAUSED_AT = (
+    "unit.before_commit",
+    "relay.before_delivery",
+    "rule.before_run",
+    "lease.after_grant",
+    "saga.step_before",
+    "saga.step_committed",
+)
+
+REFUSED = 3
+"""Orders that are refused until a disk is taken to be full."""
+
+REFUSED_SECONDS_MAX = 60.0
+LOOK_SECONDS = 0.1
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What was done, and what has come of it.
+
+    Attributes:
+        trouble: What it is called.
+        place: The title of where.
+        times: How often.
+        effects: Of all orders.
+    """
+
+    trouble: str
+    place: str
+    times: int
+    effects: Effects
+
+
+class Trouble(NamedTuple):
+    """Something that goes wrong.
+
+    Attributes:
+        name: For commands.
+        title: For people.
+        places: Where.
+        bring: Has it go wrong so many times, while customers order.
+        times: How often in the long form.
+        instances: Parts of the shop.
+    """
+
+    name: str
+    title: str
+    places: tuple[Place, ...]
+    bring: Callable[[Shop, int], Awaitable[None]]
+    times: int = 5
+    instances: tuple[str, ...] = PARTS
+
+
+async def one_server_killed(shop: Shop, times: int) -> None:
+    """Kill the servers of a broker one after the other, the first leader of its stream among them."""
+    for at in range(times):
+        server = shop.site.brokers[at % len(shop.site.brokers)]
+        await asyncio.to_thread(server.kill)
+        await shop.customer.more(ORDERS)
+        server.start()
+        await asyncio.to_thread(server.wait_ready)
+        await shop.customer.more(ORDERS)
+
+
+async def all_servers_killed(shop: Shop, times: int) -> None:
+    """Kill all servers of a broker at once."""
+    for _ in range(times):
+        for server in shop.site.brokers:
+            await asyncio.to_thread(server.kill)
+        for server in shop.site.brokers:
+            server.start()
+        for server in shop.site.brokers:
+            await asyncio.to_thread(server.wait_ready)
+        await shop.customer.more(ORDERS)
+
+
+async def database_killed(shop: Shop, times: int) -> None:
+    """Kill the database, and start it again."""
+    assert shop.site.database is not None
+    for _ in range(times):
+        await asyncio.to_thread(shop.site.database.restart)
+        await shop.customer.more(ORDERS)
+
+
+async def paused(shop: Shop, times: int) -> None:
+    """Have a process stand still at a point, for longer than it has its duty, while another does its work."""
+    part, other = shop.parts["orders"], shop.parts["orders#2"]
+    for at in range(times):
+        await part.end()
+        await other.end()  # or it would have the duty, and all that is to be done
+        await part.pause(Dose(PAUSED_AT[at % len(PAUSED_AT)]))
+        _ = await other.start()
+        await asyncio.sleep(PAUSE_SECONDS)  # its leases run out meanwhile, which nothing tells of
+        part.signal(signal.SIGCONT)
+        await shop.customer.more(ORDERS)
+
+
+WITH_BROKERS = tuple(place for place in PLACES if place.broker)
+CLUSTERS = tuple(place for place in PLACES if place.transport == "nats x 3")
+DATABASES = tuple(place for place in PLACES if place.store == "postgresql")
+
+TROUBLES: Mapping[str, Trouble] = {
+    one.name: one
+    for one in (
+        Trouble(
+            "server", "one server of the broker is killed, each in turn, its leader too", CLUSTERS, one_server_killed, 6
+        ),
+        Trouble("servers", "all servers of the broker are killed", WITH_BROKERS, all_servers_killed),
+        Trouble("database", "PostgreSQL is killed", DATABASES, database_killed),
+        Trouble(
+            "pause",
+            f"a process stands still for {PAUSE_SECONDS:g} s in the middle of its work, and another one takes over",
+            (PLACES[0], Place("postgresql", "tcp")),
+            paused,
+            len(PAUSED_AT),
+            (*PARTS, "orders#2"),
+        ),
+    )
+}
+
+
+async def suffer(trouble: Trouble, place: Place, folder: Path, times: int) -> Told:
+    """Run a shop in a place, have something go wrong there, and count what has come of the orders."""
+    async with opened(place, folder, trouble.instances) as shop:
+        async with shop.customer.ordering():
+            await shop.customer.more(ORDERS)
+            await trouble.bring(shop, times)
+        effects = await shop.customer.effects()
+    return Told(trouble.name, place.title, times, effects)
+
+
+DISK = "the disk that SQLite has its files on is full, until somebody makes room"
+DISK_TIMES = 5
+
+
+def titles() -> dict[tuple[str, str], str]:
+    """What there is for people, by its name and the title of where."""
+    found = {(one.name, place.title): one.title for one in TROUBLES.values() for place in one.places}
+    return found | {("disk", PLACES[0].title): DISK}
+
+
+async def disk_full(folder: Path, times: int) -> Told:
+    """Take all room on the disk that SQLite has the orders on, until that is noticed, and give it back."""
+    place = PLACES[0]
+    (folder / "data").mkdir()
+    with disk.small_disk(folder / "data") as small:
+        async with opened(place, folder, within=dict.fromkeys(PARTS, small.within)) as shop:
+            async with shop.customer.ordering():
+                for _ in range(times):
+                    await shop.customer.more(ORDERS)
+                    small.fill()
+                    await _refused(shop)
+                    small.free()
+                await shop.customer.more(ORDERS)
+            effects = await shop.customer.effects()
+    return Told("disk", place.title, times, effects)
+
+
+async def _refused(shop: Shop) -> None:
+    """Return when a store has noticed that its disk is full."""
+    known = shop.customer.refused
+    async with asyncio.timeout(REFUSED_SECONDS_MAX):
+        while shop.customer.refused < known + REFUSED:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)  # nothing else tells of it
