@@ -180,7 +180,9 @@ class _Names:
 
     def __init__(self, branch: str) -> None:
         self._branch = branch
-        self._taken: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        # What each name that somebody has was made of: two steps of one name would be one to the journal.
+        self._taken: dict[str, str] = {}
         self._steps = 0
         self._task: asyncio.Task[Any] | None = None
 
@@ -191,16 +193,18 @@ class _Names:
             Misdeclared: Tasks of one branch ask, so that timing decides who is first; or there are too many.
         """
         self._check()
-        count = self._taken[name] = self._taken.get(name, 0) + 1
         self._steps += 1
         if self._steps > STEPS_MAX:
             raise Misdeclared(f"a saga has more than {STEPS_MAX} steps; begin another one for the rest")
-        return f"{self._branch}{name}" if count == 1 else f"{self._branch}{name}#{count}"
+        count = self._counts.get(name, 0) + 1
+        while (told := f"{self._branch}{name}" if count == 1 else f"{self._branch}{name}#{count}") in self._taken:
+            count += 1
+        self._counts[name], self._taken[told] = count, name
+        return told
 
     def give_back(self, name: str) -> None:
-        """The name that was taken last is not needed."""
-        bare = name.removeprefix(self._branch).partition("#")[0]
-        self._taken[bare] -= 1
+        """A name is not needed; the next thing of its kind may have it."""
+        self._counts[self._taken.pop(name)] -= 1
 
     def _check(self) -> None:
         task = asyncio.current_task()
