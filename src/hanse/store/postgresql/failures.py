@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from hanse.kernel.faults import Fault, Malformed, Unavailable
+from hanse.kernel.faults import Fault, Malformed, Misconfigured, Unavailable
 
 _AWAY = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "72", "F0", "XX"})
 """Connections, states such as read-only, logins, resources such as disks, operators who stop it, broken data."""
@@ -22,6 +22,9 @@ _AGAIN = frozenset({"40"})
 """A transaction that lost against another, and did nothing: it may be tried again at once."""
 
 _NOT_ALLOWED = "42501"
+
+_UNPREPARED = frozenset({"26000", "42P05"})
+"""A statement that was prepared is not there, or one of its name is: another session has come in between."""
 
 
 class LostError(Exception):
@@ -71,6 +74,11 @@ def meaning(error: Exception, place: str) -> Exception:
     if is_of_value(error):
         return Malformed(f"a value cannot be stored or compared: {error}")
     code = code_of(error)
+    if code in _UNPREPARED:
+        return Misconfigured(
+            f"the store {place} goes through a pooler that gives each transaction to another session ({error}): "
+            "add prepared=no to its URL"
+        )
     if code == _NOT_ALLOWED or code[:2] in _AWAY | _AGAIN or is_lost(error):
         said = str(error) or type(error).__name__
         return Unavailable(f"the store {place} is away: {said}; see to its server, then try again")

@@ -42,6 +42,8 @@ _SETTINGS: Mapping[str, str] = {
 _NEVER = frozenset({"28P01", "28000", "3D000"})
 """A password that is wrong, a login that is not allowed, a database that is not there: to try again does not help."""
 
+_UNKNOWN_TO_POOLERS = "unsupported startup parameter"
+
 Heard = Callable[[object, int, str, object], None]
 """Told of a notification: the connection, the process that sent it, its channel, and what it says."""
 
@@ -98,7 +100,12 @@ def driver() -> _Driver:
 
 @final
 class Dialer:
-    """Makes connections; while the server is away, only now and then, so that whoever asks is told at once."""
+    """Makes connections; while the server is away, only now and then, so that whoever asks is told at once.
+
+    Attributes:
+        place: Which store, without secrets.
+        pooled: Whether each transaction may go over another connection, as the URL says: nothing is kept in sessions.
+    """
 
     def __init__(self, url: PostgresqlUrl, host: Host) -> None:
         """Know where to.
@@ -111,6 +118,7 @@ class Dialer:
             Misconfigured: The driver is not installed.
         """
         self.place: str = url.place
+        self.pooled: bool = url.prepared == "no"
         self._url = url
         self._host = host
         self._connect = driver().connect
@@ -137,15 +145,14 @@ class Dialer:
         return link
 
     async def _dialed(self) -> Link:
-        pooled = self._url.prepared == "no"
         return await self._connect(
             self._url.server,
             timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS,
-            statement_cache_size=0 if pooled else _STATEMENTS_CACHED,
+            statement_cache_size=0 if self.pooled else _STATEMENTS_CACHED,
             max_cacheable_statement_size=0,
             # A pooler does not know them, and would have them hold for others as well.
-            server_settings={} if pooled else dict(_SETTINGS),
+            server_settings={} if self.pooled else dict(_SETTINGS),
         )
 
     def pause(self) -> float:
@@ -160,6 +167,9 @@ class Dialer:
 
 
 def _refusal(error: Exception, place: str) -> Fault:
+    if _UNKNOWN_TO_POOLERS in str(error):
+        problem = f"{error}; a pooler such as PgBouncer is in between: add prepared=no to its URL"
+        return CouldNotStart(f"cannot open the store {place}: {problem}")
     if code_of(error) in _NEVER:
         return CouldNotStart(f"cannot open the store {place}: {error}; see to user, password and database in its URL")
     if isinstance(error, ValueError) and not code_of(error):

@@ -74,7 +74,9 @@ class News:
 
     async def _on_one(self, link: Link) -> None:
         try:
-            await link.add_listener(self._channel, self._hear)
+            if not self._dialer.pooled:
+                # A pooler would have somebody else hear it, or nobody, though it may bring back what was told here.
+                await link.add_listener(self._channel, self._hear)
             self._asked = self._answered = False
             # Whether it comes back tells whether anything would.
             await self._notify(link)
@@ -87,7 +89,8 @@ class News:
 
     async def _follow(self, link: Link) -> None:
         """Tell what there is to tell, until it is time for a look."""
-        deaf = self._asked and not self._answered
+        pooled = self._dialer.pooled
+        deaf = pooled or (self._asked and not self._answered)
         until = self._host.monotonic() + (LOOK_SECONDS_DEAF if deaf else LOOK_SECONDS)
         self._asked = self._answered = False
         while (left := until - self._host.monotonic()) > 0:
@@ -98,7 +101,7 @@ class News:
                 self._due.clear()
                 await self._notify(link)
                 await asyncio.sleep(TELL_SECONDS)
-        if deaf:
+        if deaf and not pooled:
             await self._notify(link)
         await self._look(link)
 
