@@ -12,6 +12,7 @@ Operation = Callable[[], Awaitable[object]]
 
 IN_FLIGHT = 64
 WARM_UP_SECONDS = 0.3
+LONG_WARM_UP_SECONDS = 1.0
 
 
 def tell(**figures: float | str) -> None:
@@ -47,6 +48,15 @@ async def in_flight(operation: Operation, seconds: float) -> None:
     tell(cpu_us=(time.process_time() - used) / done * 1e6)
 
 
+async def at_once(operation: Operation, seconds: float, count: int) -> None:
+    """Keep so many operations under way that wait for a server: what one takes, and what it costs this process."""
+    await crowd(operation, LONG_WARM_UP_SECONDS, count)
+    used, begin = time.process_time(), time.perf_counter()
+    done = await crowd(operation, seconds, count)
+    spent, took = time.process_time() - used, time.perf_counter() - begin
+    tell(took_us=took / done * 1e6, cpu_us=spent / done * 1e6, per_second=done / took)
+
+
 def runs(operation: Callable[[], object], seconds: float, *, each: int) -> None:
     """Call a plain function again and again; the median of the calls, of one of the units that each stands for."""
     costs: list[float] = []
@@ -60,7 +70,7 @@ def runs(operation: Callable[[], object], seconds: float, *, each: int) -> None:
     tell(cpu_us=cost * 1e6, per_second=1 / cost)
 
 
-async def crowd(operation: Operation, seconds: float) -> int:
+async def crowd(operation: Operation, seconds: float, count: int = IN_FLIGHT) -> int:
     done = 0
     end = time.perf_counter() + seconds
 
@@ -71,7 +81,7 @@ async def crowd(operation: Operation, seconds: float) -> int:
             done += 1
 
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(IN_FLIGHT):
+        for _ in range(count):
             tasks.create_task(work())
     return done
 

@@ -15,7 +15,7 @@ import meter
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.write_concern import WriteConcern
-from store_postgresql import PAGE, VALUE, measure
+from store_postgresql import PAGE, VALUE
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -35,7 +35,7 @@ _decoded = {"customer": "Ada Lovelace, London", "tags": ["tea", "gift", "fragile
 
 async def commit(seconds: float, server: Server, at_once: int = 1) -> None:
     store = await _opened(server)
-    await measure(lambda: store.commit(_batch()), seconds, at_once)
+    await meter.at_once(lambda: store.commit(_batch()), seconds, at_once)
     await store.close()
 
 
@@ -46,7 +46,7 @@ async def commit_64(seconds: float, server: Server) -> None:
 async def load(seconds: float, server: Server) -> None:
     store = await _filled(server)
     ids = itertools.cycle(str(number) for number in range(ROWS))
-    await measure(lambda: store.load("sales", next(ids)), seconds, 1)
+    await meter.at_once(lambda: store.load("sales", next(ids)), seconds, 1)
     await store.close()
 
 
@@ -58,7 +58,7 @@ async def find(seconds: float, server: Server) -> None:
         query = Query(where=Compare("ge", ("number",), next(numbers)), limit=PAGE)
         assert len((await store.find("sales", query)).rows) == PAGE
 
-    await measure(ask, seconds, 1)
+    await meter.at_once(ask, seconds, 1)
     await store.close()
 
 
@@ -85,7 +85,7 @@ async def _filled(server: Server) -> MongodbStore:
 async def raw_commit(seconds: float, server: Server, at_once: int = 1) -> None:
     async with AsyncMongoClient[dict[str, object]](server.url()) as client:
         database = await _made(client)
-        await measure(lambda: _raw_write(client, database), seconds, at_once)
+        await meter.at_once(lambda: _raw_write(client, database), seconds, at_once)
 
 
 async def raw_commit_64(seconds: float, server: Server) -> None:
@@ -108,7 +108,7 @@ async def raw_load(seconds: float, server: Server) -> None:
     async with AsyncMongoClient[dict[str, object]](server.url()) as client:
         database = await _made(client, ROWS)
         ids = itertools.cycle(str(number) for number in range(ROWS))
-        await measure(lambda: database.sales.find_one({"_id": next(ids)}), seconds, 1)
+        await meter.at_once(lambda: database.sales.find_one({"_id": next(ids)}), seconds, 1)
 
 
 async def raw_find(seconds: float, server: Server) -> None:
@@ -120,7 +120,7 @@ async def raw_find(seconds: float, server: Server) -> None:
             found = database.sales.find({"number": {"$gte": next(numbers)}}, sort=[("_id", 1)], limit=PAGE)
             assert len(await found.to_list()) == PAGE
 
-        await measure(ask, seconds, 1)
+        await meter.at_once(ask, seconds, 1)
 
 
 async def _made(client: AsyncMongoClient[dict[str, object]], rows: int = 0) -> AsyncDatabase[dict[str, object]]:

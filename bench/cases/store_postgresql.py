@@ -5,10 +5,8 @@ Each case has a server of its own that keeps what it commits. What is counted of
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,38 +28,12 @@ PAGE = 20
 CONNECTIONS = 16
 """Of the pool by hand; Hanse has its usual six."""
 
-WARM_UP_SECONDS = 1.0
-
 _numbers = itertools.count()
-
-
-async def measure(operation: meter.Operation, seconds: float, at_once: int) -> None:
-    """So many of them under way, again and again."""
-    await _crowd(operation, WARM_UP_SECONDS, at_once)
-    used, begin = time.process_time(), time.perf_counter()
-    done = await _crowd(operation, seconds, at_once)
-    spent, took = time.process_time() - used, time.perf_counter() - begin
-    meter.tell(took_us=took / done * 1e6, cpu_us=spent / done * 1e6, per_second=done / took)
-
-
-async def _crowd(operation: meter.Operation, seconds: float, at_once: int) -> int:
-    end, done = time.perf_counter() + seconds, 0
-
-    async def work() -> None:
-        nonlocal done
-        while time.perf_counter() < end:
-            await operation()
-            done += 1
-
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(at_once):
-            tasks.create_task(work())
-    return done
 
 
 async def commit(seconds: float, server: Server, at_once: int = 1) -> None:
     store = await _opened(server)
-    await measure(lambda: store.commit(_batch()), seconds, at_once)
+    await meter.at_once(lambda: store.commit(_batch()), seconds, at_once)
     await store.close()
 
 
@@ -72,7 +44,7 @@ async def commit_64(seconds: float, server: Server) -> None:
 async def load(seconds: float, server: Server) -> None:
     store = await _filled(server)
     ids = itertools.cycle(str(number) for number in range(ROWS))
-    await measure(lambda: store.load("sales", next(ids)), seconds, 1)
+    await meter.at_once(lambda: store.load("sales", next(ids)), seconds, 1)
     await store.close()
 
 
@@ -84,7 +56,7 @@ async def find(seconds: float, server: Server) -> None:
         query = Query(where=Compare("ge", ("number",), next(numbers)), limit=PAGE)
         assert len((await store.find("sales", query)).rows) == PAGE
 
-    await measure(ask, seconds, 1)
+    await meter.at_once(ask, seconds, 1)
     await store.close()
 
 
@@ -121,7 +93,7 @@ async def raw_commit(seconds: float, server: Server, at_once: int = 1) -> None:
     async def write() -> None:
         await _raw_write(pool)
 
-    await measure(write, seconds, at_once)
+    await meter.at_once(write, seconds, at_once)
     await pool.close()
 
 
@@ -146,7 +118,7 @@ async def raw_load(seconds: float, server: Server) -> None:
     pool = await _pool(server)
     await _raw_write(pool, ROWS)
     ids = itertools.cycle(str(number) for number in range(ROWS))
-    await measure(lambda: pool.fetchrow("SELECT id, rev, value FROM sales WHERE id = $1", next(ids)), seconds, 1)
+    await meter.at_once(lambda: pool.fetchrow("SELECT id, rev, value FROM sales WHERE id = $1", next(ids)), seconds, 1)
     await pool.close()
 
 
@@ -159,7 +131,7 @@ async def raw_find(seconds: float, server: Server) -> None:
     async def ask() -> None:
         assert len(await pool.fetch(statement, next(numbers))) == PAGE
 
-    await measure(ask, seconds, 1)
+    await meter.at_once(ask, seconds, 1)
     await pool.close()
 
 

@@ -21,7 +21,8 @@ from groups import (
 
 _ALL = (
     *(inprocess.GROUP, calls.GROUP, calls.RABBIT, gateway.GROUP, events.GROUP, startup.GROUP, fleet.GROUP),
-    *(reload.GROUP, store.GROUP, store.POSTGRESQL, store.MONGODB, rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
+    *(reload.GROUP, store.GROUP, store.POSTGRESQL, store.MONGODB, store.REDIS),
+    *(rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
     *durable.GROUPS,
     *sim.GROUPS,
 )

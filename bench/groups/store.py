@@ -65,3 +65,18 @@ MONGODB = Group(
         *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, each with a transaction", _MONGODB),
     ),
 )
+
+_REDIS = ("redis-py", "Redis")
+
+REDIS = Group(
+    "store_redis",
+    "Redis store",
+    "",
+    (Column("took_us", "µs", 0), Column("cpu_us", "CPU µs of the client", 0), Column("per_second", "a second", 0)),
+    (
+        *_server_pair("load", "load", "one row of 10,000 by its id", _REDIS),
+        *_server_pair("find", "find", "20 rows of 10,000, from a number on, by an index", _REDIS),
+        *_server_pair("commit", "commit", "a row, its index and its entry in the log, flushed, one by one", _REDIS),
+        *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, each a transaction on a pool", _REDIS),
+    ),
+)
