@@ -22,7 +22,7 @@ from hanse.testing.store_hooks import NOTES, ORDERS, batch, emit, follow, put
 
 from .server import Server
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("spilled")]
 
 WAIT_SECONDS = 60.0
 WRITING = Path(__file__).with_name("writing.py")

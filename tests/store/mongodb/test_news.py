@@ -16,7 +16,7 @@ from hanse.testing.store_hooks import NOTES, ORDERS, batch, put
 
 from .server import Server
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("spilled")]
 
 WAIT_SECONDS = 30.0
 

@@ -72,6 +72,7 @@ async def test_a_newer_format_is_refused(url: str) -> None:
         await opened(url)
 
 
+@pytest.mark.usefixtures("spilled")
 async def test_a_server_by_itself_is_refused_and_one_that_is_not_there_is_away() -> None:
     alone: Server = await asyncio.to_thread(started, "--standalone")
     try:
