@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
+from hanse.kernel.resp import Wire
 from hanse.store.base import Batch, CollectionSchema, Mark
 from hanse.store.redis import RedisStore
 from hanse.store.redis.link import Dialer, Link
 from hanse.store.redis.url import parse_url
 from hanse.testing.store_hooks import NOTES, ORDERS, emit, put
+
+from .server import Server
 
 WAIT_SECONDS = 60.0
 
@@ -35,6 +38,17 @@ async def linked(url: str) -> AsyncGenerator[tuple[Link, Dialer]]:
         yield link, dialer
     finally:
         link.give_up("the test is over")
+
+
+@asynccontextmanager
+async def wired(server: Server) -> AsyncGenerator[Wire]:
+    """A connection to a server as it is, whether stores would do with it or not."""
+    wire = Wire(lambda _: None, asyncio.Event())
+    _ = await asyncio.get_running_loop().create_connection(lambda: wire, "127.0.0.1", server.port)
+    try:
+        yield wire
+    finally:
+        wire.abort("the test is over")
 
 
 def handled(id: str) -> Batch:

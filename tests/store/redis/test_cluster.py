@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from hanse.kernel.resp import ReplyError, Wire
+from hanse.kernel.resp import ReplyError
 from hanse.store.query import Compare, Query
 
-from .helpers import WAIT_SECONDS, handled, opened
+from .helpers import WAIT_SECONDS, handled, opened, wired
 from .server import Server, running
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@asynccontextmanager
-async def _wired(server: Server) -> AsyncGenerator[Wire]:
-    wire = Wire(lambda _: None, asyncio.Event())
-    _ = await asyncio.get_running_loop().create_connection(lambda: wire, "127.0.0.1", server.port)
-    try:
-        yield wire
-    finally:
-        wire.abort("the test is over")
 
 
 async def test_a_store_is_found_on_whichever_server_of_a_cluster_it_belongs_to(tmp_path: Path) -> None:
@@ -37,7 +26,7 @@ async def test_a_store_is_found_on_whichever_server_of_a_cluster_it_belongs_to(t
             asked = ("--appendonly", "yes", "--appendfsync", "always", "--cluster-enabled", "yes")
             servers.append(stack.enter_context(running(folder, *asked)))
         for server, slots in zip(servers, ((b"0", b"8191"), (b"8192", b"16383")), strict=True):
-            async with _wired(server) as wire:
+            async with wired(server) as wire:
                 await wire.ask(b"CLUSTER", b"ADDSLOTSRANGE", *slots)
                 await wire.ask(b"CLUSTER", b"MEET", b"127.0.0.1", b"%d" % servers[0].port)
         for server in servers:
@@ -57,7 +46,7 @@ async def test_a_store_is_found_on_whichever_server_of_a_cluster_it_belongs_to(t
 
 async def _whole(server: Server) -> None:
     """Return when a server knows that all slots are served; nothing tells of it."""
-    async with asyncio.timeout(WAIT_SECONDS), _wired(server) as wire:
+    async with asyncio.timeout(WAIT_SECONDS), wired(server) as wire:
         while True:
             info = await wire.ask(b"CLUSTER", b"INFO")
             known = info if isinstance(info, bytes) else str(info).encode()
@@ -69,6 +58,6 @@ async def _whole(server: Server) -> None:
 
 async def test_a_database_other_than_the_first_is_refused_in_a_cluster(tmp_path: Path) -> None:
     with running(tmp_path, "--cluster-enabled", "yes") as server:
-        async with _wired(server) as wire:
+        async with wired(server) as wire:
             with pytest.raises(ReplyError):
                 await wire.ask(b"SELECT", b"99")

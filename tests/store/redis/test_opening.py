@@ -10,12 +10,13 @@ import pytest
 from tests.transport.process import free_port
 
 from hanse.kernel.faults import CouldNotStart, Misdeclared, Unavailable
+from hanse.kernel.resp import Wire
 from hanse.node.stores import stored_in
 from hanse.store.base import CollectionSchema, FieldSchema
 from hanse.store.redis.scripts import LOST_MAX
 from hanse.testing.store_hooks import NOTES, ORDERS, batch, put
 
-from .helpers import at_last, handled, linked, opened
+from .helpers import WAIT_SECONDS, at_last, handled, linked, opened, wired
 from .server import Server, running
 
 pytestmark = pytest.mark.timeout(300)
@@ -172,3 +173,35 @@ async def test_another_version_of_the_service_that_comes_beside_disturbs_nobody(
             assert await store.commit(batch(put("2", expected=0))) == (2,)
             assert await store.commit(batch(put("1", "ink"))) == (3,)
             assert await other.commit(batch(put("3"))) == (4,)
+
+
+async def test_where_another_server_takes_over_commits_and_reads_go_there(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    with (
+        running(folders[0], "--repl-diskless-sync-delay", "0") as first,
+        running(folders[1], "--replicaof", f"127.0.0.1 {first.port}") as second,
+    ):
+        url = first.store("moved", synchronous="off")
+        both = url.replace(f":{first.port}", f":{first.port},127.0.0.1:{second.port}")
+        async with opened(both) as store, linked(url) as (leading, _), wired(second) as following:
+            await store.commit(batch(put("1")))
+            assert await copied(following)
+            before = store.log_id
+            await following.ask(b"REPLICAOF", b"NO", b"ONE")
+            await leading.ask(b"REPLICAOF", b"127.0.0.1", b"%d" % second.port)
+            assert await at_last(store, batch(put("2"))) == (LOST_MAX + 2,)
+            assert store.log_id != before
+            # At once, though the one that led still answers who reads.
+            assert await store.load("orders", "2")
+            assert await store.load("orders", "1")
+
+
+async def copied(wire: Wire) -> bool:
+    """Return when a server that follows has a row; nothing tells of it."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            if await wire.ask(b"EXISTS", b"hanse:{moved}:rows:orders"):
+                return True
+            await asyncio.sleep(0.02)

@@ -115,7 +115,14 @@ class Link(msgspec.Struct, frozen=True, eq=False):
 
 @final
 class Dialer:
-    """Makes connections; while the server is away, only now and then, so that whoever asks is told at once."""
+    """Makes connections; while the server is away, only now and then, so that whoever asks is told at once.
+
+    Attributes:
+        place: Which store, without secrets.
+        names: Of its keys.
+        url: Where it is.
+        run: Of the server that was found last; connections to another one are to a server that leads no more.
+    """
 
     def __init__(self, url: RedisUrl, host: Host) -> None:
         """Know where to.
@@ -131,6 +138,7 @@ class Dialer:
         self.place: str = url.place
         self.names: Names = Names(url.prefix, url.database)
         self.url: RedisUrl = url
+        self.run: str = ""
         self._host = host
         self._failures = 0
         self._not_before = 0.0
@@ -155,6 +163,7 @@ class Dialer:
             self._rest(fault)
             raise
         self._failures = 0
+        self.run = link.told.run
         return link
 
     def pause(self) -> float:

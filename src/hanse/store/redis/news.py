@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import final
 
+from hanse.store.redis.judge import absence, told_in
 from hanse.store.redis.link import Dialer, Link
 
 _log = logging.getLogger("hanse.store.redis")
@@ -66,7 +67,10 @@ class News:
         names = self._dialer.names
         _ = await link.ask(b"SUBSCRIBE", names.channel)
         while True:
-            head = await link.ask(b"HGET", names.meta, b"head")
+            head, info = await link.all((b"HGET", names.meta, b"head"), (b"INFO", b"replication"))
+            # One that was set to follow another still answers who reads, with what it happens to have.
+            if isinstance(info, bytes) and (why := absence(told_in(info, ""))):
+                raise ConnectionError(why)
             if isinstance(head, bytes):
                 self._see(int(head))
             self._why = ""

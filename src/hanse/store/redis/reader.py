@@ -79,14 +79,21 @@ class Reader:
 
     async def _ready(self) -> Link:
         link = self._link
-        if link is not None and not link.is_closed:
+        if link is not None and self._is_good(link):
             return link
         async with self._dialing:
             if self._closed:
                 raise closed()
-            if self._link is None or self._link.is_closed:
-                self._link = await self._dialer.dial()
-            return self._link
+            link = self._link
+            if link is None or not self._is_good(link):
+                if link is not None:
+                    link.give_up("another server leads now")
+                link = self._link = await self._dialer.dial()
+            return link
+
+    def _is_good(self, link: Link) -> bool:
+        """Whether it is still there, and leads to the server that takes the writes."""
+        return not link.is_closed and link.told.run == self._dialer.run
 
 
 def closed() -> Unavailable:
