@@ -117,13 +117,16 @@ class Served:
         self.used = True
         running = self.running
         begun: list[tuple[Self, int, Message, Handle]] = []
+        handles: dict[str, Handle] = {}  # calls of different stories come in groups of one
         for kind, address, encoded, asks in groups:
             headers = self._known.of(encoded)
             room = len(running) + len(asks) <= self._begins_max
             if not room or kind is STREAM or headers.tags or headers.extra or not self._out.free:
                 self._begin_each(kind, address, encoded, asks)
                 continue
-            handle = self._handler(address)
+            handle = handles.get(address)
+            if handle is None:
+                handle = handles[address] = self._handler(address)
             # As `_begin`, written out: this is on the way of every call.
             for number, id, timeout, body in asks:
                 message = Message(kind, id, address, timeout, headers, body)
