@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -18,6 +19,7 @@ from .test_store_dump import fill
 
 pytestmark = pytest.mark.timeout(180)
 
+POWER = Path(__file__).parents[2] / "examples" / "power" / "power.py"
 SHOP = Path(__file__).parents[2] / "examples" / "shop" / "shop.py"
 
 
@@ -87,6 +89,42 @@ def test_the_shop_runs_on_it_and_finds_what_it_left(tmp_path: Path, url: str) ->
             finally:
                 running.kill()
     assert found == [["tea"], ["tea"]]
+
+
+def test_power_goes_on_after_a_kill_where_it_was(tmp_path: Path, url: str) -> None:
+    """Eight devices are asked for; the process is killed when the first has been switched; the next finishes."""
+    command = [sys.executable, "-m", "hanse", "run", str(POWER), "--port", "0", "--store", f"{url}?schema=power"]
+    seen: dict[str, Any] = {}
+    for life in range(2):
+        with subprocess.Popen(
+            [*command, "--services", "devices,worker,gateway"], cwd=tmp_path, text=True, stdout=subprocess.PIPE
+        ) as running:
+            try:
+                assert running.stdout is not None
+                base = running.stdout.readline().split()[-1]
+                with urlopen(f"{base}/devices") as answer:
+                    devices = [row["id"] for row in json.load(answer)["items"]]
+                assert len(devices) == 8
+                for device in devices if not life else ():
+                    send(f"{base}/rpc/devices/ask", "POST", id=device, wanted="on")
+                seen = switched(base, 1 if not life else len(devices))
+            finally:
+                running.kill()
+    assert {(row["power"], row["pending"], row["switched"]) for row in seen.values()} == {("on", False, 1)}
+
+
+def switched(base: str, wanted: int) -> dict[str, Any]:
+    """The devices as a feed tells of them, once so many are on."""
+    seen: dict[str, Any] = {}
+    with urlopen(Request(f"{base}/devices", headers={"accept": "text/event-stream"}), timeout=60) as feed:
+        for line in feed:
+            if line.startswith(b"data:") and "value" in (told := json.loads(line[5:])):
+                row = seen[told["key"]] = told["value"]
+                assert row["pending"] == (row["power"] != row["wanted"])
+                assert (row["power"] == "on") == (row["switched"] % 2 == 1)
+                if sum(one["power"] == "on" for one in seen.values()) >= wanted:
+                    return seen
+    raise AssertionError("the feed ended")
 
 
 def test_an_app_moves_from_sqlite_to_postgresql_and_back(tmp_path: Path, url: str) -> None:
