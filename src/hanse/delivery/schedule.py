@@ -143,7 +143,8 @@ class ScheduleRunner:
                 _log.warning("%s cannot tell when it ran last: %s; it tries again", self.name, fault)
                 await pause(self._stopping, RETRY_SECONDS)
             else:
-                self._before = now
+                # What ran while the clock was ahead is not run again as it comes there, by whichever process.
+                self._before = now if first.is_begun else max(last, now)
                 self._tell_missed(first.missed, "nobody was there to run it")
                 return first.moment
         self._before = self._host.now()

@@ -279,3 +279,9 @@ async def test_the_next_process_goes_on_by_cron_and_tells_what_passed(host: Host
     wall.set += 2 * DAY
     assert await runs_of(wall, "0 4 * * *", (4 * HOUR, 0.0), moments=kept) == [52.0]
     assert wall.missed == 2
+
+
+@pytest.mark.virtual_time
+async def test_the_next_process_repeats_nothing_that_ran_while_the_clock_was_ahead(host: Host) -> None:
+    wall, kept = Wall(host), Kept(last=HOUR)
+    assert await runs_of(wall, "0 * * * *", (HOUR + 60.0, 0.0), (HOUR, 0.0), moments=kept) == [2.0]
