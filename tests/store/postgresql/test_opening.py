@@ -112,6 +112,17 @@ async def test_what_is_stored_can_be_seen_without_opening_it(url: str) -> None:
     assert stored_in(url) == {"orders": ORDERS, "notes": NOTES}
 
 
+async def test_a_look_at_what_is_not_a_store_says_so(url: str) -> None:
+    link = await linked(url)
+    place = identifier(parse_url(url).schema)
+    _ = await link.execute(f"CREATE SCHEMA {place}; CREATE TABLE {place}.others (id int)")
+    await link.close()
+    with pytest.raises(CouldNotStart, match="holds tables of something else"):
+        stored_in(url)
+    with pytest.raises(Unavailable, match="away"):
+        stored_in(f"postgresql://hanse@127.0.0.1:{free_port()}/postgres?schema=a")
+
+
 async def test_a_collection_that_gets_an_index_gets_it_beside_writers_and_uses_it(url: str) -> None:
     plain = msgspec.structs.replace(ORDERS, indexed=())
     store = await opened(url, plain)
