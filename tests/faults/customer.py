@@ -18,8 +18,8 @@ from hanse.sim.operator import OPERATOR
 
 from .shop import Charge, Declined, Kind, Letter, Mailer, Order, Orders, Shipment, Slip
 
-KINDS: tuple[Kind, ...] = ("good", "poison", "good", "declined")
-"""What is ordered, in turn."""
+KINDS: tuple[Kind, ...] = ("good", "poison", "good", "declined", "good", "good", "declined", "good", "good", "good")
+"""What is ordered, in turn; little of it poison, or whoever is told of it stops taking more at once."""
 
 AT_ONCE = 3
 PAUSE_SECONDS = 0.1

@@ -34,7 +34,7 @@ OURS = {"orders": ("unit.after_commit",), "payments": (), "mailer": ("unit.befor
 
 NTH_MAX = 3
 LIFE_SECONDS_MAX = 90.0
-QUIET_LOOKS, LOOK_SECONDS = 40, 0.5
+QUIET_LOOKS, LOOK_SECONDS = 180, 0.5
 """So many looks without a new charge, and all has come to rest: longer than any peer takes until it tries again."""
 
 
@@ -88,7 +88,7 @@ async def ours(folder: Path, times: int) -> Compared:
     }
     told = await survive(Place("postgresql", "amqp", broker=True), folder, wanted)
     wrong = told.effects.wrong
-    assert wrong == ()
+    assert wrong == (), wrong
     return Compared("Hanse, on RabbitMQ and PostgreSQL", sum(told.kills.values()), told.effects.orders, 0, 0)
 
 

@@ -14,6 +14,7 @@ from tests.transport.nats.server import BINARY, cluster
 from tests.transport.process import ServerProcess
 
 NATS_SERVERS = 3
+KEY = "what-only-the-parts-of-one-shop-know"
 
 
 class Place(NamedTuple):
@@ -87,6 +88,8 @@ def site_of(place: Place, folder: Path) -> Generator[Site]:
             options += ["--transport", f"{brokers[0].scheme}://{urls}"]
         else:
             options += stack.enter_context(medium(place.transport, folder))
+            # Ports are given anew: what another run of the shop remembers of one may be this one's by now.
+            options += ["--set", f"node.discovery_keys={KEY}-{folder.name}"]
         yield Site(options, brokers, database)
 
 

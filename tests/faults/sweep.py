@@ -139,6 +139,7 @@ def _settings(folder: Path, options: Sequence[str]) -> Settings:
             services=(GATEWAY,),
             transport=given["--transport"].replace("unix:", f"unix:{folder}/"),
             discovery=given.get("--discovery", ""),
+            discovery_keys=tuple(key for key in [given.get("--set", "").partition("=")[2]] if key),
             events="broker" if "--events" in given else "log",
             grace=1.0,
         )
