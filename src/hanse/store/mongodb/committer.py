@@ -106,13 +106,12 @@ class Committer:
 
     async def _tried(self, batches: Sequence[Batch], stall: Stall) -> Group | Exception:
         """Plan a group and write it, or why nothing was done, and it may be tried again."""
-        group = Group(Known(()), 0)
-        is_sent = False
+        group, known, is_sent = Group(Known(()), 0), Known(self._schemas), False
         try:
             with pymongo.timeout(WRITE_SECONDS):
-                group = await self._planned(batches, stall)
+                group = await self._planned(batches, known, stall)
                 if not group.nothing:
-                    await self._write(group)
+                    await self._write(group, known)
                     fault_point("store.before_commit")
             is_sent = True
             # One that wrote nothing too: who is refused is so for what a majority has.
@@ -131,12 +130,12 @@ class Committer:
         fault_point("store.after_commit")
         return group
 
-    async def _planned(self, batches: Sequence[Batch], stall: Stall) -> Group:
+    async def _planned(self, batches: Sequence[Batch], known: Known, stall: Stall) -> Group:
         # What comes of this is not waited for: the server is told with the first command.
         _ = await self._session.start_transaction(
             read_concern=OF_ONE_MOMENT, write_concern=LASTING, read_preference=ReadPreference.PRIMARY
         )
-        wanted, known = Wanted.of(batches, self._schemas), Known(self._schemas)
+        wanted = Wanted.of(batches, self._schemas)
         books = self._link.books("state")
         found = await books.aggregate(
             pipeline(wanted, self._link.url), session=self._session, batchSize=_LOOKED_UP_AT_ONCE
@@ -158,9 +157,9 @@ class Committer:
         }
         self._shape = shape
 
-    async def _write(self, group: Group) -> None:
+    async def _write(self, group: Group, known: Known) -> None:
         self._author = Author(self._author.id, self._author.number + 1)
-        models = list(writes(group, self._author, self._keyed, self._namespaces))
+        models = list(writes(group, known, self._author, self._keyed, self._namespaces))
         await self._link.write(models, self._session)
 
     async def _abandon(self) -> None:

@@ -116,15 +116,20 @@ class Author(msgspec.Struct, frozen=True):
 
 
 def writes(
-    group: Group, author: Author, schemas: Mapping[str, Sequence[CollectionSchema]], namespace: Mapping[str, str]
+    group: Group,
+    known: Known,
+    author: Author,
+    schemas: Mapping[str, Sequence[CollectionSchema]],
+    namespace: Mapping[str, str],
 ) -> Iterator[Write]:
     """All that a group writes, the state first: whoever comes second is told so before it has written anything.
 
     Args:
         group: What it comes to.
+        known: What was looked up for it: other rows are new.
         author: Who writes.
         schemas: What gives rows their keys, for each collection.
-        namespace: Where the rows of each collection are, and under "" and another name what is not rows.
+        namespace: Where the rows of each collection are, and of what is not rows behind a colon.
     """
     yield UpdateOne(
         {"_id": STATE},
@@ -134,13 +139,17 @@ def writes(
         },
         namespace=namespace[":state"],
     )
-    for (collection, id), row in group.rows.items():
+    for address, row in group.rows.items():
+        collection, id = address
         if row is None:
             yield DeleteOne({"_id": id}, namespace=namespace[collection])
+            continue
+        keys = row_keys(_decode(row.value), schemas[collection])
+        document: Document = {"rev": row.rev, "value": row.value, "keys": keys}
+        if address in known.rows:
+            yield ReplaceOne({"_id": id}, document, namespace=namespace[collection])
         else:
-            keys = row_keys(_decode(row.value), schemas[collection])
-            document: Document = {"rev": row.rev, "value": row.value, "keys": keys}
-            yield ReplaceOne({"_id": id}, document, upsert=True, namespace=namespace[collection])
+            yield InsertOne({"_id": id, **document}, namespace=namespace[collection])
     positions: dict[str, int] = {}
     for batch, one in group.accepted:
         for entry in _entries(batch, one):
