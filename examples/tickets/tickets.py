@@ -6,7 +6,7 @@ KEY="x-api-key: office"
 curl -H "$KEY" -X PUT --json '{"title": "Hamlet", "seats": 80, "price": 2500}' http://127.0.0.1:8000/office/shows/hamlet
 curl --json '{"email": "ada@example.org"}' http://127.0.0.1:8000/sign-ups                 # and so on; see `Users`
 curl --json '{"email": "ada@example.org", "show": "hamlet", "seat": 12}' http://127.0.0.1:8000/bookings
-curl -H "$KEY" http://127.0.0.1:8000/office/bookings/REFERENCE                            # all that became of it
+curl -H "$KEY" http://127.0.0.1:8000/office/bookings/REFERENCE         # all that became of it; or see /office
 hanse deadletters list --tag booking=REFERENCE                                            # what failed of it
 hanse sagas list --tag booking=REFERENCE --store sqlite:///data --app examples/tickets/tickets.py
 
@@ -22,8 +22,9 @@ And in the end:
 - Everybody has had one mail about each thing that they were to be told, and the numbers agree with the bookings.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -33,6 +34,7 @@ from hanse import (
     Collection,
     Conflict,
     DeadlineExceeded,
+    Deleted,
     Event,
     Fault,
     Gateway,
@@ -229,6 +231,8 @@ class Booking(Resource):
     show: str
     seat: int
     price: Cents
+    at: float
+    """Wall-clock second at which the seat was taken."""
     status: Status = "held"
 
 
@@ -274,7 +278,8 @@ class Bookings(Service, events=(Ended,), owns=(Show, Booking)):
             await self.seats.create(Seat(id=f"{show}.{seat}", booking=reference))
         except Conflict:
             raise NoSeat(show, seat) from None
-        held = Booking(id=reference, email=email, show=show, seat=seat, price=wanted.price)
+        at, price = current().host.now(), wanted.price
+        held = Booking(id=reference, email=email, show=show, seat=seat, price=price, at=at)
         return await self.bookings.create(held)
 
     async def _confirm(self, reference: str) -> Booking:
@@ -350,6 +355,13 @@ class Story(Model):
     mails: list[Mail]
 
 
+class News(Model):
+    """What the office's page is told: a booking, a cursor to go on from, or both."""
+
+    booking: Booking | None = None
+    cursor: str = ""
+
+
 class Office(Service):
     """What the people in the back office do and see."""
 
@@ -368,6 +380,17 @@ class Office(Service):
     async def list(self, status: Status = "held", cursor: str | None = None) -> Page[Booking]:
         """Bookings in some state; those that are held for long wait for something: `hanse sagas` says for what."""
         return await self.bookings.find(lambda booking: booking.status == status, cursor=cursor)
+
+    @rpc(idempotent=True, route="GET /office/news", allow=STAFF)
+    async def news(self, after: str = "") -> AsyncIterator[News]:
+        """Bookings that are held, then a cursor, then each change of any; `after` is the last cursor that one has."""
+        after = after or await self.bookings.cursor()
+        async for held in self.bookings.scan(lambda booking: booking.status == "held"):
+            yield News(booking=held)
+        yield News(cursor=after)
+        async for change in self.bookings.changes(after=after):
+            if not isinstance(change, Deleted):
+                yield News(booking=change.after, cursor=change.cursor)
 
     @rpc(idempotent=True, route="GET /office/bookings/{reference}", allow=STAFF)
     async def story(self, reference: str) -> Story:
@@ -391,5 +414,6 @@ async def by_key(headers: Mapping[str, str]) -> Identity:
 gateway = Gateway(identify=by_key)
 gateway.resources(Show, path="/shows", write=False)
 gateway.rpc(Users).rpc(Bookings).rpc(Numbers).rpc(Office)
+gateway.static("/office", Path(__file__).parent / "page")
 
 app = App("tickets", Users, Bank, Payments, Bookings, Notifications, Numbers, Office, gateway=gateway)

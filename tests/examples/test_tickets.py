@@ -139,6 +139,34 @@ async def test_one_reference_finds_the_whole_story(theatre: Theatre) -> None:
     assert [one["id"] for one in listed["items"]] == [booking.id]
 
 
+async def test_the_news_are_what_is_held_and_then_each_change_once(theatre: Theatre) -> None:
+    names = theatre.names
+    bookings = theatre.node.collection(names.Booking)
+    waits = names.Booking(id="WAITS", email=ADA, show="hamlet", seat=1, price=2500, at=1.0)
+    await bookings.create(waits)
+    await bookings.create(
+        names.Booking(id="ENDED", email=ADA, show="hamlet", seat=2, price=2500, at=1.0, status="given up")
+    )
+    with theatre.staff():
+        news = theatre.office.news()
+        held, ready = await anext(news), await anext(news)
+        assert (held.booking.id, ready.booking) == ("WAITS", None)
+        await bookings.patch("WAITS", status="confirmed")
+        told = await anext(news)
+        assert (told.booking.id, told.booking.status) == ("WAITS", "confirmed")
+        later = theatre.office.news(after=ready.cursor)  # whoever comes back
+        assert [await anext(later), await anext(later)] == [ready, told]
+
+
+async def test_strangers_hear_no_news_and_get_the_page_without_any(theatre: Theatre) -> None:
+    door = httpx.ASGITransport(theatre.names.gateway.asgi(theatre.node))
+    async with httpx.AsyncClient(transport=door, base_url="http://theatre") as client:
+        page = await client.get("/office", follow_redirects=True)
+        news = await client.get("/office/news", headers={"x-api-key": "guessed"})
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (news.status_code, news.json()["code"]) == (401, "unauthenticated")
+
+
 @pytest.fixture
 def blocked(settings: dict[str, Settle]) -> None:
     settings["notifications"] = {"blocked": ["lost.example"]}
