@@ -14,13 +14,12 @@ knows.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import cast, final
 
 from hanse.kernel.fault_point import fault_point
-from hanse.kernel.faults import Overloaded, Unavailable
+from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.store.base import Batch, CollectionSchema
 from hanse.store.group import Group, Known, Outcome, Wanted
@@ -28,12 +27,7 @@ from hanse.store.postgresql.failures import is_again, is_lost, is_of_value, mean
 from hanse.store.postgresql.group import Author, Look, State, Writing
 from hanse.store.postgresql.link import IDLE_SECONDS, Dialer, Link, hang_up
 from hanse.store.postgresql.tables import Opened, schemas_in
-
-COMMITS_MAX = 10_000
-"""Commits that wait at once; more are refused as `Overloaded`."""
-
-GROUP_MAX = 256
-"""Commits in one transaction at most."""
+from hanse.store.waiting import Waiting
 
 TRIES_MAX = 8
 """Of one group, against others who write and connections that break."""
@@ -45,12 +39,13 @@ Heard = Callable[[Sequence[Batch], int], None]
 """Told of the batches of a transaction that wrote entries, and of the newest position since."""
 
 
-_Waiter = tuple[Batch, "asyncio.Future[tuple[int, ...]]"]
-
-
 @final
 class Committer:
-    """Commits of one process to one store."""
+    """Commits of one process to one store.
+
+    Attributes:
+        waiting: Who wants something committed.
+    """
 
     def __init__(self, dialer: Dialer, place: str, opened: Opened, host: Host, heard: Heard) -> None:
         """Have nothing to do yet.
@@ -62,7 +57,7 @@ class Committer:
             host: Its clock, and ids.
             heard: Told of what was committed.
         """
-        self.commits: int = 0
+        self.waiting: Waiting = Waiting(self._apply)
         self._dialer = dialer
         self._place = place
         self._schemas = opened.schemas
@@ -75,67 +70,18 @@ class Committer:
         self._state: State | None = None
         self._alone = True
         self._sent: Group | None = None
-        self._queue: deque[_Waiter] = deque()
-        self._taken: list[_Waiter] = []
-        self._due = asyncio.Event()
-        self._waiting = 0
-        self._closing = False
 
     def use(self, link: Link) -> None:
         """Begin with a connection that is there already."""
         self._link = link
 
-    async def commit(self, batch: Batch) -> tuple[int, ...]:
-        """Have a batch written, together with all that waits.
-
-        Raises:
-            Fault: As the port has it.
-            Overloaded: `COMMITS_MAX` wait already.
-        """
-        if self._closing:
-            raise Unavailable("the store is closed: open it first")
-        if self._waiting >= COMMITS_MAX:
-            raise Overloaded(f"the limit of {COMMITS_MAX} commits waiting for the store")
-        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self._waiting += 1
-        self._queue.append((batch, future))
-        self._due.set()
-        return await future
-
-    async def run(self) -> None:
-        """Write what comes, until the store is closed and nothing waits any more."""
-        try:
-            while True:
-                while self._queue:
-                    self._taken = [self._queue.popleft() for _ in range(min(GROUP_MAX, len(self._queue)))]
-                    outcomes = await self._apply([batch for batch, _ in self._taken])
-                    taken, self._taken = self._taken, []
-                    self._deliver(taken, outcomes)
-                if self._closing:
-                    return
-                self._due.clear()
-                _ = await self._due.wait()
-        finally:
-            self._closing = True
-            self._give_up(
-                self._taken, "the store was closed amid this commit, and it is not known whether it took effect"
-            )
-            self._give_up(self._queue, "the store was closed before it wrote this")
-
-    def _give_up(self, waiters: Iterable[_Waiter], why: str) -> None:
-        left = list(waiters)
-        self._deliver(left, [Unavailable(why) for _ in left])
-
     async def close(self, running: asyncio.Task[None] | None) -> None:
         """Finish what waits, and let go.
 
         Args:
-            running: The task that runs `run`.
+            running: The task that runs `waiting.run`.
         """
-        self._closing = True
-        self._due.set()
-        if running is not None:
-            await asyncio.shield(running)
+        await self.waiting.close(running)
         link, self._link = self._link, None
         if link is not None:
             with suppress(Exception):
@@ -143,17 +89,6 @@ class Committer:
                 _ = await link.fetch(f"DELETE FROM {self._place}.writers WHERE id = $1", self._author.id)
             with suppress(Exception):
                 await hang_up(link)
-
-    def _deliver(self, waiters: Sequence[_Waiter], outcomes: Sequence[Outcome]) -> None:
-        self._waiting -= len(waiters)
-        for (_, future), outcome in zip(waiters, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                self.commits += 1
-                future.set_result(outcome)
 
     async def _apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """What becomes of some batches; raises nothing but cancellation."""

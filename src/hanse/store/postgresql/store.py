@@ -118,7 +118,7 @@ class PostgresqlStore:
     @property
     def commits(self) -> int:
         """Batches that this process has committed; see `CountsCommits`."""
-        return self._committer.commits if self._committer is not None else 0
+        return self._committer.waiting.commits if self._committer is not None else 0
 
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the schema, making it where it is missing.
@@ -153,7 +153,7 @@ class PostgresqlStore:
         self._news = News(dialer, self._url.schema, host, lambda: self._listeners.wake(loop))
         self._committer = Committer(dialer, self._place, mine, host, self._committed)
         self._committer.use(link)
-        self._writing = self._tasks.start(self._committer.run(), name="hanse-store-writer")
+        self._writing = self._tasks.start(self._committer.waiting.run(), name="hanse-store-writer")
         _ = self._tasks.start(self._news.run(), name="hanse-store-news")
 
     def _committed(self, batches: Sequence[Batch], head: int) -> None:
@@ -209,7 +209,7 @@ class PostgresqlStore:
         """Write it all, or nothing, in one transaction with whatever else is waiting."""
         if self._committer is None or self._pool is None:
             raise _closed()
-        return await self._committer.commit(batch)
+        return await self._committer.waiting.commit(batch)
 
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
