@@ -40,6 +40,12 @@ FULL_SECONDS = 60.0
 HANDLER_SHARE = 0.9
 """Part of a message's time that its handler has; the rest is for parking it and for the answer."""
 
+STACK_SECONDS = 60.0
+"""From one stack in the log to the next of messages that are parked for the same; between them there are only lines."""
+
+STACKS_MAX = 100
+"""Reasons that are remembered for that."""
+
 RACES_MAX = 10
 """How often a message is looked at anew because something was parked under its key, or near it, in between."""
 
@@ -81,6 +87,7 @@ class Inbox:
         self._parked = 0
         self._drawers = Drawers(store, group)
         self._brake = Brake()
+        self._stacks: dict[str, float] = {}
 
     @property
     def held(self) -> bool:
@@ -195,7 +202,6 @@ class Inbox:
             raise error
         if not is_final(message.headers.attempt, error, attempts_max):
             raise self._failed(error) from error
-        _log.error("%s parks %s %s", self.group, message.headers.type, message.id, exc_info=error)
         return await self._park_failed(message, error)
 
     async def _try(self, message: Message, run: Callable[[Message], Awaitable[None]]) -> Exception | None:
@@ -256,6 +262,7 @@ class Inbox:
         await self._check_room()
         key = self._key(message)
         letter = failed_letter(self.group, message, error, id=self._host.new_id(), now=self._host.now())
+        self._tell(letter, error)
         parked = False
         while not parked:
             drawer, blocker = await self._drawers.blocker(key) if key else (None, None)
@@ -265,6 +272,18 @@ class Inbox:
             self._drawers.forget(key)
         self._parked += 1
         return True
+
+    def _tell(self, letter: DeadLetter, error: Exception) -> None:
+        """Where thousands fail in one way, their stacks would hide all else that the log says."""
+        now = self._host.monotonic()
+        is_new = now - self._stacks.get(letter.fingerprint, -STACK_SECONDS) >= STACK_SECONDS
+        if is_new:
+            if len(self._stacks) >= STACKS_MAX:
+                self._stacks.clear()
+            self._stacks[letter.fingerprint] = now
+        text = "%s parks %s %s: %s: %s"
+        told = (self.group, letter.topic, letter.message_id, letter.code, letter.text)
+        _log.error(text, *told, exc_info=error if is_new else None)
 
     async def _park(self, message: Message, letter: DeadLetter, drawer: Drawer | None) -> bool:
         """Keep a dead letter in place of the message's effects; False where its drawer has moved."""

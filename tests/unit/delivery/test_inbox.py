@@ -9,7 +9,7 @@ import pytest
 from hanse.delivery.brake import FAILING_MAX, PROBE_SECONDS, PROBE_SECONDS_MAX, Braked
 from hanse.delivery.deadletter import DEAD_LETTERS, DeadLetter, letter_in
 from hanse.delivery.drawers import drawer_of, place_of_drawer
-from hanse.delivery.inbox import Inbox
+from hanse.delivery.inbox import STACK_SECONDS, Inbox
 from hanse.delivery.outbox import FAILING_SINCE
 from hanse.delivery.retry import HandlerFailed
 from hanse.kernel.faults import Conflict, Fault, Malformed, NotFound, Overloaded, TooLarge, Unavailable
@@ -118,6 +118,22 @@ async def test_the_last_attempt_parks_the_message_whole(store: MemoryStore, inbo
     assert (letter.group, letter.message_id, letter.topic, letter.key) == ("mailer", "m1", "placed", "k")
     assert (letter.code, letter.text, letter.attempts, letter.waits_for) == ("ValueError", "no", 5, "")
     assert (letter.first_at, letter.last_at, letter.tags) == (3.5, host.now(), {"booking": "ABC"})
+
+
+async def test_those_that_fail_in_one_way_have_one_stack_a_minute_in_the_log(
+    store: MemoryStore, inbox: Inbox, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n, error in enumerate((ValueError("1"), ValueError("2"), KeyError("3"))):
+        await inbox.consume(event(f"m{n}", attempt=5), Handler(store, inbox, error))
+    await asyncio.sleep(STACK_SECONDS)
+    await inbox.consume(event("m3", attempt=5), Handler(store, inbox, ValueError("4")))
+    told = [(line.getMessage(), line.exc_info is not None) for line in caplog.records]
+    assert told == [
+        ("mailer parks placed m0: ValueError: 1", True),
+        ("mailer parks placed m1: ValueError: 2", False),
+        ("mailer parks placed m2: KeyError: '3'", True),
+        ("mailer parks placed m3: ValueError: 4", True),
+    ]
 
 
 async def test_a_subscription_may_allow_fewer_attempts(store: MemoryStore, inbox: Inbox) -> None:
