@@ -2,7 +2,8 @@
 
 One message that fails is the message's fault; when many different ones fail in a row and none succeeds in between,
 something else is broken. Then messages stay where they are, and one at a time is tried, further and further apart,
-until one succeeds. A pure machine: time comes in with each question.
+until one succeeds: those first that have not failed yet, or what is bad by itself would keep what is good waiting. A
+pure machine: time comes in with each question.
 
 States: open -> (`FAILING_MAX` messages in a row) -> held <-> one is tried -> open.
 """
@@ -24,6 +25,12 @@ PROBE_SECONDS_MAX = 15.0
 
 LOOK_SECONDS = 1.0
 """When to ask again while one is being tried."""
+
+FRESH_SECONDS = 2.0
+"""For which one that has not failed yet may come before those that have."""
+
+REMEMBERED_MAX = 1000
+"""Messages that are known to have failed, and those that are known not to have."""
 
 
 class Braked(Unavailable, detail="{problem}"):
@@ -55,6 +62,7 @@ class Brake:
 
     def __init__(self) -> None:
         self._failing: set[str] = set()
+        self._fresh: set[str] = set()
         self._rest = PROBE_SECONDS
         self._due = 0.0
         self._trying = ""
@@ -73,16 +81,21 @@ class Brake:
         """
         if not self.held:
             return 0.0
+        if id not in self._failing and len(self._fresh) < REMEMBERED_MAX:
+            self._fresh.add(id)
         if self._trying:
             return LOOK_SECONDS
-        if now >= self._due:
+        due = self._due + FRESH_SECONDS if self._fresh and id not in self._fresh else self._due
+        if now >= due:
             self._trying = id
+            self._fresh.discard(id)
             return 0.0
-        return self._due - now
+        return due - now
 
     def succeeded(self) -> None:
         """A message was handled: whatever was broken works again."""
         self._failing.clear()
+        self._fresh.clear()
         self._rest = PROBE_SECONDS
         self._trying = ""
 
@@ -93,6 +106,8 @@ class Brake:
             self._due = now + self._rest
         elif id == self._trying:
             self._trying = ""
+            if len(self._failing) < REMEMBERED_MAX:
+                self._failing.add(id)
             self._rest = min(PROBE_SECONDS_MAX, 2.0 * self._rest)
             self._due = now + self._rest
 
