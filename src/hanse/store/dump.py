@@ -8,14 +8,16 @@ first store gave out since, no revision will ever stand for two values, and who 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from hanse.kernel.faults import Fault
 from hanse.store.base import Entry, Mark, Position, Row
+
+T = TypeVar("T")
 
 PIECE_MAX = 500
 """Rows, entries, marks or positions in one piece at most: what is held in memory at once."""
@@ -68,7 +70,7 @@ class MarkAt(msgspec.Struct, frozen=True):
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """Marks, in the order of their scopes and keys."""
+    """Marks, each once: in the order of their scopes and keys, or in that in which they were made."""
 
     marks: Sequence[MarkAt]
 
@@ -135,6 +137,16 @@ def base_after(moment: Moment) -> int:
         True
     """
     return moment.head + SKIPPED
+
+
+def cut(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Things in pieces of at most `PIECE_MAX`.
+
+    Example:
+        >>> [len(piece) for piece in cut(range(501))]
+        [500, 1]
+    """
+    return (things[start : start + PIECE_MAX] for start in range(0, len(things), PIECE_MAX))
 
 
 def not_empty(what: str) -> StoreNotEmpty:

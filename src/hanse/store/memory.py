@@ -32,7 +32,6 @@ from hanse.store.base import (
 )
 from hanse.store.cursor import decode_cursor, encode_cursor
 from hanse.store.dump import (
-    PIECE_MAX,
     Dump,
     Entries,
     MarkAt,
@@ -42,6 +41,7 @@ from hanse.store.dump import (
     Positions,
     Rows,
     base_after,
+    cut,
     not_empty,
 )
 from hanse.store.evaluate import Value, check_query, page, predicate
@@ -270,10 +270,10 @@ class MemoryStore:
 
     def _pieces(self) -> Iterator[Piece]:
         for name, table in self._tables.items():
-            yield from (Rows(name, rows) for rows in _cut([table.rows[id] for id in table.ids]))
-        yield from map(Entries, _cut(self._log))
-        yield from map(Marks, _cut([MarkAt(mark, at) for _, (mark, at) in sorted(self._marks.items())]))
-        yield from map(Positions, _cut([Position(*one) for one in sorted(self._positions.items())]))
+            yield from (Rows(name, rows) for rows in cut([table.rows[id] for id in table.ids]))
+        yield from map(Entries, cut(self._log))
+        yield from map(Marks, cut([MarkAt(mark, at) for _, (mark, at) in sorted(self._marks.items())]))
+        yield from map(Positions, cut([Position(*one) for one in sorted(self._positions.items())]))
 
     async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
         """Take in a dump; see `hanse.store.dump.Dumpable`."""
@@ -314,10 +314,6 @@ class MemoryStore:
 async def _told(pieces: Iterable[Piece]) -> AsyncGenerator[Piece]:
     for piece in pieces:
         yield piece
-
-
-def _cut(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (things[start : start + PIECE_MAX] for start in range(0, len(things), PIECE_MAX))
 
 
 def _seq(entry: Entry) -> int:

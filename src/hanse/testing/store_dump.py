@@ -9,7 +9,19 @@ import pytest
 
 from hanse.kernel.faults import NotFound, PreconditionFailed
 from hanse.kernel.message import Headers
-from hanse.store.base import AlreadyHandled, Batch, CollectionSchema, Delete, Emit, Mark, Position, Put, Row, Store
+from hanse.store.base import (
+    AlreadyHandled,
+    Batch,
+    CollectionSchema,
+    Delete,
+    Emit,
+    Entry,
+    Mark,
+    Position,
+    Put,
+    Row,
+    Store,
+)
 from hanse.store.dump import (
     PIECE_MAX,
     SKIPPED,
@@ -139,6 +151,30 @@ class DumpTests(StoreHooks):
             assert {row.value for row in rows} == {b'{"sku":"tea"}'}
             assert await store.count("orders", Query()) == PIECE_MAX + 2
 
+    @pytest.mark.parametrize("seed", range(2))
+    async def test_a_dump_amid_commits_is_what_its_log_comes_to(self, seed: int) -> None:
+        ids = [f"{number:04}" for number in range(2 * PIECE_MAX + 200)]
+        async with self.dumpable() as (store, source):
+            await store.commit(batch(*map(put, ids[::2])))
+            writing = _Writing(store, ids[seed::80])
+            await writing.go_on()
+            async with source.dump() as dump:
+                told = writing.count
+                await writing.go_on()
+                pieces: list[Piece] = []
+                async for piece in dump.pieces:
+                    pieces.append(piece)
+                    await writing.go_on()
+        assert dump.moment.head == len(ids) // 2 + told < writing.count + len(ids) // 2
+        entries = [entry for one in pieces if isinstance(one, Entries) for entry in one.entries]
+        assert [entry.seq for entry in entries] == [*range(1, dump.moment.head + 1)]
+        assert [row for one in pieces if isinstance(one, Rows) for row in one.rows] == _replayed(entries)
+        marks = [mark.mark.key for one in pieces if isinstance(one, Marks) for mark in one.marks]
+        assert sorted(marks) == [f"{number:04}" for number in range(told)]
+        assert [one for piece in pieces if isinstance(piece, Positions) for one in piece.positions] == [
+            Position("reader", told)
+        ]
+
     async def test_pieces_are_small_and_in_order(self) -> None:
         async with self.dumpable() as (store, source):
             count = 2 * PIECE_MAX + 1
@@ -197,6 +233,36 @@ class DumpTests(StoreHooks):
             with pytest.raises(PreconditionFailed):
                 await store.commit(batch(Delete("orders", "1", "m", 8)))
             assert await store.commit(batch(Delete("orders", "1", "m", 9))) == (10 + SKIPPED,)
+
+
+class _Writing:
+    """Writes, changes and removes some rows in turn, each with a mark and a position that tell how many it was."""
+
+    def __init__(self, store: Store, ids: Sequence[str]) -> None:
+        self.count: int = 0
+        self._store = store
+        self._ids = ids
+
+    async def go_on(self) -> None:
+        for _ in range(7):
+            number = self.count
+            id = self._ids[number * 4 % len(self._ids)]
+            is_there = await self._store.load("orders", id) is not None
+            change = delete(id) if is_there and number % 2 else put(id, f"sku{number}")
+            mark, position = Mark("s", f"{number:04}"), Position("reader", number + 1)
+            # Clocks of several writers differ.
+            await self._store.commit(Batch(float(number % 3), (change,), (mark,), (position,)))
+            self.count += 1
+
+
+def _replayed(entries: Sequence[Entry]) -> list[Row]:
+    rows: dict[str, Row] = {}
+    for one in entries:
+        if one.after is None:
+            del rows[one.id]
+        else:
+            rows[one.id] = Row(one.id, one.seq, one.after)
+    return [rows[id] for id in sorted(rows)]
 
 
 async def _torn() -> AsyncGenerator[Piece]:

@@ -104,6 +104,10 @@ class Committer:
                 _ = await link.ask(b"DEL", self._names.writer(self.author))
             link.give_up("the store was closed")
 
+    def renamed(self, log_id: str) -> None:
+        """Go on with a log that has another id, and maybe another head, since."""
+        self.log_id, self._head = log_id, 0
+
     async def _applied(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         try:
             return await self._written(batches)
@@ -172,7 +176,7 @@ class Committer:
         try:
             came = cast("list[bytes]", await link.run(COMMIT, keys, *arguments))
             if came[0] == DONE:
-                await self._kept(link)
+                await kept(link, self._dialer)
         except ReplyError as error:
             if is_elsewhere(error):
                 self._drop(link, str(error))
@@ -203,27 +207,6 @@ class Committer:
                 pass
         return None
 
-    async def _kept(self, link: Link) -> None:
-        """Wait until the disk and as many replicas have it as are asked for.
-
-        Raises:
-            Unavailable: They do not say so in time.
-        """
-        url, timeout = self._dialer.url, b"%d" % (KEPT_SECONDS * 1_000)
-        disks, replicas = 1, url.replicas
-        with suppress(ReplyError):
-            if waits_for_disk(link.told, url):
-                disks, replicas = 0, 0
-                disks, replicas = cast("list[int]", await link.ask(b"WAITAOF", b"1", b"%d" % url.replicas, timeout))
-            elif url.replicas:
-                replicas = 0
-                replicas = cast("int", await link.ask(b"WAIT", b"%d" % url.replicas, timeout))
-        if lacking := shortfall(disks, replicas, url):
-            raise Unavailable(
-                f"the store {self._dialer.place} has this commit, but {lacking} not within {KEPT_SECONDS:.0f} s: it "
-                "may still be lost; a repeat with the same idempotency key or mark is safe"
-            )
-
     async def _found_out(self, error: Exception) -> int | None:
         """The head that the group was written behind that was sent last; None if it was not written, nor will be.
 
@@ -238,7 +221,7 @@ class Committer:
                 what, head = cast("list[bytes]", await asked)
                 if what != DONE:
                     return None
-                await self._kept(link)
+                await kept(link, self._dialer)
                 return int(head)
             except Unavailable:
                 await asyncio.sleep(max(self._dialer.pause(), 0.01))
@@ -295,7 +278,7 @@ class Committer:
         names, group, granted = self._names, planned.group, planned.granted
         keys = _Keys(
             *(names.meta, names.log, names.marks, names.marks_at, names.positions, names.turn),
-            names.writer(self.author),
+            *(names.writer(self.author), names.dump),
         )
         rests = b"%d" % planned.base if any(one.rests_on_head for one in planned.pieces) else b""
         places = {name: (keys.number(names.rows(name)), keys.number(names.ids(name))) for name, _ in group.rows}
@@ -343,6 +326,32 @@ class Committer:
                 if now is not None and (was != now or not index.ready):
                     joined.append((key, lua(now)))
         return left, joined
+
+
+async def kept(link: Link, dialer: Dialer) -> None:
+    """Wait until the disk and as many replicas have what was written as are asked for.
+
+    Args:
+        link: Over which it was written.
+        dialer: Made the connection.
+
+    Raises:
+        Unavailable: They do not say so in time.
+    """
+    url, timeout = dialer.url, b"%d" % (KEPT_SECONDS * 1_000)
+    disks, replicas = 1, url.replicas
+    with suppress(ReplyError):
+        if waits_for_disk(link.told, url):
+            disks, replicas = 0, 0
+            disks, replicas = cast("list[int]", await link.ask(b"WAITAOF", b"1", b"%d" % url.replicas, timeout))
+        elif url.replicas:
+            replicas = 0
+            replicas = cast("int", await link.ask(b"WAIT", b"%d" % url.replicas, timeout))
+    if lacking := shortfall(disks, replicas, url):
+        raise Unavailable(
+            f"the store {dialer.place} has this commit, but {lacking} not within {KEPT_SECONDS:.0f} s: it "
+            "may still be lost; a repeat with the same idempotency key or mark is safe"
+        )
 
 
 _Member = tuple[int, msgspec.Raw]

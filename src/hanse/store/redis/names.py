@@ -11,6 +11,8 @@ All begin with `hanse:{<prefix>}:`, whose braces make them one slot of a Redis C
 - `marks`, a hash: digest and result, by scope and key; `marks.at`, a sorted set of when they were made.
 - `positions`, a hash: where named readers are.
 - `writer:<id>`: the last commit of a process, for a day. `turn`: whose turn it is to commit, for a moment.
+- `dump`, a hash: while a dump is taken, its id under nothing, and the marks that were made since. Nothing is trimmed.
+- `load`, a set of the keys that a dump is loaded into, all of which begin with `load:<id>:` and are renamed at the end.
 - `news`, a channel with the number of the database in it, as channels know of none: who has committed up to where.
 """
 
@@ -24,7 +26,7 @@ class Names:
     """The keys of one store.
 
     Attributes:
-        meta, schemas, indexes, log, marks, marks_at, positions, turn, channel: See above.
+        meta, schemas, indexes, log, marks, marks_at, positions, turn, dump, load, channel: See above.
 
     Example:
         >>> Names("shop", 0).rows("orders")
@@ -47,11 +49,22 @@ class Names:
         self.marks_at: bytes = self.key("marks.at")
         self.positions: bytes = self.key("positions")
         self.turn: bytes = self.key("turn")
+        self.dump: bytes = self.key("dump")
+        self.load: bytes = self.key("load")
         self.channel: bytes = self.key(f"news.{database}")
 
     def key(self, name: str) -> bytes:
         """Any of them."""
         return self._base + name.encode()
+
+    def loaded(self, key: bytes, id: str) -> bytes:
+        """What one of them is called until all of a dump is there.
+
+        Args:
+            key: One of them.
+            id: Of the load.
+        """
+        return self.key(f"load:{id}:") + key.removeprefix(self._base)
 
     def rows(self, collection: str) -> bytes:
         """The rows of a collection."""

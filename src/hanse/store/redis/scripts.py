@@ -76,6 +76,7 @@ if stale then
   return {{'stale'}}
 end
 local base, work = tonumber(head), cmsgpack.unpack(ARGV[7])
+local dumped = #work.marks > 0 and call('HEXISTS', KEYS[8], '') == 1
 local function at(offset)
   return string.format('%.0f', base + offset)
 end
@@ -105,6 +106,9 @@ end
 for _, one in ipairs(work.marks) do
   call('HSET', KEYS[3], one[1], one[3])
   call('ZADD', KEYS[4], one[2], one[1])
+  if dumped then
+    call('HSET', KEYS[8], one[1], '')
+  end
 end
 for _, one in ipairs(work.positions) do
   call('HSET', KEYS[5], one[1], one[2])
@@ -118,10 +122,10 @@ return {{'done', head}}
 """)
 """Writes a group of batches, or nothing.
 
-Keys are meta, log, marks, marks.at, positions, turn and writer, and then those of rows, ids and indexes, by number.
-Given are the writer and its number, the log's id, the shape, the head that it rests on or nothing, what has to hold
-(revisions of rows, marks that are missing, positions), what to write, and the channel of the news. What was read may
-have changed since: then it is the writer's turn for a moment, so that it is not overtaken again and again.
+Keys are meta, log, marks, marks.at, positions, turn, writer and dump, and then those of rows, ids and indexes, by
+number. Given are the writer and its number, the log's id, the shape, the head that it rests on or nothing, what has to
+hold (revisions of rows, marks that are missing, positions), what to write, and the channel of the news. What was read
+may have changed since: then it is the writer's turn for a moment, so that it is not overtaken again and again.
 """
 
 DECIDE = Script(f"""#!lua
@@ -250,6 +254,9 @@ It comes to the head, what was trimmed, the position that it reaches to, how man
 """
 
 TRIM = Script(f"""#!lua
+if redis.call('HEXISTS', KEYS[5], '') == 1 then
+  return {{0, 0}}
+end
 local before, keep, gone, last, over = tonumber(ARGV[1]), tonumber(ARGV[2]), 0, nil, false
 for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', {LOOKED_MAX})) do
   local seq = string.match(entry[1], '%d+')
@@ -269,9 +276,9 @@ if #old > 0 then
 end
 return {{gone, #old}}
 """)
-"""Forgets the oldest entries and marks, so many at most: keys are meta, log, marks and marks.at; before, keep_after.
+"""Forgets the oldest entries and marks, so many at most: keys are meta, log, marks, marks.at and dump.
 
-It comes to how many of each went.
+Given are before and keep_after. It comes to how many of each went; none while a dump is taken.
 """
 
 SCAN = Script(f"""#!lua flags=no-writes

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Self, cast, final
 
 import msgspec
@@ -17,7 +18,6 @@ import msgspec
 from hanse.kernel.context import current
 from hanse.kernel.faults import Fault, NotFound
 from hanse.kernel.host import Host
-from hanse.kernel.message import Headers
 from hanse.kernel.resp import parser
 from hanse.kernel.tasks import Tasks
 from hanse.store.base import (
@@ -30,31 +30,29 @@ from hanse.store.base import (
     Features,
     Found,
     Mark,
-    Op,
     Row,
 )
+from hanse.store.dump import Dump, Moment, Piece
 from hanse.store.listeners import Listeners
 from hanse.store.query import Query
 from hanse.store.redis.committer import Committer
-from hanse.store.redis.failures import raise_meaning
+from hanse.store.redis.dumping import dumped
+from hanse.store.redis.failures import is_lost, raise_meaning
 from hanse.store.redis.group import mark_field, row_of
 from hanse.store.redis.index import Index, wanted_of
 from hanse.store.redis.link import Dialer
+from hanse.store.redis.log import lines
 from hanse.store.redis.news import News
 from hanse.store.redis.opening import Opened, prepare
 from hanse.store.redis.packed import pack
 from hanse.store.redis.reader import Reader, closed
+from hanse.store.redis.restoring import Restoring
 from hanse.store.redis.scripts import CHANGES, LOOKED_MAX, TRIM
 from hanse.store.redis.search import Searcher
 from hanse.store.redis.url import RedisUrl, parse_url
 
 _log = logging.getLogger("hanse.store.redis")
 
-_OPS = {op.value: op for op in Op}
-_headers = msgspec.msgpack.Decoder(Headers).decode
-
-_Rest = tuple[str, str, str, bytes | None, bytes | None, bytes]
-_rest = msgspec.msgpack.Decoder(_Rest).decode
 _mark = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
 
 
@@ -215,13 +213,13 @@ class RedisStore:
             came = await reader.run(CHANGES, [keys.meta, keys.log], *given)
             if came is None:
                 break
-            ends, looked, lines = _ends(came)
-            if upto < ends.trimmed and not was_trimmed:
+            piece = lines(came)
+            if upto < piece.trimmed and not was_trimmed:
                 was_trimmed = True
-            entries.extend(map(_entry, lines))
-            upto, head = ends.upto, ends.head
+            entries.extend(piece.entries)
+            upto, head = piece.upto, piece.head
             # What it gave up early for is many bytes, and enough.
-            if len(entries) == limit or looked < LOOKED_MAX:
+            if len(entries) == limit or piece.looked < LOOKED_MAX:
                 break
         return Changes(tuple(entries), upto, trimmed=was_trimmed, more=upto < head)
 
@@ -232,7 +230,7 @@ class RedisStore:
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
         reader, names = self._reading(), self._dialed().names
-        keys = [names.meta, names.log, names.marks, names.marks_at]
+        keys = [names.meta, names.log, names.marks, names.marks_at, names.dump]
         entries = marks = LOOKED_MAX
         total = 0
         while LOOKED_MAX in (entries, marks):
@@ -240,6 +238,34 @@ class RedisStore:
             entries, marks = cast("tuple[int, int]", await reader.run(TRIM, keys, *given))
             total += entries
         return total
+
+    @asynccontextmanager
+    async def dump(self) -> AsyncGenerator[Dump]:
+        """All that is stored, as of one moment; see `hanse.store.dump.Dumpable`.
+
+        Of two dumps of one store at a time, the one that began first is cut short and says so.
+        """
+        _ = self._reading()
+        async with dumped(self._dialed(), (self._host or current().host).new_id(), [*self._schemas]) as dump:
+            yield dump
+
+    async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
+        """Take in a dump, which takes effect in one step; see `hanse.store.dump.Dumpable`."""
+        _ = self._reading()
+        dialer, host = self._dialed(), self._host or current().host
+        link, log_id = await dialer.dial(), host.new_id()
+        try:
+            await Restoring(link, dialer, self._schemas).restore(moment, pieces, log_id)
+        except Exception as error:
+            # What comes of the pieces, say of their file, is no word on the store.
+            if is_lost(error) and not link.is_closed:
+                raise
+            raise_meaning(error, dialer.place)
+        finally:
+            link.give_up("the load has ended")
+        self._log_id = log_id
+        if self._committer is not None:
+            self._committer.renamed(log_id)
 
     def _searching(self, collection: str) -> tuple[Searcher, CollectionSchema]:
         reader = self._reading()
@@ -269,28 +295,3 @@ def _own(opened: Opened) -> tuple[Index, ...]:
 
 def _failed(error: BaseException) -> None:
     _log.error("a task of the store ended", exc_info=error)
-
-
-class _Ends(msgspec.Struct, frozen=True):
-    """What the log reaches from and to, and a piece of it."""
-
-    head: int
-    trimmed: int
-    upto: int
-
-
-_Line = tuple[bytes, list[bytes]]
-
-
-def _ends(came: object) -> tuple[_Ends, int, list[_Line]]:
-    head, trimmed, upto, looked, lines = cast("tuple[bytes, bytes, bytes, int, list[_Line]]", came)
-    return _Ends(int(head), int(trimmed), int(upto)), looked, lines
-
-
-def _entry(line: _Line) -> Entry:
-    place, (_, name, _, at, _, before_rev, _, packed) = line
-    op, id, message_id, before, after, headers = _rest(packed)
-    seq = int(place.partition(b"-")[0])
-    return Entry(
-        seq, float(at), _OPS[op], name.decode(), id, message_id, before, after, int(before_rev), _headers(headers)
-    )
