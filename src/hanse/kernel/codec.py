@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 import msgspec
 
 from hanse.kernel.faults import Invalid, Malformed
-from hanse.kernel.moments import has_moment
+from hanse.kernel.moments import delicate
 from hanse.kernel.validate import flaws
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Codec(Generic[T]):
         self.decode_raw: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind, dec_hook=from_builtin).decode
         """As `decode`, on the way of every call; raises one of `UNREADABLE`, and `decode` says why."""
         self._json = msgspec.json.Decoder(kind, dec_hook=from_builtin)
-        self.encode: Callable[[object], bytes] = _encode_moments if has_moment(kind) else _pack_encoder.encode
+        self.encode: Callable[[object], bytes] = _encoder_of(kind)
         self.encode_json: Callable[[object], bytes] = _json_encoder.encode
 
     def decode(self, body: bytes) -> T:
@@ -159,6 +159,16 @@ def _encode_moments(value: object) -> bytes:
     if type(value) is msgspec.Raw:
         return bytes(value)  # as it was encoded before, such as the answer to a repeated call
     return _pack_encoder.encode(msgspec.to_builtins(value, builtin_types=_PACKED, enc_hook=to_builtin))
+
+
+def _encoder_of(kind: object) -> Callable[[object], bytes]:
+    match delicate(kind):
+        case "moment":
+            return _encode_moments
+        case "identity":
+            return canonical
+        case "":
+            return encode
 
 
 encode: Callable[[object], bytes] = _pack_encoder.encode

@@ -1,32 +1,47 @@
-"""Whether values of a type may hold moments, which MessagePack and JSON tell differently. Pure."""
+"""What values of a type may hold that has to be encoded with care. Pure.
+
+Moments, which MessagePack and JSON tell differently; and identities, whose scopes are a set of texts, which lies in
+another order in each process.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 from msgspec import inspect
 
+from hanse.kernel.message import Identity
 
-def has_moment(kind: object) -> bool:
-    """Whether a value of a type may hold a datetime, as far as the type says.
+
+def delicate(kind: object) -> Literal["", "moment", "identity"]:
+    """What a value of a type may hold that has to be encoded with care, as far as the type says; a moment first.
 
     Example:
         >>> from datetime import date, datetime
-        >>> has_moment(dict[str, list[datetime | None]]), has_moment(date)
-        (True, False)
+        >>> from hanse.kernel.message import Headers
+        >>> delicate(dict[str, list[datetime | None]]), delicate(list[Headers]), delicate(date)
+        ('moment', 'identity', '')
     """
+    found: Literal["", "identity"] = ""
+    for info in _within(kind):
+        if isinstance(info, inspect.DateTimeType) or _is_foreign(info):
+            return "moment"
+        if isinstance(info, inspect.StructType) and info.cls is Identity:
+            found = "identity"
+    return found
+
+
+def _within(kind: object) -> Iterator[msgspec.Struct]:
     seen: set[int] = set()
     left: list[msgspec.Struct] = [inspect.type_info(kind)]
     while left:
         info = left.pop()
-        if isinstance(info, inspect.DateTimeType) or _is_foreign(info):
-            return True
+        yield info
         if id(info) not in seen:
             seen.add(id(info))
             left += _parts(info)
-    return False
 
 
 def _is_foreign(info: msgspec.Struct) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from hanse.contract.model import Event, topic_of
 from hanse.delivery.saga_machine import SagaStuck
 from hanse.delivery.saga_rows import LIVE, NEVER, SAGA_EVENTS, SAGAS, SagaEvent, SagaRow, saga_in
-from hanse.kernel.codec import canonical, codec_for, encode, encode_json
+from hanse.kernel.codec import canonical, codec_for, encode_json
 from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, KeyReused, NotFound, Unavailable
@@ -177,7 +177,7 @@ class Sagas:
             version=pinned.version,
             arguments=encode_json(kept).decode(),
             digest=hashlib.sha256(canonical(kept)).hexdigest()[:16],
-            headers=encode(headers),
+            headers=canonical(headers),
             tags=headers.tags,
             started_at=now,
             due=now + pinned.timeout,

@@ -14,7 +14,11 @@ from hypothesis import given, strategies as st
 
 from hanse.kernel.codec import canonical, codec_for, encode
 from hanse.kernel.faults import Flaw, Invalid, Malformed
+from hanse.kernel.message import Headers, Identity
 from hanse.kernel.validate import FLAWS_MAX
+from hanse.service.rows import Line
+
+SCOPES = [f"scope-{number:02}" for number in range(20)]
 
 
 class Circle(msgspec.Struct, tag="circle"):
@@ -207,3 +211,13 @@ def test_a_choice_that_is_none_is_told_with_those_that_are(body: bytes, told: st
         codec_for(Painted).decode_json(body)
     assert told in str(caught.value)
     assert [flaw.code for flaw in caught.value.errors] == ["choice"]
+
+
+@pytest.mark.parametrize("kind", [Headers, Line])
+def test_who_asks_is_the_same_bytes_in_every_process(kind: type[Headers | Line]) -> None:
+    """The scopes are a set of texts, and where they lie in it depends on the process."""
+    headers = Headers(identity=Identity("ada", scopes=frozenset(SCOPES)))
+    value = headers if kind is Headers else Line("ready", headers=headers)
+    body = codec_for(kind).encode(value)
+    assert sorted(SCOPES, key=lambda scope: body.index(scope.encode())) == SCOPES
+    assert codec_for(kind).decode(body) == value
