@@ -58,6 +58,8 @@ from hanse import (
     saga,
     scope,
 )
+from hanse.delivery.action import Selection
+from hanse.node.letters import LetterLine, Letters, letters_of
 
 Cents = Annotated[int, Meta(ge=0)]
 Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=100)]
@@ -225,14 +227,13 @@ Status = Literal["held", "confirmed", "given up"]
 
 
 class Booking(Resource):
-    """Somebody wants a seat. The id is the reference that all of its story is tagged with."""
+    """Somebody wants a seat, since second `at`. The id is the reference that all of its story is tagged with."""
 
     email: str
     show: str
     seat: int
     price: Cents
     at: float
-    """Wall-clock second at which the seat was taken."""
     status: Status = "held"
 
 
@@ -278,8 +279,7 @@ class Bookings(Service, events=(Ended,), owns=(Show, Booking)):
             await self.seats.create(Seat(id=f"{show}.{seat}", booking=reference))
         except Conflict:
             raise NoSeat(show, seat) from None
-        at, price = current().host.now(), wanted.price
-        held = Booking(id=reference, email=email, show=show, seat=seat, price=price, at=at)
+        held = Booking(id=reference, email=email, show=show, seat=seat, price=wanted.price, at=current().host.now())
         return await self.bookings.create(held)
 
     async def _confirm(self, reference: str) -> Booking:
@@ -314,10 +314,8 @@ class Notifications(Service, owns=(Mail,)):
     @on(Ended, key=lambda event: event.booking.id)
     async def tell(self, event: Ended) -> None:
         booking = event.booking
-        text = (
-            f"Seat {booking.seat} of {booking.show} is {'yours' if booking.status == 'confirmed' else 'not to be had'}."
-        )
-        await self._send(booking.email, text, booking.id)
+        had = "yours" if booking.status == "confirmed" else "not to be had"
+        await self._send(booking.email, f"Seat {booking.seat} of {booking.show} is {had}.", booking.id)
 
     async def _send(self, to: str, text: str, booking: str = "") -> None:
         if (domain := to.partition("@")[2]) in self.blocked:
@@ -353,6 +351,7 @@ class Story(Model):
     payment: Payment | None
     transfers: list[Transfer]
     mails: list[Mail]
+    unsent: list[LetterLine]
 
 
 class News(Model):
@@ -370,6 +369,7 @@ class Office(Service):
     payments: Collection[Payment]
     transfers: Collection[Transfer]
     mails: Collection[Mail]
+    letters: Letters = letters_of(Notifications)
 
     @rpc(idempotent=True, route="PUT /office/shows/{id}", allow=STAFF)
     async def stage(self, id: str, title: str, seats: int, price: Cents) -> Show:
@@ -400,10 +400,11 @@ class Office(Service):
             payment = await self.payments.get(reference)
         transfers = await self.transfers.find(lambda transfer: transfer.booking == reference)
         mails = await self.mails.find(lambda mail: mail.booking == reference)
-        return Story(booking=booking, payment=payment, transfers=transfers.items, mails=mails.items)
+        unsent = (await self.letters.find(Selection(tags={"booking": reference}))).items
+        return Story(booking=booking, payment=payment, transfers=transfers.items, mails=mails.items, unsent=unsent)
 
 
-KEYS = {"office": Identity(subject="office", scopes=frozenset({"office"}))}
+KEYS = {"office": Identity(subject="office", scopes=frozenset({"office", "deadletters:read"}))}
 """Who may what. In a real program they are a collection, and only their digests are stored."""
 
 
@@ -411,8 +412,7 @@ async def by_key(headers: Mapping[str, str]) -> Identity:
     return KEYS.get(headers.get("x-api-key", ""), Identity())
 
 
-gateway = Gateway(identify=by_key)
-gateway.resources(Show, path="/shows", write=False)
+gateway = Gateway(identify=by_key).resources(Show, path="/shows", write=False)
 gateway.rpc(Users).rpc(Bookings).rpc(Numbers).rpc(Office)
 gateway.static("/office", Path(__file__).parent / "page")
 

@@ -185,3 +185,6 @@ async def test_a_mail_that_nobody_takes_is_a_dead_letter_of_its_booking(theatre:
     assert [(letter.group, letter.text) for letter in found.items] == [
         ("notifications.tell", "lost.example takes no mail from us")
     ]
+    with theatre.staff():
+        story = await theatre.office.story(booking.id)
+    assert (story.mails, story.unsent) == ([], found.items)

@@ -129,6 +129,7 @@ async def test_whoever_is_killed_each_booking_is_paid_once_or_given_up(theatre: 
         reference = next(iter(confirmed))
         story = await insist(lambda: client.get(f"/office/bookings/{reference}", headers=staff))
     assert [transfer["cents"] for transfer in story["transfers"]] == [PRICE]
+    assert story["unsent"] == []
     where = ("--app", str(EXAMPLE), "--store", "sqlite:///data")
     listed = hanse(folder, "sagas", "list", "--tag", f"booking={reference}", "--json", *where)
     assert [row["state"] for row in msgspec.json.decode(listed.stdout)] == ["done"], listed.stderr

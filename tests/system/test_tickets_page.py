@@ -23,8 +23,13 @@ SHOWN = "[...document.querySelectorAll('#log li')].reverse().map(one => Number(o
 
 
 def serving(folder: Path, port: str = "0", out: str = "0") -> AbstractContextManager[str]:
-    bank = ("--set", f"services.bank.settings.out={out}")
-    return served.serving(folder, EXAMPLE, "--store", "sqlite:///data", *bank, port=port)
+    sets = (
+        "--set",
+        f"services.bank.settings.out={out}",
+        "--set",
+        'services.notifications.settings.blocked=["lost.example"]',
+    )
+    return served.serving(folder, EXAMPLE, "--store", "sqlite:///data", *sets, port=port)
 
 
 def rows(folder: Path, service: str, query: str) -> list[Any]:
@@ -87,6 +92,10 @@ def test_through_a_kill_each_change_is_shown_once_and_a_click_tells_the_story(ta
         transfer, mail = tab.run(told)
         assert transfer == "25.00 taken from the card that ends in 4242"
         assert mail == "ada@example.org: Seat 1 of hamlet is yours."
+        sign_up(client, tmp_path, "eve@lost.example", "4242")
+        booking = book(client, "eve@lost.example", 2)["id"]
+        tab.run(f"location.hash = {json.dumps(booking)}")
+        tab.wait("document.querySelector('#unsent li')?.textContent.startsWith('lost.example takes no mail from us')")
     assert tab.run("document.querySelector('img')") is None
     assert tab.complaints == []
 

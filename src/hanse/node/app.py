@@ -11,6 +11,7 @@ from hanse.contract.derive import contracts_in
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.cron import Cron
 from hanse.kernel.faults import Misconfigured, Misdeclared
+from hanse.service.about import About
 from hanse.service.reaction import Every, On, Reaction
 from hanse.service.service import Field, Service, descriptions_of, fields_of, reactions_of, service_name
 
@@ -115,11 +116,21 @@ class App:
     def _check_needs(self, part: Part) -> None:
         for field in part.fields:
             self._check_replica(part, field)
-            if field.contract is not None and field.contract not in self.providers:
+            if field.about is not None:
+                self._check_about(part, field.name, field.about)
+            elif field.contract is not None and field.contract not in self.providers:
                 raise Misdeclared(
                     f"{part.cls.__name__}.{field.name} needs {field.contract.__name__}, which no service of the "
                     f"app {self.name!r} provides; add one: App({self.name!r}, ..., {field.contract.__name__}...)"
                 )
+
+    def _check_about(self, part: Part, name: str, about: About) -> None:
+        if about.service not in self.services:
+            known = ", ".join(cls.__name__ for cls in self.services)
+            raise Misdeclared(
+                f"{part.cls.__name__}.{name} is about {about.service.__name__}, which is no service of the app "
+                f"{self.name!r}; it has {known}"
+            )
 
     def _check_replica(self, part: Part, field: Field) -> None:
         if field.replica is None:

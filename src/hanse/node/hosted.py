@@ -144,6 +144,8 @@ class Hosted:
                 dependencies[field.name] = self._replica(field.name, field.replica)
             elif field.hint in (Lock, Leader):
                 dependencies[field.name] = field.hint(field.name, self.leases)
+            elif field.about is not None:
+                dependencies[field.name] = client_of(field.about.description, self._caller)
             elif field.contract is not None:
                 dependencies[field.name] = contract_client(app, field.contract, self._caller)
             elif field.name in unused:

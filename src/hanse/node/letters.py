@@ -18,6 +18,8 @@ from hanse.delivery.tally import LetterGroup
 from hanse.kernel.faults import Fault
 from hanse.mesh.client import Caller, client_of
 from hanse.node.rehearsal import Rehearsed
+from hanse.service.about import About
+from hanse.service.service import Service, service_name
 
 WRITE: Guard = scope("deadletters:write")
 """Who may act on dead letters."""
@@ -194,6 +196,24 @@ class Waits(Fault, status=409, detail="the dead letter {id!r} waits behind {bloc
 def letters_contract(service: str) -> Description:
     """The contract under which the dead letters of a service are served, made once."""
     return describe_as(Letters, f"deadletters/{service}")
+
+
+def letters_of(service: type[Service], /) -> Letters:
+    """Say whose dead letters a field of type `Letters` has: a service so reads them, and acts on them, by calls.
+
+    The guards hold for whoever asked that service: it hands on no more than they may see. What it shows to the outside
+    is its own affair, and nothing by default.
+
+    Args:
+        service: The class of the service whose they are; the app has to have it.
+
+    Example:
+        >>> class Mails(Service):
+        ...     pass
+        >>> class Office(Service):
+        ...     unsent: Letters = letters_of(Mails)
+    """
+    return cast("Letters", About(service, letters_contract(service_name(service))))
 
 
 def letters_client(service: str, caller: Caller) -> Letters:

@@ -17,6 +17,7 @@ from hanse.kernel.codec import encode, encode_json
 from hanse.kernel.context import current
 from hanse.kernel.faults import Misdeclared, TooLarge, snake_case
 from hanse.kernel.hints import hints_of
+from hanse.service.about import About
 from hanse.service.collection import Collection
 from hanse.service.reaction import On, Reaction, reaction_of
 from hanse.service.replica import Replica, Wanted, wanted
@@ -253,6 +254,11 @@ class Field(msgspec.Struct, frozen=True):
         if typing.get_origin(self.hint) is not Collection:
             return None
         return cast("type[Resource]", typing.get_args(self.hint)[0])
+
+    @property
+    def about(self) -> About | None:
+        """What a field says that is about another service, such as its dead letters; None for any other."""
+        return self.default if isinstance(self.default, About) else None
 
     @property
     def contract(self) -> type | None:

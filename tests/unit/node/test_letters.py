@@ -20,6 +20,7 @@ from hanse.kernel.faults import (
     Forbidden,
     Invalid,
     Malformed,
+    Misdeclared,
     NotFound,
     PreconditionFailed,
     Unauthenticated,
@@ -29,7 +30,7 @@ from hanse.kernel.message import Headers, Identity
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
 from hanse.node.events import NotEditable
-from hanse.node.letters import Letters, Waits
+from hanse.node.letters import Letters, Waits, letters_of
 from hanse.node.node import Node
 from hanse.service.cluster import Lock
 from hanse.service.collection import Collection
@@ -119,6 +120,14 @@ class Mailer(Service, events=(Sent,)):
                 pass
 
 
+class Office(Service):
+    letters: Letters = letters_of(Mailer)
+
+    @rpc
+    async def failed(self) -> list[str]:
+        return [line.text for line in (await self.letters.find(Selection())).items]
+
+
 APP = App("shop", Shop, Stamps, Mailer)
 LOOKS_MAX = 20_000
 BROKEN: dict[str, Exception] = {}
@@ -178,6 +187,30 @@ async def done(letters: Letters, action: LetterAction) -> LetterAction:
 
 async def numbers(node: Node, order_id: str) -> list[int]:
     return (await node.collection(Receipt).get(order_id)).numbers
+
+
+async def test_a_service_reads_the_letters_of_another_for_those_who_may_see_them() -> None:
+    BROKEN["1"] = Terminal("no printer")
+    async with Node(App("shop", Shop, Stamps, Mailer, Office)) as node:
+        await park(node, "1")
+        with node.context(EVE):
+            assert await node.client(Office).failed() == ["no printer"]
+        with node.context(Headers(identity=Identity("bob"))), pytest.raises(Forbidden, match="deadletters:read"):
+            await node.client(Office).failed()
+
+
+def test_letters_of_a_service_that_the_app_does_not_have_are_refused() -> None:
+    with pytest.raises(
+        Misdeclared, match=r"Office\.letters is about Mailer, which is no service of the app 'shop'; it"
+    ):
+        App("shop", Shop, Office).check()
+
+
+async def test_letters_cannot_be_read_before_a_node_has_wired_their_field() -> None:
+    with pytest.raises(
+        AttributeError, match=r"this client of deadletters/mailer has no 'find' before a node has wired"
+    ):
+        await Office().failed()
 
 
 async def test_dead_letters_are_listed_and_shown_with_their_story() -> None:
