@@ -70,6 +70,7 @@ class Committer:
         self._shape = opened.shape
         self._keyed: dict[str, Sequence[CollectionSchema]] = {name: (one,) for name, one in opened.schemas.items()}
         self._author = opened.author
+        self._dump = ""
         self._session = session
         self._heard = heard
         self._namespaces: Mapping[str, str] = {
@@ -144,6 +145,11 @@ class Committer:
         stall.looked(state, self._host.monotonic())
         if state.shape != self._shape:
             await self._look_at_collections(state.shape)
+        if state.loading and any(batch.writes or batch.marks for batch in batches):
+            raise Unavailable(
+                f"a dump is being loaded into the store {self._link.place}; wait for it, or load it again"
+            )
+        self._dump = state.dump
         group = Group(known, state.head)
         group.plan(batches)
         return group
@@ -159,7 +165,7 @@ class Committer:
 
     async def _write(self, group: Group, known: Known) -> None:
         self._author = Author(self._author.id, self._author.number + 1)
-        models = list(writes(group, known, self._author, self._keyed, self._namespaces))
+        models = list(writes(group, known, self._author, self._keyed, self._namespaces, self._dump))
         await self._link.write(models, self._session)
 
     async def _abandon(self) -> None:

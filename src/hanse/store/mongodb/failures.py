@@ -11,6 +11,7 @@ from typing import NoReturn, cast
 
 from bson.errors import BSONError
 from pymongo.errors import (
+    BulkWriteError,
     ClientBulkWriteException,
     ConnectionFailure,
     DocumentTooLarge,
@@ -27,6 +28,7 @@ AGAIN = "TransientTransactionError"
 UNKNOWN = "UnknownTransactionCommitResult"
 
 _EXISTS = 48
+_TWICE = 11000
 _NO_TRANSACTION = 251
 _WRITE_CONFLICT = 112
 _TOO_LARGE = frozenset({257, 388, 10334, 17419, 17420, 17280})
@@ -87,6 +89,14 @@ def is_unknown(error: BaseException) -> bool:
 def is_lost(error: BaseException) -> bool:
     """Whether the server cannot be reached."""
     return any(isinstance(one, ConnectionFailure) for one in _all_of(error))
+
+
+def is_twice(error: BaseException) -> bool:
+    """Whether a document was to be inserted that is there already."""
+    if isinstance(error, BulkWriteError):
+        written = cast("list[dict[str, object]]", error.details.get("writeErrors", []))
+        return any(one.get("code") == _TWICE for one in written)
+    return _TWICE in codes_of(error)
 
 
 def is_there(error: BaseException) -> bool:

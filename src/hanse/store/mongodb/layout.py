@@ -247,7 +247,12 @@ async def _entered(
     schemas = {one.name: one for one in require_sound(before, wanted)}
     changed = [schema for name, schema in schemas.items() if before.get(name) != schema]
     update: Document = {
-        "$set": {f"{author.field}.session": session.session_id, f"{author.field}.n": author.number},
+        "$set": {
+            f"{author.field}.session": session.session_id,
+            f"{author.field}.n": author.number,
+            # It says which marks are made while a dump is taken, as older versions do not.
+            f"{author.field}.dumps": True,
+        },
         "$inc": {"shape": 1 if changed else 0},
         "$currentDate": {f"{author.field}.at": True},
     }

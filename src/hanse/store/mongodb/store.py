@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Self, TypeVar, cast, final
 
 import msgspec
@@ -19,7 +19,6 @@ import pymongo
 from hanse.kernel.context import current
 from hanse.kernel.faults import NotFound, Unavailable
 from hanse.kernel.host import Host
-from hanse.kernel.message import Headers
 from hanse.kernel.tasks import Tasks
 from hanse.store.base import (
     CHANGES_MAX,
@@ -27,24 +26,25 @@ from hanse.store.base import (
     Batch,
     Changes,
     CollectionSchema,
-    Entry,
     Features,
     Found,
     Mark,
-    Op,
     Row,
 )
 from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.dump import Dump, Moment, Piece
 from hanse.store.evaluate import check_query, keyed, predicate
 from hanse.store.listeners import Listeners
 from hanse.store.mongodb.committer import Committer
+from hanse.store.mongodb.dumping import dumped, let_trim
 from hanse.store.mongodb.failures import raise_meaning
 from hanse.store.mongodb.layout import Opened, prepare
 from hanse.store.mongodb.link import OF_ONE_MOMENT, STATE, Document, Link, Session
 from hanse.store.mongodb.news import News
 from hanse.store.mongodb.query import Filter, asked, finding, rows_name
+from hanse.store.mongodb.restoring import Restoring
 from hanse.store.mongodb.url import MongodbUrl, parse_url
-from hanse.store.mongodb.writing import mark_id, row_of
+from hanse.store.mongodb.writing import entry_of, mark_id, mark_of, row_of
 from hanse.store.query import Query
 from hanse.store.waiting import Waiting
 
@@ -62,9 +62,7 @@ CLOSE_SECONDS = 1.0
 """For which the server has the time to be told that this process writes no more."""
 
 _SEQ_MAX = 2**63 - 1
-_OPS = {op.value: op for op in Op}
 _ROW = {"rev": 1, "value": 1}
-_headers = msgspec.msgpack.Decoder(Headers).decode
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -238,7 +236,7 @@ class MongodbStore:
         """The mark, if it was made."""
         id = mark_id(scope, key)
         found = await self._read(lambda link, session: link.books("marks").find_one({"_id": id}, session=session))
-        return Mark(scope, key, cast("bytes", found["digest"]), cast("bytes", found["result"])) if found else None
+        return mark_of(found) if found else None
 
     async def position(self, name: str, /) -> int:
         """How far the named reader has come."""
@@ -274,9 +272,27 @@ class MongodbStore:
         if after < trimmed:
             return msgspec.structs.replace(await self.changes(trimmed, limit=limit, names=names), trimmed=True)
         end = max(min(reach, head), after)
-        entries = tuple(sorted(map(_entry, (one for one in found if one is not ends)), key=lambda one: one.seq))
+        entries = tuple(sorted(map(entry_of, (one for one in found if one is not ends)), key=lambda one: one.seq))
+        if not entries and end < head:
+            return await self._beyond(after, limit, names)
         upto = entries[-1].seq if len(entries) == limit else end
         return Changes(entries, upto, more=upto < head)
+
+    async def _beyond(self, after: int, limit: int, names: Sequence[str] | None) -> Changes:
+        """The log where a piece of it has nothing: a store that was loaded has left out many positions."""
+        following: Filter = {"_id": {"$gt": after}}
+        found = await self._read(
+            lambda link, session: link.books("log").find_one(following, {"_id": 1}, sort=[("_id", 1)], session=session)
+        )
+        state = await self._state()
+        # What is trimmed is told before it goes: the entry that was found may not be the one that followed.
+        if cast("int", state["trimmed"]) > after:
+            return await self.changes(after, limit=limit, names=names)
+        head = cast("int", state["head"])
+        upto = max(after, head if found is None else cast("int", found["_id"]) - 1)
+        if upto < after + WINDOW_MAX:
+            upto = min(after + WINDOW_MAX, head)
+        return Changes((), upto, more=upto < head)
 
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits, those of other processes included."""
@@ -284,6 +300,8 @@ class MongodbStore:
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
+        if not await self._read(let_trim):
+            return 0
         head = await self.head()
         stays: Filter = {"$or": [{"at": {"$gte": before}}, {"_id": {"$gt": min(keep_after, _SEQ_MAX)}}]}
         first = await self._read(
@@ -297,6 +315,29 @@ class MongodbStore:
             SCAN_SECONDS,
         )
         return gone
+
+    @asynccontextmanager
+    async def dump(self) -> AsyncGenerator[Dump]:
+        """All that is stored, as of one moment; see `hanse.store.dump.Dumpable`.
+
+        Of two dumps of one store at a time, the one that began first is cut short and says so.
+        """
+        if self._open is None:
+            raise _closed()
+        async with dumped(self._open.link, [*self._schemas]) as dump:
+            yield dump
+
+    async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
+        """Take in a dump; see `hanse.store.dump.Dumpable`. Until all of it is there, no commit writes or marks."""
+        if self._open is None:
+            raise _closed()
+        link = self._open.link
+        log_id = link.host.new_id()
+        try:
+            await Restoring(link, self._schemas, log_id).restore(moment, pieces)
+        except Exception as error:  # noqa: BLE001 - it is raised as what it means
+            raise_meaning(error, link.place)
+        self._log_id = log_id
 
     def _schema(self, collection: str) -> CollectionSchema:
         if self._open is None:
@@ -341,27 +382,15 @@ def _changes(url: MongodbUrl, span: tuple[int, int], limit: int, names: Sequence
 async def _forget(link: Link, upto: int, session: Session) -> int:
     """Whoever reads is told first that it is gone, so that nobody finds a gap."""
     log = link.books("log")
-    _ = await link.books("state").update_one({"_id": STATE}, {"$max": {"trimmed": upto}}, session=session)
-    oldest = await log.find_one({}, {"_id": 1}, sort=[("_id", 1)], session=session)
-    gone = 0
-    for end in range(cast("int", oldest["_id"]) + TRIM_MAX - 1 if oldest else upto + 1, upto + TRIM_MAX, TRIM_MAX):
-        gone += (await log.delete_many({"_id": {"$lte": min(end, upto)}}, session=session)).deleted_count
+    undumped: Document = {"_id": STATE, "dump": {"$exists": False}}
+    if not (await link.books("state").update_one(undumped, {"$max": {"trimmed": upto}}, session=session)).matched_count:
+        return 0  # a dump has begun
+    gone, wanted = 0, {"_id": {"$lte": upto}}
+    while oldest := await log.find_one(wanted, {"_id": 1}, sort=[("_id", 1)], session=session):
+        # Not as many as there are positions: a store that was loaded has left out many of them.
+        end = min(cast("int", oldest["_id"]) + TRIM_MAX - 1, upto)
+        gone += (await log.delete_many({"_id": {"$lte": end}}, session=session)).deleted_count
     return gone
-
-
-def _entry(one: Document) -> Entry:
-    return Entry(
-        cast("int", one["_id"]),
-        cast("float", one["at"]),
-        _OPS[cast("str", one["op"])],
-        cast("str", one["name"]),
-        cast("str", one["id"]),
-        cast("str", one["message_id"]),
-        cast("bytes | None", one["before"]),
-        cast("bytes | None", one["after"]),
-        cast("int", one["before_rev"]),
-        _headers(cast("bytes", one["headers"])),
-    )
 
 
 def _failed(error: BaseException) -> None:

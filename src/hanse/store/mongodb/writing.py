@@ -15,7 +15,8 @@ import msgspec
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from hanse.kernel.codec import canonical
-from hanse.store.base import Batch, CollectionSchema, Row
+from hanse.kernel.message import Headers
+from hanse.store.base import Batch, CollectionSchema, Entry, Mark, Op, Row
 from hanse.store.group import Group, Known, Wanted
 from hanse.store.mongodb.link import STATE, Document, Write
 from hanse.store.mongodb.query import rows_name
@@ -25,6 +26,8 @@ from hanse.store.plan import Plan
 
 _STATE, _MARKS, _POSITIONS = -3, -2, -1
 
+_OPS = {op.value: op for op in Op}
+_headers = msgspec.msgpack.Decoder(Headers).decode
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -36,12 +39,16 @@ class State(msgspec.Struct, frozen=True):
         shape: How often its collections changed.
         writers: For each process that writes, how often it has.
         sessions: Under which each of them does.
+        dump: The id of a dump that is taken of it.
+        loading: Whether a dump is being loaded into it.
     """
 
     head: int = 0
     shape: int = 0
     writers: Mapping[str, int] = {}
     sessions: Mapping[str, object] = {}
+    dump: str = ""
+    loading: bool = False
 
 
 def state_of(found: Document) -> State:
@@ -52,6 +59,8 @@ def state_of(found: Document) -> State:
         cast("int", found["shape"]),
         {author: cast("int", one.get("n", 0)) for author, one in writers.items()},
         {author: one.get("session") for author, one in writers.items()},
+        cast("str", cast("Document", found.get("dump") or {}).get("id", "")),
+        "loading" in found,
     )
 
 
@@ -121,6 +130,7 @@ def writes(
     author: Author,
     schemas: Mapping[str, Sequence[CollectionSchema]],
     namespace: Mapping[str, str],
+    dump: str = "",
 ) -> Iterator[Write]:
     """All that a group writes, the state first: whoever comes second is told so before it has written anything.
 
@@ -130,6 +140,7 @@ def writes(
         author: Who writes.
         schemas: What gives rows their keys, for each collection.
         namespace: Where the rows of each collection are, and of what is not rows behind a colon.
+        dump: The id of one that is taken: marks that are made since its moment say so.
     """
     yield UpdateOne(
         {"_id": STATE},
@@ -144,8 +155,7 @@ def writes(
         if row is None:
             yield DeleteOne({"_id": id}, namespace=namespace[collection])
             continue
-        keys = row_keys(_decode(row.value), schemas[collection])
-        document: Document = {"rev": row.rev, "value": row.value, "keys": keys}
+        document = row_document(row, schemas[collection])
         if address in known.rows:
             yield ReplaceOne({"_id": id}, document, namespace=namespace[collection])
         else:
@@ -155,26 +165,66 @@ def writes(
         for entry in _entries(batch, one):
             yield InsertOne(entry, namespace=namespace[":log"])
         for mark in one.marks.values():
-            kept: Document = {"at": batch.at, "digest": mark.digest, "result": mark.result}
-            yield InsertOne({"_id": mark_id(mark.scope, mark.key), **kept}, namespace=namespace[":marks"])
+            since: Document = {"dump": dump} if dump else {}
+            yield InsertOne({**mark_document(mark, batch.at), **since}, namespace=namespace[":marks"])
         positions.update((position.name, position.seq) for position in batch.positions)
     for name, seq in positions.items():
         yield UpdateOne({"_id": name}, {"$set": {"seq": seq}}, upsert=True, namespace=namespace[":positions"])
 
 
+def row_document(row: Row, schemas: Sequence[CollectionSchema]) -> Document:
+    """What is kept of a row, beside its id."""
+    return {"rev": row.rev, "value": row.value, "keys": row_keys(_decode(row.value), schemas)}
+
+
+def mark_document(mark: Mark, at: float) -> Document:
+    """A mark as it is kept, and when it was made."""
+    return {"_id": mark_id(mark.scope, mark.key), "at": at, "digest": mark.digest, "result": mark.result}
+
+
+def mark_of(found: Document) -> Mark:
+    """A mark as it is stored."""
+    id = cast("dict[str, str]", found["_id"])
+    return Mark(id["scope"], id["key"], cast("bytes", found["digest"]), cast("bytes", found["result"]))
+
+
+def entry_document(one: Entry, packed: bytes) -> Document:
+    """An entry as it is kept.
+
+    Args:
+        one: The entry.
+        packed: Its headers.
+    """
+    return {
+        "_id": one.seq,
+        "at": one.at,
+        "op": str(one.op),
+        "name": one.name,
+        "id": one.id,
+        "message_id": one.message_id,
+        "before": one.before,
+        "after": one.after,
+        "before_rev": one.before_rev,
+        "headers": packed,
+    }
+
+
+def entry_of(found: Document) -> Entry:
+    """An entry as it is stored."""
+    return Entry(
+        cast("int", found["_id"]),
+        cast("float", found["at"]),
+        _OPS[cast("str", found["op"])],
+        cast("str", found["name"]),
+        cast("str", found["id"]),
+        cast("str", found["message_id"]),
+        cast("bytes | None", found["before"]),
+        cast("bytes | None", found["after"]),
+        cast("int", found["before_rev"]),
+        _headers(cast("bytes", found["headers"])),
+    )
+
+
 def _entries(batch: Batch, planned: Plan) -> Iterator[Document]:
-    if planned.entries:
-        packed = canonical(batch.headers)
-        for one in planned.entries:
-            yield {
-                "_id": one.seq,
-                "at": one.at,
-                "op": str(one.op),
-                "name": one.name,
-                "id": one.id,
-                "message_id": one.message_id,
-                "before": one.before,
-                "after": one.after,
-                "before_rev": one.before_rev,
-                "headers": packed,
-            }
+    packed = canonical(batch.headers) if planned.entries else b""
+    return (entry_document(one, packed) for one in planned.entries)
