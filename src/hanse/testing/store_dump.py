@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from hanse.kernel.faults import NotFound, PreconditionFailed
-from hanse.kernel.message import Headers
+from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.store.base import (
     AlreadyHandled,
     Batch,
@@ -17,6 +18,7 @@ from hanse.store.base import (
     Emit,
     Entry,
     Mark,
+    Op,
     Position,
     Put,
     Row,
@@ -220,6 +222,23 @@ class DumpTests(StoreHooks):
             assert (await store.changes(0, limit=9)).entries == ()
             await target.restore(Moment("x", 9, 0), _told([Rows("orders", [Row("1", 9, b"{}")])]))
             assert await store.load("orders", "1") == Row("1", 9, b"{}")
+
+    async def test_numbers_beyond_32_bits_are_numbers_like_others(self) -> None:
+        far, row = 2**40, Row("1", 2**40, b"{}")
+        entry = Entry(far, 1.0, Op.UPDATED, "orders", "1", "m", b"{}", b"{}", far - 1, NO_HEADERS)
+        pieces: list[Piece] = [Rows("orders", [row]), Entries([entry]), Positions([Position("lease", far)])]
+        async with self.dumpable() as (store, target):
+            await target.restore(Moment("x", far, far - 1), _told(pieces))
+            async with target.dump() as dump:
+                assert dump.moment == Moment(store.log_id, far + SKIPPED, far - 1)
+                found = [*await _all(dump.pieces), dump.moment]
+            assert found[:-1] == pieces
+            read = [await store.load("orders", "1"), await store.changes(far - 1, limit=1)]
+            told = [*found, *read, await store.position("lease"), await store.head()]
+            # Whoever sends them on takes nothing but numbers.
+            assert msgspec.json.encode(told)
+            found_rows = await store.find("orders", Query())
+            assert msgspec.json.encode([found_rows, *await store.commit(batch(put("2")))])
 
     async def test_rows_of_an_unknown_collection_are_refused(self) -> None:
         async with self.dumpable() as (store, target):

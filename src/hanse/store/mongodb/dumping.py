@@ -104,9 +104,11 @@ class _Reading:
         if found is None:
             raise Unavailable(f"the store {self._link.place} is gone: somebody has removed its collections")
         self._older = _older(found)
-        self._moment = Moment(cast("str", found["log_id"]), cast("int", found["head"]), cast("int", found["trimmed"]))
+        self._moment = Moment(
+            cast("str", found["log_id"]), int(cast("int", found["head"])), int(cast("int", found["trimmed"]))
+        )
         positions = await self._link.books("positions").find({}, session=session).sort("_id").to_list()
-        self._positions = [Position(cast("str", one["_id"]), cast("int", one["seq"])) for one in positions]
+        self._positions = [Position(cast("str", one["_id"]), int(cast("int", one["seq"]))) for one in positions]
 
     async def end(self) -> None:
         own: Document = {"_id": STATE, "dump.id": self._id}
@@ -192,7 +194,7 @@ class _Reading:
                 f"the dump of the store {self._link.place} was cut short: an older version of the service, which does "
                 "not know of dumps, changed it; upgrade or stop all of its nodes, then dump it again"
             )
-        return cast("int", found["head"])
+        return int(cast("int", found["head"]))
 
 
 def _older(state: Document) -> Document:

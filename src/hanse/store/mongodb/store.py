@@ -241,11 +241,11 @@ class MongodbStore:
     async def position(self, name: str, /) -> int:
         """How far the named reader has come."""
         found = await self._read(lambda link, session: link.books("positions").find_one({"_id": name}, session=session))
-        return cast("int", found["seq"]) if found else 0
+        return int(cast("int", found["seq"])) if found else 0
 
     async def head(self) -> int:
         """Position of the newest entry."""
-        return cast("int", (await self._state())["head"])
+        return int(cast("int", (await self._state())["head"]))
 
     async def _state(self) -> Document:
         found = await self._read(lambda link, session: link.books("state").find_one({"_id": STATE}, session=session))
@@ -268,7 +268,7 @@ class MongodbStore:
         ends = next((one for one in found if one["_id"] == STATE), None)
         if ends is None:
             raise Unavailable(f"the store {self._url.place} is gone: somebody has removed its collections")
-        head, trimmed = cast("int", ends["head"]), cast("int", ends["trimmed"])
+        head, trimmed = int(cast("int", ends["head"])), int(cast("int", ends["trimmed"]))
         if after < trimmed:
             return msgspec.structs.replace(await self.changes(trimmed, limit=limit, names=names), trimmed=True)
         end = max(min(reach, head), after)
@@ -288,8 +288,8 @@ class MongodbStore:
         # What is trimmed is told before it goes: the entry that was found may not be the one that followed.
         if cast("int", state["trimmed"]) > after:
             return await self.changes(after, limit=limit, names=names)
-        head = cast("int", state["head"])
-        upto = max(after, head if found is None else cast("int", found["_id"]) - 1)
+        head = int(cast("int", state["head"]))
+        upto = max(after, head if found is None else int(cast("int", found["_id"])) - 1)
         if upto < after + WINDOW_MAX:
             upto = min(after + WINDOW_MAX, head)
         return Changes((), upto, more=upto < head)

@@ -55,7 +55,7 @@ def state_of(found: Document) -> State:
     """The document that says where a store is, as what it says."""
     writers = cast("dict[str, Document]", found.get("writers") or {})
     return State(
-        cast("int", found["head"]),
+        int(cast("int", found["head"])),
         cast("int", found["shape"]),
         {author: cast("int", one.get("n", 0)) for author, one in writers.items()},
         {author: one.get("session") for author, one in writers.items()},
@@ -100,7 +100,7 @@ def read(found: Iterable[Document], wanted: Wanted, known: Known) -> State:
             id = cast("dict[str, str]", one["_id"])
             known.marks.add((id["scope"], id["key"]))
         elif part == _POSITIONS:
-            known.positions[cast("str", one["_id"])] = cast("int", one["seq"])
+            known.positions[cast("str", one["_id"])] = int(cast("int", one["seq"]))
         else:
             row = row_of(one)
             known.rows[collections[part], row.id] = row
@@ -108,8 +108,8 @@ def read(found: Iterable[Document], wanted: Wanted, known: Known) -> State:
 
 
 def row_of(found: Document) -> Row:
-    """A row as it is stored."""
-    return Row(cast("str", found["_id"]), cast("int", found["rev"]), cast("bytes", found["value"]))
+    """A row as it is stored. Its numbers are made those of Python: beyond 32 bits the driver has a class of its own."""
+    return Row(cast("str", found["_id"]), int(cast("int", found["rev"])), cast("bytes", found["value"]))
 
 
 class Author(msgspec.Struct, frozen=True):
@@ -212,7 +212,7 @@ def entry_document(one: Entry, packed: bytes) -> Document:
 def entry_of(found: Document) -> Entry:
     """An entry as it is stored."""
     return Entry(
-        cast("int", found["_id"]),
+        int(cast("int", found["_id"])),
         cast("float", found["at"]),
         _OPS[cast("str", found["op"])],
         cast("str", found["name"]),
@@ -220,7 +220,7 @@ def entry_of(found: Document) -> Entry:
         cast("str", found["message_id"]),
         cast("bytes | None", found["before"]),
         cast("bytes | None", found["after"]),
-        cast("int", found["before_rev"]),
+        int(cast("int", found["before_rev"])),
         _headers(cast("bytes", found["headers"])),
     )
 
