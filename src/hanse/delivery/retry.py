@@ -7,13 +7,16 @@ the message is parked. `HandlerFailed` is how the relay tells the second from th
 
 from __future__ import annotations
 
-from hanse.kernel.faults import Fault, Invalid, Malformed, Misdeclared, TooLarge
+from hanse.kernel.faults import Fault, Invalid, Malformed, Misdeclared, TooLarge, Unavailable
 
 BASE_SECONDS = 0.1
 """Longest wait before the second retry; each further one may wait twice as long."""
 
 DELAY_SECONDS_MAX = 60.0
 """Longest wait before any retry, unless the fault asks for more."""
+
+OUTAGE_SECONDS_MAX = 10.0
+"""Longest wait before it is tried again whether somebody is back, who should soon have what waits."""
 
 ATTEMPTS_MAX = 5
 """How often a handler is tried before its message is parked, unless the subscription says otherwise."""
@@ -55,12 +58,15 @@ def next_delay(attempt: int, fault: BaseException, draw: float) -> float:
     Example:
         >>> [next_delay(attempt, Terminal("x"), 1.0) for attempt in (1, 2, 3, 4, 99)]
         [0.0, 0.1, 0.2, 0.4, 60.0]
+        >>> next_delay(99, Unavailable("nobody serves it"), 1.0)
+        10.0
     """
     asked = (fault.retry_after or 0.0) if isinstance(fault, Fault) else 0.0
     if attempt <= 1:
         return asked
     # 2 ** 1024 is more than a float holds, and the limit is reached long before.
-    longest = min(DELAY_SECONDS_MAX, BASE_SECONDS * 2.0 ** min(attempt - 2, 64))
+    most = OUTAGE_SECONDS_MAX if isinstance(fault, Unavailable) else DELAY_SECONDS_MAX
+    longest = min(most, BASE_SECONDS * 2.0 ** min(attempt - 2, 64))
     return max(asked, longest * draw)
 
 

@@ -3,6 +3,7 @@ An event that comes late takes effect twice."""
 
 from hanse import World, simulation
 from hanse.delivery.schedule import ScheduleRunner
+from hanse.delivery.tally import Tally
 from hanse.delivery.timetable import Period
 from hanse.kernel.host import Host
 from hanse.node import duty
@@ -13,7 +14,7 @@ from . import instead, ledger
 
 
 @instead(duty)
-def trimmer(hosted: Hosted, host: Host, retention: float) -> Runner:
+def trimmer(hosted: Hosted, host: Host, retention: float, tally: Tally) -> Runner:
     async def trim(_: float) -> None:
         await hosted.store.trim(host.now() - 2.0, keep_after=0)
 

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hanse.delivery.pause import pause
-from hanse.delivery.retry import DELAY_SECONDS_MAX, HOPELESS, HandlerFailed, Terminal, is_final, next_delay
-from hanse.kernel.faults import Fault, Invalid, Malformed, NotFound, Overloaded
+from hanse.delivery.retry import (
+    DELAY_SECONDS_MAX,
+    HOPELESS,
+    OUTAGE_SECONDS_MAX,
+    HandlerFailed,
+    Terminal,
+    is_final,
+    next_delay,
+)
+from hanse.kernel.faults import Fault, Invalid, Malformed, NotFound, Overloaded, Unavailable
 
 ATTEMPTS = st.integers(1, 10_000)
 DRAWS = st.floats(0, 1)
@@ -15,7 +23,12 @@ DRAWS = st.floats(0, 1)
 
 @given(ATTEMPTS, DRAWS)
 def test_no_wait_is_longer_than_the_limit(attempt: int, draw: float) -> None:
-    assert 0.0 <= next_delay(attempt, ValueError(), draw) <= DELAY_SECONDS_MAX
+    assert 0.0 <= next_delay(attempt, HandlerFailed("g", "c", "p"), draw) <= DELAY_SECONDS_MAX
+
+
+@given(ATTEMPTS, DRAWS)
+def test_whoever_was_away_is_soon_asked_again(attempt: int, draw: float) -> None:
+    assert 0.0 <= next_delay(attempt, Unavailable("nobody is there"), draw) <= OUTAGE_SECONDS_MAX
 
 
 @given(ATTEMPTS, DRAWS)
