@@ -58,6 +58,7 @@ ELSEWHERE = {
         ("webhooks deliveries", "webhooks list", "webhooks ping", "webhooks replay"),
         "it needs somebody outside who is sent something: see test_webhooks.py",
     ),
+    **dict.fromkeys(("store dump", "store load"), "they need rows, and a folder: see test_store_dump.py"),
     **{f"deadletters {verb}": "it needs a message that failed: see tests/unit/cli" for verb in OF_LETTERS},
     **{f"sagas {verb}": "it needs a saga under way: see test_sagas_command.py" for verb in OF_SAGAS},
 }

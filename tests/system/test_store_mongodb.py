@@ -47,7 +47,7 @@ def test_a_store_is_planned_made_changed_and_refused(tmp_path: Path, url: str) -
     (tmp_path / "shop.py").write_text(BREAKING)
     refused = hanse(tmp_path, "store", "apply")
     assert refused.returncode == 1
-    assert "orders.total: stored as number, now string" in refused.stdout
+    assert "orders.total: stored as integer, now string" in refused.stdout
 
 
 def test_a_server_that_is_away_is_told_without_the_password(tmp_path: Path) -> None:

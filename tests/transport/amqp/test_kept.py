@@ -188,10 +188,19 @@ async def test_a_server_that_is_short_of_memory_keeps_none_and_says_so(server: S
             assert one.trouble()
             with pytest.raises(Unavailable, match="takes no messages"):
                 await one.publish([event()])
+        # On a machine with much to do the server may take the connection that it did not read from for a dead one.
         async with asyncio.timeout(WAIT_SECONDS):
-            await one.native.up()
-            await one.publish([event()])
+            while not await _published(one):
+                await one.native.up()
         assert one.trouble() == ""
+
+
+async def _published(one: AmqpTransport) -> bool:
+    try:
+        await one.publish([event()])
+    except Unavailable:
+        return False
+    return True
 
 
 async def test_who_may_not_keep_events_is_told(server: Server) -> None:
