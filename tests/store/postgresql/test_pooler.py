@@ -100,8 +100,6 @@ async def test_a_pooler_that_loses_prepared_statements_is_told_of(quick_server: 
         where = url(port, f"pooled{next(_names)}")
         stores = [PostgresqlStore.from_url(where) for _ in range(3)]
         try:
-            for store in stores:
-                await store.open([ORDERS])
             with pytest.raises(Misconfigured, match="add prepared=no to its URL"):
                 await _wear(stores)
         finally:
@@ -110,6 +108,9 @@ async def test_a_pooler_that_loses_prepared_statements_is_told_of(quick_server: 
 
 
 async def _wear(stores: list[PostgresqlStore]) -> None:
+    """Open and use them until a session lacks what another prepared, which may be as early as the second opening."""
+    for store in stores:
+        await store.open([ORDERS])
     for turn in range(20):
         _ = await asyncio.gather(*(store.commit(batch(put(f"{turn}"))) for store in stores))
         _ = await asyncio.gather(*(store.load("orders", f"{turn}") for store in stores for _ in range(8)))
