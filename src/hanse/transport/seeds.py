@@ -46,6 +46,11 @@ class Seeds:
         self._known: dict[tuple[str, int], list[str]] = {}
         self._failing: set[tuple[str, int]] = set()
 
+    @property
+    def group(self) -> str:
+        """See `Finder.group`."""
+        return ""
+
     def ports(self, interface: Interface, /) -> Sequence[int]:
         """See `Finder.ports`."""
         if self._own_port:

@@ -48,6 +48,11 @@ class Group:
         if not self._is_broadcast and not _is_group(at):
             raise Misconfigured(f"expected an IPv4 multicast group such as {GROUP}, or broadcast, got {at!r}")
 
+    @property
+    def group(self) -> str:
+        """See `Finder.group`."""
+        return address_of(self._at, self._port)
+
     def ports(self, _interface: Interface, /) -> Sequence[int]:
         """See `Finder.ports`."""
         return [self._own_port] if self._own_port else [*OWN_PORTS, 0]

@@ -15,7 +15,7 @@ from hanse.kernel.host import Host
 from hanse.transport import seeds, udp
 from hanse.transport.discovery import Announcement, Discovery
 from hanse.transport.members.addresses import one_of, parts_of
-from hanse.transport.members.datagram import Envelope, Tell, encode
+from hanse.transport.members.datagram import Envelope, Refused, Tell, encode
 from hanse.transport.members.gossip import Finder, Gossip
 from hanse.transport.members.interface import find_interface
 from hanse.transport.members.rhythm import Rhythm
@@ -83,6 +83,7 @@ class Lines(logging.Handler):
 class Broken:
     """A finder with a bug."""
 
+    group = ""
     ports, prepare, everybody = seeds.Seeds([]).ports, seeds.Seeds([]).prepare, seeds.Seeds([]).everybody
 
     async def find(self, _: object, /) -> list[str]:
@@ -180,6 +181,18 @@ async def test_seeds_speak_ipv6(port: int) -> None:
         assert a.gossip.address == f"[::1]:{port}"
 
 
+async def test_another_group_is_passed_over_where_it_comes_from_the_address_of_a_member(port: int) -> None:
+    a, stranger = node("a", udp.Group(port=port)), node("stranger", udp.Group(port=port + 1))
+    async with opened(a, stranger):
+        ours, theirs = a.gossip.native, stranger.gossip.native
+        assert ours is not None
+        assert theirs is not None
+        said = theirs.envelope.pack(encode(record("b", address="127.0.0.1:9")), encode(Tell()))
+        refused = ours.envelope.open(said)
+        assert isinstance(refused, Refused)
+        assert (refused.why, refused.ours) == ("it is of another app or group", False)
+
+
 async def test_keys_keep_strangers_out_and_say_so_once(port: int, lines: Lines) -> None:
     a, b = node("a", udp.Group(port=port), b"ours"), node("b", udp.Group(port=port), b"ours")
     stranger = node("stranger", udp.Group(port=port), b"theirs")
@@ -203,7 +216,10 @@ async def test_what_others_send_to_the_group_is_passed_over(port: int, lines: Li
     junk = [b"", b"NOTIFY * HTTP/1.1", b"HNS\x01", bytes(60_000)]
     # An address that is none, a name, a group, of the other family, and a port of nobody's.
     odd = ("nonsense", "localhost:1", "239.1.1.1:7420", "[::1]:7420", "127.0.0.1:9")
-    junk += [Envelope("").pack(encode(record(f"at {at}", address=at)), encode(Tell())) for at in odd]
+    junk += [
+        Envelope("", group=f"{udp.GROUP}:{port}").pack(encode(record(f"at {at}", address=at)), encode(Tell()))
+        for at in odd
+    ]
     async with opened(a):
         host, _, number = a.gossip.address.rpartition(":")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -1,8 +1,9 @@
 """What members send one another: datagrams, small enough for any network, signed where there is a key.
 
-A datagram is a head and a body. The head is three letters, the version of this format, the digest of the app's name,
-and, where there is a key, a signature of all else. The body is MessagePack: who sends, one act, and as many rumours as
-still fit. What is not of this format, app, version or key is told from what is by its head, and never decoded.
+A datagram is a head and a body. The head is three letters, the version of this format, the digest of the app's name and
+of its group, and, where there is a key, a signature of all else. The body is MessagePack: who sends, one act, and as
+many rumours as still fit. What is not of this format, app, group, version or key is told from what is by its head, and
+never decoded.
 """
 
 from __future__ import annotations
@@ -165,8 +166,8 @@ class Refused(msgspec.Struct, frozen=True):
 
     Attributes:
         why: In words.
-        ours: Whether somebody should know: it came from Hanse, of another version or with another key. Other apps, and
-            whatever else is sent to a group, are nobody's business.
+        ours: Whether somebody should know: it came from Hanse, of another version or with another key. Other apps and
+            groups, and whatever else is sent to a group, are nobody's business.
     """
 
     why: str
@@ -174,7 +175,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Envelope:
-    """Packs and opens the datagrams of one app.
+    """Packs and opens the datagrams of one group of an app.
 
     Example:
         >>> from hanse.transport.members.record import digest_of
@@ -188,14 +189,16 @@ class Envelope:
 
     __slots__ = ("_head", "_keys", "overhead")
 
-    def __init__(self, app: str, keys: Sequence[bytes] = ()) -> None:
+    def __init__(self, app: str, keys: Sequence[bytes] = (), *, group: str = "") -> None:
         """Take the app's name and its keys.
 
         Args:
             app: Datagrams of others are passed over.
+            group: Those of other groups as well: a member's address may be another's by now, who is to stay apart.
             keys: The first signs, and any of them opens: so keys are changed with no gap. Empty for no signatures.
         """
-        self._head = _MAGIC + bytes([_VERSION]) + blake2b(app.encode(), digest_size=_APP_BYTES).digest()
+        name = f"{app}@{group}".encode()
+        self._head = _MAGIC + bytes([_VERSION]) + blake2b(name, digest_size=_APP_BYTES).digest()
         self._keys = tuple(keys)
         self.overhead: int = len(self._head) + (_TAG_BYTES if keys else 0) + _LIST_BYTES
 
@@ -232,7 +235,7 @@ class Envelope:
         if datagram[3:4] != self._head[3:4]:
             return Refused(f"it is of format {datagram[3:4].hex()}, expected {_VERSION:02x}", ours=True)
         if datagram[4:_HEAD_BYTES] != self._head[4:]:
-            return Refused("it is of another app", ours=False)
+            return Refused("it is of another app or group", ours=False)
         return None
 
     def _tag(self, key: bytes, body: bytes) -> bytes:

@@ -40,6 +40,11 @@ _log = logging.getLogger("hanse.discovery")
 class Finder(Protocol):
     """Knows where others can be found."""
 
+    @property
+    def group(self) -> str:
+        """Whose members hear one another, and nobody else of the same app; empty where there are no groups."""
+        ...
+
     def ports(self, interface: Interface, /) -> Sequence[int]:
         """Ports to listen on: the first that is free; 0 for any."""
         ...
@@ -136,7 +141,12 @@ class Gossip:
         self._everybody = everybody
         try:
             self._members = Members(
-                here, address_of(*own.getsockname()[:2]), self._host, keys=self._keys, rhythm=self._rhythm
+                here,
+                address_of(*own.getsockname()[:2]),
+                self._host,
+                group=self._finder.group,
+                keys=self._keys,
+                rhythm=self._rhythm,
             )
         except BaseException:
             own.close()

@@ -101,7 +101,14 @@ class Members:
     """
 
     def __init__(
-        self, here: Announcement, address: str, host: Host, *, keys: Sequence[bytes] = (), rhythm: Rhythm | None = None
+        self,
+        here: Announcement,
+        address: str,
+        host: Host,
+        *,
+        group: str = "",
+        keys: Sequence[bytes] = (),
+        rhythm: Rhythm | None = None,
     ) -> None:
         """Begin alone.
 
@@ -109,6 +116,7 @@ class Members:
             here: What this member says of itself.
             address: Where it takes datagrams, as others reach it: `host:port`.
             host: Draws.
+            group: Members of other groups are passed over, see `Envelope`.
             keys: Sign datagrams, see `Envelope`.
             rhythm: Times; those of a LAN if None.
 
@@ -116,7 +124,7 @@ class Members:
             Misconfigured: The name of the instance, or what it says of itself, is too long.
         """
         self.roster: Roster = Roster()
-        self.envelope: Envelope = Envelope(here.app, keys)
+        self.envelope: Envelope = Envelope(here.app, keys, group=group)
         self.rhythm: Rhythm = rhythm or Rhythm()
         self._host = host
         self._instance = here.instance
