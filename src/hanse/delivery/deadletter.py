@@ -10,7 +10,7 @@ import msgspec
 
 from hanse.contract.model import Resource, collection_of
 from hanse.delivery.outbox import failing_since
-from hanse.kernel.codec import canonical, codec_for, encode_json
+from hanse.kernel.codec import canonical, codec_for, stored_json
 from hanse.kernel.faults import Fault
 from hanse.kernel.message import Message
 from hanse.store.base import Row
@@ -145,7 +145,7 @@ def spot_of(group: str, key: str) -> str:
 
 def letter_json(letter: DeadLetter) -> bytes:
     """The value of its row."""
-    return encode_json(letter)
+    return stored_json(letter)
 
 
 def letter_in(row: Row) -> DeadLetter:

@@ -17,7 +17,7 @@ import msgspec
 from hanse.contract.model import Resource, collection_of
 from hanse.delivery.deadletter import DEAD_LETTERS
 from hanse.delivery.pause import pause
-from hanse.kernel.codec import codec_for, encode_json
+from hanse.kernel.codec import codec_for, stored_json
 from hanse.kernel.faults import Fault, PreconditionFailed, Unavailable
 from hanse.kernel.host import Host
 from hanse.store.base import CHANGES_MAX, Batch, Delete, Entry, Expect, Position, Put, Store
@@ -234,7 +234,7 @@ class Tally:
             rows = (await self._store.find(DEAD_LETTERS, same)).rows
             # One that is on its way out is told of as gone by the entries that are yet to be read.
             group = msgspec.structs.replace(group, example=rows[0].id if rows else "")
-        return Put(GROUPS, group.id, encode_json(group), self._host.new_id())
+        return Put(GROUPS, group.id, stored_json(group), self._host.new_id())
 
     async def _save(self, at: int, reached: int, writes: Iterable[Put | Delete]) -> None:
         place, rests = Position(self._place, reached), Expect(self._place, at)

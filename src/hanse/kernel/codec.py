@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 import msgspec
 
 from hanse.kernel.faults import Invalid, Malformed
-from hanse.kernel.moments import delicate
+from hanse.kernel.moments import delicate, holds_sets
 from hanse.kernel.validate import flaws
 
 T = TypeVar("T")
@@ -152,6 +152,7 @@ _PACKED = (bytes, bytearray, memoryview)
 _pack_encoder = msgspec.msgpack.Encoder(enc_hook=to_builtin)
 _sorted_encoder = msgspec.msgpack.Encoder(enc_hook=to_builtin, order="deterministic")
 _json_encoder = msgspec.json.Encoder(enc_hook=to_builtin)
+_sorted_json_encoder = msgspec.json.Encoder(enc_hook=to_builtin, order="deterministic")
 
 
 def _encode_moments(value: object) -> bytes:
@@ -188,6 +189,28 @@ def canonical(value: object) -> bytes:
         return _sorted_encoder.encode(value)
     except TypeError:
         return encode(value)
+
+
+def stored_json(value: object) -> bytes:
+    """JSON for what lasts, such as rows: the same for the same value, also where its type has sets.
+
+    Example:
+        >>> stored_json({"b": 1, "a": 2})
+        b'{"b":1,"a":2}'
+    """
+    return _stored_encoder_of(cast("Hashable", type(value)))(value)
+
+
+@lru_cache(maxsize=4096)
+def _stored_encoder_of(kind: Hashable) -> Callable[[object], bytes]:
+    return _canonical_json if holds_sets(kind) else encode_json
+
+
+def _canonical_json(value: object) -> bytes:
+    try:
+        return _sorted_json_encoder.encode(value)
+    except TypeError:
+        return encode_json(value)  # a set of what cannot be compared
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,6 @@
 """What values of a type may hold that has to be encoded with care. Pure.
 
-Moments, which MessagePack and JSON tell differently; and identities, whose scopes are a set of texts, which lies in
+Moments, which MessagePack and JSON tell differently; and sets, such as the scopes of identities, whose texts lie in
 another order in each process.
 """
 
@@ -31,6 +31,16 @@ def delicate(kind: object) -> Literal["", "moment", "identity"]:
         if isinstance(info, inspect.StructType) and info.cls is Identity:
             found = "identity"
     return found
+
+
+def holds_sets(kind: object) -> bool:
+    """Whether a value of a type may hold a set, as far as the type says.
+
+    Example:
+        >>> holds_sets(dict[str, list[frozenset[str]]]), holds_sets(dict[str, list[str]])
+        (True, False)
+    """
+    return any(isinstance(info, (inspect.SetType, inspect.FrozenSetType)) for info in _within(kind))
 
 
 def _within(kind: object) -> Iterator[msgspec.Struct]:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from hanse.contract.model import Resource
-from hanse.kernel.codec import encode_json
+from hanse.kernel.codec import stored_json
 from hanse.kernel.context import current
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed
 from hanse.service.change import Change, Followed, cursor_of
@@ -101,7 +101,7 @@ class LocalCollection(Generic[R]):
         Untouched rows are read on until one more than the page holds is there, so that the cursor is that of the page.
         """
         rows = [
-            Row(staged.value.id, staged.value.rev, encode_json(staged.value))
+            Row(staged.value.id, staged.value.rev, stored_json(staged.value))
             for staged in touched.values()
             if staged.value is not None
         ]

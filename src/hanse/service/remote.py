@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import encode_json
+from hanse.kernel.codec import encode_json, stored_json
 from hanse.service.change import Change, Created, Deleted, Followed, Reset, Updated
 from hanse.service.collection import Page
 from hanse.service.log_reader import CursorLost
@@ -69,7 +69,7 @@ class RemoteCollection(Generic[R]):
 
     async def create(self, value: R, /) -> R:
         """See `Collection.create`."""
-        written = await self._rows.create(encode_json(value), value.id)
+        written = await self._rows.create(stored_json(value), value.id)
         return self._shape.read(written.value, written.id, written.rev)
 
     async def put(self, value: R, /, *, if_match: int | None = None) -> R:
@@ -77,7 +77,7 @@ class RemoteCollection(Generic[R]):
         if not value.id:
             return await self.create(value)
         expected = if_match if if_match is not None else (value.rev or None)
-        written = await self._rows.put(value.id, encode_json(value), expected)
+        written = await self._rows.put(value.id, stored_json(value), expected)
         return self._shape.read(written.value, written.id, written.rev)
 
     async def patch(self, id: str, /, *, if_match: int | None = None, **changes: object) -> R:

@@ -15,7 +15,7 @@ import msgspec
 
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import encode_json
+from hanse.kernel.codec import encode_json, stored_json
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, Fault, NotFound, PreconditionFailed, Unavailable
 from hanse.kernel.host import Host
@@ -171,7 +171,7 @@ class Replicator:
         row = await self._store.load(shape.collection, id)
         if value is None:
             return None if row is None else self._gone(id)
-        copied = encode_json(shape.decode(value))
+        copied = stored_json(shape.decode(value))
         if row is not None and row.value == copied:
             return None
         return Put(shape.collection, id, copied, self._host.new_id())

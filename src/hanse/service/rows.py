@@ -17,7 +17,7 @@ from hanse.contract.declare import Contract, rpc
 from hanse.contract.derive import Description, describe_as
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.closing import closing
-from hanse.kernel.codec import encode_json
+from hanse.kernel.codec import stored_json
 from hanse.kernel.faults import Conflict, Fault, Flaw, Invalid, Malformed, NotFound, TooLarge
 from hanse.kernel.message import Headers
 from hanse.kernel.validate import FLAWS_MAX
@@ -355,31 +355,31 @@ def _check_count(count: int) -> None:
 
 
 def _row(row: Resource) -> Row:
-    return Row(row.id, row.rev, encode_json(row))
+    return Row(row.id, row.rev, stored_json(row))
 
 
 def _written(row: Resource, *, created: bool = False) -> Written:
-    return Written(row.id, row.rev, encode_json(row), created)
+    return Written(row.id, row.rev, stored_json(row), created)
 
 
 def line_of(item: Followed[R]) -> Line:
     """What a feed told, as it travels."""
     match item:
         case Existing(value=row):
-            return Line("existing", "", row.id, row.rev, encode_json(row))
+            return Line("existing", "", row.id, row.rev, stored_json(row))
         case Ready(cursor=cursor):
             return Line("ready", cursor)
         case Reset():
             return Line("reset")
         case Created(after=row):
-            return Line("created", item.cursor, row.id, row.rev, encode_json(row), at=item.at, headers=item.headers)
+            return Line("created", item.cursor, row.id, row.rev, stored_json(row), at=item.at, headers=item.headers)
         case Updated(before=old, after=row):
-            value, before = encode_json(row), encode_json(old)
+            value, before = stored_json(row), stored_json(old)
             return Line(
                 "updated", item.cursor, row.id, row.rev, value, before, old.rev, at=item.at, headers=item.headers
             )
         case Deleted(before=row):
-            return Line("deleted", item.cursor, row.id, row.rev, encode_json(row), at=item.at, headers=item.headers)
+            return Line("deleted", item.cursor, row.id, row.rev, stored_json(row), at=item.at, headers=item.headers)
 
 
 def told_by(line: Line, shape: Shape[R]) -> Followed[R]:

@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from hanse.contract.model import Resource
-from hanse.kernel.codec import encode, encode_json
+from hanse.kernel.codec import encode, stored_json
 from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed, TooLarge
@@ -195,7 +195,7 @@ def _telling(first: Mark, rows: _Rows, answer: Callable[[], object] | None) -> M
 def _write(collection: str, id: str, staged: Staged) -> Put | Delete:
     if staged.value is None:
         return Delete(collection, id, staged.message_id, staged.expected)
-    return Put(collection, id, encode_json(staged.value), staged.message_id, staged.expected)
+    return Put(collection, id, stored_json(staged.value), staged.message_id, staged.expected)
 
 
 def _headers(context: Context) -> Headers:

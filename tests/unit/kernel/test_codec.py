@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from random import Random  # noqa: TID251 - hypothesis hands one out
@@ -12,7 +15,7 @@ import pydantic
 import pytest
 from hypothesis import given, strategies as st
 
-from hanse.kernel.codec import canonical, codec_for, encode
+from hanse.kernel.codec import canonical, codec_for, encode, stored_json
 from hanse.kernel.faults import Flaw, Invalid, Malformed
 from hanse.kernel.message import Headers, Identity
 from hanse.kernel.validate import FLAWS_MAX
@@ -221,3 +224,36 @@ def test_who_asks_is_the_same_bytes_in_every_process(kind: type[Headers | Line])
     body = codec_for(kind).encode(value)
     assert sorted(SCOPES, key=lambda scope: body.index(scope.encode())) == SCOPES
     assert codec_for(kind).decode(body) == value
+
+
+STORED = """
+from hanse.kernel.codec import stored_json
+from hanse.kernel.message import Headers, Identity
+from hanse.service.job import Job
+scopes = frozenset(f"scope-{number}" for number in range(9))
+print(stored_json(Job(id="1", address="a.b", body=b"", headers=Headers(identity=Identity("ada", scopes=scopes)))))
+"""
+
+
+def test_a_row_with_a_set_is_the_same_bytes_in_every_process() -> None:
+    def stored(seed: str) -> str:
+        environ = {**os.environ, "PYTHONHASHSEED": seed}
+        return subprocess.run([sys.executable, "-c", STORED], env=environ, capture_output=True, check=True).stdout.hex()
+
+    first = stored("1")
+    assert b"scope-0" in bytes.fromhex(first)
+    assert stored("2") == first
+
+
+def test_a_row_without_sets_keeps_the_order_of_its_keys() -> None:
+    class Tagged(msgspec.Struct):
+        tags: dict[str, int]
+
+    assert stored_json(Tagged({"b": 1, "a": 2})) == b'{"tags":{"b":1,"a":2}}'
+
+
+def test_a_set_of_what_cannot_be_compared_is_stored_as_it_lies() -> None:
+    class Mixed(msgspec.Struct):
+        of: frozenset[int | str]
+
+    assert sorted(msgspec.json.decode(stored_json(Mixed(frozenset({1, "a"}))))["of"], key=str) == [1, "a"]

@@ -9,7 +9,7 @@ import pytest
 
 from hanse.contract.declare import rpc
 from hanse.contract.guard import scope
-from hanse.contract.model import Resource
+from hanse.contract.model import Resource, collection_of
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Fault, Forbidden, Invalid, NotFound, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
@@ -104,9 +104,7 @@ class Office:
 
     async def ended(self, id: str) -> Standing:
         with self.node.context(ADA):
-            async for standing in self.jobs.follow(id):
-                last = standing
-        return last
+            return [standing async for standing in self.jobs.follow(id)][-1]
 
     async def printed(self) -> list[str]:
         return [line.text async for line in self.node.collection(Line).scan()]
@@ -165,6 +163,16 @@ async def test_a_job_is_done_and_tells_how_far_it_is(office: Office) -> None:
 async def test_a_call_that_is_no_job_tells_nobody_how_far_it_is(office: Office) -> None:
     assert await office.node.client(Printer).print("a", 2) == 2
     assert await office.node.hosted[0].jobs.count() == 0
+
+
+async def test_who_asked_is_stored_in_the_same_bytes_everywhere(office: Office) -> None:
+    """The scopes are a set, and where a text lies in it depends on the process."""
+    scopes = [f"scope-{number:02}" for number in range(20)]
+    _ = await office.start(headers=Headers(identity=Identity("ada", scopes=frozenset(scopes))), text="a")
+    [stored] = (await office.node.hosted[0].store.changes(0, limit=1, names=(collection_of(Job),))).entries
+
+    assert stored.after is not None
+    assert sorted(scopes, key=stored.after.decode().index) == scopes
 
 
 async def test_what_a_job_fails_with_is_kept(office: Office) -> None:
