@@ -85,6 +85,12 @@ _REFUSED_6: tuple[tuple[IPv6Network, str], ...] = tuple(
 )
 
 
+_LOOPBACK = ("127.0.0.1", "::1")
+
+_INSIDE = ("local", "localdomain", "internal", "home.arpa", "lan")
+"""Ends of names that no public server has: of mDNS, of routers, and of private networks."""
+
+
 class AddressRefused(Fault, status=422, detail="webhooks are not sent to {where}: {why}"):
     """A webhook is not sent to a place: it is inside, or is said in a way that could mean another."""
 
@@ -220,6 +226,8 @@ def target_of(url: str, reach: Reach) -> Target:
     literal = literal_of(host)
     if literal is not None and (why := refusal(literal, reach)):
         raise AddressRefused(host, f"the address is {why}")
+    if literal is None and (why := _name_refusal(host, reach)):
+        raise AddressRefused(host, why)
     path = parts.path or "/"
     return Target(parts.scheme, host, port, f"{path}?{parts.query}" if parts.query else path)
 
@@ -287,6 +295,22 @@ def _host(host: str) -> str:
         # Resolvers take 2130706433, 0x7f.1 and 0177.0.0.1 for 127.0.0.1.
         raise AddressRefused(host, "expected an address of IPv4 as four decimal numbers, such as 192.0.2.1")
     return host
+
+
+def _name_refusal(host: str, reach: Reach) -> str:
+    """Why a name is refused before anybody resolves it, as it never leads to a public server; empty where it may.
+
+    Where networks are let through, names of them are: what they stand for is judged on connecting.
+    """
+    if host == "localhost" or host.endswith(".localhost"):
+        # As RFC 6761 has it, whatever a resolver says.
+        refused = [why for address in _LOOPBACK if (why := refusal(ip_address(address), reach))]
+        return f"it stands for this machine, which is {refused[0]}" if len(refused) == len(_LOOPBACK) else ""
+    if reach.allow:
+        return ""
+    if "." not in host:
+        return "expected the whole name of a public server, such as shop.example; this one is known inside alone"
+    return next((f"names under .{end} are private" for end in _INSIDE if host.endswith(f".{end}")), "")
 
 
 def _is_label(label: str) -> bool:

@@ -204,3 +204,17 @@ def test_one_address_inside_is_enough_to_refuse_a_name() -> None:
         checked("shop.example", ["1.1.1.1", "10.0.0.1"], NOWHERE)
     with pytest.raises(AddressRefused, match="no address"):
         checked("shop.example", [], NOWHERE)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "a.localhost", "db", "nas.local", "a.internal", "x.lan"])
+def test_a_name_that_never_is_public_is_refused_before_it_is_resolved(host: str) -> None:
+    with pytest.raises(AddressRefused, match=r"this machine, which is loopback|known inside alone|are private"):
+        _ = target_of(f"https://{host}/hooks", NOWHERE)
+
+
+def test_names_of_a_network_that_is_allowed_are_left_to_the_connection() -> None:
+    inside, this_machine = reach_of(["10.0.0.0/8"]), reach_of(["127.0.0.0/8"])
+    assert target_of("https://billing.internal/", inside).host == "billing.internal"
+    assert target_of("https://localhost:8443/", this_machine).host == "localhost"
+    with pytest.raises(AddressRefused, match="this machine"):
+        _ = target_of("https://localhost/", inside)

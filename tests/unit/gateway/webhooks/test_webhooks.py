@@ -268,6 +268,8 @@ async def test_a_url_inside_is_refused_at_once(system: System) -> None:
     made = await system.ask(ADA, "subscribe", url=URL)
     with pytest.raises(AddressRefused, match="link-local"):
         await system.ask(ADA, "subscribe", url="https://169.254.169.254/latest")
+    with pytest.raises(AddressRefused, match="loopback"):
+        await system.ask(ADA, "subscribe", url="https://localhost/")
     with pytest.raises(AddressRefused, match="expected https"):
         await system.ask(ADA, "changed", id=made.subscription.id, url="http://receiver.example/")
 
