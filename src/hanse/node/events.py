@@ -22,11 +22,12 @@ from hanse.delivery.retry import horizon
 from hanse.delivery.subscriber import Subscriber
 from hanse.kernel.codec import Codec, canonical, codec_for, encode_json
 from hanse.kernel.context import Context
-from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.faults import Fault, Invalid, Misconfigured
 from hanse.kernel.finite import checked
 from hanse.kernel.host import Host
 from hanse.kernel.message import FAULT, Message
 from hanse.kernel.settings import NodeSettings
+from hanse.kernel.validate import FLAWS_MAX, unknown
 from hanse.mesh.fault import fault_in
 from hanse.mesh.server import Endpoint
 from hanse.node.app import App, Part
@@ -218,7 +219,8 @@ def edited(kind: type[Event | Resource], topic: Topic, message: Message, value: 
         value: In JSON.
 
     Raises:
-        Malformed, Invalid: The value is not what the contract asks for.
+        Malformed, Invalid: The value is not what the contract asks for, or has names that neither that nor the message
+            knows: a misspelt one would be passed over, and the message be as it was.
         NotEditable: It changes what the message is in order with, or the message is of no log.
     """
     try:
@@ -230,6 +232,7 @@ def edited(kind: type[Event | Resource], topic: Topic, message: Message, value: 
     else:
         codec: Codec[Event] = codec_for(kind)
         accepted = encode_json(checked(codec.decode_json(value)))
+    _refuse_misspelt(kind, entry.after or b"null", value)
     entry = msgspec.structs.replace(entry, after=accepted)
     key = taken(entry, topic).key
     if key != message.headers.key:
@@ -238,6 +241,18 @@ def edited(kind: type[Event | Resource], topic: Topic, message: Message, value: 
             f"drop it, and emit another one"
         )
     return msgspec.structs.replace(message, body=canonical(entry))
+
+
+def _refuse_misspelt(kind: type[Event | Resource], told: bytes, value: bytes) -> None:
+    # What the message brought along of a newer contract is nobody's mistake, and no reason to refuse.
+    try:
+        brought = {flaw.pointer for flaw in unknown(kind, msgspec.json.decode(told))}
+    except msgspec.DecodeError:
+        brought = set[str]()
+    flaws = [flaw for flaw in unknown(kind, msgspec.json.decode(value)) if flaw.pointer not in brought]
+    if flaws:
+        names = ", ".join(flaw.pointer for flaw in flaws[:3])
+        raise Invalid(f"{topic_of(kind)} has no {names}; correct the name, or leave it out", flaws[:FLAWS_MAX])
 
 
 def keeping(transport: Transport, settings: NodeSettings) -> Keeps | None:

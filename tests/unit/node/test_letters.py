@@ -406,6 +406,8 @@ async def test_an_edit_is_checked_and_keeps_the_original() -> None:
             await letters.edit(line.id, b"{", patch=True)
         with pytest.raises(NotEditable, match="it is in order with '1', and would be with '2' then"):
             await letters.edit(line.id, b'{"order_id": "2"}', patch=True)
+        with pytest.raises(Invalid, match="placed has no /numbr; correct the name"):
+            await letters.edit(line.id, b'{"numbr": 7}', patch=True)
         with pytest.raises(PreconditionFailed):
             await letters.edit(line.id, b"{}", patch=True, if_match=99)
         shown = await letters.edit(line.id, b'{"sku": "tea", "number": 7}', patch=True, if_match=line.rev)
