@@ -14,6 +14,7 @@ from typing import cast
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.store.base import CollectionSchema, Store
+from hanse.store.remote.url import url_of_service
 
 GROUP = "hanse.stores"
 
@@ -43,9 +44,9 @@ def store_url(url: str, service: str) -> str:
     """
     if "{service}" in url:
         return url.replace("{service}", service)
-    placed = _placed(url.partition(":")[0])
-    if placed is not None:
-        return placed(url, service)
+    option = _kept_apart_by(url.partition(":")[0])
+    if option:
+        return url_of_service(url, service, option)
     if not url.startswith("sqlite:"):
         return url
     path, question, options = url.partition("?")
@@ -56,21 +57,9 @@ def store_url(url: str, service: str) -> str:
     return f"{path.rstrip('/')}/{service}.db{question}{options}"
 
 
-def _placed(scheme: str) -> Callable[[str, str], str] | None:
-    """What gives each service a part of a database; None where the scheme is of none."""
-    if scheme in _POSTGRESQL:
-        from hanse.store.postgresql.url import schema_for
-
-        return schema_for
-    if scheme in _MONGODB:
-        from hanse.store.mongodb.url import prefix_for as prefix_in_mongodb
-
-        return prefix_in_mongodb
-    if scheme in _REDIS:
-        from hanse.store.redis.url import prefix_for as prefix_in_redis
-
-        return prefix_in_redis
-    return None
+def _kept_apart_by(scheme: str) -> str:
+    """The option of a URL that gives each service a part of a database; empty where the scheme is of none."""
+    return "schema" if scheme in _POSTGRESQL else "prefix" if scheme in (*_REDIS, *_MONGODB) else ""
 
 
 def url_for(settings: Settings, service: str) -> str:

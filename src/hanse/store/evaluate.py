@@ -7,7 +7,7 @@ an adapter's answers with these.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import assert_never, cast
 
 import msgspec
@@ -36,6 +36,7 @@ Value = Mapping[str, object]
 
 Test = Callable[[Value], bool]
 
+_decode = msgspec.json.Decoder(dict[str, object]).decode
 _UNQUOTABLE = frozenset('"\\') | {chr(code) for code in range(32)}
 
 
@@ -286,6 +287,27 @@ def page(rows: Iterable[tuple[Row, Value]], query: Query, schema: CollectionSche
     if len(found) == len(kept):
         return Found(tuple(row for _, row, _ in kept), None)
     return Found(tuple(row for _, row, _ in kept), encode_cursor(kept[-1][2], kept[-1][1].id, query, schema))
+
+
+def page_of(rows: Sequence[Row], query: Query, schema: CollectionSchema) -> Found:
+    """A page of rows that match and are sorted already; one more than it has tells that there is another page.
+
+    Args:
+        rows: At most `query.limit` and one.
+        query: What is wanted.
+        schema: The collection that they are of.
+    """
+    kept = tuple(rows[: query.limit])
+    if len(kept) == len(rows):
+        return Found(kept, None)
+    value = value_of(kept[-1])
+    keys = tuple(keyed(one.path, schema)(value) for one in query.order)
+    return Found(kept, encode_cursor(keys, kept[-1].id, query, schema))
+
+
+def value_of(row: Row) -> Value:
+    """What conditions look at: the value of a row, with its `id` and `rev` in it."""
+    return {**_decode(row.value), "id": row.id, "rev": row.rev}
 
 
 def _sortable(

@@ -126,6 +126,11 @@ class Group:
         """Whether there is nothing to write: all were refused, or only asked whether what they rest on holds."""
         return not any(planned.entries or batch.marks or batch.positions for batch, planned in self.accepted)
 
+    @property
+    def told(self) -> list[Batch]:
+        """The batches that take effect with entries, which listeners hear of."""
+        return [batch for batch, planned in self.accepted if planned.entries]
+
     def plan(self, batches: Sequence[Batch]) -> None:
         """Plan batches, one after the other."""
         for batch in batches:

@@ -48,6 +48,21 @@ def name_of(path: Path, kind: str = "any", *, items: bool = False) -> str:
     return name if KEYS[kind] is plain_key else f"{name}{_TYPED}{kind}"
 
 
+def keyed_for(
+    schemas: Mapping[str, CollectionSchema], stored: Mapping[str, CollectionSchema]
+) -> dict[str, Sequence[CollectionSchema]]:
+    """By whose schemas the rows of each collection get their keys: where another version shares it, by both.
+
+    Args:
+        schemas: As this process declares them.
+        stored: As the store's newest version does.
+    """
+    return {
+        name: (schema,) if (other := stored.get(name, schema)) == schema else (other, schema)
+        for name, schema in schemas.items()
+    }
+
+
 def key_text(key: Key) -> str | None:
     """A key as a text that sorts as the key does.
 

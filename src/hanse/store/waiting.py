@@ -23,6 +23,12 @@ GROUP_BYTES_MAX = 4 * 1024 * 1024
 Apply = Callable[[Sequence[Batch]], Awaitable[Sequence[Outcome]]]
 """Writes a group, and says what became of each; raises nothing but cancellation."""
 
+
+def closed() -> Unavailable:
+    """What whoever asks a closed store is told."""
+    return Unavailable("the store is closed: open it first")
+
+
 _Waiter = tuple[Batch, "asyncio.Future[tuple[int, ...]]"]
 
 
@@ -56,7 +62,7 @@ class Waiting:
             Overloaded: `COMMITS_MAX` wait already.
         """
         if self._closing:
-            raise Unavailable("the store is closed: open it first")
+            raise closed()
         if self._waiting >= COMMITS_MAX:
             raise Overloaded(f"the limit of {COMMITS_MAX} commits waiting for the store")
         future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
@@ -94,7 +100,8 @@ class Waiting:
         self._closing = True
         self._due.set()
         if running is not None:
-            await asyncio.shield(running)
+            # Not the task itself, which goes on where whoever closes is cancelled; how it ended is told elsewhere.
+            _ = await asyncio.wait((running,))
 
     def _next(self) -> Iterable[_Waiter]:
         size = 0

@@ -49,9 +49,8 @@ async def test_a_connection_that_is_cut_at_any_step_of_a_commit_costs_nothing(
     async with between(quick_server.port) as proxy, opened(proxy.url(url)) as store, opened(url) as other:
         number = 0
         for step in range(1, 9):
-            committer = store._committer
-            assert committer is not None
-            committer._alone = alone
+            assert store._open is not None
+            store._open.committer._alone = alone
             proxy.cut_at(side, step)
             for _ in range(4):
                 number += 1
@@ -178,9 +177,8 @@ async def test_connections_that_broke_while_they_were_idle_are_noticed_by_nobody
     async with opened(url) as store, opened(url) as other:
         await store.commit(batch(put("1")))
         _ = await asyncio.gather(*(store.load("orders", "1") for _ in range(8)))
-        pool = other._pool
-        assert pool is not None
-        await pool.fetch(
+        assert other._open is not None
+        await other._open.pool.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hanse' "
             "AND pid <> pg_backend_pid()"
         )
@@ -229,8 +227,8 @@ async def test_a_process_that_was_paused_amid_a_commit_does_not_keep_others_from
     url: str,
 ) -> None:
     async with opened(url) as store, opened(url) as paused:
-        committer = paused._committer
-        assert committer is not None
+        assert paused._open is not None
+        committer = paused._open.committer
         committer._alone = False
         await paused.commit(batch(put("0")))
         link = committer._link
@@ -246,8 +244,8 @@ async def test_a_process_that_was_paused_amid_a_commit_does_not_keep_others_from
 
 async def test_whoever_waits_for_a_store_that_is_torn_down_is_told(url: str) -> None:
     async with opened(url) as store, opened(url) as other:
-        holding = other._committer
-        assert holding is not None
+        assert other._open is not None
+        holding = other._open.committer
         link = holding._link
         assert link is not None
         _ = await link.execute(f"BEGIN; SELECT 1 FROM {holding._place}.state FOR UPDATE")
@@ -258,12 +256,11 @@ async def test_whoever_waits_for_a_store_that_is_torn_down_is_told(url: str) -> 
                 assert not under_way.done()
             waiting = group.create_task(_refusal(store, "2"))
             await asyncio.sleep(0)
-            assert store._writing is not None
-            _ = store._writing.cancel()
+            assert store._crew._writing is not None
+            _ = store._crew._writing.cancel()
         assert "it is not known whether it took effect" in under_way.result()
         assert "before it wrote this" in waiting.result()
         _ = await link.execute("ROLLBACK")
-        store._writing = None
 
 
 async def _refusal(store: PostgresqlStore, id: str) -> str:

@@ -147,8 +147,8 @@ def hasty_host() -> Host:
 
 async def test_a_commit_that_was_given_up_is_refused_however_late_it_comes(url: str) -> None:
     async with opened(url) as store, linked(url) as (link, dialer):
-        committer = store._committer
-        assert committer is not None
+        assert store._open is not None
+        committer = store._open.committer
         assert await store.commit(batch(put("1"))) == (1,)
         writer = [dialer.names.writer(committer.author)]
         assert await link.run(DECIDE, writer, b"1") == [b"done", b"0"]
@@ -310,11 +310,10 @@ async def test_whoever_waits_for_a_store_that_is_torn_down_is_told(url: str, qui
             await _asked(link)
             waiting = group.create_task(_refusal(store, "2"))
             await asyncio.sleep(0)
-            assert store._writing is not None
-            _ = store._writing.cancel()
+            assert store._crew._writing is not None
+            _ = store._crew._writing.cancel()
         assert "it is not known whether it took effect" in under_way.result()
         assert "before it wrote this" in waiting.result()
-        store._writing = None
 
 
 async def _asked(link: Link) -> None:

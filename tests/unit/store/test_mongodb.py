@@ -17,10 +17,10 @@ from hanse.store.cursor import After
 from hanse.store.keys import OTHER
 from hanse.store.mongodb.failures import is_again, is_unknown, meaning
 from hanse.store.mongodb.layout import WIRE_MIN, _problem
-from hanse.store.mongodb.link import Link, Reach
+from hanse.store.mongodb.link import Link
 from hanse.store.mongodb.query import ORDERS_MAX, Asked, _beyond, asked, finding, rows_name
 from hanse.store.mongodb.row_keys import lacking, name_of, row_keys
-from hanse.store.mongodb.url import parse_url, prefix_for
+from hanse.store.mongodb.url import parse_url
 from hanse.store.query import And, Compare, Holds, Not, OneOf, Or, Order, Query, Text
 
 awkward = st.text(st.sampled_from("~/.$:=[a]"), max_size=4)
@@ -163,7 +163,6 @@ def test_a_url_says_where_and_hides_who() -> None:
     found = parse_url("mongodb+srv://ada:secret@db?w=majority&connections=9")
     assert (found.server, found.database, found.connections) == ("mongodb+srv://ada:secret@db/?w=majority", "hanse", 9)
     assert found.place == "mongodb+srv://db/hanse prefix hanse"
-    assert prefix_for("mongodb://db/app?tls=true", "orders") == "mongodb://db/app?tls=true&prefix=orders"
 
 
 async def test_an_option_that_the_driver_does_not_take_is_refused() -> None:
@@ -205,22 +204,6 @@ def test_a_server_that_cannot_keep_what_is_promised_is_told_what_it_lacks() -> N
     assert "expected a replica set" in _problem({"maxWireVersion": WIRE_MIN}, "8.0.1")
     assert "with sessions" in _problem({**sound, "logicalSessionTimeoutMinutes": None}, "8.0.1")
     assert _problem({**sound, "setName": None, "msg": "isdbgrid"}, "8.0.1") == ""
-
-
-def test_while_a_server_is_away_it_is_looked_for_now_and_then() -> None:
-    now = 100.0
-    real = Host.system()
-    reach = Reach(Host("still", now=real.now, monotonic=lambda: now, chance=real.chance, entropy=real.entropy))
-    reach.check()
-    for _ in range(20):
-        reach.failed("it is away")
-    assert 0.9 < reach.pause() <= 2.0
-    with pytest.raises(Unavailable, match="it is away"):
-        reach.check()
-    now += 3.0
-    reach.check()
-    reach.found()
-    assert reach.pause() == 0.0
 
 
 def test_without_the_driver_it_is_said_what_to_install() -> None:

@@ -12,7 +12,7 @@ from hanse.kernel.faults import Malformed, Misconfigured, Unavailable
 from hanse.store.base import CollectionSchema, FieldSchema, Inside
 from hanse.store.keys import Key, plain_key, rank
 from hanse.store.postgresql.failures import is_again, is_lost, meaning
-from hanse.store.postgresql.url import parse_url, schema_for
+from hanse.store.postgresql.url import parse_url
 from hanse.store.row_keys import RANKS, key_text, row_keys, types_in
 from hanse.store.text import meant, written
 
@@ -93,11 +93,6 @@ def test_a_url_keeps_what_is_the_drivers() -> None:
     assert parsed.server == "postgres://ada:secret@db:5433/shop?sslmode=require"
     assert (parsed.schema, parsed.connections, parsed.prepared) == ("orders", 7, "yes")
     assert parsed.place == "postgres://db:5433/shop schema orders"
-
-
-def test_each_service_has_a_schema_of_its_own() -> None:
-    assert schema_for("postgresql://db/a?sslmode=require", "b") == "postgresql://db/a?sslmode=require&schema=b"
-    assert schema_for("postgresql://db/a?schema=x", "b") == "postgresql://db/a?schema=x_b"
 
 
 class Told(Exception):

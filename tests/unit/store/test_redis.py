@@ -19,7 +19,7 @@ from hanse.store.redis import RedisStore
 from hanse.store.redis.failures import is_elsewhere, is_lost, meaning
 from hanse.store.redis.judge import Told, absence, doubt, refusal, shortfall, told_in, waits_for_disk
 from hanse.store.redis.search import Sieve, named_ids
-from hanse.store.redis.url import RedisUrl, parse_url, prefix_for
+from hanse.store.redis.url import RedisUrl, parse_url
 from hanse.store.waiting import COMMITS_MAX, GROUP_BYTES_MAX, Waiting
 
 URL = RedisUrl((("db", 6379),))
@@ -56,10 +56,6 @@ def test_a_url_says_who_asks_where_and_how() -> None:
     )  # fmt: skip
     assert found.place == "rediss://a:6379,[::1]:6380/2 prefix shop_orders"
     assert parse_url("valkey://db") == URL
-
-
-def test_each_service_has_a_prefix_of_its_own() -> None:
-    assert prefix_for("redis://db?synchronous=off", "orders") == "redis://db?synchronous=off&prefix=orders"
 
 
 def test_without_its_library_the_store_names_the_extra() -> None:

@@ -11,7 +11,7 @@ stays away is whoever waits told that nobody knows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import final
 
@@ -28,15 +28,14 @@ from hanse.store.mongodb.link import LASTING, OF_ONE_MOMENT, STATE, Link, Sessio
 from hanse.store.mongodb.query import rows_name
 from hanse.store.mongodb.stall import Stall, end_others
 from hanse.store.mongodb.writing import Author, pipeline, read, state_of, writes
+from hanse.store.remote.commits import Errors, Heard, applied, found_out
+from hanse.store.row_keys import keyed_for
 
 WRITE_SECONDS = 30.0
 """For which one try of a group may take; the server ends a transaction after 60 by itself."""
 
 TRY_SECONDS = 20.0
 """For which a group is tried against others who write, and connections that break."""
-
-DECIDE_SECONDS = 5.0
-"""For which the server has the time to come back, and to tell whether a group was committed."""
 
 ABANDON_SECONDS = 1.0
 """For which it has the time to be told that a transaction is given up."""
@@ -45,10 +44,8 @@ PAUSE_SECONDS = 0.002
 PAUSE_SECONDS_MAX = 0.05
 """Between two tries of a group, longer each time, up to the second; chance makes it shorter."""
 
-Heard = Callable[[Sequence[Batch], int], None]
-"""Told of the batches of a transaction that wrote entries, and of the newest position since."""
-
 _LOOKED_UP_AT_ONCE = 10_000
+_ERRORS = Errors(is_of_value, meaning)
 
 
 @final
@@ -68,7 +65,7 @@ class Committer:
         self._host = link.host
         self._schemas = opened.schemas
         self._shape = opened.shape
-        self._keyed: dict[str, Sequence[CollectionSchema]] = {name: (one,) for name, one in opened.schemas.items()}
+        self._keyed: Mapping[str, Sequence[CollectionSchema]] = keyed_for(opened.schemas, opened.schemas)
         self._author = opened.author
         self._dump = ""
         self._session = session
@@ -80,19 +77,18 @@ class Committer:
 
     async def apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """What becomes of some batches; raises nothing but cancellation."""
-        try:
-            return await self._written(batches)
-        except Exception as error:  # noqa: BLE001 - each waiter is told, and the next group is written
-            if len(batches) > 1 and is_of_value(error):
-                # One of them holds what cannot be stored. It must not take its neighbours along.
-                return [outcome for batch in batches for outcome in await self.apply((batch,))]
-            meant = meaning(error, self._link.place)
-            if is_lost(error):
-                self._link.reach.failed(str(meant))
-            return [meant for _ in batches]
+        return await applied(batches, self._written, _ERRORS, self._link.place)
 
     async def _written(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         self._link.reach.check()
+        try:
+            return await self._insisted(batches)
+        except Exception as error:
+            if is_lost(error):
+                self._link.reach.failed(str(meaning(error, self._link.place)))
+            raise
+
+    async def _insisted(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         until, stall, pause = self._host.monotonic() + TRY_SECONDS, Stall(), PAUSE_SECONDS
         while True:
             tried = await self._tried(batches, stall)
@@ -122,7 +118,7 @@ class Committer:
             if not isinstance(error, Exception):
                 raise
             if is_sent and is_unknown(error):
-                return group if await self._took_effect(error) else error
+                return group if await found_out(self._took_effect, self._link.reach, error) else error
             if is_conflict(error) and stall.is_stuck(self._host.monotonic()):
                 await end_others(self._link, stall, self._author.id)
             if is_again(error):
@@ -156,11 +152,7 @@ class Committer:
 
     async def _look_at_collections(self, shape: int) -> None:
         """Another version of this service shares the store: rows get the keys that its queries compare, as well."""
-        others = await schemas_in(self._link, self._session)
-        self._keyed = {
-            name: (schema,) if (other := others.get(name, schema)) == schema else (other, schema)
-            for name, schema in self._schemas.items()
-        }
+        self._keyed = keyed_for(self._schemas, await schemas_in(self._link, self._session))
         self._shape = shape
 
     async def _write(self, group: Group, known: Known) -> None:
@@ -173,24 +165,8 @@ class Committer:
             with suppress(Exception), pymongo.timeout(ABANDON_SECONDS):
                 await self._session.abort_transaction()
 
-    async def _took_effect(self, error: Exception) -> bool:
-        """Whether the transaction that was to be committed was.
-
-        Raises:
-            Unavailable: The server stays away.
-        """
-        until = self._host.monotonic() + DECIDE_SECONDS
-        while (left := until - self._host.monotonic()) > 0:
-            with suppress(Exception):
-                async with asyncio.timeout(left):
-                    return await self._was_committed()
-            await asyncio.sleep(PAUSE_SECONDS_MAX)
-        raise Unavailable(
-            f"the store {self._link.place} went away amid a commit ({error}), and it is not known whether that took "
-            "effect; a repeat with the same idempotency key or mark is safe"
-        ) from error
-
-    async def _was_committed(self) -> bool:
+    async def _took_effect(self) -> bool:
+        """Whether the transaction that was to be committed was."""
         try:
             # Said twice it has the effect of once, and now the server says what that is.
             await self._session.commit_transaction()
@@ -206,7 +182,6 @@ class Committer:
     def _done(self, group: Group) -> Sequence[Outcome]:
         self._link.reach.found()
         self._link.saw(self._session)
-        told = [batch for batch, one in group.accepted if one.entries]
-        if told:
+        if told := group.told:
             self._heard(told, group.head)
         return group.outcomes

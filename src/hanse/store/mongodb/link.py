@@ -22,10 +22,11 @@ from pymongo.errors import ConfigurationError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from hanse.kernel.faults import Misconfigured, Unavailable
+from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.store.mongodb.failures import is_lost, raise_meaning
 from hanse.store.mongodb.url import MongodbUrl
+from hanse.store.remote.reach import Reach
 
 T = TypeVar("T")
 
@@ -48,10 +49,6 @@ ANSWER_SECONDS = 10.0
 
 AGREE_SECONDS = 8.0
 """For which most members of the replica set have the time to write down what is committed."""
-
-PAUSE_SECONDS = 0.05
-PAUSE_SECONDS_MAX = 2.0
-"""For which nobody looks for a server again, after one has in vain; longer each time, up to the second."""
 
 LASTING = WriteConcern("majority", j=True, wtimeout=int(AGREE_SECONDS * 1_000))
 AGREED = ReadConcern("majority")
@@ -85,47 +82,6 @@ class _Writes(Protocol):
 
 
 @final
-class Reach:
-    """Whether it is worth while to look for a server: while it is away, whoever asks is told at once."""
-
-    def __init__(self, host: Host) -> None:
-        """Know nothing against it.
-
-        Args:
-            host: Its clock, and chance for pauses.
-        """
-        self._host = host
-        self._failures = 0
-        self._not_before = 0.0
-        self._why = ""
-
-    def check(self) -> None:
-        """Go on.
-
-        Raises:
-            Unavailable: There was none a moment ago.
-        """
-        if self._host.monotonic() < self._not_before:
-            raise Unavailable(self._why)
-
-    def pause(self) -> float:
-        """Seconds until it is worth while to try again."""
-        return max(0.0, self._not_before - self._host.monotonic())
-
-    def found(self) -> None:
-        """There is one."""
-        self._failures = 0
-        self._not_before = 0.0
-
-    def failed(self, why: str) -> None:
-        """There is none."""
-        longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS * 2.0 ** min(self._failures, 10))
-        self._failures += 1
-        self._not_before = self._host.monotonic() + longest * (0.5 + self._host.chance.random() / 2)
-        self._why = why
-
-
-@final
 class Link:
     """The client of one store."""
 
@@ -141,7 +97,7 @@ class Link:
         """
         self.url: MongodbUrl = url
         self.host: Host = host
-        self.reach: Reach = Reach(host)
+        self.reach: Reach = Reach(url.place, host)
         try:
             self.client: Client = AsyncMongoClient(_with_usual(url.server), maxPoolSize=url.connections)
         except (ConfigurationError, ValueError, TypeError) as error:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 from hanse.kernel.host import Host
 from hanse.store.base import CollectionSchema
 from hanse.store.mongodb.layout import require_server, stored
 from hanse.store.mongodb.link import Link
 from hanse.store.mongodb.url import MongodbUrl, parse_url
+from hanse.store.remote.look import looked
 
 
 def stored_schemas(url: str) -> dict[str, CollectionSchema]:
@@ -20,10 +18,7 @@ def stored_schemas(url: str) -> dict[str, CollectionSchema]:
         CouldNotStart: It is not a store that this version can serve, or its server is not.
         Unavailable: The server cannot be reached.
     """
-    parsed = parse_url(url)
-    # In a thread, which has no loop, whatever the caller has.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, _stored(parsed)).result()
+    return looked(_stored(parse_url(url)))
 
 
 async def _stored(url: MongodbUrl) -> dict[str, CollectionSchema]:

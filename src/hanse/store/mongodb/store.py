@@ -7,7 +7,6 @@ in one order, one group after the other.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +18,6 @@ import pymongo
 from hanse.kernel.context import current
 from hanse.kernel.faults import NotFound, Unavailable
 from hanse.kernel.host import Host
-from hanse.kernel.tasks import Tasks
 from hanse.store.base import (
     CHANGES_MAX,
     WINDOW_MAX,
@@ -31,10 +29,9 @@ from hanse.store.base import (
     Mark,
     Row,
 )
-from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.cursor import decode_cursor
 from hanse.store.dump import Dump, Moment, Piece
-from hanse.store.evaluate import check_query, keyed, predicate
-from hanse.store.listeners import Listeners
+from hanse.store.evaluate import check_query, page_of, predicate, value_of
 from hanse.store.mongodb.committer import Committer
 from hanse.store.mongodb.dumping import dumped, let_trim
 from hanse.store.mongodb.failures import raise_meaning
@@ -46,7 +43,8 @@ from hanse.store.mongodb.restoring import Restoring
 from hanse.store.mongodb.url import MongodbUrl, parse_url
 from hanse.store.mongodb.writing import entry_of, mark_id, mark_of, row_of
 from hanse.store.query import Query
-from hanse.store.waiting import Waiting
+from hanse.store.remote.crew import Crew
+from hanse.store.waiting import closed
 
 _log = logging.getLogger("hanse.store.mongodb")
 
@@ -63,7 +61,6 @@ CLOSE_SECONDS = 1.0
 
 _SEQ_MAX = 2**63 - 1
 _ROW = {"rev": 1, "value": 1}
-_decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class _Open(msgspec.Struct, frozen=True, eq=False):
@@ -72,8 +69,6 @@ class _Open(msgspec.Struct, frozen=True, eq=False):
     link: Link
     opened: Opened
     session: Session
-    waiting: Waiting
-    writing: asyncio.Task[None]
 
 
 @final
@@ -96,10 +91,8 @@ class MongodbStore:
         self._host = host
         self._log_id = ""
         self._schemas: dict[str, CollectionSchema] = {}
-        self._listeners = Listeners()
+        self._crew = Crew(_log)
         self._open: _Open | None = None
-        self._commits = 0
-        self._tasks = Tasks(_failed)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -123,7 +116,7 @@ class MongodbStore:
     @property
     def commits(self) -> int:
         """Batches that this process has committed; see `CountsCommits`."""
-        return self._commits if self._open is None else self._open.waiting.commits
+        return self._crew.commits
 
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the collections, making those that are missing.
@@ -147,29 +140,23 @@ class MongodbStore:
         self._log_id = opened.log_id
         self._schemas = {one.name: opened.schemas[one.name] for one in collections}
         mine = msgspec.structs.replace(opened, schemas=self._schemas)
-        loop = asyncio.get_running_loop()
-        news = News(link, lambda: self._listeners.wake(loop))
+        news = News(link, self._crew.heard)
 
         def committed(batches: Sequence[Batch], head: int) -> None:
+            self._crew.committed(batches)
             news.tell(head)
-            self._listeners.wake(loop, batches)
 
-        waiting = Waiting(Committer(link, mine, session, committed).apply)
-        writing = self._tasks.start(waiting.run(), name="hanse-store-writer")
-        _ = self._tasks.start(news.run(), name="hanse-store-news")
-        self._open = _Open(link, mine, session, waiting, writing)
+        self._open = _Open(link, mine, session)
+        self._crew.start(Committer(link, mine, session, committed).apply, news.run)
 
     async def close(self) -> None:
         """Finish commits in flight and let go."""
-        self._listeners.rest()
-        one, self._commits = self._open, self.commits
+        one, self._open = self._open, None
         if one is None:
             return
         try:
-            await one.waiting.close(one.writing)
+            await self._crew.close()
         finally:
-            self._commits, self._open = one.waiting.commits, None
-            await self._tasks.cancel()
             await _leave(one)
 
     async def load(self, collection: str, id: str, /) -> Row | None:
@@ -187,26 +174,19 @@ class MongodbStore:
         test = None if how.exact else predicate(query.where, schema)
         wanted = query.limit + 1
 
-        async def search(link: Link, session: Session) -> list[tuple[Row, Document]]:
-            rows: list[tuple[Row, Document]] = []
+        async def search(link: Link, session: Session) -> list[Row]:
+            rows: list[Row] = []
             found = link.books(rows_name(collection)).find(how.filter, _ROW, sort=list(how.sort), session=session)
             async with found.limit(wanted if test is None else 0).allow_disk_use(True) as cursor:  # noqa: FBT003
                 async for one in cursor:
                     row = row_of(one)
-                    value = {**_decode(row.value), "id": row.id, "rev": row.rev}
-                    if test is None or test(value):
-                        rows.append((row, value))
+                    if test is None or test(value_of(row)):
+                        rows.append(row)
                         if len(rows) == wanted:
                             break
             return rows
 
-        rows = await self._read(search, SCAN_SECONDS)
-        page = tuple(row for row, _ in rows[: query.limit])
-        if len(page) == len(rows):
-            return Found(page, None)
-        last, value = rows[query.limit - 1]
-        keys = tuple(keyed(one.path, schema)(value) for one in query.order)
-        return Found(page, encode_cursor(keys, last.id, query, schema))
+        return page_of(await self._read(search, SCAN_SECONDS), query, schema)
 
     async def count(self, collection: str, query: Query, /) -> int:
         """How many rows match."""
@@ -220,17 +200,14 @@ class MongodbStore:
             found = 0
             async with link.books(rows_name(collection)).find(how.filter, _ROW, session=session) as cursor:
                 async for one in cursor:
-                    row = row_of(one)
-                    found += test({**_decode(row.value), "id": row.id, "rev": row.rev})
+                    found += test(value_of(row_of(one)))
             return found
 
         return await self._read(scan, SCAN_SECONDS)
 
     async def commit(self, batch: Batch, /) -> tuple[int, ...]:
         """Write it all, or nothing, in one transaction with whatever else is waiting."""
-        if self._open is None:
-            raise _closed()
-        return await self._open.waiting.commit(batch)
+        return await self._crew.commit(batch)
 
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
@@ -296,7 +273,7 @@ class MongodbStore:
 
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits, those of other processes included."""
-        return self._listeners.add(wake, names)
+        return self._crew.listen(wake, names)
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
@@ -322,16 +299,12 @@ class MongodbStore:
 
         Of two dumps of one store at a time, the one that began first is cut short and says so.
         """
-        if self._open is None:
-            raise _closed()
-        async with dumped(self._open.link, [*self._schemas]) as dump:
+        async with dumped(self._linked(), [*self._schemas]) as dump:
             yield dump
 
     async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
         """Take in a dump; see `hanse.store.dump.Dumpable`. Until all of it is there, no commit writes or marks."""
-        if self._open is None:
-            raise _closed()
-        link = self._open.link
+        link = self._linked()
         log_id = link.host.new_id()
         try:
             await Restoring(link, self._schemas, log_id).restore(moment, pieces)
@@ -340,17 +313,19 @@ class MongodbStore:
         self._log_id = log_id
 
     def _schema(self, collection: str) -> CollectionSchema:
-        if self._open is None:
-            raise _closed()
+        _ = self._linked()
         schema = self._schemas.get(collection)
         if schema is None:
             raise NotFound("collection", collection)
         return schema
 
-    async def _read(self, question: Callable[[Link, Session], Awaitable[T]], seconds: float | None = None) -> T:
+    def _linked(self) -> Link:
         if self._open is None:
-            raise _closed()
-        link = self._open.link
+            raise closed()
+        return self._open.link
+
+    async def _read(self, question: Callable[[Link, Session], Awaitable[T]], seconds: float | None = None) -> T:
+        link = self._linked()
         return await link.ask(lambda session: question(link, session), seconds=seconds)
 
 
@@ -391,11 +366,3 @@ async def _forget(link: Link, upto: int, session: Session) -> int:
         end = min(cast("int", oldest["_id"]) + TRIM_MAX - 1, upto)
         gone += (await log.delete_many({"_id": {"$lte": end}}, session=session)).deleted_count
     return gone
-
-
-def _failed(error: BaseException) -> None:
-    _log.error("a task of the store ended", exc_info=error)
-
-
-def _closed() -> Unavailable:
-    return Unavailable("the store is closed: open it first")

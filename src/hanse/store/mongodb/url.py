@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
+from hanse.store.remote.url import split
 
 SCHEMES = ("mongodb", "mongodb+srv")
 
@@ -73,19 +74,11 @@ def parse_url(url: str) -> MongodbUrl:
         >>> parse_url("mongodb://db/shop?prefix=orders&tls=true").server
         'mongodb://db/shop?tls=true'
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in SCHEMES or not parts.netloc or not url.startswith(f"{parts.scheme}://"):
-        raise Misconfigured(f"expected a store such as {_EXAMPLE}, got a URL that does not begin so")
-    options, others = dict[str, str | int](), list[tuple[str, str]]()
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in _OPTIONS:
-            options[name] = int(value) if name == "connections" and value.isdecimal() else value
-        else:
-            _require_strong(name, value)
-            others.append((name, value))
+    parts, options, others = split(url, SCHEMES, _OPTIONS, _EXAMPLE)
+    if not parts.netloc:
+        raise Misconfigured(f"expected a server as in {_EXAMPLE}, got a URL without one")
+    for name, value in others:
+        _require_strong(name, value)
     # Without a path, the driver wants none before its options either.
     server = urlunsplit((parts.scheme, parts.netloc, parts.path or ("/" if others else ""), urlencode(others), ""))
     database = unquote(parts.path.lstrip("/")) or DATABASE_USUAL
@@ -116,17 +109,3 @@ def _require_sound(found: MongodbUrl) -> None:
         raise Misconfigured(f"expected a prefix of 1 to {PREFIX_BYTES_MAX} bytes without $, got {prefix!r}")
     if prefix.startswith(("system.", ".")) or prefix == "system" or prefix.endswith("."):
         raise Misconfigured(f"expected a prefix of your own, not system, and no dots at its ends, got {prefix!r}")
-
-
-def prefix_for(url: str, service: str) -> str:
-    """The URL of one service's store, from the one that is given for all: a prefix for each.
-
-    Example:
-        >>> prefix_for("mongodb://db/app", "orders"), prefix_for("mongodb://db/app?prefix=shop", "orders")
-        ('mongodb://db/app?prefix=orders', 'mongodb://db/app?prefix=shop.orders')
-    """
-    path, _, query = url.partition("?")
-    options = parse_qsl(query, keep_blank_values=True)
-    given = next((value for name, value in options if name == "prefix"), "")
-    kept = [(name, value) for name, value in options if name != "prefix"]
-    return f"{path}?{urlencode([*kept, ('prefix', f'{given}.{service}' if given else service)])}"

@@ -13,59 +13,47 @@ knows.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import cast, final
 
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Unavailable
-from hanse.kernel.host import Host
 from hanse.store.base import Batch, CollectionSchema
 from hanse.store.group import Group, Known, Outcome, Wanted
 from hanse.store.postgresql.failures import is_again, is_lost, is_of_value, meaning
 from hanse.store.postgresql.group import Author, Look, State, Writing
 from hanse.store.postgresql.link import IDLE_SECONDS, Dialer, Link, hang_up
 from hanse.store.postgresql.tables import Opened, schemas_in
-from hanse.store.waiting import Waiting
+from hanse.store.remote.commits import Errors, Heard, applied, found_out
+from hanse.store.row_keys import keyed_for
 
 TRIES_MAX = 8
 """Of one group, against others who write and connections that break."""
 
-DECIDE_SECONDS = 5.0
-"""For which the server has the time to come back, and to tell whether a group was committed."""
-
-Heard = Callable[[Sequence[Batch], int], None]
-"""Told of the batches of a transaction that wrote entries, and of the newest position since."""
+_ERRORS = Errors(is_of_value, meaning)
 
 
 @final
 class Committer:
-    """Commits of one process to one store.
+    """What commits the groups of one process to one store."""
 
-    Attributes:
-        waiting: Who wants something committed.
-    """
-
-    def __init__(self, dialer: Dialer, place: str, opened: Opened, host: Host, heard: Heard) -> None:
+    def __init__(self, dialer: Dialer, place: str, opened: Opened, heard: Heard) -> None:
         """Have nothing to do yet.
 
         Args:
             dialer: Makes connections.
             place: The schema of the tables, quoted.
             opened: What is there.
-            host: Its clock, and ids.
             heard: Told of what was committed.
         """
-        self.waiting: Waiting = Waiting(self._apply)
         self._dialer = dialer
         self._place = place
         self._schemas = opened.schemas
         self._shape = opened.shape
-        self._keyed: dict[str, Sequence[CollectionSchema]] = {name: (one,) for name, one in opened.schemas.items()}
-        self._host = host
+        self._keyed: Mapping[str, Sequence[CollectionSchema]] = keyed_for(opened.schemas, opened.schemas)
         self._heard = heard
-        self._author = Author(host.new_id(), 0)
+        self._author = Author(dialer.reach.host.new_id(), 0)
         self._link: Link | None = None
         self._state: State | None = None
         self._alone = True
@@ -75,13 +63,8 @@ class Committer:
         """Begin with a connection that is there already."""
         self._link = link
 
-    async def close(self, running: asyncio.Task[None] | None) -> None:
-        """Finish what waits, and let go.
-
-        Args:
-            running: The task that runs `waiting.run`.
-        """
-        await self.waiting.close(running)
+    async def leave(self) -> None:
+        """Write no more, and let go."""
         link, self._link = self._link, None
         if link is not None:
             with suppress(Exception):
@@ -90,16 +73,9 @@ class Committer:
             with suppress(Exception):
                 await hang_up(link)
 
-    async def _apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
+    async def apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """What becomes of some batches; raises nothing but cancellation."""
-        try:
-            return await self._written(batches)
-        except Exception as error:  # noqa: BLE001 - each waiter is told, and the next group is written
-            if len(batches) > 1 and is_of_value(error):
-                # One of them holds what cannot be stored. It must not take its neighbours along.
-                return [outcome for batch in batches for outcome in await self._apply((batch,))]
-            meant = meaning(error, self._dialer.place)
-            return [meant for _ in batches]
+        return await applied(batches, self._written, _ERRORS, self._dialer.place)
 
     async def _written(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         for _ in range(TRIES_MAX):
@@ -126,7 +102,8 @@ class Committer:
         sent = self._sent
         if sent is None:
             return None
-        return self._done(sent, None) if await self._took_effect(error) else None
+        took_effect = await found_out(self._took_effect, self._dialer.reach, error)
+        return self._done(sent, None) if took_effect else None
 
     async def _attempt(self, batches: Sequence[Batch]) -> Sequence[Outcome] | None:
         """Plan a group and write it; None if somebody else wrote in between."""
@@ -168,8 +145,7 @@ class Committer:
 
     def _done(self, planned: Group, state: State | None) -> Sequence[Outcome]:
         self._state = state
-        told = [batch for batch, one in planned.accepted if one.entries]
-        if told:
+        if told := planned.told:
             self._heard(told, planned.head)
         return planned.outcomes
 
@@ -194,11 +170,7 @@ class Committer:
 
     async def _look_at_collections(self, link: Link, shape: int) -> None:
         """Another version of this service shares the store: rows get the keys that its queries compare, as well."""
-        others: Mapping[str, CollectionSchema] = await schemas_in(link, self._place)
-        self._keyed = {
-            name: (schema,) if (other := others.get(name, schema)) == schema else (other, schema)
-            for name, schema in self._schemas.items()
-        }
+        self._keyed = keyed_for(self._schemas, await schemas_in(link, self._place))
         self._shape = shape
 
     async def _write(self, link: Link, planned: Group, state: State) -> bool:
@@ -211,25 +183,13 @@ class Committer:
         self._sent = planned
         return bool(await link.fetch(statement.text, *statement.values))
 
-    async def _took_effect(self, error: Exception) -> bool:
-        """Whether the group that was sent last was committed.
-
-        Raises:
-            Unavailable: The server stays away.
-        """
-        until = self._host.monotonic() + DECIDE_SECONDS
-        while self._host.monotonic() < until:
-            try:
-                link = await self._ready()
-                _ = await link.execute(f"UPDATE {self._place}.state SET version = version + 1")
-                found = await link.fetch(f"SELECT last FROM {self._place}.writers WHERE id = $1", self._author.id)
-                return bool(found) and cast("int", found[0][0]) == self._author.number
-            except Exception as again:  # noqa: BLE001 - the server is not back yet
-                if isinstance(again, Unavailable):
-                    await asyncio.sleep(max(self._dialer.pause(), 0.01))
-                elif self._link is not None:
-                    self._link.terminate()
-        raise Unavailable(
-            f"the store {self._dialer.place} went away amid a commit ({error}), and it is not known whether that took "
-            "effect; a repeat with the same idempotency key or mark is safe"
-        ) from error
+    async def _took_effect(self) -> bool:
+        """Whether the group that was sent last was committed; from now on it will not be any more."""
+        link = await self._ready()
+        try:
+            _ = await link.execute(f"UPDATE {self._place}.state SET version = version + 1")
+            found = await link.fetch(f"SELECT last FROM {self._place}.writers WHERE id = $1", self._author.id)
+        except BaseException:
+            link.terminate()
+            raise
+        return bool(found) and cast("int", found[0][0]) == self._author.number

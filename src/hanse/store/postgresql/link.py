@@ -14,6 +14,7 @@ from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.store.postgresql.failures import code_of, meaning
 from hanse.store.postgresql.url import PostgresqlUrl
+from hanse.store.remote.reach import Reach
 
 CONNECT_SECONDS = 3.0
 """For which a server has the time to answer when it is connected to."""
@@ -24,10 +25,6 @@ STATEMENT_SECONDS = 10.0
 IDLE_SECONDS = 5
 """For which a transaction may be open and silent: then the server ends it, so that a process that was paused, or a
 machine that is gone, does not keep others from writing."""
-
-PAUSE_SECONDS = 0.05
-PAUSE_SECONDS_MAX = 2.0
-"""For which nobody tries again to connect, after one has in vain; longer each time, up to the second."""
 
 _STATEMENTS_CACHED = 200
 _SETTINGS: Mapping[str, str] = {
@@ -104,6 +101,7 @@ class Dialer:
 
     Attributes:
         place: Which store, without secrets.
+        reach: To its server.
         pooled: Whether each transaction may go over another connection, as the URL says: nothing is kept in sessions.
     """
 
@@ -118,13 +116,10 @@ class Dialer:
             Misconfigured: The driver is not installed.
         """
         self.place: str = url.place
+        self.reach: Reach = Reach(url.place, host)
         self.pooled: bool = url.prepared == "no"
         self._url = url
-        self._host = host
         self._connect = driver().connect
-        self._failures = 0
-        self._not_before = 0.0
-        self._why = ""
 
     async def dial(self) -> Link:
         """A new connection.
@@ -133,15 +128,14 @@ class Dialer:
             Unavailable: The server cannot be reached, or could not a moment ago.
             CouldNotStart: It does not want us.
         """
-        if self._host.monotonic() < self._not_before:
-            raise Unavailable(self._why)
+        self.reach.check()
         try:
             link = await self._dialed()
         except Exception as error:
             meant = _refusal(error, self.place)
-            self._rest(meant)
+            self.reach.failed(meant.detail)
             raise meant from error
-        self._failures = 0
+        self.reach.found()
         return link
 
     async def _dialed(self) -> Link:
@@ -154,16 +148,6 @@ class Dialer:
             # A pooler does not know them, and would have them hold for others as well.
             server_settings={} if self.pooled else dict(_SETTINGS),
         )
-
-    def pause(self) -> float:
-        """Seconds until it is worth while to try again."""
-        return max(0.0, self._not_before - self._host.monotonic())
-
-    def _rest(self, why: Fault) -> None:
-        longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS * 2.0 ** min(self._failures, 10))
-        self._failures += 1
-        self._not_before = self._host.monotonic() + longest * (0.5 + self._host.chance.random() / 2)
-        self._why = why.detail
 
 
 def _refusal(error: Exception, place: str) -> Fault:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 from hanse.kernel.host import Host
 from hanse.store.base import CollectionSchema
 from hanse.store.postgresql.failures import raise_meaning
 from hanse.store.postgresql.link import Dialer, hang_up
 from hanse.store.postgresql.tables import stored
 from hanse.store.postgresql.url import PostgresqlUrl, parse_url
+from hanse.store.remote.look import looked
 
 
 def stored_schemas(url: str) -> dict[str, CollectionSchema]:
@@ -21,10 +19,7 @@ def stored_schemas(url: str) -> dict[str, CollectionSchema]:
         CouldNotStart: It is not a store that this version can serve.
         Unavailable: The server cannot be reached.
     """
-    parsed = parse_url(url)
-    # In a thread, which has no loop, whatever the caller has.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, _stored(parsed)).result()
+    return looked(_stored(parse_url(url)))
 
 
 async def _stored(url: PostgresqlUrl) -> dict[str, CollectionSchema]:

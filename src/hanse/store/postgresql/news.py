@@ -15,17 +15,11 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import cast, final
 
-from hanse.kernel.host import Host
 from hanse.store.postgresql.link import Dialer, Link, hang_up
+from hanse.store.remote.hearing import LOOK_SECONDS, LOOK_SECONDS_DEAF, Hearing
 from hanse.store.sql import identifier, literal
 
 _log = logging.getLogger("hanse.store.postgresql")
-
-LOOK_SECONDS = 2.0
-"""How often the newest position is looked at by who hears news."""
-
-LOOK_SECONDS_DEAF = 0.2
-"""How often by who does not."""
 
 TELL_SECONDS = 0.005
 """Between two notifications of one process at least: one stands for all commits in between."""
@@ -35,44 +29,35 @@ TELL_SECONDS = 0.005
 class News:
     """Tells and hears of commits to one store."""
 
-    def __init__(self, dialer: Dialer, schema: str, host: Host, heard: Callable[[], None]) -> None:
+    def __init__(self, dialer: Dialer, schema: str, heard: Callable[[], None]) -> None:
         """Know nothing yet.
 
         Args:
             dialer: Makes the connection.
             schema: Of the store.
-            host: Its clock, and an id for this process.
             heard: Told that others have committed.
         """
         self._dialer = dialer
         self._place = identifier(schema)
         self._channel = f"hanse_{blake2b(schema.encode(), digest_size=8).hexdigest()}"
-        self._own = host.new_id()
-        self._host = host
-        self._heard = heard
-        self._head = 0
+        self._host = dialer.reach.host
+        self._own = self._host.new_id()
+        self._hearing = Hearing(dialer.reach, _log, heard)
         self._due = asyncio.Event()
         self._asked = False
         self._answered = False
-        self._why = ""
 
     def tell(self, head: int) -> None:
         """This process has committed up to a position."""
-        self._head = max(self._head, head)
+        self._hearing.told(head)
         self._due.set()
 
     async def run(self) -> None:
         """Tell and hear, until cancelled."""
-        while True:
-            try:
-                await self._on_one(await self._dialer.dial())
-            except Exception as error:  # noqa: BLE001 - it is told once, and tried again
-                if not self._why:
-                    _log.warning("no news of the store %s: %s; looking again", self._dialer.place, error)
-                self._why = str(error)
-            await asyncio.sleep(max(self._dialer.pause(), LOOK_SECONDS_DEAF))
+        await self._hearing.run(self._follow)
 
-    async def _on_one(self, link: Link) -> None:
+    async def _follow(self) -> None:
+        link = await self._dialer.dial()
         try:
             if not self._dialer.pooled:
                 # A pooler would have somebody else hear it, or nobody, though it may bring back what was told here.
@@ -82,12 +67,12 @@ class News:
             await self._notify(link)
             await self._look(link)
             while True:
-                await self._follow(link)
+                await self._until_a_look(link)
         finally:
             with suppress(Exception):
                 await hang_up(link)
 
-    async def _follow(self, link: Link) -> None:
+    async def _until_a_look(self, link: Link) -> None:
         """Tell what there is to tell, until it is time for a look."""
         pooled = self._dialer.pooled
         deaf = pooled or (self._asked and not self._answered)
@@ -106,7 +91,7 @@ class News:
         await self._look(link)
 
     async def _notify(self, link: Link) -> None:
-        said = literal(f"{self._own} {self._head}")
+        said = literal(f"{self._own} {self._hearing.head}")
         # Nothing is kept of it, so nothing has to be flushed to a disk.
         _ = await link.execute(
             f"BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_notify('{self._channel}', {said}); COMMIT"
@@ -115,16 +100,11 @@ class News:
 
     async def _look(self, link: Link) -> None:
         found = await link.fetch(f"SELECT head FROM {self._place}.state")
-        self._see(cast("int", found[0][0]))
-        self._why = ""
+        self._hearing.see(cast("int", found[0][0]))
+        self._hearing.well()
 
     def _hear(self, _link: object, _process: int, _channel: str, said: object) -> None:
         self._answered = True
         own, _, head = str(said).partition(" ")
         if own != self._own and head.isdecimal():
-            self._see(int(head))
-
-    def _see(self, head: int) -> None:
-        if head > self._head:
-            self._head = head
-            self._heard()
+            self._hearing.see(int(head))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import final
 
-from hanse.kernel.faults import Overloaded, Unavailable
+from hanse.kernel.faults import Overloaded
 from hanse.store.postgresql.failures import LostError, is_lost, raise_meaning
 from hanse.store.postgresql.link import Dialer, Link, Record, hang_up
+from hanse.store.waiting import closed
 
 READS_MAX = 10_000
 """Reads that wait for a connection at once; more are refused as `Overloaded`."""
@@ -49,7 +50,7 @@ class Pool:
             Overloaded: `READS_MAX` wait already.
         """
         if self._closed:
-            raise Unavailable("the store is closed: open it first")
+            raise closed()
         if self._waiting >= READS_MAX:
             raise Overloaded(f"the limit of {READS_MAX} reads waiting for the store")
         self._waiting += 1

@@ -7,7 +7,6 @@ their commits stay in one order, one group after the other.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,10 +15,9 @@ from typing import Self, cast, final
 import msgspec
 
 from hanse.kernel.context import current
-from hanse.kernel.faults import Fault, NotFound, Unavailable
+from hanse.kernel.faults import Fault, NotFound
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers
-from hanse.kernel.tasks import Tasks
 from hanse.store.base import (
     CHANGES_MAX,
     WINDOW_MAX,
@@ -33,10 +31,9 @@ from hanse.store.base import (
     Op,
     Row,
 )
-from hanse.store.cursor import decode_cursor, encode_cursor
+from hanse.store.cursor import decode_cursor
 from hanse.store.dump import Dump, Moment, Piece
-from hanse.store.evaluate import check_query, keyed
-from hanse.store.listeners import Listeners
+from hanse.store.evaluate import check_query, page_of
 from hanse.store.postgresql.committer import Committer
 from hanse.store.postgresql.copying import Restoring, dumped
 from hanse.store.postgresql.failures import LostError, raise_meaning
@@ -47,8 +44,10 @@ from hanse.store.postgresql.query import count_sql, find_sql, table_name
 from hanse.store.postgresql.tables import prepare
 from hanse.store.postgresql.url import PostgresqlUrl, parse_url
 from hanse.store.query import Query
+from hanse.store.remote.crew import Crew
 from hanse.store.sql import Statement, identifier
 from hanse.store.text import meant, written
+from hanse.store.waiting import closed
 
 _log = logging.getLogger("hanse.store.postgresql")
 
@@ -61,7 +60,14 @@ TRIM_MAX = 10_000
 _SEQ_MAX = 2**63 - 1
 _OPS = {op.value: op for op in Op}
 _headers = msgspec.msgpack.Decoder(Headers).decode
-_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+class _Open(msgspec.Struct, frozen=True, eq=False):
+    """What there is while a store is open."""
+
+    dialer: Dialer
+    pool: Pool
+    committer: Committer
 
 
 @final
@@ -86,13 +92,8 @@ class PostgresqlStore:
         self._log_id = ""
         self._schemas: dict[str, CollectionSchema] = {}
         self._load_sql: dict[str, str] = {}
-        self._listeners = Listeners()
-        self._dialer: Dialer | None = None
-        self._pool: Pool | None = None
-        self._committer: Committer | None = None
-        self._news: News | None = None
-        self._tasks = Tasks(_failed)
-        self._writing: asyncio.Task[None] | None = None
+        self._crew = Crew(_log)
+        self._open: _Open | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -118,7 +119,7 @@ class PostgresqlStore:
     @property
     def commits(self) -> int:
         """Batches that this process has committed; see `CountsCommits`."""
-        return self._committer.waiting.commits if self._committer is not None else 0
+        return self._crew.commits
 
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the schema, making it where it is missing.
@@ -146,34 +147,28 @@ class PostgresqlStore:
             name: f"SELECT rev, value FROM {self._place}.{identifier(table_name(name))} WHERE id = $1"
             for name in self._schemas
         }
-        loop = asyncio.get_running_loop()
         mine = msgspec.structs.replace(opened, schemas=self._schemas)
-        self._dialer = dialer
-        self._pool = Pool(dialer, self._url.connections)
-        self._news = News(dialer, self._url.schema, host, lambda: self._listeners.wake(loop))
-        self._committer = Committer(dialer, self._place, mine, host, self._committed)
-        self._committer.use(link)
-        self._writing = self._tasks.start(self._committer.waiting.run(), name="hanse-store-writer")
-        _ = self._tasks.start(self._news.run(), name="hanse-store-news")
+        news = News(dialer, self._url.schema, self._crew.heard)
 
-    def _committed(self, batches: Sequence[Batch], head: int) -> None:
-        self._listeners.wake(asyncio.get_running_loop(), batches)
-        if self._news is not None:
-            self._news.tell(head)
+        def committed(batches: Sequence[Batch], head: int) -> None:
+            self._crew.committed(batches)
+            news.tell(head)
+
+        committer = Committer(dialer, self._place, mine, committed)
+        committer.use(link)
+        self._open = _Open(dialer, Pool(dialer, self._url.connections), committer)
+        self._crew.start(committer.apply, news.run)
 
     async def close(self) -> None:
         """Finish commits in flight and let go."""
-        self._listeners.rest()
-        pool, self._pool = self._pool, None
-        self._dialer = None
+        one, self._open = self._open, None
+        if one is None:
+            return
         try:
-            if self._committer is not None:
-                await self._committer.close(self._writing)
+            await self._crew.close()
         finally:
-            self._writing = None
-            await self._tasks.cancel()
-            if pool is not None:
-                await pool.close()
+            await one.committer.leave()
+            await one.pool.close()
 
     async def load(self, collection: str, id: str, /) -> Row | None:
         """One row, or None."""
@@ -192,13 +187,7 @@ class PostgresqlStore:
         check_query(query)
         start = decode_cursor(query.cursor, query, schema) if query.cursor is not None else None
         rows = await self._scan(find_sql(query, schema, start, self._place))
-        page = tuple(_row(one) for one in rows[: query.limit])
-        if len(page) == len(rows):
-            return Found(page, None)
-        last = page[-1]
-        value = {**_decode(last.value), "id": last.id, "rev": last.rev}
-        keys = tuple(keyed(one.path, schema)(value) for one in query.order)
-        return Found(page, encode_cursor(keys, last.id, query, schema))
+        return page_of([_row(one) for one in rows], query, schema)
 
     async def count(self, collection: str, query: Query, /) -> int:
         """How many rows match."""
@@ -207,9 +196,7 @@ class PostgresqlStore:
 
     async def commit(self, batch: Batch, /) -> tuple[int, ...]:
         """Write it all, or nothing, in one transaction with whatever else is waiting."""
-        if self._committer is None or self._pool is None:
-            raise _closed()
-        return await self._committer.waiting.commit(batch)
+        return await self._crew.commit(batch)
 
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
@@ -269,7 +256,7 @@ class PostgresqlStore:
 
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits, those of other processes included."""
-        return self._listeners.add(wake, names)
+        return self._crew.listen(wake, names)
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
@@ -300,16 +287,13 @@ class PostgresqlStore:
     @asynccontextmanager
     async def dump(self) -> AsyncGenerator[Dump]:
         """All that is stored, read in one transaction; see `hanse.store.dump.Dumpable`."""
-        if self._dialer is None:
-            raise _closed()
-        async with dumped(self._dialer, self._place, [*self._schemas]) as dump:
+        async with dumped(self._opened().dialer, self._place, [*self._schemas]) as dump:
             yield dump
 
     async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
         """Take in a dump, in one transaction; see `hanse.store.dump.Dumpable`."""
-        if self._dialer is None:
-            raise _closed()
-        link, log_id = await self._dialer.dial(), (self._host or current().host).new_id()
+        dialer = self._opened().dialer
+        link, log_id = await dialer.dial(), dialer.reach.host.new_id()
         try:
             await Restoring(link, self._place, self._schemas).restore(moment, pieces, log_id)
         except Exception as error:  # noqa: BLE001 - it is raised as what it means
@@ -318,6 +302,11 @@ class PostgresqlStore:
         finally:
             link.terminate()
         self._log_id = log_id
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise closed()
+        return self._open
 
     def _schema(self, collection: str) -> CollectionSchema:
         schema = self._schemas.get(collection)
@@ -329,17 +318,7 @@ class PostgresqlStore:
         return await self._read(statement.text, statement.values, SCAN_SECONDS)
 
     async def _read(self, statement: str, values: Sequence[object], seconds: float | None = None) -> Sequence[Record]:
-        if self._pool is None:
-            raise _closed()
-        return await self._pool.fetch(statement, values, seconds=seconds)
-
-
-def _failed(error: BaseException) -> None:
-    _log.error("a task of the store ended", exc_info=error)
-
-
-def _closed() -> Unavailable:
-    return Unavailable("the store is closed: open it first")
+        return await self._opened().pool.fetch(statement, values, seconds=seconds)
 
 
 def _row(found: Record) -> Row:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
+from hanse.store.remote.url import split
 
 SCHEMES = ("postgresql", "postgres")
 
@@ -62,18 +63,7 @@ def parse_url(url: str) -> PostgresqlUrl:
         >>> parse_url("postgresql://db/shop?schema=orders&sslmode=require").server
         'postgresql://db/shop?sslmode=require'
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in SCHEMES or not url.startswith(f"{parts.scheme}://"):
-        raise Misconfigured(f"expected a store such as {_EXAMPLE}, got a URL that does not begin so")
-    options, others = dict[str, str | int](), list[tuple[str, str]]()
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in _OPTIONS:
-            options[name] = int(value) if name == "connections" and value.isdecimal() else value
-        else:
-            others.append((name, value))
+    parts, options, others = split(url, SCHEMES, _OPTIONS, _EXAMPLE)
     server = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(others), ""))
     try:
         found = msgspec.convert({"server": server, **options}, PostgresqlUrl)
@@ -93,17 +83,3 @@ def _require_sound(found: PostgresqlUrl) -> None:
         raise Misconfigured(f"expected a schema of 1 to {NAME_BYTES_MAX} bytes, got {found.schema!r}")
     if found.schema.startswith("pg_"):
         raise Misconfigured(f"expected a schema of your own, got {found.schema!r}: PostgreSQL keeps those in pg_")
-
-
-def schema_for(url: str, service: str) -> str:
-    """The URL of one service's store, from the one that is given for all: a schema for each.
-
-    Example:
-        >>> schema_for("postgresql://db/app", "orders"), schema_for("postgresql://db/app?schema=shop", "orders")
-        ('postgresql://db/app?schema=orders', 'postgresql://db/app?schema=shop_orders')
-    """
-    path, _, query = url.partition("?")
-    options = parse_qsl(query, keep_blank_values=True)
-    given = next((value for name, value in options if name == "schema"), "")
-    kept = [(name, value) for name, value in options if name != "schema"]
-    return f"{path}?{urlencode([*kept, ('schema', f'{given}_{service}' if given else service)])}"

@@ -8,7 +8,7 @@ any more, should it still be on its way. Only where the server stays away is who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import cast, final
 
@@ -16,7 +16,6 @@ import msgspec
 
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Unavailable
-from hanse.kernel.host import Host
 from hanse.kernel.resp import ReplyError
 from hanse.store.base import Batch, Row
 from hanse.store.group import Group, Outcome, Wanted
@@ -29,7 +28,7 @@ from hanse.store.redis.link import Dialer, Link
 from hanse.store.redis.opening import Opened, opened_in
 from hanse.store.redis.packed import lua, pack
 from hanse.store.redis.scripts import COMMIT, DECIDE, DONE, GONE, SHAPE, TURN
-from hanse.store.waiting import Waiting
+from hanse.store.remote.commits import Errors, Heard, applied, found_out
 
 TRY_SECONDS = 5.0
 """For which a group is tried, against others who write and connections that break."""
@@ -37,14 +36,10 @@ TRY_SECONDS = 5.0
 TURN_SECONDS = 0.001
 """Between two tries, while it is somebody else's turn."""
 
-DECIDE_SECONDS = 5.0
-"""For which the server has the time to come back, and to tell whether a group was committed."""
-
 KEPT_SECONDS = 5.0
 """For which the disk and replicas have the time to take a commit, where it waits for them."""
 
-Heard = Callable[[Sequence[Batch], int], None]
-"""Told of the batches of a group that wrote entries, and of the newest position since."""
+_ERRORS = Errors(is_of_value, meaning)
 
 
 class _Planned(msgspec.Struct, frozen=True):
@@ -62,25 +57,29 @@ class _Planned(msgspec.Struct, frozen=True):
 
 @final
 class Committer:
-    """Commits of one process to one store."""
+    """What commits the groups of one process to one store.
 
-    def __init__(self, dialer: Dialer, opened: Opened, host: Host, heard: Heard) -> None:
+    Attributes:
+        author: Names this process.
+        log_id: Names the log, as it was found last.
+    """
+
+    def __init__(self, dialer: Dialer, opened: Opened, author: str, heard: Heard) -> None:
         """Have nothing to do yet.
 
         Args:
             dialer: Makes connections.
             opened: What is there.
-            host: Its clock, and ids.
+            author: Names this process.
             heard: Told of what was committed.
         """
-        self.waiting: Waiting = Waiting(self._applied)
-        self.author: str = host.new_id()
+        self.author: str = author
         self.log_id: str = opened.log_id
         self._dialer = dialer
         self._names = dialer.names
         self._opened = opened
         self._indexes = of_collections(opened.indexes)
-        self._host = host
+        self._host = dialer.reach.host
         self._heard = heard
         self._number = 0
         self._head = 0
@@ -90,13 +89,8 @@ class Committer:
         """Begin with a connection that is there already."""
         self._link = link
 
-    async def close(self, running: asyncio.Task[None] | None) -> None:
-        """Finish what waits, and let go.
-
-        Args:
-            running: The task that runs `waiting.run`.
-        """
-        await self.waiting.close(running)
+    async def leave(self) -> None:
+        """Write no more, and let go."""
         link, self._link = self._link, None
         if link is not None:
             with suppress(Exception):
@@ -108,15 +102,9 @@ class Committer:
         """Go on with a log that has another id, and maybe another head, since."""
         self.log_id, self._head = log_id, 0
 
-    async def _applied(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
-        try:
-            return await self._written(batches)
-        except Exception as error:  # noqa: BLE001 - each waiter is told, and the next group is written
-            if len(batches) > 1 and is_of_value(error):
-                # One of them holds what cannot be stored. It must not take its neighbours along.
-                return [outcome for batch in batches for outcome in await self._applied((batch,))]
-            meant = meaning(error, self._dialer.place)
-            return [meant for _ in batches]
+    async def apply(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        """What becomes of some batches; raises nothing but cancellation."""
+        return await applied(batches, self._written, _ERRORS, self._dialer.place)
 
     async def _written(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         until, everything = self._host.monotonic() + TRY_SECONDS, False
@@ -183,7 +171,7 @@ class Committer:
             raise
         except (OSError, TimeoutError) as error:
             self._drop(link, str(error))
-            head = await self._found_out(error)
+            head = await found_out(self._took_effect, self._dialer.reach, error)
         else:
             head = await self._told(came)
         if head is not None:
@@ -207,37 +195,24 @@ class Committer:
                 pass
         return None
 
-    async def _found_out(self, error: Exception) -> int | None:
-        """The head that the group was written behind that was sent last; None if it was not written, nor will be.
-
-        Raises:
-            Unavailable: The server stays away.
-        """
-        until = self._host.monotonic() + DECIDE_SECONDS
-        while self._host.monotonic() < until:
-            try:
-                link = await self._ready()
-                asked = link.run(DECIDE, [self._names.writer(self.author)], b"%d" % self._number)
-                what, head = cast("list[bytes]", await asked)
-                if what != DONE:
-                    return None
-                await kept(link, self._dialer)
-                return int(head)
-            except Unavailable:
-                await asyncio.sleep(max(self._dialer.pause(), 0.01))
-            except (OSError, TimeoutError, ReplyError) as again:
-                if self._link is not None:
-                    self._drop(self._link, str(again))
-        raise Unavailable(
-            f"the store {self._dialer.place} went away amid a commit ({error}), and it is not known whether that took "
-            "effect; a repeat with the same idempotency key or mark is safe"
-        ) from error
+    async def _took_effect(self) -> int | None:
+        """The head that the group was written behind that was sent last; None if it was not written, nor will be."""
+        link = await self._ready()
+        try:
+            asked = link.run(DECIDE, [self._names.writer(self.author)], b"%d" % self._number)
+            what, head = cast("list[bytes]", await asked)
+            if what != DONE:
+                return None
+            await kept(link, self._dialer)
+        except (OSError, TimeoutError, ReplyError) as again:
+            self._drop(link, str(again))
+            raise
+        return int(head)
 
     def _done(self, planned: _Planned, head: int) -> Sequence[Outcome]:
         group, shift = planned.group, head - planned.base
         self._head = max(self._head, group.head + shift)
-        told = [batch for batch, one in group.accepted if one.entries]
-        if told:
+        if told := group.told:
             self._heard(told, self._head)
         if not shift:
             return group.outcomes

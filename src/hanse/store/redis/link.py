@@ -18,6 +18,7 @@ from hanse.store.redis.judge import Told, absence, doubt, refusal, told_in
 from hanse.store.redis.names import Names
 from hanse.store.redis.scripts import GREET
 from hanse.store.redis.url import RedisUrl, shown
+from hanse.store.remote.reach import Reach
 
 _log = logging.getLogger("hanse.store.redis")
 
@@ -26,10 +27,6 @@ CONNECT_SECONDS = 3.0
 
 ASK_SECONDS = 10.0
 """For which it has the time to do what it is asked; then the connection is given up."""
-
-PAUSE_SECONDS = 0.05
-PAUSE_SECONDS_MAX = 2.0
-"""For which nobody tries again to connect, after one has in vain; longer each time, up to the second."""
 
 HOPS_MAX = 3
 """Of servers of a cluster that send on to another one."""
@@ -119,6 +116,7 @@ class Dialer:
 
     Attributes:
         place: Which store, without secrets.
+        reach: To its server.
         names: Of its keys.
         url: Where it is.
         run: Of the server that was found last; connections to another one are to a server that leads no more.
@@ -136,13 +134,11 @@ class Dialer:
         """
         _ = parser()
         self.place: str = url.place
+        self.reach: Reach = Reach(url.place, host)
         self.names: Names = Names(url.prefix, url.database)
         self.url: RedisUrl = url
         self.run: str = ""
         self._host = host
-        self._failures = 0
-        self._not_before = 0.0
-        self._why = ""
         self._said = ""
 
     async def dial(self, pushed: Callable[[list[object]], object] = lambda _: None) -> Link:
@@ -155,26 +151,15 @@ class Dialer:
             Unavailable: No server can be reached, or none could a moment ago.
             CouldNotStart: A server does not want us, or may not be trusted with rows.
         """
-        if self._host.monotonic() < self._not_before:
-            raise Unavailable(self._why)
+        self.reach.check()
         try:
             link = await self._found(pushed)
         except Fault as fault:
-            self._rest(fault)
+            self.reach.failed(fault.detail)
             raise
-        self._failures = 0
+        self.reach.found()
         self.run = link.told.run
         return link
-
-    def pause(self) -> float:
-        """Seconds until it is worth while to try again."""
-        return max(0.0, self._not_before - self._host.monotonic())
-
-    def _rest(self, why: Fault) -> None:
-        longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS * 2.0 ** min(self._failures, 10))
-        self._failures += 1
-        self._not_before = self._host.monotonic() + longest * (0.5 + self._host.chance.random() / 2)
-        self._why = why.detail
 
     async def _found(self, pushed: Callable[[list[object]], object]) -> Link:
         """A connection to the first of the servers that will do."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 from hanse.kernel.host import Host
 from hanse.store.base import CollectionSchema
 from hanse.store.redis.failures import raise_meaning
@@ -12,6 +9,7 @@ from hanse.store.redis.judge import doubt
 from hanse.store.redis.link import Dialer
 from hanse.store.redis.opening import stored
 from hanse.store.redis.url import RedisUrl, parse_url
+from hanse.store.remote.look import looked
 
 
 def stored_schemas(url: str) -> dict[str, CollectionSchema]:
@@ -22,17 +20,12 @@ def stored_schemas(url: str) -> dict[str, CollectionSchema]:
         CouldNotStart: It is not a store that this version can serve, or its server may not be trusted with rows.
         Unavailable: The server cannot be reached.
     """
-    parsed = parse_url(url)
-    # In a thread, which has no loop, whatever the caller has.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, _stored(parsed)).result()
+    return looked(_stored(parse_url(url)))
 
 
 def doubt_about(url: str) -> str:
     """What may be lost at the server of a store, and what to set; empty where nothing is. Raises as above."""
-    parsed = parse_url(url)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, _doubt(parsed)).result()
+    return looked(_doubt(parse_url(url)))
 
 
 async def _doubt(url: RedisUrl) -> str:

@@ -14,14 +14,9 @@ from typing import final
 
 from hanse.store.redis.judge import absence, told_in
 from hanse.store.redis.link import Dialer, Link
+from hanse.store.remote.hearing import LOOK_SECONDS, Hearing
 
 _log = logging.getLogger("hanse.store.redis")
-
-LOOK_SECONDS = 2.0
-"""How often the newest position is looked at."""
-
-AGAIN_SECONDS = 0.2
-"""After which it is tried again to hear, at the least."""
 
 
 @final
@@ -38,45 +33,37 @@ class News:
         """
         self._dialer = dialer
         self._own = own.encode()
-        self._heard = heard
-        self._head = 0
-        self._why = ""
+        self._hearing = Hearing(dialer.reach, _log, heard)
 
     def tell(self, head: int) -> None:
         """This process has committed up to a position; its own news say nothing new."""
-        self._head = max(self._head, head)
+        self._hearing.told(head)
 
     async def run(self) -> None:
         """Hear, until cancelled."""
-        while True:
-            link: Link | None = None
-            try:
-                link = await self._dialer.dial(self._pushed)
-                await self._follow(link)
-            except Exception as error:  # noqa: BLE001 - it is told once, and tried again
-                if not self._why:
-                    _log.warning("no news of the store %s: %s; looking again", self._dialer.place, error)
-                self._why = str(error) or "it was too slow"
-            finally:
-                if link is not None:
-                    link.give_up("no more news")
-            await asyncio.sleep(max(self._dialer.pause(), AGAIN_SECONDS))
+        await self._hearing.run(self._follow)
 
-    async def _follow(self, link: Link) -> None:
+    async def _follow(self) -> None:
         """Hear until the connection breaks. Raises what broke it."""
-        names = self._dialer.names
-        _ = await link.ask(b"SUBSCRIBE", names.channel)
-        while True:
-            head, info = await link.all((b"HGET", names.meta, b"head"), (b"INFO", b"replication"))
-            # One that was set to follow another still answers who reads, with what it happens to have.
-            if isinstance(info, bytes) and (why := absence(told_in(info, ""))):
-                raise ConnectionError(why)
-            if isinstance(head, bytes):
-                self._see(int(head))
-            self._why = ""
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    _ = await link.wire.ended.wait()
+        link = await self._dialer.dial(self._pushed)
+        try:
+            _ = await link.ask(b"SUBSCRIBE", self._dialer.names.channel)
+            while True:
+                await self._look(link)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        _ = await link.wire.ended.wait()
+        finally:
+            link.give_up("no more news")
+
+    async def _look(self, link: Link) -> None:
+        head, info = await link.all((b"HGET", self._dialer.names.meta, b"head"), (b"INFO", b"replication"))
+        # One that was set to follow another still answers who reads, with what it happens to have.
+        if isinstance(info, bytes) and (why := absence(told_in(info, ""))):
+            raise ConnectionError(why)
+        if isinstance(head, bytes):
+            self._hearing.see(int(head))
+        self._hearing.well()
 
     def _pushed(self, push: list[object]) -> None:
         said = push[-1]
@@ -84,9 +71,4 @@ class News:
             return
         own, _, head = said.partition(b" ")
         if own != self._own and head.isdigit():
-            self._see(int(head))
-
-    def _see(self, head: int) -> None:
-        if head > self._head:
-            self._head = head
-            self._heard()
+            self._hearing.see(int(head))

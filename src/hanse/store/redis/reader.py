@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import final
 
-from hanse.kernel.faults import Overloaded, Unavailable
+from hanse.kernel.faults import Overloaded
 from hanse.kernel.resp import Script
 from hanse.store.redis.failures import is_elsewhere, is_lost, raise_meaning
 from hanse.store.redis.link import Dialer, Link
+from hanse.store.waiting import closed
 
 READS_MAX = 10_000
 """Reads under way at once; more are refused as `Overloaded`."""
@@ -94,8 +95,3 @@ class Reader:
     def _is_good(self, link: Link) -> bool:
         """Whether it is still there, and leads to the server that takes the writes."""
         return not link.is_closed and link.told.run == self._dialer.run
-
-
-def closed() -> Unavailable:
-    """What whoever asks a closed store is told."""
-    return Unavailable("the store is closed: open it first")

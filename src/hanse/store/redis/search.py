@@ -16,7 +16,7 @@ import msgspec
 
 from hanse.store.base import CollectionSchema, Found, Row
 from hanse.store.cursor import After, decode_cursor, encode_cursor
-from hanse.store.evaluate import SortKey, Value, check_query, keyed, predicate, sort_key
+from hanse.store.evaluate import SortKey, check_query, keyed, predicate, sort_key, value_of
 from hanse.store.keys import Key
 from hanse.store.query import And, Compare, OneOf, Query, Where
 from hanse.store.redis.group import row_of
@@ -24,8 +24,6 @@ from hanse.store.redis.index import BEYOND, ID, Index, Span, Way, after, of_coll
 from hanse.store.redis.names import Names
 from hanse.store.redis.reader import Reader
 from hanse.store.redis.scripts import PIECE_ROWS, SCAN, WALK
-
-_decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 @final
@@ -79,11 +77,6 @@ class Sieve:
         keys = tuple(key_of(value) for key_of in self._keys_of)
         place = sort_key(keys, self._query.order, row.id)
         return (place, row, keys) if self._start is None or self._start < place else None
-
-
-def value_of(row: Row) -> Value:
-    """What conditions look at."""
-    return {**_decode(row.value), "id": row.id, "rev": row.rev}
 
 
 def named_ids(where: Where | None) -> list[str] | None:

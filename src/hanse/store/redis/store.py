@@ -7,7 +7,6 @@ commits stay in one order, as the server does one after the other.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +18,6 @@ from hanse.kernel.context import current
 from hanse.kernel.faults import Fault, NotFound
 from hanse.kernel.host import Host
 from hanse.kernel.resp import parser
-from hanse.kernel.tasks import Tasks
 from hanse.store.base import (
     CHANGES_MAX,
     WINDOW_MAX,
@@ -33,7 +31,6 @@ from hanse.store.base import (
     Row,
 )
 from hanse.store.dump import Dump, Moment, Piece
-from hanse.store.listeners import Listeners
 from hanse.store.query import Query
 from hanse.store.redis.committer import Committer
 from hanse.store.redis.dumping import dumped
@@ -42,18 +39,30 @@ from hanse.store.redis.group import mark_field, row_of
 from hanse.store.redis.index import Index, wanted_of
 from hanse.store.redis.link import Dialer
 from hanse.store.redis.log import lines
+from hanse.store.redis.names import Names
 from hanse.store.redis.news import News
 from hanse.store.redis.opening import Opened, prepare
 from hanse.store.redis.packed import pack
-from hanse.store.redis.reader import Reader, closed
+from hanse.store.redis.reader import Reader
 from hanse.store.redis.restoring import Restoring
 from hanse.store.redis.scripts import CHANGES, LOOKED_MAX, TRIM
 from hanse.store.redis.search import Searcher
 from hanse.store.redis.url import RedisUrl, parse_url
+from hanse.store.remote.crew import Crew
+from hanse.store.waiting import closed
 
 _log = logging.getLogger("hanse.store.redis")
 
 _mark = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
+
+
+class _Open(msgspec.Struct, frozen=True, eq=False):
+    """What there is while a store is open."""
+
+    dialer: Dialer
+    reader: Reader
+    searcher: Searcher
+    committer: Committer
 
 
 @final
@@ -77,15 +86,8 @@ class RedisStore:
         self._log_id = ""
         self._schemas: dict[str, CollectionSchema] = {}
         self._rows: dict[str, bytes] = {}
-        self._listeners = Listeners()
-        self._dialer: Dialer | None = None
-        self._reader: Reader | None = None
-        self._searcher: Searcher | None = None
-        self._indexes: tuple[Index, ...] = ()
-        self._committer: Committer | None = None
-        self._news: News | None = None
-        self._tasks = Tasks(_failed)
-        self._writing: asyncio.Task[None] | None = None
+        self._crew = Crew(_log)
+        self._open: _Open | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -106,12 +108,12 @@ class RedisStore:
     @property
     def log_id(self) -> str:
         """Minted with the store; another one after its server may have lost the end of the log."""
-        return self._committer.log_id if self._committer is not None else self._log_id
+        return self._open.committer.log_id if self._open is not None else self._log_id
 
     @property
     def commits(self) -> int:
         """Batches that this process has committed; see `CountsCommits`."""
-        return self._committer.waiting.commits if self._committer is not None else 0
+        return self._crew.commits
 
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the store, making it where it is missing.
@@ -133,37 +135,34 @@ class RedisStore:
                 raise_meaning(error, self._url.place)
             raise
         self._log_id, self._schemas = opened.log_id, opened.schemas
-        self._indexes, self._searcher = _own(opened), None
         self._rows = {name: dialer.names.rows(name) for name in opened.schemas}
-        loop = asyncio.get_running_loop()
-        self._dialer, self._reader = dialer, Reader(dialer)
-        self._committer = Committer(dialer, opened, host, self._committed)
-        self._committer.use(link)
-        self._news = News(dialer, self._committer.author, lambda: self._listeners.wake(loop))
-        self._writing = self._tasks.start(self._committer.waiting.run(), name="hanse-store-writer")
-        _ = self._tasks.start(self._news.run(), name="hanse-store-news")
+        author, reader = host.new_id(), Reader(dialer)
+        news = News(dialer, author, self._crew.heard)
 
-    def _committed(self, batches: Sequence[Batch], head: int) -> None:
-        self._listeners.wake(asyncio.get_running_loop(), batches)
-        if self._news is not None:
-            self._news.tell(head)
+        def committed(batches: Sequence[Batch], head: int) -> None:
+            self._crew.committed(batches)
+            news.tell(head)
+
+        committer = Committer(dialer, opened, author, committed)
+        committer.use(link)
+        self._open = _Open(dialer, reader, Searcher(reader, dialer.names, _own(opened)), committer)
+        self._crew.start(committer.apply, news.run)
 
     async def close(self) -> None:
         """Finish commits in flight and let go."""
-        self._listeners.rest()
-        reader, self._reader = self._reader, None
+        self._log_id = self.log_id
+        one, self._open = self._open, None
+        if one is None:
+            return
         try:
-            if self._committer is not None:
-                await self._committer.close(self._writing)
+            await self._crew.close()
         finally:
-            self._writing = None
-            await self._tasks.cancel()
-            if reader is not None:
-                await reader.close()
+            await one.committer.leave()
+            await one.reader.close()
 
     async def load(self, collection: str, id: str, /) -> Row | None:
         """One row, or None."""
-        reader = self._reading()
+        reader = self._opened().reader
         key = self._rows.get(collection)
         if key is None:
             raise NotFound("collection", collection)
@@ -182,35 +181,33 @@ class RedisStore:
 
     async def commit(self, batch: Batch, /) -> tuple[int, ...]:
         """Write it all, or nothing, in one step with whatever else is waiting."""
-        _ = self._reading()
-        if self._committer is None:
-            raise closed()
-        return await self._committer.waiting.commit(batch)
+        return await self._crew.commit(batch)
 
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
-        found = await self._reading().ask(b"HGET", self._dialed().names.marks, mark_field(scope, key))
+        found = await self._kept(lambda names: names.marks, mark_field(scope, key))
         return Mark(scope, key, *_mark(found)) if isinstance(found, bytes) else None
 
     async def position(self, name: str, /) -> int:
         """How far the named reader has come."""
-        found = await self._reading().ask(b"HGET", self._dialed().names.positions, name.encode())
+        found = await self._kept(lambda names: names.positions, name.encode())
         return int(found) if isinstance(found, bytes) else 0
 
     async def head(self) -> int:
         """Position of the newest entry."""
-        found = await self._reading().ask(b"HGET", self._dialed().names.meta, b"head")
+        found = await self._kept(lambda names: names.meta, b"head")
         return int(cast("bytes", found or b"0"))
 
     async def changes(self, after: int, *, limit: int, names: Sequence[str] | None = None) -> Changes:
         """Entries after a position; at most `CHANGES_MAX`, of at most `WINDOW_MAX` that are looked at."""
-        reader, keys = self._reading(), self._dialed().names
+        one = self._opened()
+        keys = one.dialer.names
         limit, wanted = min(limit, CHANGES_MAX), b"" if names is None else pack(tuple(names))
         entries: list[Entry] = []
         upto, head, was_trimmed = after, after, False
         for _ in range(WINDOW_MAX // LOOKED_MAX):
             given = (b"%d" % upto, b"%d" % (limit - len(entries)), wanted)
-            came = await reader.run(CHANGES, [keys.meta, keys.log], *given)
+            came = await one.reader.run(CHANGES, [keys.meta, keys.log], *given)
             if came is None:
                 break
             piece = lines(came)
@@ -225,17 +222,18 @@ class RedisStore:
 
     def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
         """Have `wake` called after commits, those of other processes included."""
-        return self._listeners.add(wake, names)
+        return self._crew.listen(wake, names)
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
-        reader, names = self._reading(), self._dialed().names
+        one = self._opened()
+        names = one.dialer.names
         keys = [names.meta, names.log, names.marks, names.marks_at, names.dump]
         entries = marks = LOOKED_MAX
         total = 0
         while LOOKED_MAX in (entries, marks):
             given = (repr(before).encode(), b"%d" % keep_after)
-            entries, marks = cast("tuple[int, int]", await reader.run(TRIM, keys, *given))
+            entries, marks = cast("tuple[int, int]", await one.reader.run(TRIM, keys, *given))
             total += entries
         return total
 
@@ -245,15 +243,15 @@ class RedisStore:
 
         Of two dumps of one store at a time, the one that began first is cut short and says so.
         """
-        _ = self._reading()
-        async with dumped(self._dialed(), (self._host or current().host).new_id(), [*self._schemas]) as dump:
+        dialer = self._opened().dialer
+        async with dumped(dialer, dialer.reach.host.new_id(), [*self._schemas]) as dump:
             yield dump
 
     async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
         """Take in a dump, which takes effect in one step; see `hanse.store.dump.Dumpable`."""
-        _ = self._reading()
-        dialer, host = self._dialed(), self._host or current().host
-        link, log_id = await dialer.dial(), host.new_id()
+        one = self._opened()
+        dialer = one.dialer
+        link, log_id = await dialer.dial(), dialer.reach.host.new_id()
         try:
             await Restoring(link, dialer, self._schemas).restore(moment, pieces, log_id)
         except Exception as error:
@@ -264,34 +262,26 @@ class RedisStore:
         finally:
             link.give_up("the load has ended")
         self._log_id = log_id
-        if self._committer is not None:
-            self._committer.renamed(log_id)
+        one.committer.renamed(log_id)
 
     def _searching(self, collection: str) -> tuple[Searcher, CollectionSchema]:
-        reader = self._reading()
-        schema = self._schemas.get(collection)
+        searcher, schema = self._opened().searcher, self._schemas.get(collection)
         if schema is None:
             raise NotFound("collection", collection)
-        if self._searcher is None:
-            self._searcher = Searcher(reader, self._dialed().names, self._indexes)
-        return self._searcher, schema
+        return searcher, schema
 
-    def _reading(self) -> Reader:
-        if self._reader is None:
-            raise closed()
-        return self._reader
+    async def _kept(self, key: Callable[[Names], bytes], field: bytes) -> object:
+        """What stands in a field of one of the store's own hashes."""
+        one = self._opened()
+        return await one.reader.ask(b"HGET", key(one.dialer.names), field)
 
-    def _dialed(self) -> Dialer:
-        if self._dialer is None:
+    def _opened(self) -> _Open:
+        if self._open is None:
             raise closed()
-        return self._dialer
+        return self._open
 
 
 def _own(opened: Opened) -> tuple[Index, ...]:
     """The indexes that these collections declare; those of another version may read rows in another way."""
     declared = {index.name for schema in opened.schemas.values() for index in wanted_of(schema)}
     return tuple(one for one in opened.indexes if one.name in declared)
-
-
-def _failed(error: BaseException) -> None:
-    _log.error("a task of the store ended", exc_info=error)

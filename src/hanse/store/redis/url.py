@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -127,17 +127,3 @@ def _sound(found: RedisUrl) -> RedisUrl:
     if found.replicas > REPLICAS_MAX:
         raise Misconfigured(f"expected 0 to {REPLICAS_MAX} as the option replicas, got {found.replicas}")
     return found
-
-
-def prefix_for(url: str, service: str) -> str:
-    """The URL of one service's store, from the one that is given for all: a prefix for each.
-
-    Example:
-        >>> prefix_for("redis://db/0", "orders"), prefix_for("redis://db?prefix=shop", "orders")
-        ('redis://db/0?prefix=orders', 'redis://db?prefix=shop_orders')
-    """
-    path, _, query = url.partition("?")
-    options = parse_qsl(query, keep_blank_values=True)
-    given = next((value for name, value in options if name == "prefix"), "")
-    kept = [(name, value) for name, value in options if name != "prefix"]
-    return f"{path}?{urlencode([*kept, ('prefix', f'{given}_{service}' if given else service)])}"
