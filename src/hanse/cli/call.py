@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import NoReturn, cast
 
 import click
@@ -13,6 +12,7 @@ from hanse.cli.complete import operations
 from hanse.cli.http import Answer
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json
+from hanse.cli.problem import Problem, problem_in
 from hanse.cli.remote import Remote, remote
 from hanse.cli.running import served_by
 from hanse.kernel.codec import encode_json
@@ -22,21 +22,9 @@ from hanse.kernel.settings_schema import nearest
 BODY_CHARACTERS_MAX = 16 * 1024 * 1024
 """Of a body that is read from a file or from standard input."""
 
-PROBLEM = "application/problem+json"
 JSON_LINES = "application/jsonl"
 UNKNOWN = frozenset({"no_route", "unknown_operation"})
 """Codes of problems that say that there is no such operation."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What a running system says went wrong (RFC 9457)."""
-
-    code: str = "fault"
-    status: int = 0
-    title: str = ""
-    detail: str = ""
-    trace_id: str = ""
-    errors: list[dict[str, str]] = []
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -157,33 +145,6 @@ def show(answer: Answer) -> Problem | None:
             return problem
         click.echo(line)
     return None
-
-
-def problem_in(answer: Answer) -> Problem | None:
-    """The problem that an answer is; None where it is none.
-
-    Raises:
-        Malformed: It says that it is one, and is no JSON.
-    """
-    return problem_of(answer.json()) if answer.type == PROBLEM else None
-
-
-def problem_of(value: object) -> Problem:
-    """A problem, with as much of it as reads like one of ours: others have other members of the same names.
-
-    Example:
-        >>> problem_of({"title": "Wrong", "errors": {"sku": ["is missing"]}})
-        Problem(code='fault', status=0, title='Wrong', detail='', trace_id='', errors=[])
-    """
-    members = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    found = Problem()
-    for name in Problem.__struct_fields__:
-        if name not in members:
-            continue
-        with suppress(msgspec.ValidationError):
-            one = msgspec.convert({name: members[name]}, Problem, strict=False)
-            found = msgspec.structs.replace(found, **{name: getattr(one, name)})
-    return found
 
 
 def stream_problem(line: str) -> Problem | None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import click
 
-from hanse.cli.call import leave, parse_arguments, problem_in
+from hanse.cli.call import leave, parse_arguments
 from hanse.cli.complete import topics
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json
+from hanse.cli.problem import problem_in
 from hanse.cli.remote import Remote, remote
 from hanse.cli.running import Fed, document_of
 from hanse.cli.sse import ProblemCame

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import click
 import msgspec
 
-from hanse.cli.call import problem_in
 from hanse.cli.output import Output, print_json, print_table
+from hanse.cli.problem import problem_in
 from hanse.cli.remote import Remote
 from hanse.kernel.faults import Forbidden, Malformed
 from hanse.mesh.explained import Candidate, Explained

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from hanse.cli.call import problem_in
 from hanse.cli.net import COMMAND
+from hanse.cli.problem import problem_in
 from hanse.cli.remote import Remote
 from hanse.kernel.faults import Forbidden, Malformed
 from hanse.mesh.known import Known

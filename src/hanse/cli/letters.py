@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from hanse.cli.call import Problem, problem_in
+from hanse.cli.problem import Problem, problem_in
 from hanse.cli.remote import Remote
 from hanse.kernel.codec import codec_for, encode_json
 from hanse.kernel.faults import Malformed, NotFound

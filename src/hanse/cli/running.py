@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from hanse.cli.problem import PROBLEM, problem_of
 from hanse.cli.remote import Remote
-from hanse.kernel.faults import Malformed
+from hanse.kernel.faults import Fault, Forbidden, Malformed, Unavailable
 
+_SERVER_ERROR = 500
 _CALL = re.compile(r".*/rpc/(?P<service>[^/{}]+)/(?P<operation>[^/{}]+)")
 
 
@@ -51,11 +53,14 @@ def document_of(remote: Remote) -> Document:
     """What a running system says about itself.
 
     Raises:
-        Unavailable: Nobody answers there.
+        Unavailable: Nobody answers there, or not now.
+        Forbidden: It does not tell this to who asks.
         Malformed: Who answers is no Hanse gateway.
     """
     with remote.ask("/openapi.json") as answer:
         document = answer.json()
+    if answer.type == PROBLEM:
+        raise _refused(remote, document)
     try:
         return msgspec.convert(document, Document)
     except msgspec.ValidationError:
@@ -63,11 +68,20 @@ def document_of(remote: Remote) -> Document:
         raise Malformed(f"expected the document of a Hanse gateway at {where}, got another one") from None
 
 
+def _refused(remote: Remote, document: object) -> Fault:
+    problem = problem_of(document)
+    said = f"{remote.base} does not say what it serves: {problem.detail or problem.title}"
+    if problem.status >= _SERVER_ERROR:
+        return Unavailable(said)
+    return Forbidden(f"{said}; say who asks with --header, such as --header 'Authorization: Bearer ...'")
+
+
 def served_by(remote: Remote) -> list[Served]:
     """The contracts that a running system exposes.
 
     Raises:
-        Unavailable: Nobody answers there.
+        Unavailable: Nobody answers there, or not now.
+        Forbidden: It does not tell this to who asks.
         Malformed: Who answers is no Hanse gateway.
     """
     found = document_of(remote)

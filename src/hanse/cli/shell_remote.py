@@ -10,8 +10,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from hanse.cli.call import JSON_LINES, Problem, problem_in, stream_problem, suggestion
+from hanse.cli.call import JSON_LINES, stream_problem, suggestion
 from hanse.cli.emit import emit_into
+from hanse.cli.problem import Problem, problem_in
 from hanse.cli.remote import Remote
 from hanse.cli.running import Document, Fed, with_operations
 from hanse.cli.shell_names import Rows, identifier

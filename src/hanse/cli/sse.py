@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from hanse.cli.call import Problem, problem_in, problem_of
+from hanse.cli.problem import Problem, problem_in, problem_of
 from hanse.cli.remote import Remote
 from hanse.kernel.faults import Malformed, Unavailable
 

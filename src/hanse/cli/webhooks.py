@@ -8,9 +8,10 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from hanse.cli.call import leave, problem_in
+from hanse.cli.call import leave
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json, print_table
+from hanse.cli.problem import problem_in
 from hanse.cli.remote import Remote, remote
 from hanse.cli.running import document_of
 from hanse.gateway.cloud_events import moment

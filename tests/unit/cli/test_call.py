@@ -237,3 +237,19 @@ def test_a_target_and_a_url_are_two_questions() -> None:
 )
 def test_a_listening_address_is_called_where_this_machine_reaches_it(host: str, url: str) -> None:
     assert url_of(host, 1) == url
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "told"),
+    [
+        (401, "Who is asking is not known", "does not say what it serves: Who is asking is not known; say who asks"),
+        (503, "the node stops", "does not say what it serves: the node stops"),
+    ],
+)
+def test_a_system_that_does_not_tell_what_it_serves_says_why(
+    server: Scripted, status: int, detail: str, told: str
+) -> None:
+    problem = {"status": status, "code": "any", "detail": detail}
+    server.says("/openapi.json", problem, status=status, kind="application/problem+json")
+    said = CliRunner().invoke(hanse, ["services", "--url", server.url])
+    assert (said.exit_code, told in said.stderr) == (1, True), said.stderr
