@@ -24,7 +24,11 @@ if TYPE_CHECKING:
         Resource as Resource,
     )
     from hanse.delivery.retry import Terminal as Terminal
-    from hanse.delivery.saga_machine import SagaAborted as SagaAborted, SagaStuck as SagaStuck
+    from hanse.delivery.saga_machine import (
+        SagaAborted as SagaAborted,
+        SagaStuck as SagaStuck,
+        SagaUndone as SagaUndone,
+    )
     from hanse.gateway.asgi import Request as Request, Response as Response
     from hanse.gateway.cors import Cors as Cors
     from hanse.gateway.embed import asgi as asgi
@@ -159,6 +163,7 @@ _HOMES = {
     "Saga": "hanse.service.saga",
     "SagaAborted": "hanse.delivery.saga_machine",
     "SagaStuck": "hanse.delivery.saga_machine",
+    "SagaUndone": "hanse.delivery.saga_machine",
     "Service": "hanse.service.service",
     "Settings": "hanse.kernel.settings",
     "Setup": "hanse.sim.setup",
@@ -253,6 +258,7 @@ __all__ = [
     "Saga",
     "SagaAborted",
     "SagaStuck",
+    "SagaUndone",
     "Service",
     "Settings",
     "Setup",

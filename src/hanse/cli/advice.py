@@ -238,6 +238,10 @@ FAULTS: Mapping[str, Advice] = {
         "Read why in `hanse sagas show ID`; mend the cause, and then `hanse sagas resume ID`, or have it turn back: "
         "`hanse sagas abort ID`.",
     ),
+    "saga_undone": Advice(
+        "Somebody whom the saga needs did not answer in time, so it turned back; nothing of it is left.",
+        "Read in `hanse sagas show ID` who was silent; begin it again under a new key, if it is still wanted.",
+    ),
     "too_large": Advice(
         "A body, a list, a file or a message is over a limit that has a name.",
         "Send less at once; what an operator may raise is a setting, such as `gateway.body_max`.",

@@ -58,6 +58,22 @@ class SagaAborted(Fault, status=409, detail="the saga was aborted by hand"):
     """Somebody had a saga turn back; what it had done is undone."""
 
 
+class SagaUndone(Fault, status=409, detail="the saga {saga} is undone, as {why}; ask anew, under another key"):
+    """A saga has turned back as something did not answer in time; what it had done is undone, and it is over.
+
+    In place of the fault itself, such as `DeadlineExceeded`: to a caller that would mean that there is no answer yet.
+
+    Attributes:
+        saga: Its id.
+        cause: The code of the fault.
+        why: What that said.
+    """
+
+    saga: str
+    cause: str
+    why: str
+
+
 class Verdict(enum.Enum):
     """What becomes of a step that failed."""
 
@@ -131,6 +147,17 @@ def after_settling(error: Exception, attempt: int, *, time_left: float) -> Verdi
         return Verdict.AGAIN if time_left > 0 else Verdict.STUCK
     again = not isinstance(error, Fault) or isinstance(error, (Internal, BrokenContract)) or error.retryable
     return Verdict.AGAIN if again and attempt < UNDO_ATTEMPTS else Verdict.FAILED
+
+
+def told_of(saga: str, fault: Fault) -> Fault:
+    """What the caller of a saga that is undone is told.
+
+    Example:
+        >>> from hanse.kernel.faults import Conflict
+        >>> [told_of("7", fault).code for fault in (Conflict("sold out"), DeadlineExceeded("orders.place"))]
+        ['conflict', 'saga_undone']
+    """
+    return SagaUndone(saga, fault.code, str(fault)) if isinstance(fault, SILENT) else fault
 
 
 def in_order(steps: Iterable[SagaStep]) -> list[SagaStep]:

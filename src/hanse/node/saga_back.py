@@ -17,12 +17,13 @@ from hanse.delivery.saga_machine import (
     way_back,
 )
 from hanse.delivery.saga_rows import SETTLED, UNDO, SagaStep
-from hanse.kernel.codec import codec_for, encode
+from hanse.kernel.codec import encode
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import DeadlineExceeded, Fault, Internal
 from hanse.mesh.fault import fault_message
 from hanse.node.saga_course import Course
 from hanse.node.saga_journal import Stuck, text_of
+from hanse.node.saga_result import result_in
 from hanse.service.leases import LeaseLost
 from hanse.service.logbook import Asked
 
@@ -80,7 +81,7 @@ class WayBack:
         undo = asked.undo
         assert undo is not None
         source = self._journal.steps.get(f"{SETTLED}{step.name}", step)
-        result = codec_for(asked.result).decode_json(source.result.encode())
+        result = result_in(source, asked.result)
         key = f"{self._journal.row.id}/{name}" if asked.undo_keyed else ""
         _ = await self._seen_through(self._entry(name, "undo"), lambda: undo(result), key, after_undo)
         fault_point("saga.undone")

@@ -13,13 +13,14 @@ from typing import Any, cast, final
 import msgspec
 
 from hanse.delivery.saga_rows import SAGA_STEPS, SAGAS, SagaRow, SagaStep, saga_in, step_id, step_in
-from hanse.kernel.codec import codec_for, encode_json
+from hanse.kernel.codec import codec_for
 from hanse.kernel.context import FOREVER, NOWHERE, Context, ambient
 from hanse.kernel.faults import Conflict, Fault, Misdeclared, PreconditionFailed
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers
 from hanse.kernel.telemetry import Side, Span
 from hanse.mesh.watch import Watch
+from hanse.node.saga_result import kept_result
 from hanse.service.leases import Grant, LeaseLost
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Store
@@ -151,7 +152,7 @@ class SagaJournal:
         context = Context(host, headers, deadline, self.row.id, self.row.name, self.place.store)
         token = ambient.set(context)
         try:
-            result = encode_json(await call()).decode()
+            result = kept_result(await call(), cast("Unit", unit_for(self.place.store)))
             done = msgspec.structs.replace(step, id=step_id(self.row.id, step.name), result=result, at=host.now())
             return await self._stored(done)
         finally:

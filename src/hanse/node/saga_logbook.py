@@ -24,6 +24,7 @@ from hanse.node.saga_course import WAIT_SECONDS_MAX, Course
 from hanse.node.saga_journal import Stuck
 from hanse.node.saga_mail import Mail
 from hanse.node.saga_replay import Replay
+from hanse.node.saga_result import result_in
 from hanse.service.logbook import Asked
 
 _faults = codec_for(Message)
@@ -155,7 +156,7 @@ class SagaLogbook:
         if not step.result:
             return None
         try:
-            return codec_for(kind).decode_json(step.result.encode())
+            return result_in(step, kind)
         except (Invalid, Malformed) as fault:
             self._course.break_off(Stuck(step.name, f"what it came to does not fit the code any more: {fault}"))
             return await self._course.hang()

@@ -15,7 +15,7 @@ from typing import cast, final
 import msgspec
 
 from hanse.contract.model import Event, topic_of
-from hanse.delivery.saga_machine import SagaStuck
+from hanse.delivery.saga_machine import SagaStuck, told_of
 from hanse.delivery.saga_rows import LIVE, NEVER, SAGA_EVENTS, SAGAS, SagaEvent, SagaRow, saga_in
 from hanse.kernel.codec import canonical, codec_for, encode_json
 from hanse.kernel.context import Context, current
@@ -96,6 +96,7 @@ class Sagas:
 
         Raises:
             Fault: What it turned back for.
+            SagaUndone: That was that something did not answer in time.
             SagaStuck: It cannot go on by itself.
             KeyReused: The id is that of another saga.
         """
@@ -103,7 +104,7 @@ class Sagas:
         if row.state == "stuck":
             raise SagaStuck(row.id, row.step or row.name, row.why)
         if row.state == "undone":
-            raise fault_in(_faults.decode(row.fault))
+            raise told_of(row.id, fault_in(_faults.decode(row.fault)))
         return codec_for(result_of(pinned)).decode_json(row.result.encode())
 
     async def begin(self, pinned: Pinned, arguments: Mapping[str, object], *, id: str = "") -> SagaRow:

@@ -123,6 +123,19 @@ class Unit:
         if len(self._rows) + len(self._emits) >= WRITES_MAX:
             raise TooLarge("a unit of work", f"{WRITES_MAX} writes")
 
+    def revise(self, rev: Callable[[int, int], int]) -> list[int]:
+        """Give the rows that it will write other revisions to be told by; the ones that they had.
+
+        Args:
+            rev: Of a row, by its place among the writes and how many rows there are; one that is deleted has none.
+        """
+        values = [staged.value for staged in self._rows.values()]
+        had = [0 if value is None else value.rev for value in values]
+        for place, value in enumerate(values):
+            if value is not None:
+                msgspec.structs.force_setattr(value, "rev", rev(place, len(values)))
+        return had
+
     async def commit(self, answer: Callable[[], object] | None = None) -> None:
         """Make it all durable at once, and give the rows their new revisions.
 

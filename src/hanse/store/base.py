@@ -306,7 +306,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, batch: Batch, /) -> tuple[int, ...]:
-        """Write it all, or nothing; the positions of its writes, in order.
+        """Write it all, or nothing; the positions of its writes, in order and without one in between.
 
         Raises:
             NotFound: A row to delete, or to put at a revision, is not there.

@@ -9,8 +9,9 @@ import pytest
 from hanse.contract.declare import rpc
 from hanse.contract.model import Event, Model, Resource
 from hanse.delivery.retry import Terminal
-from hanse.delivery.saga_machine import SagaAborted, SagaStuck
+from hanse.delivery.saga_machine import SagaAborted, SagaStuck, SagaUndone
 from hanse.delivery.saga_rows import SAGA_STEPS, SAGAS, SagaRow, saga_in, step_in
+from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import DeadlineExceeded, Fault, KeyReused, Misdeclared, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings, Settings
@@ -117,6 +118,19 @@ class Orders(Service):
 
     async def _paid(self, id: str) -> Order:
         return await self.orders.patch(id, status="paid")
+
+    @rpc
+    @saga
+    async def careful(self, s: Saga, sku: str) -> list[Order]:
+        made = await s.step(self._both, sku)
+        _ = await s.step(self.stock.wait, "for it")
+        return [await s.step(self._at, made[1]), made[0]]
+
+    async def _both(self, sku: str) -> list[Order]:
+        return [await self.orders.create(Order(sku=f"{sku} {number}")) for number in range(2)]
+
+    async def _at(self, order: Order) -> Order:
+        return await self.orders.patch(order.id, if_match=order.rev, status="sure")
 
     @rpc
     @saga
@@ -245,6 +259,30 @@ async def test_a_saga_comes_to_what_its_code_returns(node: Node) -> None:
     assert world.done == ["reserve tea", "charge 5"]
     assert await steps(node) == ["create", "stock.reserve", "stock.charge", "paid"]
     assert [(row.name, row.state) for row in await sagas(node)] == [("orders.place", "done")]
+
+
+async def test_rows_know_their_revisions_also_after_a_crash(make: Callable[..., Node]) -> None:
+    async with make() as one:
+        await send(one.client(Orders).careful, "tea")
+        await until(lambda: steps(one))
+        await one.settle()
+    world.gate.set()
+    async with make() as two:
+        row = await state(two, "done")
+        answered = codec_for(list[Order]).decode_json(row.result.encode())
+        rows = {row.id: row for row in (await two.collection(Order).find()).items}
+
+        assert [order.status for order in answered] == ["sure", "new"]
+        assert answered == [rows[order.id] for order in answered]
+
+
+async def test_a_row_that_a_saga_answers_knows_its_revision(node: Node) -> None:
+    world.gate.set()
+    placed = await node.client(Orders).place("tea")
+    careful = await node.client(Orders).careful("tea")
+
+    for order in (placed, *careful):
+        assert order == await node.collection(Order).get(order.id)
 
 
 async def test_a_fault_that_a_contract_knows_undoes_the_steps_the_last_one_first(node: Node) -> None:
@@ -449,8 +487,9 @@ async def test_a_sleep_goes_on_where_it_was(make: Callable[..., Node]) -> None:
 
 async def test_a_saga_turns_back_when_its_time_is_over(node: Node) -> None:
     world.away["charge"] = 1_000_000
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(SagaUndone) as caught:
         _ = await policy(node.client(Orders), timeout="1h").slowly()
+    assert (caught.value.cause, caught.value.retryable) == (DeadlineExceeded.code, False)
     # Nobody knew whether it was charged, so that was asked for until it was known.
     assert (await sagas(node))[0].state == "undone"
     assert world.done[0] == "reserve tea"
@@ -480,7 +519,7 @@ async def test_an_event_that_came_before_the_wait_is_not_missed(make: Callable[.
 
 
 async def test_an_event_that_does_not_come_turns_the_saga_back(node: Node) -> None:
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(SagaUndone, match="is undone, as"):
         _ = await policy(node.client(Orders), timeout="2h").paid_later("7")
     assert world.done == ["reserve 7", "release hold-7"]
 
