@@ -59,8 +59,11 @@ def call(
         return
     if problem.code in UNKNOWN:
         known = [address for one in served_by(remote) for address in one.addresses]
-        said = f"expected an operation that {remote.base} has, got {operation}{suggestion(operation, known)}"
-        raise UnknownOperation(said)
+        # What is declared and served by nobody just now is no typing mistake; what was answered says so.
+        if operation not in known:
+            where = "the app" if remote.own else remote.base
+            said = f"expected an operation that {where} has, got {operation}{suggestion(operation, known)}"
+            raise UnknownOperation(said)
     leave(problem, output, json_wanted=json_wanted)
 
 

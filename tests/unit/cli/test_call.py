@@ -253,3 +253,12 @@ def test_a_system_that_does_not_tell_what_it_serves_says_why(
     server.says("/openapi.json", problem, status=status, kind="application/problem+json")
     said = CliRunner().invoke(hanse, ["services", "--url", server.url])
     assert (said.exit_code, told in said.stderr) == (1, True), said.stderr
+
+
+def test_what_is_declared_and_served_by_nobody_is_no_typing_mistake(server: Scripted) -> None:
+    problem = {"status": 404, "code": "unknown_operation", "detail": "nobody serves 'greeter'; others serve rows"}
+    server.says("/rpc/greeter/hello", problem, status=404, kind="application/problem+json")
+    server.says("/openapi.json", OPENAPI)
+    told = CliRunner().invoke(hanse, ["call", "greeter.hello", "--url", server.url])
+    assert "nobody serves 'greeter'; others serve rows" in told.stderr
+    assert "did you mean" not in told.stderr
