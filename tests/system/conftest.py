@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 
 from .browser import CHROMIUM, Tab, browsing
 
@@ -102,7 +103,9 @@ class Shop:
 
     def start(self) -> None:
         """Serve, and wait until it does."""
-        self._server = self._started("run", "shop.py", "--port", str(self._port), "--store", "sqlite:///shop.db")
+        self._server = self._started(
+            *("run", "shop.py", "--port", str(self._port), "--store", "sqlite:///shop.db"), given=unmeasured()
+        )
         assert self._server.until("Hanse shop")
 
     def kill(self) -> None:
@@ -115,7 +118,7 @@ class Shop:
         return subprocess.run(
             [*HANSE, *arguments],
             cwd=self.folder,
-            env=self._environment(),
+            env=self._environment(os.environ),
             input=given,
             capture_output=True,
             text=True,
@@ -125,17 +128,17 @@ class Shop:
 
     def going(self, *arguments: str) -> Command:
         """A command that goes on; its errors are in the same stream."""
-        return self._started(*arguments)
+        return self._started(*arguments, given=os.environ)
 
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "HANSE_URL": self.url, "COLUMNS": "200"}
+    def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        return {**given, "HANSE_URL": self.url, "COLUMNS": "200"}
 
-    def _started(self, *arguments: str) -> Command:
+    def _started(self, *arguments: str, given: Mapping[str, str]) -> Command:
         process = self._stack.enter_context(
             subprocess.Popen(
                 [*HANSE, *arguments],
                 cwd=self.folder,
-                env=self._environment(),
+                env=self._environment(given),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

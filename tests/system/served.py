@@ -8,6 +8,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.planted.unmeasured import unmeasured
+
 
 @contextmanager
 def serving(
@@ -18,7 +20,7 @@ def serving(
     `within` is what its command goes behind, such as that of a network namespace.
     """
     command = [*within, sys.executable, "-m", "hanse", "run", str(target), "--port", port, *options]
-    with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=folder, env=unmeasured(), text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().split()[-1]

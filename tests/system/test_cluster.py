@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 from tests.store.postgresql.server import started, why_not
 
 from .fleet import fleet, hanse, medium
@@ -115,7 +116,7 @@ class Process:
 
     def __init__(self, folder: Path, store: str = "sqlite:///data") -> None:
         command = [sys.executable, "-m", "hanse", "run", "notes.py", "--port", "0", "--store", store]
-        self.running = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE)
+        self.running = subprocess.Popen(command, cwd=folder, env=unmeasured(), text=True, stdout=subprocess.PIPE)
         self.url: str = self.line().split()[-1]
 
     def line(self) -> str:

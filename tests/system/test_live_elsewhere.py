@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from tests.planted.unmeasured import unmeasured
 from websockets.asyncio.client import ClientConnection, connect
 
 PROGRAM = """
@@ -66,6 +67,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *(part.format(port=port) for part in command)),
         cwd=tmp_path,
+        env=unmeasured(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,  # some have processes of their own, which would outlive them

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from tests.planted.unmeasured import unmeasured
 from websockets.asyncio.client import connect
 
 PROGRAM = """
@@ -163,6 +164,7 @@ async def serving(folder: Path, server: str, name: str = "door") -> AsyncIterato
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *(part.format(name=name, port=port) for part in command)),
         cwd=folder,
+        env=unmeasured(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

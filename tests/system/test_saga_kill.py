@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 from tests.store.postgresql.server import started, why_not
 
 SCRIPT = Path(__file__).with_name("killed_saga.py")
@@ -29,7 +30,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_whatever_a_saga_is_killed_in_takes_effect_once(store: str) -> None:
-    first = subprocess.Popen([sys.executable, str(SCRIPT), store, "hang"], stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [sys.executable, str(SCRIPT), store, "hang"], env=unmeasured(), stdout=subprocess.PIPE, text=True
+    )
     with first:
         assert first.stdout is not None
         said = first.stdout.readline()

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 from tests.store.postgresql.server import started, why_not
 
 from .test_store_command import BREAKING, FIRST, SECOND
@@ -77,7 +78,7 @@ def test_the_shop_runs_on_it_and_finds_what_it_left(tmp_path: Path, url: str) ->
     command = [sys.executable, "-m", "hanse", "run", str(SHOP), "--port", "0", "--store", f"{url}?schema=example"]
     found: list[object] = []
     for life in range(2):
-        with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE) as running:
+        with subprocess.Popen(command, cwd=tmp_path, env=unmeasured(), text=True, stdout=subprocess.PIPE) as running:
             try:
                 assert running.stdout is not None
                 base = running.stdout.readline().split()[-1]
@@ -97,7 +98,11 @@ def test_power_goes_on_after_a_kill_where_it_was(tmp_path: Path, url: str) -> No
     seen: dict[str, Any] = {}
     for life in range(2):
         with subprocess.Popen(
-            [*command, "--services", "devices,worker,gateway"], cwd=tmp_path, text=True, stdout=subprocess.PIPE
+            [*command, "--services", "devices,worker,gateway"],
+            cwd=tmp_path,
+            env=unmeasured(),
+            text=True,
+            stdout=subprocess.PIPE,
         ) as running:
             try:
                 assert running.stdout is not None

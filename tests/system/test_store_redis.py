@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 from tests.store.redis.server import Server, running, why_not
 
 from .test_store_command import BREAKING, FIRST, SECOND
@@ -67,7 +68,9 @@ def test_the_shop_runs_on_it_and_finds_what_it_left(tmp_path: Path, url: str) ->
     command = [sys.executable, "-m", "hanse", "run", str(SHOP), "--port", "0", "--store", f"{url}?prefix=example"]
     found: list[object] = []
     for life in range(2):
-        with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE) as running_shop:
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=unmeasured(), text=True, stdout=subprocess.PIPE
+        ) as running_shop:
             try:
                 assert running_shop.stdout is not None
                 base = running_shop.stdout.readline().split()[-1]

@@ -17,6 +17,7 @@ from typing import Self
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 
 from hanse.gateway.webhooks.signature import is_signed, key_of
 
@@ -104,7 +105,7 @@ class Shop:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "hanse", "run", "--port", str(self.port)]
         self.process = subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=self.folder, env=unmeasured(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert self.process.stdout is not None
         said: list[str] = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 
 from hanse.kernel.faults import CouldNotStart, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
@@ -116,7 +117,8 @@ async def works(url: str, **options: Any) -> None:  # noqa: ANN401 - as `node`
 def serving(server: ServerProcess, app: str) -> Generator[subprocess.Popen[bytes]]:
     """A process that serves `things`."""
     script = str(Path(__file__).with_name("serving.py"))
-    with subprocess.Popen([sys.executable, script, server.url, app], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, script, server.url, app]
+    with subprocess.Popen(command, env=unmeasured(), stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 
 from .keeping import EVENTS
 from .server import Server, running
@@ -29,7 +30,7 @@ class Process:
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._running = subprocess.Popen(self._command)
+        self._running = subprocess.Popen(self._command, env=unmeasured())
 
     def signal(self, number: signal.Signals) -> None:
         assert self._running is not None

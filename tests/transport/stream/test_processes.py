@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Unavailable
@@ -68,7 +69,8 @@ class Watcher:
     async def process(self, instance: str) -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
         """Another node, and its address; killed in the end."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(Path(__file__).with_name("node.py")), self.url, str(self.folder), instance)
+            *(sys.executable, str(Path(__file__).with_name("node.py")), self.url, str(self.folder), instance),
+            env=unmeasured(),
         )
         try:
             async with asyncio.timeout(WAIT_SECONDS):
