@@ -2,6 +2,7 @@
 
     python tools/faults.py             takes an hour
     python tools/faults.py kills       does one part of it, and leaves what is told of the others
+    python tools/faults.py --only zmq  does what has that in its title, so that what broke off goes on where it was
     python tools/faults.py --check     breaks nothing; fails where the page is not of these faults and these results
 
 Fails, and writes nothing of that place, where an effect was lost or happened twice.
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.faults import disk  # noqa: E402
-from tests.faults.peers import PEERS, PYTHON, Compared, compare, ours  # noqa: E402
+from tests.faults.peers import PEERS, PYTHON, TITLE, Compared, compare, ours  # noqa: E402
 from tests.faults.places import PLACES, missing  # noqa: E402
 from tests.faults.results import Results, load, save  # noqa: E402
 from tests.faults.sweep import Survived, doses, survive  # noqa: E402
@@ -34,7 +35,7 @@ PAGE = ROOT / "docs" / "testing" / "faults-survived.md"
 KILLS = 20
 """At each point, in all places together."""
 
-PEER_KILLS = 10
+PEER_KILLS = 20
 """At each of the moments that others have, too."""
 
 INTRODUCTION = """<!-- Written by `make faults` from what it did; change tests/faults. -->
@@ -85,20 +86,23 @@ def main() -> int:
     """Break, tell, write."""
     parser = argparse.ArgumentParser(description="Break what runs, and write docs/testing/faults-survived.md.")
     parser.add_argument("parts", nargs="*", choices=[*RUNS, []], help="what to do; all by default")
+    parser.add_argument("--only", default="", help="do what has this in the title of its place or of what happens")
     parser.add_argument("--check", action="store_true", help="break nothing; fail where the page is not of these")
     arguments = parser.parse_args()
     if arguments.check:
         return check(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", load())
     for name in arguments.parts or RUNS:
-        for found in RUNS[name](load()):
+        for found in RUNS[name](load(), arguments.only):
             save(found)
             PAGE.write_text(page(found), encoding="utf-8")
     return 0
 
 
-def kills(results: Results) -> Iterator[Results]:
+def kills(results: Results, only: str) -> Iterator[Results]:
     """Kill at all points, in one place after the other."""
     for first, place in enumerate(PLACES):
+        if only not in place.title:
+            continue
         if why := missing(place):
             raise SystemExit(f"{place.title}: {why}")
         wanted = doses(POINTS, len(range(first, KILLS, len(PLACES))), first)
@@ -116,11 +120,13 @@ def kills(results: Results) -> Iterator[Results]:
         yield results
 
 
-def troubles(results: Results) -> Iterator[Results]:
+def troubles(results: Results, only: str) -> Iterator[Results]:
     """Break what is around the shop, in one place after the other."""
     if why := disk.why_not():
         raise SystemExit(why)
-    for one in titles():
+    for one, title in titles().items():
+        if not any(only in name for name in (title, *one)):
+            continue
         with tempfile.TemporaryDirectory(prefix="hanse-faults-") as folder:
             told = asyncio.run(trouble(*one, Path(folder)))
         print(f"{told.trouble} in {told.place}: {told.effects.once} of {told.effects.orders}", flush=True)
@@ -139,20 +145,24 @@ async def trouble(name: str, place: str, folder: Path) -> Told:
     return await suffer(found, next(one for one in found.places if one.title == place), folder, found.times)
 
 
-def peers(results: Results) -> Iterator[Results]:
+def peers(results: Results, only: str) -> Iterator[Results]:
     """Kill others, and us, at the same moments."""
     if not PYTHON.exists():
         raise SystemExit("others are not installed; run bench/install")
-    found: list[Compared] = []
+    in_order = (TITLE, *(peer.title for peer in PEERS))
     for peer in (None, *PEERS):
+        if only not in (TITLE if peer is None else peer.title):
+            continue
         with tempfile.TemporaryDirectory(prefix="hanse-faults-") as folder:
             at = Path(folder)
-            found.append(asyncio.run(ours(at, PEER_KILLS) if peer is None else compare(peer, at, PEER_KILLS)))
-        print(found[-1], flush=True)
-    yield msgspec.structs.replace(results, peers=tuple(found))
+            found = asyncio.run(ours(at, PEER_KILLS) if peer is None else compare(peer, at, PEER_KILLS))
+        print(found, flush=True)
+        known = {it.title: it for it in results.peers} | {found.title: found}
+        results = msgspec.structs.replace(results, peers=tuple(known[it] for it in in_order if it in known))
+        yield results
 
 
-RUNS: dict[str, Callable[[Results], Iterator[Results]]] = {"kills": kills, "troubles": troubles, "peers": peers}
+RUNS: dict[str, Callable[[Results, str], Iterator[Results]]] = {"kills": kills, "troubles": troubles, "peers": peers}
 """The parts of the page, and what makes each."""
 
 

@@ -24,6 +24,7 @@ from .places import Place, servers_of
 from .sweep import survive
 
 ROOT = Path(__file__).parents[2]
+TITLE = "Hanse, on RabbitMQ and PostgreSQL"
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 TABLES = "CREATE TABLE orders (id int PRIMARY KEY); CREATE TABLE charges (id serial PRIMARY KEY, shop_order int)"
 POINTS = ("order.after_commit", "handler.before_commit", "handler.after_commit")
@@ -89,7 +90,7 @@ async def ours(folder: Path, times: int) -> Compared:
     told = await survive(Place("postgresql", "amqp", broker=True), folder, wanted)
     wrong = told.effects.wrong
     assert wrong == (), wrong
-    return Compared("Hanse, on RabbitMQ and PostgreSQL", sum(told.kills.values()), told.effects.orders, 0, 0)
+    return Compared(TITLE, sum(told.kills.values()), told.effects.orders, 0, 0)
 
 
 async def compare(peer: Peer, folder: Path, times: int) -> Compared:
