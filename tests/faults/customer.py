@@ -18,16 +18,21 @@ from hanse.sim.operator import OPERATOR
 
 from .shop import Charge, Declined, Kind, Letter, Mailer, Order, Orders, Shipment, Slip
 
-KINDS: tuple[Kind, ...] = ("good", "poison", "good", "declined", "good", "good", "declined", "good", "good", "good")
-"""What is ordered, in turn; little of it poison, or whoever is told of it stops taking more at once."""
+TENTH: tuple[Kind, ...] = ("good", "good", "declined", "good", "good", "good", "declined", "good", "good", "good")
+KINDS: tuple[Kind, ...] = ("good", "poison", *TENTH[2:], *TENTH, *TENTH)
+"""What is ordered, in turn; little of it poison, or whoever is told of it stops taking more at once: what gathers while
+a part is dead may hold no more of it than a group fails at in a row."""
 
 AT_ONCE = 3
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.2
 """Between two orders of one customer, so that the machine has time for those who are killed."""
 
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 0.1
-LOOKS_MAX = 600
+REST_SECONDS = 0.5
+"""Between two looks at all that there is, which take the time of those who are looked at."""
+
+LOOKS_MAX = 120
 """At what has come of the orders without a change, until it is taken to stay so: a group that fails at many in a row
 tries one in a quarter of a minute."""
 
@@ -117,7 +122,7 @@ class Customer:
         found, looks = await self._effects(), 0
         while found.wrong and looks < LOOKS_MAX:
             _ = await self.mend()
-            await asyncio.sleep(LOOK_SECONDS)  # nothing tells that all has come to rest
+            await asyncio.sleep(REST_SECONDS)  # nothing tells that all has come to rest
             last, found = found, await self._effects()
             looks = looks + 1 if found == last else 0
         return found
