@@ -166,12 +166,12 @@ class Leader:
             try:
                 await self._leases.renew(grant)
             except LeaseLost:
-                limit.reschedule(asyncio.get_running_loop().time())
+                _move(limit, 0.0)
                 return
             except Fault as fault:
                 _log.warning("the lead of %s could not be renewed: %s; it tries again", self._name, fault)
             else:
-                limit.reschedule(asyncio.get_running_loop().time() + self._left(grant))
+                _move(limit, self._left(grant))
 
     async def _give_back(self, grant: Grant) -> None:
         try:
@@ -181,3 +181,9 @@ class Leader:
 
     def _left(self, grant: Grant) -> float:
         return max(0.0, grant.until - self._leases.host.monotonic())
+
+
+def _move(limit: asyncio.Timeout, seconds: float) -> None:
+    """Have it be so many seconds from now; one that has passed already, as after a pause, cannot be moved any more."""
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)

@@ -313,6 +313,44 @@ async def test_a_leader_that_was_succeeded_is_cancelled_and_waits_for_its_turn(
     assert "another's turn" in caplog.text
 
 
+class SlowDesk(SharedDesk):
+    """One that takes its time once it is told to, as a disk may."""
+
+    seconds: float = 0.0
+
+    async def write(self, batch: Batch) -> tuple[int, ...]:
+        await asyncio.sleep(self.seconds)
+        return await super().write(batch)
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0], ids=["renewed in vain", "renewed too late"])
+async def test_a_leader_whose_body_is_slow_to_leave_may_not_be_renewed_meanwhile(
+    late: float, tmp_path: Path, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = SlowDesk()
+    store = SqliteStore(str(tmp_path / "slow.db"), desk=desk, host=host)
+    await store.open([])
+    leader, ended = Leader("x", StoredLeases(store, host)), asyncio.Event()
+
+    async def body(grant: Grant) -> None:
+        desk.seconds = LEADER_SECONDS * 2
+        try:
+            await asyncio.sleep(1_000.0)
+        finally:
+            grant.until += late * 1_000.0
+            await asyncio.sleep(LEADER_SECONDS * 2)
+            desk.seconds = 0.0
+            ended.set()
+
+    async with Tasks(lambda error: None) as tasks:
+        leading = tasks.start(leader.lead(body))
+        async with asyncio.timeout(LEADER_SECONDS * 9):
+            await ended.wait()
+        leading.cancel()
+    await store.close()
+    assert "is not renewed" not in caplog.text
+
+
 # The duty
 
 
