@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 DISK_MB = 24
+"""Enough for files of SQLite."""
 
 
 class SmallDisk(NamedTuple):
@@ -44,10 +45,10 @@ def why_not() -> str:
 
 
 @contextmanager
-def small_disk(place: Path) -> Generator[SmallDisk]:
+def small_disk(place: Path, megabytes: int = DISK_MB) -> Generator[SmallDisk]:
     """One over a folder that is there."""
     lines = (
-        f"mount -t tmpfs -o size={DISK_MB}m,mode=777 tmpfs '{place}'",
+        f"mount -t tmpfs -o size={megabytes}m,mode=777 tmpfs '{place}'",
         "echo ready",
         "exec sleep 3600",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -102,6 +103,11 @@ class Part:
             await asyncio.sleep(LOOK_SECONDS)  # nothing tells of it
         raise AssertionError(f"{self.name} did not come to {dose.point}\n{self.log()}")
 
+    @property
+    def lives(self) -> bool:
+        """Whether it runs, or stands still."""
+        return self._process is not None and self._process.returncode is None
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None
@@ -109,9 +115,14 @@ class Part:
 
     async def end(self) -> None:
         """Kill it, where it runs."""
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self.lives:
             self._process.kill()
             _ = await self._process.wait()
+
+    def told(self, what: re.Pattern[str]) -> int:
+        """How many lines of what it said have something in them."""
+        file = self._folder / f"{self.name}.log"
+        return sum(what.search(line) is not None for line in file.read_text().splitlines())
 
     def log(self) -> str:
         """The last that it said."""

@@ -70,15 +70,21 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def site_of(place: Place, folder: Path) -> Generator[Site]:
-    """A place, for as long as this is entered."""
+def site_of(place: Place, folder: Path, database: PostgreSql | None = None) -> Generator[Site]:
+    """A place, for as long as this is entered.
+
+    Args:
+        place: Where.
+        folder: For whatever it leaves.
+        database: In place of one of its own; its maker removes it.
+    """
     with ExitStack() as stack:
         options = ["--events", "broker"] if place.broker else []
-        database: PostgreSql | None = None
         brokers: Sequence[ServerProcess] = ()
         if place.store == "postgresql":
-            database = started()
-            _ = stack.callback(database.remove)
+            if database is None:
+                database = started()
+                _ = stack.callback(database.remove)
             options += ["--store", database.url()]
         else:
             options += ["--store", "sqlite:///data"]

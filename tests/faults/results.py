@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from .amount import Amount
 from .peers import Compared
 from .sweep import Survived
 from .troubles import Told
@@ -19,11 +20,13 @@ class Results(msgspec.Struct, frozen=True):
     Attributes:
         kills: What came of kills at fault points, in each place.
         troubles: What came of whatever else went wrong.
+        amounts: What came of large amounts of something.
         peers: What came of kills with others, and with us.
     """
 
     kills: tuple[Survived, ...] = ()
     troubles: tuple[Told, ...] = ()
+    amounts: tuple[Amount, ...] = ()
     peers: tuple[Compared, ...] = ()
 
 

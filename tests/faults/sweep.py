@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
+from tests.store.postgresql.server import Server
 
 from hanse.kernel.fault_point import POINTS
 from hanse.kernel.settings import NodeSettings, Settings
@@ -87,7 +88,11 @@ class Shop(NamedTuple):
 
 @asynccontextmanager
 async def opened(
-    place: Place, folder: Path, names: Sequence[str] = PARTS, within: Mapping[str, Sequence[str]] = NOWHERE
+    place: Place,
+    folder: Path,
+    names: Sequence[str] = PARTS,
+    within: Mapping[str, Sequence[str]] = NOWHERE,
+    database: Server | None = None,
 ) -> AsyncGenerator[Shop]:
     """A shop in a place; nobody orders yet.
 
@@ -96,8 +101,9 @@ async def opened(
         folder: For whatever it leaves.
         names: Of its parts.
         within: What the commands of some of them go behind.
+        database: Its own, where it is not to have one as any other.
     """
-    with site_of(place, folder) as site:
+    with site_of(place, folder, database) as site:
         parts = {name: Part(name, folder, site.options, within.get(name, ())) for name in names}
         async with AsyncExitStack() as stack:
             for part in parts.values():

@@ -13,9 +13,12 @@ import pytest
 from hanse.kernel.fault_point import POINTS
 
 from . import disk
+from .backlog import away
+from .full import FULL, disk_full
+from .letters import STORES, listed
 from .places import PLACES, Place, missing
 from .sweep import PARTS, doses, survive
-from .troubles import TROUBLES, disk_full, suffer
+from .troubles import TROUBLES, suffer
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,9 +44,22 @@ def test_a_process_that_stood_still_past_its_lease_does_nothing_twice(tmp_path: 
 
 @pytest.mark.timeout(280)
 @pytest.mark.skipif(bool(disk.why_not()), reason=disk.why_not())
-def test_a_disk_that_was_full_loses_nothing_and_needs_no_restart(tmp_path: Path) -> None:
-    told = asyncio.run(disk_full(tmp_path, 1))
+@pytest.mark.parametrize("name", FULL)
+def test_a_disk_that_was_full_loses_nothing_and_needs_no_restart(name: str, tmp_path: Path) -> None:
+    if why := missing(FULL[name].place):
+        pytest.skip(why)
+    told = asyncio.run(disk_full(name, tmp_path, 1))
     assert (told.effects.wrong, told.effects.once) == ((), told.effects.orders)
+
+
+def test_what_was_told_while_a_broker_was_away_waits_and_is_handled_once(tmp_path: Path) -> None:
+    told = asyncio.run(away(next(place for place in PLACES if place.transport == "redis"), tmp_path, 0.5, 1_000))
+    assert told.figures["events"] == 1_000
+
+
+def test_each_dead_letter_is_in_the_list_once_however_many_pages_it_has(tmp_path: Path) -> None:
+    told = asyncio.run(listed(STORES[0], tmp_path, 200))
+    assert told.figures["letters"] == 200
 
 
 def test_each_point_has_its_doses_and_those_who_pass_it_take_turns() -> None:

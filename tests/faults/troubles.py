@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from . import disk
 from .customer import Effects
 from .parts import Dose
 from .places import PLACES, Place
@@ -23,19 +23,20 @@ PAUSE_SECONDS = 7.0
 """For which a process stands still: longer than it has its duty."""
 
 PAUSED_AT = (
-    "unit.before_commit",
-    "relay.before_delivery",
-    "rule.before_run",
-    "lease.after_grant",
-    "saga.step_before",
-    "saga.step_committed",
+    Dose("unit.before_commit", 2),
+    Dose("unit.before_commit", 5),
+    Dose("relay.before_delivery"),
+    Dose("rule.before_run"),
+    Dose("lease.after_grant"),
+    Dose("saga.step_before"),
+    Dose("saga.step_committed"),
 )
 
-REFUSED = 3
-"""Orders that are refused until a disk is taken to be full."""
+LATE = re.compile(r"lost the lead of|the lease .* is over")
+"""What a process says that went on after its duty, or a row that it held, was another's."""
 
-REFUSED_SECONDS_MAX = 60.0
-LOOK_SECONDS = 0.1
+STARTS_MAX = 10
+"""Of one whose store is held by another one that stands still in the middle of a commit."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -46,12 +47,14 @@ class Told(msgspec.Struct, frozen=True):
         place: The title of where.
         times: How often.
         effects: Of all orders.
+        late: How often somebody was refused, as what it worked under was over.
     """
 
     trouble: str
     place: str
     times: int
     effects: Effects
+    late: int = 0
 
 
 class Trouble(NamedTuple):
@@ -111,10 +114,14 @@ async def paused(shop: Shop, times: int) -> None:
     for at in range(times):
         await part.end()
         await other.end()  # or it would have the duty, and all that is to be done
-        await part.pause(Dose(PAUSED_AT[at % len(PAUSED_AT)]))
+        await part.pause(PAUSED_AT[at % len(PAUSED_AT)])
         _ = await other.start()
         await asyncio.sleep(PAUSE_SECONDS)  # its leases run out meanwhile, which nothing tells of
         part.signal(signal.SIGCONT)
+        for _ in range(STARTS_MAX):
+            if other.lives:
+                break
+            _ = await other.start()
         await shop.customer.more(ORDERS)
 
 
@@ -149,39 +156,5 @@ async def suffer(trouble: Trouble, place: Place, folder: Path, times: int) -> To
             await shop.customer.more(ORDERS)
             await trouble.bring(shop, times)
         effects = await shop.customer.effects()
-    return Told(trouble.name, place.title, times, effects)
-
-
-DISK = "the disk that SQLite has its files on is full, until somebody makes room"
-DISK_TIMES = 5
-
-
-def titles() -> dict[tuple[str, str], str]:
-    """What there is for people, by its name and the title of where."""
-    found = {(one.name, place.title): one.title for one in TROUBLES.values() for place in one.places}
-    return found | {("disk", PLACES[0].title): DISK}
-
-
-async def disk_full(folder: Path, times: int) -> Told:
-    """Take all room on the disk that SQLite has the orders on, until that is noticed, and give it back."""
-    place = PLACES[0]
-    (folder / "data").mkdir()
-    with disk.small_disk(folder / "data") as small:
-        async with opened(place, folder, within=dict.fromkeys(PARTS, small.within)) as shop:
-            async with shop.customer.ordering():
-                for _ in range(times):
-                    await shop.customer.more(ORDERS)
-                    small.fill()
-                    await _refused(shop)
-                    small.free()
-                await shop.customer.more(ORDERS)
-            effects = await shop.customer.effects()
-    return Told("disk", place.title, times, effects)
-
-
-async def _refused(shop: Shop) -> None:
-    """Return when a store has noticed that its disk is full."""
-    known = shop.customer.refused
-    async with asyncio.timeout(REFUSED_SECONDS_MAX):
-        while shop.customer.refused < known + REFUSED:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_SECONDS)  # nothing else tells of it
+        late = sum(part.told(LATE) for part in shop.parts.values())
+    return Told(trouble.name, place.title, times, effects, late)

@@ -11,6 +11,8 @@ from typing import cast
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.faults.amount import Amount, tell
+from tests.faults.letters import STORES
 from tests.store.postgresql.server import started, why_not
 
 from .served import serving
@@ -57,11 +59,17 @@ app = App("office", Office, Desk, gateway=gateway)
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    """Which one the office has."""
+    return cast("str", request.param)
+
+
+@pytest.fixture
+def folder(store: str, tmp_path: Path) -> Iterator[Path]:
     """Where the office is, and its settings."""
     url, server = "sqlite:///data", None
-    if request.param == "postgresql":
+    if store == "postgresql":
         if why := why_not():
             pytest.skip(why)
         server = started()
@@ -115,7 +123,7 @@ def slips(url: str) -> list[int]:
     return [row["number"] for row in sorted(rows, key=lambda row: row["rev"])]
 
 
-def test_a_replay_that_is_killed_goes_on_and_each_letter_takes_effect_once(folder: Path) -> None:
+def test_a_replay_that_is_killed_goes_on_and_each_letter_takes_effect_once(store: str, folder: Path) -> None:
     with serving(folder, "office.py") as url:
         _ = post(f"{url}/send/{LETTERS}")
         until(lambda: count(url) == LETTERS)
@@ -134,3 +142,4 @@ def test_a_replay_that_is_killed_goes_on_and_each_letter_takes_effect_once(folde
     assert sorted(read) == list(range(LETTERS))
     for key in range(KEYS):
         assert [number for number in read if number % KEYS == key] == list(range(key, LETTERS, KEYS))
+    tell(Amount("replay", store, {"letters": LETTERS, "kills": 1 + len(KILLED_AT), "once": len(read)}))

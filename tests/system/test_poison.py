@@ -12,6 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from tests.faults.amount import Amount, tell
+from tests.faults.amounts import POISONED
 
 from hanse import App, Collection, Event, Node, Resource, Service, Terminal, on, rpc
 from hanse.delivery.action import Selection
@@ -105,3 +107,5 @@ async def test_what_cannot_be_handled_holds_back_its_key_alone_and_is_handled_on
         after = of_key(await written(node))
         assert {key: after[key] for key in range(KEYS)} == {key: expected(key, mended=True) for key in range(KEYS)}
     print(f"{MESSAGES} messages, {unwritten} parked, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")  # noqa: T201
+    kept = {"handled": MESSAGES - unwritten, "parked": unwritten}
+    tell(Amount("poison", POISONED, {"messages": MESSAGES, "poison": MESSAGES // POISON, **kept}))

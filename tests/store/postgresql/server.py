@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,20 +64,26 @@ def free_port() -> int:
 class Server:
     """One server, from its start until it is killed; it comes back at the same port with what it has kept."""
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, folder: Path | None = None, within: Sequence[str] = ()) -> None:
         """Make its folder, which `remove` removes.
 
         Args:
             settings: As `name=value`.
+            folder: One that is there already, in place of a new one.
+            within: What its commands go behind, such as that of a mount namespace; these run as root there.
         """
         found = binaries()
         assert found is not None
         self._programs = found
         self._user = _account()
         # Not in pytest's folder, into which another user cannot go.
-        self.folder = Path(tempfile.mkdtemp(prefix="hanse-postgresql-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="hanse-postgresql-"))
         if self._user is not None:
             shutil.chown(self.folder, self._user)
+        self._within = list(within)
+        if within and self._user is not None:
+            self._within += ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--clear-groups", "--"]
+            self._user = None
         self.port: int = free_port()
         self._log = self.folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,7 +108,7 @@ class Server:
     def start(self) -> None:
         """Start it, without waiting until it is ready."""
         settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *self._settings)
-        command = [str(self._programs / "postgres"), "-D", str(self.folder / "data")]
+        command = [*self._within, str(self._programs / "postgres"), "-D", str(self.folder / "data")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *(part for one in settings for part in ("-c", one))],
@@ -150,15 +157,19 @@ class Server:
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> int:
         done = subprocess.run(
-            [str(self._programs / program), *arguments], capture_output=True, check=False, user=self._user, text=True
+            [*self._within, str(self._programs / program), *arguments],
+            capture_output=True,
+            check=False,
+            user=self._user,
+            text=True,
         )
         assert not check or done.returncode == 0, done.stderr
         return done.returncode
 
 
-def started(*settings: str) -> Server:
+def started(*settings: str, folder: Path | None = None, within: Sequence[str] = ()) -> Server:
     """A server that is ready."""
-    one = Server(*settings)
+    one = Server(*settings, folder=folder, within=within)
     try:
         one.start()
         one.wait_ready()
