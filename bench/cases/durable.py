@@ -39,7 +39,7 @@ def database(kind: str) -> Iterator[tuple[str, int]]:
         sys.exit()
     one = started("shared_buffers=64MB", "max_connections=200")
     try:
-        yield one.url(), one.pid
+        yield one.store(), one.pid
     finally:
         one.remove()
 

@@ -68,7 +68,7 @@ def _batch(rows: int = 1) -> Batch:
 
 
 async def _opened(server: Server) -> MongodbStore:
-    store = MongodbStore.from_url(server.url("bench"))
+    store = MongodbStore.from_url(server.store("bench"))
     types = {"number": "integer", "customer": "string", "tags": "array", "amount": "number"}
     fields = {name: FieldSchema(kind, required=True) for name, kind in types.items()}
     await store.open([CollectionSchema("sales", fields, indexed=("number",))])
@@ -83,7 +83,7 @@ async def _filled(server: Server) -> MongodbStore:
 
 
 async def raw_commit(seconds: float, server: Server, at_once: int = 1) -> None:
-    async with AsyncMongoClient[dict[str, object]](server.url()) as client:
+    async with AsyncMongoClient[dict[str, object]](server.store()) as client:
         database = await _made(client)
         await meter.at_once(lambda: _raw_write(client, database), seconds, at_once)
 
@@ -105,14 +105,14 @@ async def _raw_write(
 
 
 async def raw_load(seconds: float, server: Server) -> None:
-    async with AsyncMongoClient[dict[str, object]](server.url()) as client:
+    async with AsyncMongoClient[dict[str, object]](server.store()) as client:
         database = await _made(client, ROWS)
         ids = itertools.cycle(str(number) for number in range(ROWS))
         await meter.at_once(lambda: database.sales.find_one({"_id": next(ids)}), seconds, 1)
 
 
 async def raw_find(seconds: float, server: Server) -> None:
-    async with AsyncMongoClient[dict[str, object]](server.url()) as client:
+    async with AsyncMongoClient[dict[str, object]](server.store()) as client:
         database = await _made(client, ROWS)
         numbers = itertools.cycle(range(ROWS - PAGE))
 

@@ -66,7 +66,7 @@ def _batch(rows: int = 1) -> Batch:
 
 
 async def _opened(server: Server) -> PostgresqlStore:
-    store = PostgresqlStore.from_url(server.url("bench"))
+    store = PostgresqlStore.from_url(server.store("bench"))
     types = {"number": "integer", "customer": "string", "tags": "array", "amount": "number"}
     fields = {name: FieldSchema(kind, required=True) for name, kind in types.items()}
     await store.open([CollectionSchema("sales", fields, indexed=("number",))])
@@ -136,7 +136,7 @@ async def raw_find(seconds: float, server: Server) -> None:
 
 
 async def _pool(server: Server) -> asyncpg.Pool:
-    pool = await asyncpg.create_pool(server.url(), min_size=1, max_size=CONNECTIONS)
+    pool = await asyncpg.create_pool(server.store(), min_size=1, max_size=CONNECTIONS)
     await pool.execute(_RAW)
     return pool
 

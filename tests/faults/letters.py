@@ -50,7 +50,7 @@ async def listed(store: str, folder: Path, letters: int) -> Amount:
         if store == "postgresql":
             server = started()
             _ = stack.callback(server.remove)
-            url = server.url()
+            url = server.store()
         async with Node(App("post", Office, Desk), Settings(node=NodeSettings(store=url))) as node:
             for first in range(0, letters, BATCH):
                 await node.client(Office).send(first, min(first + BATCH, letters))

@@ -98,12 +98,12 @@ async def compare(peer: Peer, folder: Path, times: int) -> Compared:
     with ExitStack() as stack:
         server = started()
         _ = stack.callback(server.remove)
-        environment = os.environ | {"PEER_DATABASE": server.url(), "PEER_TOLD": str(folder / "told")}
+        environment = os.environ | {"PEER_DATABASE": server.store(), "PEER_TOLD": str(folder / "told")}
         if peer.broker:
             (broker,) = stack.enter_context(servers_of(peer.broker, folder))
             environment |= {"PEER_BROKER": f"{broker.url.replace('//', '//guest:guest@')}//"}
         connect: Callable[[str], Awaitable[Database]] = import_module("asyncpg").connect
-        connection = await connect(server.url())
+        connection = await connect(server.store())
         try:
             _ = await connection.execute(TABLES)
             return await _killed(Runner(peer, environment, folder), connection, times)

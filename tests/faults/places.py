@@ -85,7 +85,7 @@ def site_of(place: Place, folder: Path, database: PostgreSql | None = None) -> G
             if database is None:
                 database = started()
                 _ = stack.callback(database.remove)
-            options += ["--store", database.url()]
+            options += ["--store", database.store()]
         else:
             options += ["--store", "sqlite:///data"]
         if place.broker:

@@ -163,7 +163,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip(why)
     server = started()
     try:
-        yield server.url()
+        yield server.store()
     finally:
         server.remove()
 

@@ -73,7 +73,7 @@ def folder(store: str, tmp_path: Path) -> Iterator[Path]:
         if why := why_not():
             pytest.skip(why)
         server = started()
-        url = server.url()
+        url = server.store()
     _ = (tmp_path / "office.py").write_text(OFFICE)
     settings = f'app = "office.py"\n[node]\nstore = "{url}"\n[gateway]\nmetrics_token = "{TOKEN}"\n'
     _ = (tmp_path / "hanse.toml").write_text(settings)

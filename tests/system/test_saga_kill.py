@@ -24,7 +24,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         pytest.skip(why)
     server = started("fsync=off")
     try:
-        yield server.url(synchronous="off")
+        yield server.store(synchronous="off")
     finally:
         server.remove()
 

@@ -27,7 +27,7 @@ def url() -> Iterator[str]:
         pytest.skip(why)
     server = started()
     try:
-        yield server.url()
+        yield server.store()
     finally:
         server.remove()
 

@@ -31,7 +31,7 @@ def url() -> Iterator[str]:
     server = started()
     try:
         # Nobody has to know the password here, but it is in the URL, and may not be shown.
-        yield server.url().replace("hanse@", "hanse:secret@")
+        yield server.store().replace("hanse@", "hanse:secret@")
     finally:
         server.remove()
 

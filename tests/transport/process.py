@@ -39,10 +39,12 @@ class ServerProcess(ABC):
 
     Attributes:
         port: Where it listens.
+        insists: Whether one that ends before it is ready is started again.
     """
 
     title: str
     scheme: str
+    insists: bool = False
 
     def __init__(self, log: Path, port: int = 0) -> None:
         self.port: int = port or free_port()
@@ -72,9 +74,11 @@ class ServerProcess(ABC):
                     return
             try:
                 self._process.wait(LOOK_SECONDS)  # nothing tells when a server begins to listen
-                break
             except subprocess.TimeoutExpired:
                 continue
+            if not self.insists:
+                break
+            self.start()
         raise AssertionError(f"{self.title} was not ready:\n{self._log.read_text() if self._log.exists() else ''}")
 
     def freeze(self) -> None:

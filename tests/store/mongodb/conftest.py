@@ -1,9 +1,8 @@
-"""A server for the tests of this folder, and another for those that kill it; each test has a prefix of its own."""
+"""A server for the tests of this folder, and another for those that kill it."""
 
 from __future__ import annotations
 
 import gc
-import itertools
 import warnings
 from collections.abc import Iterator
 
@@ -11,43 +10,25 @@ import pytest
 
 from .server import Server, started, why_not
 
-_names = itertools.count()
+
+def serving(*options: str) -> Iterator[Server]:
+    if why := why_not():
+        pytest.skip(why)
+    one = started(*options)
+    yield one
+    one.remove()
 
 
 @pytest.fixture(scope="session")
-def mongodb() -> Iterator[Server]:
+def quick_server() -> Iterator[Server]:
     """One that nobody kills."""
-    if why := why_not():
-        pytest.skip(why)
-    one = started()
-    try:
-        yield one
-    finally:
-        one.remove()
+    yield from serving()
 
 
-@pytest.fixture
-def url(mongodb: Server) -> str:
-    """Collections of its own on it."""
-    return mongodb.url(f"test{next(_names)}")
-
-
-@pytest.fixture(scope="module")
-def frail() -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def safe_server() -> Iterator[Server]:
     """One that keeps what it commits, to be killed."""
-    if why := why_not():
-        pytest.skip(why)
-    one = started("--sync-on-commit")
-    try:
-        yield one
-    finally:
-        one.remove()
-
-
-@pytest.fixture
-def frail_url(frail: Server) -> str:
-    """Collections of its own on it."""
-    return frail.url(f"test{next(_names)}")
+    yield from serving("--sync-on-commit")
 
 
 @pytest.fixture

@@ -6,23 +6,11 @@ of one, transactions and change streams. `docs/recipes/on-mongodb.md` says where
 
 from __future__ import annotations
 
-import itertools
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 
-READY_TRIES_MAX = 1_500
-STOP_SECONDS_MAX = 60.0
-
-# Never those that the kernel gives to clients; elsewhere for each worker of the tests.
-_ports = itertools.count(20_000 + os.getpid() % 400 * 16)
+from tests.store.server import FolderServer, ready
 
 
 def why_not() -> str:
@@ -32,101 +20,33 @@ def why_not() -> str:
     return ""
 
 
-def free_port() -> int:
-    """A port on the loopback that nobody listens on."""
-    for port in _ports:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
+class Server(FolderServer):
+    """One server, from its start until it is killed."""
 
-
-class Server:
-    """One server, from its start until it is killed; it comes back at the same port with what it has kept."""
+    title = "MongoDB"
+    scheme = "mongodb"
+    apart = "prefix"
 
     def __init__(self, *options: str) -> None:
-        """Make its folder, which `remove` removes.
+        """Make its folder.
 
         Args:
             options: Of its command line.
         """
-        self.folder = Path(tempfile.mkdtemp(prefix="hanse-mongodb-"))
-        self.port: int = free_port()
-        self._log = self.folder / "log"
+        super().__init__("mongodb")
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def url(self, prefix: str = "", database: str = "shop", **options: str) -> str:
-        """Of a store on it."""
-        wanted = ({"prefix": prefix} if prefix else {}) | options
-        query = "&".join(f"{name}={value}" for name, value in wanted.items())
-        return f"mongodb://127.0.0.1:{self.port}/{database}" + (f"?{query}" if query else "")
+    @property
+    def database(self) -> str:
+        return f"{self.url}/shop"
 
-    def start(self) -> None:
-        """Start it, without waiting until it is ready."""
+    def _begun(self) -> subprocess.Popen[bytes]:
         place = ("--host", "127.0.0.1", "--port", str(self.port), "--storage-path", str(self.folder / "data"))
         command = [sys.executable, "-W", "ignore", "-m", "secantus", *place, "--cache-size", "256M", *self._options]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def wait_ready(self) -> None:
-        """Return when it takes connections."""
-        for _ in range(READY_TRIES_MAX):
-            assert self._process is not None
-            if self._process.poll() is not None:
-                break
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
-                return
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.02)  # nothing tells when a server is ready
-        raise AssertionError(f"the server was not ready:\n{self._log.read_text()}")
-
-    def kill(self) -> None:
-        """End it as kill -9 does."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """End it in order."""
-        self._end(signal.SIGTERM)
-
-    def pause(self) -> None:
-        """Let it do nothing, with all its connections open."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(how)
-            self._process.wait(STOP_SECONDS_MAX)
-        self._process = None
-
-    def restart(self) -> None:
-        """Kill it, and start it again."""
-        self.kill()
-        self.start()
-        self.wait_ready()
-
-    def remove(self) -> None:
-        """Kill it, and remove its folder."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def started(*options: str) -> Server:
     """A server that is ready."""
-    one = Server(*options)
-    try:
-        one.start()
-        one.wait_ready()
-    except BaseException:
-        one.remove()
-        raise
-    return one
+    return ready(Server(*options))

@@ -25,15 +25,15 @@ class TestMongodbStore(StoreSuite):
     names = count()
 
     @pytest.fixture(autouse=True)
-    async def on_server(self, mongodb: Server) -> AsyncGenerator[None]:
-        self.server = mongodb
+    async def on_server(self, quick_server: Server) -> AsyncGenerator[None]:
+        self.server = quick_server
         self.things: MongodbStore | None = None
         yield
         if self.things is not None:
             await self.things.close()
 
     async def make(self) -> Store:
-        return MongodbStore.from_url(self.server.url(f"suite{next(self.names)}"))
+        return MongodbStore.from_url(self.server.store(f"suite{next(self.names)}"))
 
     async def reopen(self, store: Store) -> Store:
         return MongodbStore(cast("MongodbStore", store)._url)

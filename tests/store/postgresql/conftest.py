@@ -1,48 +1,29 @@
-"""A real server for the tests of this folder, and another for those that kill it; each test has a schema of its own."""
+"""A real server for the tests of this folder, and another for those that kill it."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
 
 from .server import Server, started, why_not
 
-_names = itertools.count()
+
+def serving(*settings: str) -> Iterator[Server]:
+    if why := why_not():
+        pytest.skip(why)
+    one = started(*settings)
+    yield one
+    one.remove()
 
 
 @pytest.fixture(scope="session")
 def quick_server() -> Iterator[Server]:
     """One that does not wait for disks, for what is not about them."""
-    if why := why_not():
-        pytest.skip(why)
-    one = started("fsync=off", "full_page_writes=off", "max_connections=300")
-    try:
-        yield one
-    finally:
-        one.remove()
+    yield from serving("fsync=off", "full_page_writes=off", "max_connections=300")
 
 
-@pytest.fixture
-def url(quick_server: Server) -> str:
-    """A schema of its own on it."""
-    return quick_server.url(f"test{next(_names)}", synchronous="off")
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def safe_server() -> Iterator[Server]:
-    """One that keeps what it commits, to be killed."""
-    if why := why_not():
-        pytest.skip(why)
-    one = started()
-    try:
-        yield one
-    finally:
-        one.remove()
-
-
-@pytest.fixture
-def safe_url(safe_server: Server) -> str:
-    """A schema of its own on it."""
-    return safe_server.url(f"test{next(_names)}")
+    """One that keeps what it commits, to be killed; small, so that it is soon back."""
+    yield from serving("shared_buffers=16MB")

@@ -12,7 +12,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .server import READY_TRIES_MAX, USER, Server, free_port
+from tests.transport.process import READY_TRIES_MAX, free_port
+
+from .server import USER, Server
 
 _CONFIG = """[databases]
 postgres = host=127.0.0.1 port={server}

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-READY_TRIES_MAX = 1_500
-STOP_SECONDS_MAX = 60.0
-USER = "hanse"
+from tests.store.server import FolderServer, ready
 
-# Never those that the kernel gives to clients; elsewhere for each worker of the tests.
-_ports = itertools.count(13_000 + os.getpid() % 400 * 16)
+USER = "hanse"
+# The version of the protocol, then names and values: what a client says first.
+_HELLO = b"\x00\x03\x00\x00user\x00%s\x00database\x00postgres\x00\x00" % USER.encode()
 
 
 def binaries() -> Path | None:
@@ -49,68 +46,75 @@ def _account() -> str | None:
     return None
 
 
-def free_port() -> int:
-    """A port on the loopback that nobody listens on."""
-    for port in _ports:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
+class Server(FolderServer):
+    """One server, from its start until it is killed."""
 
+    title = "PostgreSQL"
+    scheme = "postgresql"
+    apart = "schema"
+    stops = signal.SIGINT
+    # One that was killed may have to be started again, for its last children.
+    insists = True
 
-class Server:
-    """One server, from its start until it is killed; it comes back at the same port with what it has kept."""
-
-    def __init__(self, *settings: str, folder: Path | None = None, within: Sequence[str] = ()) -> None:
-        """Make its folder, which `remove` removes.
+    def __init__(
+        self,
+        *settings: str,
+        copy_of: Server | None = None,
+        folder: Path | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
+        """Make its folder.
 
         Args:
             settings: As `name=value`.
+            copy_of: A server that runs, which this one follows.
             folder: One that is there already, in place of a new one.
             within: What its commands go behind, such as that of a mount namespace; these run as root there.
         """
+        # Not in pytest's folder, into which another user cannot go.
+        super().__init__("postgresql", folder)
         found = binaries()
         assert found is not None
         self._programs = found
         self._user = _account()
-        # Not in pytest's folder, into which another user cannot go.
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="hanse-postgresql-"))
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self._within = list(within)
         if within and self._user is not None:
             self._within += ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--clear-groups", "--"]
             self._user = None
-        self.port: int = free_port()
-        self._log = self.folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
         self._settings = settings
-        self._run(
-            *("initdb", "--no-sync", "-D", str(self.folder / "data"), "-U", USER, "--auth=trust"),
-            *("-E", "UTF8", "--locale=C"),
-        )
-
-    def url(self, schema: str = "", **options: str) -> str:
-        """Of a store on it."""
-        wanted = ({"schema": schema} if schema else {}) | options
-        query = "&".join(f"{name}={value}" for name, value in wanted.items())
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres" + (f"?{query}" if query else "")
+        self._data = self.folder / "data"
+        if "fsync=off" in settings:
+            self.usual = {"synchronous": "off"}
+        if copy_of is None:
+            made: tuple[str, ...] = ("initdb", "--no-sync", "-U", USER, "--auth=trust", "-E", "UTF8", "--locale=C")
+        else:
+            place = ("-h", "127.0.0.1", "-p", str(copy_of.port), "-U", USER)
+            made = ("pg_basebackup", *place, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        self.run(*made, "-D", str(self._data))
 
     @property
-    def pid(self) -> int:
-        """The id of its process, as long as it runs."""
-        assert self._process is not None
-        return self._process.pid
+    def database(self) -> str:
+        return f"{self.scheme}://{USER}@127.0.0.1:{self.port}/postgres"
 
-    def start(self) -> None:
-        """Start it, without waiting until it is ready."""
-        settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *self._settings)
-        command = [*self._within, str(self._programs / "postgres"), "-D", str(self.folder / "data")]
+    def promote(self) -> None:
+        """Have one that follows lead, and return once it does."""
+        self.run("pg_ctl", "promote", "-D", str(self._data))
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of its programs."""
+        command = [*self._within, str(self._programs / program), *arguments]
+        done = subprocess.run(command, capture_output=True, check=False, user=self._user, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        # After a kill, all files of the folder would be flushed one by one: a second, in which nothing is tested.
+        usual = (f"port={self.port}", "listen_addresses=127.0.0.1", "recovery_init_sync_method=syncfs")
+        settings = (*usual, "unix_socket_directories=", *self._settings)
+        command = [*self._within, str(self._programs / "postgres"), "-D", str(self._data)]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [*command, *(part for one in settings for part in ("-c", one))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -118,62 +122,14 @@ class Server:
                 user=self._user,
             )
 
-    def wait_ready(self) -> None:
-        """Return when it takes connections; one that was killed may have to be started again for its last children."""
-        for _ in range(READY_TRIES_MAX):
-            assert self._process is not None
-            if self._process.poll() is not None:
-                self.start()
-            if self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), check=False) == 0:
-                return
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.02)  # nothing tells when a server is ready
-        raise AssertionError(f"PostgreSQL was not ready:\n{self._log.read_text()}")
-
-    def kill(self) -> None:
-        """End it as kill -9 does; its children see that, and end."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """End it at once, but in order: whoever is connected is told."""
-        self._end(signal.SIGINT)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(how)
-            self._process.wait(STOP_SECONDS_MAX)
-        self._process = None
-
-    def restart(self) -> None:
-        """Kill it, and start it again."""
-        self.kill()
-        self.start()
-        self.wait_ready()
-
-    def remove(self) -> None:
-        """Kill it, and remove its folder."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _run(self, program: str, *arguments: str, check: bool = True) -> int:
-        done = subprocess.run(
-            [*self._within, str(self._programs / program), *arguments],
-            capture_output=True,
-            check=False,
-            user=self._user,
-            text=True,
-        )
-        assert not check or done.returncode == 0, done.stderr
-        return done.returncode
+    def _answers(self, client: socket.socket) -> bool:
+        """Whether it asks who this is; while it reads what it kept, it says that it is not ready."""
+        client.sendall((len(_HELLO) + 4).to_bytes(4, "big") + _HELLO)
+        return client.recv(1) == b"R"
 
 
-def started(*settings: str, folder: Path | None = None, within: Sequence[str] = ()) -> Server:
+def started(
+    *settings: str, copy_of: Server | None = None, folder: Path | None = None, within: Sequence[str] = ()
+) -> Server:
     """A server that is ready."""
-    one = Server(*settings, folder=folder, within=within)
-    try:
-        one.start()
-        one.wait_ready()
-    except BaseException:
-        one.remove()
-        raise
-    return one
+    return ready(Server(*settings, copy_of=copy_of, folder=folder, within=within))

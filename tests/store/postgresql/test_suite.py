@@ -28,7 +28,7 @@ class _OnServer(StoreHooks):
         self.server = quick_server
 
     def url(self, name: str) -> str:
-        return self.server.url(name, synchronous="off")
+        return self.server.store(name)
 
     async def make(self) -> Store:
         return PostgresqlStore.from_url(self.url(f"suite{next(self.names)}"))
@@ -48,4 +48,4 @@ class TestPostgresqlStoreBehindAPooler(_OnServer, CommitTests, MarkTests, Concur
     """Nothing is kept in sessions: no statements, no settings."""
 
     def url(self, name: str) -> str:
-        return self.server.url(f"pooled_{name}", synchronous="off", prepared="no")
+        return self.server.store(f"pooled_{name}", prepared="no")

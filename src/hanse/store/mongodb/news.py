@@ -17,7 +17,7 @@ from hanse.store.remote.hearing import LOOK_SECONDS, Hearing
 
 _log = logging.getLogger("hanse.store.mongodb")
 
-STREAM_SECONDS = 10.0
+STREAM_SECONDS = 5.0
 """For which the stream may say nothing, not even that there is nothing; then it is begun anew."""
 
 _COMMITS: list[Document] = [

@@ -28,6 +28,7 @@ class Proxy:
         self._server_port = port
         self._at: tuple[Side, int] | None = None
         self._words, self._answers = b"", 0
+        self._ends: set[asyncio.WriteTransport] = set()
         self._tasks = Tasks(lambda _: None)
 
     def cut_at(self, side: Side, pieces: int) -> None:
@@ -35,8 +36,16 @@ class Proxy:
         self._at = (side, pieces)
 
     def cut_once_asked(self, words: bytes, answers: int) -> None:
-        """Cut the connection over which some words go to the server, at so many answers to them; and let nobody in."""
+        """Cut the connection over which some words go to the server, at so many answers to them; and let nobody in.
+
+        With no answer, the words do not get there.
+        """
         self._words, self._answers = words, answers
+
+    def cut_all(self) -> None:
+        """Cut all connections that there are."""
+        for end in self._ends:
+            end.abort()
 
     def url(self, url: str) -> str:
         """A URL of the server, by way of this."""
@@ -52,11 +61,13 @@ class Proxy:
         answers: list[int] = []
         asked = self._tasks.start(self._hand_on("asked", reader, onward, answers))
         answered = self._tasks.start(self._hand_on("answered", there, writer, answers))
+        self._ends |= {writer.transport, onward.transport}
         try:
             _ = await asyncio.wait((asked, answered), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for end in (writer, onward):
-                end.transport.abort()
+            for end in (writer.transport, onward.transport):
+                self._ends.discard(end)
+                end.abort()
 
     async def _hand_on(
         self, side: Side, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: list[int]
@@ -68,6 +79,8 @@ class Proxy:
                 if side == "asked" and self._words and self._words in piece:
                     self._words, self.refuses = b"", True
                     answers.append(self._answers)
+                    if not self._answers:
+                        return
                 writer.write(self._rest(piece) if side == "answered" and self.swallows_news else piece)
 
     @staticmethod

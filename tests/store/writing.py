@@ -1,17 +1,17 @@
-"""A process that writes to a store, `writing.py URL NAME WRITERS COMMITS`, and tells the positions that it got."""
+"""A process that writes to a store, `writing.py KIND URL NAME WRITERS COMMITS`; tells each id with its positions."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from pkgutil import resolve_name
 
 from hanse.store.base import Batch, Mark
-from hanse.store.redis import RedisStore
 from hanse.testing.store_hooks import NOTES, ORDERS, emit, put
 
 
-async def main(url: str, name: str, writers: int, commits: int) -> None:
-    store = RedisStore.from_url(url)
+async def main(kind: str, url: str, name: str, writers: int, commits: int) -> None:
+    store = resolve_name(kind).from_url(url)
     await store.open((ORDERS, NOTES))
 
     async def write(writer: int) -> None:
@@ -28,4 +28,4 @@ async def main(url: str, name: str, writers: int, commits: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
