@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import click
 
@@ -15,7 +15,7 @@ from hanse.cli.letters import operator_name
 from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.target import load_app
-from hanse.delivery.saga_rows import SagaRow, SagaStep
+from hanse.delivery.saga_rows import SagaRow, SagaStep, State
 from hanse.kernel.host import Host
 from hanse.node.saga_desk import SagaDesk, desk_of
 
@@ -58,7 +58,8 @@ def listing(
 ) -> None:
     """List sagas, the newest first."""
     wanted = dict(pair_of(text) for text in tags)
-    rows = _at_desk(target, chosen, lambda desk: desk.rows(states=states, name=name, tags=wanted, limit=limit))
+    in_states = cast("tuple[State, ...]", states)
+    rows = _at_desk(target, chosen, lambda desk: desk.rows(states=in_states, name=name, tags=wanted, limit=limit))
     output = rest["output"]
     assert isinstance(output, Output)
     if rest["json_wanted"]:

@@ -12,7 +12,7 @@ JOB: Json = {
     "properties": {
         "id": {"type": "string"},
         "operation": {"type": "string"},
-        "status": {"enum": ["waiting", "running", "done", "failed", "cancelled"]},
+        "status": {"enum": ["waiting", "running", "cancelling", "done", "failed", "cancelled"]},
         "began": {"type": "number"},
         "ended": {"type": "number"},
         "progress": {"type": "number", "minimum": 0, "maximum": 1},

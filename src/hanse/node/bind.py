@@ -48,10 +48,15 @@ def saga_endpoint(operation: Operation, method: Method, pinned: Pinned, sagas: S
         bound = signature.bind(**values) if by_name else signature.bind(*values.values())
         # Without a key, the message is its own: if it comes twice, it is one call.
         key = message.headers.idempotency_key or f"{message.id}/{hashlib.sha256(canonical(arguments)).hexdigest()}"
-        id = saga_id(_scope(operation, message.headers.identity), key)
+        id = saga_of_call(operation, message.headers.identity, key)
         return await sagas.call(pinned, bound.arguments, id=id)
 
     return Endpoint(run=run, allow=operation.options.allow, encode=codec_for(operation.result).encode)
+
+
+def saga_of_call(operation: Operation, identity: Identity, key: str) -> str:
+    """The id of the saga that a call with a key begins."""
+    return saga_id(_scope(operation, identity), key)
 
 
 def _running(operation: Operation, method: Method, store: Store) -> Run:

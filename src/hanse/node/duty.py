@@ -27,7 +27,7 @@ from hanse.node.background import Runner, runner, trimmer
 from hanse.node.events import Subscription
 from hanse.node.figures import ScheduleFigures
 from hanse.node.hosted import Hosted
-from hanse.node.jobs import job_runner
+from hanse.node.jobs import job_runners
 from hanse.service.cluster import Leader
 from hanse.service.leases import Grant
 from hanse.service.reaction import On
@@ -164,10 +164,10 @@ class Duty:
         ]
         copying = [Replicator(f"{name}.{replica.name}", replica, host=self._host) for replica in hosted.replicas]
         sagas = [] if hosted.sagas is None else [hosted.sagas.runner(duty, self._retention)]
-        jobs = job_runner(hosted, self._server, self._host, duty)
+        jobs = job_runners(hosted, self._server, self._host, duty)
         acting = Actor(hosted, self._subscriptions, self._host, duty)
         tally = Tally(hosted.store, self._host, f"tally of {name}")
-        return [*reacting, *copying, *sagas, jobs, acting, tally, trimmer(hosted, self._host, self._retention, tally)]
+        return [*reacting, *copying, *sagas, *jobs, acting, tally, trimmer(hosted, self._host, self._retention, tally)]
 
 
 def _failed(error: BaseException) -> None:

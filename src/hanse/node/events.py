@@ -34,7 +34,7 @@ from hanse.node.app import App, Part
 from hanse.node.hosted import Hosted
 from hanse.service.change import change_of, cursor_of
 from hanse.service.reaction import ATTEMPTS, On
-from hanse.service.saga_method import sagas_of
+from hanse.service.saga_method import pinned_in
 from hanse.service.service import may_emit, reactions_of
 from hanse.service.shape import shape_of
 from hanse.service.unit import Unit, unit_for
@@ -175,7 +175,7 @@ def subscriptions_of(app: App) -> list[Subscription]:
     waiting = [
         _OfSagas(part, kind)
         for part in app.parts
-        for kind in dict.fromkeys(kind for pinned in sagas_of(part.cls) for kind in pinned.events)
+        for kind in dict.fromkeys(kind for pinned in pinned_in(part.cls) for kind in pinned.events)
     ]
     return [*reacting, *waiting]
 

@@ -19,12 +19,16 @@ from hanse.delivery.tally import LetterGroup
 from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Invalid, Misconfigured
 from hanse.kernel.host import Host
+from hanse.kernel.message import Identity
 from hanse.mesh.client import Caller, client_of
 from hanse.mesh.server import Endpoint, Server
 from hanse.node.app import App, Part
-from hanse.node.bind import endpoint, saga_endpoint
+from hanse.node.bind import endpoint, saga_endpoint, saga_of_call
 from hanse.node.saga_journal import SagaPlace
+from hanse.node.saga_runs import saga_contract
+from hanse.node.saga_runs_served import SagaRunsOf
 from hanse.node.sagas import Sagas
+from hanse.node.stored_sagas import StoredSagas
 from hanse.service.cluster import Leader, Lock
 from hanse.service.collection import Collection
 from hanse.service.events import Events, EventsOf, events_contract
@@ -35,7 +39,7 @@ from hanse.service.remote import RemoteCollection
 from hanse.service.replica import Wanted
 from hanse.service.replicated import ReplicaOf, replica_schemas
 from hanse.service.rows import Rows, RowsOf, rows_contract, rows_contract_named
-from hanse.service.saga_method import pinned_of, sagas_of
+from hanse.service.saga_method import Pinned, pinned_in, pinned_of
 from hanse.service.service import Field, Outlet, Service, descriptions_of
 from hanse.service.shape import schema_of
 from hanse.store.base import CollectionSchema, Store
@@ -59,6 +63,7 @@ class Hosted:
         replicas: Its copies of what others own.
         leases: Of its store.
         sagas: What it runs of them; None where its class has none.
+        stored_sagas: The same, as operators and jobs see them.
     """
 
     def __init__(
@@ -76,9 +81,10 @@ class Hosted:
         self.replicas: list[ReplicaOf[Any]] = []
         self.leases: StoredLeases = StoredLeases(store, host)
         self._caller = caller
+        self.stored_sagas: StoredSagas = StoredSagas(store, host)
         self.instance: Service = self._construct(app, values)
         self.instance.__dict__["_outlet"] = Outlet(store)
-        pinned = sagas_of(part.cls)
+        pinned = pinned_in(part.cls)
         place = SagaPlace(part.name, self.instance, store, host, duty=None, watch=caller.watch)
         self.sagas: Sagas | None = Sagas(place, pinned) if pinned else None
         self.instance.__dict__["_sagas"] = self.sagas
@@ -110,12 +116,20 @@ class Hosted:
         names.append(self._bind(server, events_contract(self.part.name), EventsOf(self.store)))
         for description in descriptions_of(self.part.cls):
             called = {operation.address: operation for operation in description.operations.values()}
-            names.append(self._bind(server, jobs_contract(description.name), JobsOf(self.jobs, self.store, called)))
+            jobs = JobsOf(self.jobs, self.store, called, _SagasBegun(self, called))
+            names.append(self._bind(server, jobs_contract(description.name), jobs))
+        if self.sagas is not None:
+            names.append(self._bind(server, saga_contract(self.part.name), SagaRunsOf(self.stored_sagas)))
         return names
+
+    def saga_of(self, name: str) -> Pinned | None:
+        """The saga that a method is; None for any other."""
+        method = getattr(self.instance, name)
+        return None if self.sagas is None else pinned_of(getattr(method, "__func__", None))
 
     def _endpoint(self, operation: Operation, name: str) -> Endpoint:
         method = getattr(self.instance, name)
-        if self.sagas is not None and (pinned := pinned_of(getattr(method, "__func__", None))) is not None:
+        if self.sagas is not None and (pinned := self.saga_of(name)) is not None:
             return saga_endpoint(operation, method, pinned, self.sagas)
         return endpoint(operation, method, self.store)
 
@@ -170,6 +184,30 @@ class Hosted:
             raise Misconfigured(f"{where} does not fit {self.part.cls.__name__}.{field.name}: {fault}") from None
 
 
+class _SagasBegun:
+    """See `SagasBegun`; of one contract of a hosted service.
+
+    Args of the constructor:
+        hosted: The service.
+        operations: Of the contract, by address.
+    """
+
+    def __init__(self, hosted: Hosted, operations: Mapping[str, Operation]) -> None:
+        self._sagas = {
+            address: operation
+            for address, operation in operations.items()
+            if hosted.saga_of(address.rpartition(".")[2]) is not None
+        }
+        self._stored = hosted.stored_sagas
+
+    def of(self, address: str, identity: Identity, key: str, /) -> str:
+        operation = self._sagas.get(address)
+        return "" if operation is None else saga_of_call(operation, identity, key)
+
+    async def turn_back(self, id: str, /, *, by: str) -> bool:
+        return await self._stored.turn_back(id, by=by)
+
+
 def schemas_of(part: Part, owned: Iterable[type[Resource]]) -> list[CollectionSchema]:
     """What the store of a service keeps: the resources that it owns, its replicas, and what could not be handled."""
     copied = [
@@ -178,7 +216,7 @@ def schemas_of(part: Part, owned: Iterable[type[Resource]]) -> list[CollectionSc
         if field.replica is not None
         for schema in replica_schemas(field.name, field.replica)
     ]
-    of_sagas = [schema_of(SagaRow), schema_of(SagaStep), schema_of(SagaEvent)] if sagas_of(part.cls) else []
+    of_sagas = [schema_of(SagaRow), schema_of(SagaStep), schema_of(SagaEvent)] if pinned_in(part.cls) else []
     own: list[type[Resource]] = [*LETTER_KINDS, Job]
     kept = [*map(schema_of, owned), *copied, *of_sagas, *(schema_of(kind) for kind in own)]
     return list({schema.name: schema for schema in kept}.values())

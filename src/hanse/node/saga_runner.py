@@ -166,9 +166,15 @@ class SagaRunner:
         if entry.id not in self._runs:
             # The log tells of what was; it may be over by now.
             now = await self._store.load(SAGAS, entry.id)
-            if now is not None and (saga := saga_in(now)).state in LIVE:
-                self.take(saga)
-        elif saga.abort and (run := self._runs[entry.id]) is not None:
+            if now is None or (saga := saga_in(now)).state not in LIVE:
+                return
+        self._see_to(saga)
+
+    def _see_to(self, saga: SagaRow) -> None:
+        """Work on a saga that goes on, or have it turn back where somebody wants that of one that is worked on."""
+        if saga.id not in self._runs:
+            self.take(saga)
+        elif saga.abort and (run := self._runs[saga.id]) is not None:
             run.abort()
 
     async def _work(self, row: SagaRow, *, fresh: bool) -> None:
@@ -211,7 +217,7 @@ class SagaRunner:
             saga = saga_in(row)
             oldest = min(oldest, oldest if saga.since == NEVER else saga.since)
             if saga.state in LIVE:
-                self.take(saga)
+                self._see_to(saga)
         await self._forget([(SAGA_EVENTS, id) for id in self._mail.forget(oldest)])
         over = And((OneOf(("state",), ENDED), Compare("lt", ("ended_at",), self._host.now() - self._retention)))
         async for row in self._rows(SAGAS, over):

@@ -4,7 +4,8 @@ Whoever asks is told the job's name once its row is committed. The instance that
 the call, with an idempotency key, as often as it takes: so the call takes effect once, whoever dies in between, and
 what it answered is kept with what it wrote.
 
-States: waiting -> running -> done | failed | cancelled. A job that waits or runs may be cancelled.
+States: waiting -> running -> done | failed | cancelled. A job that waits or runs may be cancelled. One that began a
+saga has that turn back, and is `cancelling` until the saga is over: done, where that was faster.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hanse.contract.model import Resource, collection_of
 from hanse.kernel.codec import canonical, codec_for
 from hanse.kernel.context import Context, ambient, current
 from hanse.kernel.faults import Fault, Forbidden, NotFound, Overloaded, Unauthenticated, UnknownOperation
-from hanse.kernel.message import Headers, Kind, Message
+from hanse.kernel.message import Headers, Identity, Kind, Message
 from hanse.service.local import LocalCollection
 from hanse.service.unit import Unit
 from hanse.store.base import Store
@@ -47,7 +48,7 @@ LOOK_SECONDS = 5.0
 KEY_PREFIX = "job/"
 """Begins the idempotency keys of calls that jobs make."""
 
-JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
+JobState = Literal["waiting", "running", "cancelling", "done", "failed", "cancelled"]
 
 
 class Job(Resource, collection="hanse_jobs", indexed=("open", "ended_at")):
@@ -58,7 +59,7 @@ class Job(Resource, collection="hanse_jobs", indexed=("open", "ended_at")):
         body: The arguments, in MessagePack.
         headers: Who asked, and what story it belongs to.
         caller: Who asked, as one text; only they see it.
-        state: How it stands.
+        state: How it stands; `cancelling` while its saga turns back.
         open: Whether it has not ended.
         asked_at, ended_at: Wall-clock seconds; `ended_at` is 0 until it has.
         attempts: How often a process has begun to make the call.
@@ -66,6 +67,7 @@ class Job(Resource, collection="hanse_jobs", indexed=("open", "ended_at")):
         text: What it said beside that.
         told_at: Wall-clock second at which it last said so.
         answer: The reply, a `Message` in MessagePack; empty until there is one.
+        saga: Id of the saga that its call begins; empty where that is none.
     """
 
     address: str
@@ -81,6 +83,7 @@ class Job(Resource, collection="hanse_jobs", indexed=("open", "ended_at")):
     text: str = ""
     told_at: float = 0.0
     answer: bytes = b""
+    saga: str = ""
 
 
 JOBS = collection_of(Job)
@@ -122,7 +125,7 @@ class Standing(msgspec.Struct, frozen=True):
     @property
     def ended(self) -> bool:
         """Whether it is over."""
-        return self.state not in {"waiting", "running"}
+        return self.state not in {"waiting", "running", "cancelling"}
 
     def reply(self) -> Message | None:
         """What it was answered with; None where there is no answer."""
@@ -147,7 +150,7 @@ class Jobs(Contract, Protocol):
 
     @rpc(idempotent=True)
     async def cancel(self, id: str) -> Standing:
-        """Have one of the caller's own jobs end, unless it has. Raises NotFound."""
+        """Have one of the caller's own jobs end, unless it has; a saga turns back before. Raises NotFound."""
         ...
 
     @rpc
@@ -162,6 +165,18 @@ def jobs_contract(contract: str) -> Description:
     return describe_as(Jobs, f"jobs/{contract}")
 
 
+class SagasBegun(Protocol):
+    """The sagas that calls of jobs begin."""
+
+    def of(self, address: str, identity: Identity, key: str, /) -> str:
+        """The id of the saga that a call begins; empty where its operation is none."""
+        ...
+
+    async def turn_back(self, id: str, /, *, by: str) -> bool:
+        """Have a saga turn back, unless it does or is over; False where it has not begun."""
+        ...
+
+
 class JobsOf:
     """Serves the jobs that call one contract, from the store of the service that provides it.
 
@@ -169,9 +184,13 @@ class JobsOf:
         rows: Their collection; of the service.
         store: Where it is.
         operations: Of the contract: what may be called, by address.
+        sagas: Those of the same service.
     """
 
-    def __init__(self, rows: LocalCollection[Job], store: Store, operations: Mapping[str, Operation]) -> None:
+    def __init__(
+        self, rows: LocalCollection[Job], store: Store, operations: Mapping[str, Operation], sagas: SagasBegun
+    ) -> None:
+        self._sagas = sagas
         self._rows = rows
         self._store = store
         self._operations = operations
@@ -188,13 +207,15 @@ class JobsOf:
         _ = codec_for(operation.arguments).decode(body)
         if await self._rows.count(OPEN) >= OPEN_MAX:
             raise Overloaded(f"the limit of {OPEN_MAX} jobs that have not ended")
+        id = context.host.new_id()
         job = Job(
-            id=context.host.new_id(),
+            id=id,
             address=address,
             body=body,
             headers=context.headers,
             caller=context.identity.caller,
             asked_at=context.host.now(),
+            saga=self._sagas.of(address, context.identity, key_of(id)),
         )
         return standing_of(await self._rows.create(job))
 
@@ -206,7 +227,11 @@ class JobsOf:
         """See `Jobs.cancel`."""
         _, now = await self._own(id), current().host.now()
         job = await self._rows.change(id, lambda job: None if job is None else cancelled(job, now))
-        return standing_of(self._rows.there(id, job))
+        job = self._rows.there(id, job)
+        if job.state == "cancelling":
+            # Where it has not begun, whoever is about to begin it sees how the job stands.
+            _ = await self._sagas.turn_back(job.saga, by=job.caller or "its caller")
+        return standing_of(job)
 
     async def follow(self, id: str) -> AsyncIterator[Standing]:
         """See `Jobs.follow`."""
@@ -254,28 +279,43 @@ def standing_of(job: Job) -> Standing:
 
 
 def begun(job: Job) -> Job:
-    """A job whose call is made, once more or for the first time; one that has ended stays as it is."""
+    """A job whose call is made, once more or for the first time; one that has ended stays as it is.
+
+    So does one whose saga has begun: that outlives processes by itself, and counts none against the job.
+    """
+    if job.saga and job.state != "waiting":
+        return job
     return _with(job, state="running", attempts=job.attempts + 1) if job.open else job
 
 
 def given_back(job: Job) -> Job:
-    """A job that its process lets go of, for the next to begin anew."""
-    return _with(job, state="waiting", attempts=job.attempts - 1) if job.open else job
+    """A job that its process lets go of, for the next to begin anew; a saga goes on where it is."""
+    return _with(job, state="waiting", attempts=job.attempts - 1) if job.open and not job.saga else job
 
 
-def answered(job: Job, reply: Message, now: float) -> Job:
-    """A job with its answer. What was done counts, also where it was cancelled in the same moment."""
+def answered(job: Job, reply: Message, now: float, *, aborted: bool = False) -> Job:
+    """A job with its answer. What was done counts, also where it was cancelled in the same moment.
+
+    Args:
+        job: As it stood.
+        reply: The answer.
+        now: Wall-clock second.
+        aborted: Whether the answer says that a saga has turned back because somebody wanted that.
+    """
     done = reply.kind is not Kind.FAULT
     if not job.open and not done:
         return job
-    state: JobState = "done" if done else "failed"
+    was_cancelled = aborted and job.state == "cancelling"
+    state: JobState = "done" if done else "cancelled" if was_cancelled else "failed"
     return _with(
         job, state=state, open=False, ended_at=now, answer=canonical(reply), progress=1.0 if done else job.progress
     )
 
 
 def cancelled(job: Job, now: float) -> Job:
-    """A job that was cancelled; one that has ended stays as it is."""
+    """A job that was cancelled; one that has ended stays as it is, and one whose saga may have begun waits for that."""
+    if job.saga and job.state != "waiting":
+        return _with(job, state="cancelling") if job.open else job
     return _with(job, state="cancelled", open=False, ended_at=now) if job.open else job
 
 
@@ -285,6 +325,11 @@ def furthered(job: Job, progress: float, text: str, now: float) -> Job:
     if not job.open or (is_soon and progress < 1.0):
         return job
     return _with(job, progress=min(max(progress, 0.0), 1.0), text=text[:TEXT_CHARACTERS_MAX], told_at=now)
+
+
+def said(job: Job, text: str) -> Job:
+    """A job of which there is something else to say; one that has ended stays as it is."""
+    return _with(job, text=text[:TEXT_CHARACTERS_MAX]) if job.open else job
 
 
 def _with(job: Job, **changes: object) -> Job:

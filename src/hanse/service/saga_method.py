@@ -129,7 +129,7 @@ def pinned_of(method: object) -> Pinned | None:
     return cast("Pinned | None", getattr(method, "__hanse_saga__", None))
 
 
-def sagas_of(cls: type) -> list[Pinned]:
+def pinned_in(cls: type) -> list[Pinned]:
     """The sagas of a service, with their older versions.
 
     Raises:

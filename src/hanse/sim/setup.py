@@ -10,7 +10,7 @@ import msgspec
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.node.app import App
-from hanse.service.saga_method import sagas_of
+from hanse.service.saga_method import pinned_in
 from hanse.service.service import Service, reactions_of
 from hanse.sim.environment import settings_under
 from hanse.sim.transport import SimMedium
@@ -119,6 +119,6 @@ def _alone(app: App, service: type[Service], places: list[str]) -> str:
         return f"it keeps rows ({', '.join(owned)}), and each machine would have rows of its own"
     if reactions := reactions_of(service):
         return f"it reacts ({', '.join(reactions)}), and each machine would do that for itself"
-    if sagas := sagas_of(service):
+    if sagas := pinned_in(service):
         return f"it has sagas ({', '.join(one.name for one in sagas)}), and each machine would keep those that it began"
     return ""

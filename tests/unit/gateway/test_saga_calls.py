@@ -13,6 +13,7 @@ from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.node.app import App
 from hanse.node.node import Node
+from hanse.node.saga_runner import SWEEP_SECONDS
 from hanse.service.collection import Collection
 from hanse.service.saga import Saga
 from hanse.service.saga_method import saga
@@ -82,6 +83,18 @@ async def test_a_saga_that_is_answered_later_tells_its_end(door: Door, node: Nod
     assert done["answer"]["body"]["nights"] == 3
     assert failed["answer"]["body"]["code"] == "full"
     assert [room.floor for room in (await node.collection(Room).find()).items] == [1]
+
+
+async def test_who_deletes_the_job_of_a_saga_has_it_turn_back(door: Door, node: Node) -> None:
+    begun = await door("POST", BOOK, {"floor": 1}, prefer="respond-async")
+    await asyncio.sleep(SWEEP_SECONDS)  # so that it is told of while its runner looks for what it missed
+    asked = await door("DELETE", begun.headers["location"])
+    await asyncio.sleep(60)
+    ended = (await door("GET", begun.headers["location"])).json
+
+    assert asked.json["status"] == "cancelling"
+    assert (ended["status"], ended["answer"]["body"]["code"]) == ("cancelled", "saga_aborted")
+    assert await node.collection(Room).count() == 0
 
 
 async def test_a_saga_that_takes_longer_than_its_caller_waits_goes_on_and_is_had_under_its_key(

@@ -11,7 +11,7 @@ from hanse.kernel.faults import Fault, Misdeclared
 from hanse.kernel.host import Host
 from hanse.service.logbook import Asked, ByHand
 from hanse.service.saga import Saga, Step
-from hanse.service.saga_method import saga, sagas_of
+from hanse.service.saga_method import pinned_in, saga
 from hanse.service.service import Service
 
 pytestmark = pytest.mark.virtual_time
@@ -134,9 +134,9 @@ def test_versions_that_contradict_are_told() -> None:
         async def buy_1(self, s: Saga) -> None: ...
 
     with pytest.raises(Misdeclared, match="both version 1 of buy"):
-        _ = sagas_of(Twice)
+        _ = pinned_in(Twice)
     with pytest.raises(Misdeclared, match="has no saga of that name"):
-        _ = sagas_of(Orphan)
+        _ = pinned_in(Orphan)
 
 
 async def test_steps_without_a_name_or_a_result_are_told(s: Saga) -> None:
