@@ -166,7 +166,7 @@ class KnowsNodes(Protocol):
     """A transport that knows which nodes there are."""
 
     async def nodes(self) -> list[Announcement]:
-        """What each says of itself, as far as it can be heard of; this one too, where it serves something.
+        """What each says of itself, as far as it can be heard of; this one too.
 
         Raises:
             Unavailable: They cannot be asked.

@@ -98,7 +98,7 @@ class Roll:
                 self._leave(name)
 
     async def call(self, ask: Callable[[], Awaitable[bool]]) -> list[Announcement]:
-        """All that answer in time, and this node where it serves something.
+        """All that answer in time, and this node.
 
         Args:
             ask: Asks them all; False where that cannot be.
@@ -112,5 +112,4 @@ class Roll:
         await asyncio.sleep(ANSWER_SECONDS)
         if self._heard is heard:
             self._heard = None
-        own = [self.here] if self._names else []
-        return sorted((*heard.values(), *own), key=lambda said: said.instance)
+        return sorted((*heard.values(), self.here), key=lambda said: said.instance)
