@@ -67,7 +67,8 @@ def test_services_are_watched_as_they_come_and_go(folder: Path) -> None:
             out = cast("IO[str]", watching.stdout)
             sign, service, _, release, state, _ = out.readline().split()
             assert (sign, service, release, state) == ("+", "till", "1.4", "in")
-            with running(folder, "shop.py", "--services", "cafe", *FOUND) as cafe:
+            # A service by its name is its app's part, and finds the others under the name of the app.
+            with running(folder, "shop.py:Cafe", *FOUND) as cafe:
                 assert cafe.url()
                 assert out.readline().startswith("+ cafe ")
                 assert cafe.end(signal.SIGTERM) == 0

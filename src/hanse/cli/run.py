@@ -17,7 +17,7 @@ from hanse.cli.complete import targets
 from hanse.cli.net import is_loopback
 from hanse.cli.options import Chosen, common, configured, working_folder
 from hanse.cli.output import Output
-from hanse.cli.target import load_app, wanted_target
+from hanse.cli.target import load_app, load_composed, wanted_target
 from hanse.gateway.asgi import Application
 from hanse.gateway.hosts import OWN
 from hanse.kernel import logs, telemetry
@@ -45,14 +45,26 @@ def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
 
     TARGET is a file or a module, and the name of an App or Service in it where there are several: greet.py,
     shop.main, shop.main:app. Without one, it is what hanse.toml says under `app`.
+
+    Over a transport that reaches other processes, a Service is run as its app's part, as with --services.
     """
     settings, _ = chosen.read()
     wanted = wanted_target(target, settings, "run")
+    gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
+    app, settings = _meant(wanted, settings)
     # What a file says of the gateway's port is not about those who do not host it.
     if not has_gateway(settings.node.services) and ("gateway", "port") not in {flag.path for flag in chosen.flags}:
         settings = anywhere(settings)
-    gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
-    sys.exit(run_app(load_app(wanted, working_folder()), settings, output))
+    sys.exit(run_app(app, settings, output))
+
+
+def _meant(wanted: str, settings: Settings) -> tuple[App, Settings]:
+    """What is run. One service of a fleet needs the others, and the app whose name they find each other by."""
+    alone = not settings.node.services and settings.node.transport.partition(":")[0] != "memory"
+    if alone and (composed := load_composed(wanted, working_folder())) is not None:
+        app, name = composed
+        return app, msgspec.structs.replace(settings, node=msgspec.structs.replace(settings.node, services=(name,)))
+    return load_app(wanted, working_folder()), settings
 
 
 def run_app(

@@ -99,6 +99,24 @@ def load_app(text: str, folder: Path) -> App:
     return App(title, *chosen)
 
 
+def load_composed(text: str, folder: Path) -> tuple[App, str] | None:
+    """The app that a service is composed in, and the service's name there, where a target names a service.
+
+    Returns:
+        None where it names something else, or where not one app of the module has it.
+
+    Raises:
+        Misconfigured: There is no such module.
+        CouldNotStart: It fails on import.
+    """
+    target = parse_target(text)
+    names = cast("Mapping[str, object]", vars(load_module(target, folder)))
+    wanted = names.get(target.name)
+    apps = dict.fromkeys(value for value in names.values() if isinstance(value, App))
+    found = [(app, part.name) for app in apps for part in app.parts if part.cls is wanted]
+    return found[0] if len(found) == 1 else None
+
+
 def load_module(target: Target, folder: Path) -> ModuleType:
     """Import the module of a target.
 

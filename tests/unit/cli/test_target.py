@@ -12,7 +12,7 @@ from hanse import App, Collection, CouldNotStart, Misconfigured, Resource, Servi
 from hanse.cli.describe import lines_of, published_by
 from hanse.cli.schema_text import type_text
 from hanse.cli.services import declared_in
-from hanse.cli.target import Target, choose, folder_of, load_app, parse_target
+from hanse.cli.target import Target, choose, folder_of, load_app, load_composed, parse_target
 
 SERVICE = "from hanse import App, Service, rpc\nclass {0}(Service):\n    @rpc\n    async def hi(self) -> str: ...\n"
 _numbers = itertools.count()
@@ -62,6 +62,18 @@ def refused(text: str, folder: Path) -> str:
     with pytest.raises(Misconfigured) as caught:
         load_app(text, folder)
     return str(caught.value)
+
+
+def test_a_service_that_one_app_has_is_found_in_it(folder: Path) -> None:
+    both = SERVICE.format("Till") + SERVICE.format("Cafe") + "app = App('shop', Cafe, Till)\n"
+    name = write(folder, both)
+    composed = load_composed(f"{name}:Till", folder)
+    assert composed is not None
+    assert (composed[0].name, composed[1]) == ("shop", "till")
+    assert load_composed(f"{name}:app", folder) is None
+    assert load_composed(name, folder) is None
+    in_two = write(folder, both + "more = App('more', Till)\n")
+    assert load_composed(f"{in_two}:Till", folder) is None
 
 
 @pytest.mark.parametrize("text", ["", ":", ":app", "shop:", "shop:a b", "shop.py:1"])
