@@ -80,12 +80,25 @@ def test_a_row_has_a_key_for_each_path_for_each_type_and_for_items() -> None:
         ("postgresql://db/shop?connections=many", "connections"),
         ("postgresql://db/shop?synchronous=maybe", "synchronous"),
         ("postgresql://db/shop?schema=" + "x" * 64, "1 to 63 bytes"),
+        ("postgresql://a,,b/shop", "at most 10 servers with commas between them, got 'a,,b'"),
+        ("postgresql://ada:secret@" + ",".join(["db"] * 11), "at most 10 servers"),
         ("postgresql://db/shop?schema=pg_mine", "PostgreSQL keeps those"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_why_and_tells_no_secret(url: str, why: str) -> None:
     with pytest.raises(Misconfigured, match=why):
         parse_url(url)
+
+
+def test_of_several_servers_each_is_asked_whether_it_writes() -> None:
+    parsed = parse_url("postgresql://ada:se%40cret@a,[::1]:5433/shop?schema=orders&sslmode=require")
+    assert parsed.servers == (
+        "postgresql://ada:se%40cret@a/shop?target_session_attrs=read-write&sslmode=require",
+        "postgresql://ada:se%40cret@[::1]:5433/shop?target_session_attrs=read-write&sslmode=require",
+    )
+    assert parsed.place == "postgresql://a,[::1]:5433/shop schema orders"
+    assert "target_session_attrs=primary" in parse_url("postgresql://a,b?target_session_attrs=primary").servers[0]
+    assert parse_url("postgresql://a/shop").servers == ("postgresql://a/shop",)
 
 
 def test_a_url_keeps_what_is_the_drivers() -> None:

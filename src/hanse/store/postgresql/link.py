@@ -9,6 +9,7 @@ import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, cast, final
+from urllib.parse import urlsplit
 
 from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured, Unavailable
 from hanse.kernel.host import Host
@@ -99,6 +100,8 @@ def driver() -> _Driver:
 class Dialer:
     """Makes connections; while the server is away, only now and then, so that whoever asks is told at once.
 
+    Where several servers are named, each has its own time to answer: one that went down with its machine says nothing.
+
     Attributes:
         place: Which store, without secrets.
         reach: To its server.
@@ -120,6 +123,7 @@ class Dialer:
         self.pooled: bool = url.prepared == "no"
         self._url = url
         self._connect = driver().connect
+        self._at = 0
 
     async def dial(self) -> Link:
         """A new connection.
@@ -139,8 +143,24 @@ class Dialer:
         return link
 
     async def _dialed(self) -> Link:
+        """A connection to the first of the servers that will do, beginning with the one that did last."""
+        servers, why = self._url.servers, list[str]()
+        for turn in range(len(servers)):
+            at = (self._at + turn) % len(servers)
+            try:
+                link = await self._connected(servers[at])
+            except Exception as error:
+                if len(servers) == 1 or not isinstance(_refusal(error, self.place), Unavailable):
+                    raise
+                why.append(f"{urlsplit(servers[at]).netloc.rpartition('@')[2]}: {_problem(error)}")
+            else:
+                self._at = at
+                return link
+        raise ConnectionError("; ".join(why))
+
+    async def _connected(self, server: str) -> Link:
         return await self._connect(
-            self._url.server,
+            server,
             timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS,
             statement_cache_size=0 if self.pooled else _STATEMENTS_CACHED,
@@ -148,6 +168,12 @@ class Dialer:
             # A pooler does not know them, and would have them hold for others as well.
             server_settings={} if self.pooled else dict(_SETTINGS),
         )
+
+
+def _problem(error: Exception) -> str:
+    if type(error).__name__ == "TargetServerAttributeNotMatched":
+        return "it only reads, as one does that follows another"
+    return str(error) or "no answer in time"
 
 
 def _refusal(error: Exception, place: str) -> Fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -21,6 +21,8 @@ NAME_BYTES_MAX = 63
 CONNECTIONS_USUAL = 4
 CONNECTIONS_MAX = 100
 
+SERVERS_MAX = 10
+
 _EXAMPLE = "postgresql://user:password@host:5432/database?schema=orders"
 
 
@@ -28,7 +30,7 @@ class PostgresqlUrl(msgspec.Struct, frozen=True):
     """What a URL says.
 
     Attributes:
-        server: The URL without our options, for the driver: server, user, password, database, TLS.
+        server: The URL without our options: servers, user, password, database, TLS.
         schema: The schema of the tables.
         connections: Connections for reads at most; two more are for commits and for news.
         synchronous: `off` accepts a server that forgets commits when its machine goes down.
@@ -40,6 +42,23 @@ class PostgresqlUrl(msgspec.Struct, frozen=True):
     connections: int = CONNECTIONS_USUAL
     synchronous: Literal["on", "off"] = "on"
     prepared: Literal["yes", "no"] = "yes"
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """A URL for the driver of each server that is named; of several, the one that writes is wanted.
+
+        Example:
+            >>> parse_url("postgresql://ada@a,b:5433/shop").servers[1]
+            'postgresql://ada@b:5433/shop?target_session_attrs=read-write'
+        """
+        parts = urlsplit(self.server)
+        login, at, named = parts.netloc.rpartition("@")
+        servers = named.split(",")
+        if len(servers) == 1:
+            return (self.server,)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        query = urlencode({"target_session_attrs": "read-write"} | options)
+        return tuple(urlunsplit(parts._replace(netloc=f"{login}{at}{server}", query=query)) for server in servers)
 
     @property
     def place(self) -> str:
@@ -79,6 +98,11 @@ _OPTIONS = frozenset(PostgresqlUrl.__struct_fields__) - {"server"}
 def _require_sound(found: PostgresqlUrl) -> None:
     if not 1 <= found.connections <= CONNECTIONS_MAX:
         raise Misconfigured(f"expected 1 to {CONNECTIONS_MAX} as the option connections, got {found.connections}")
+    servers = urlsplit(found.server).netloc.rpartition("@")[2].split(",")
+    if len(servers) > SERVERS_MAX or (len(servers) > 1 and not all(servers)):
+        raise Misconfigured(
+            f"expected at most {SERVERS_MAX} servers with commas between them, got {','.join(servers)!r}"
+        )
     if not found.schema or "\x00" in found.schema or len(found.schema.encode()) > NAME_BYTES_MAX:
         raise Misconfigured(f"expected a schema of 1 to {NAME_BYTES_MAX} bytes, got {found.schema!r}")
     if found.schema.startswith("pg_"):
