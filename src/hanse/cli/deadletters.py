@@ -17,6 +17,7 @@ from hanse.cli.deadletters_text import (
     GROUP_HEADINGS,
     HEADINGS,
     action_row,
+    diff,
     effects_of,
     group_row,
     row_of,
@@ -246,6 +247,9 @@ def actions(*, action: str | None, limit: int, desk: Desk, service: str, output:
             return
         rows = [[one.letter, one.what, one.group, one.key or "-", one.code or "-"] for one in outcomes.items]
         print_table(rows, output, headings=["letter", "outcome", "group", "key", "fault"])
+        for one in outcomes.items:
+            for line in diff(one.before, one.after, colour=output.colour):
+                click.echo(f"  {line}", color=output.colour)
         return
     names = [service] if service else desk.services()
     pages = {name: asked(desk, ActionPage, name, "actions", limit=limit) for name in names}

@@ -113,7 +113,7 @@ def load_composed(text: str, folder: Path) -> tuple[App, str] | None:
     names = cast("Mapping[str, object]", vars(load_module(target, folder)))
     wanted = names.get(target.name)
     apps = dict.fromkeys(value for value in names.values() if isinstance(value, App))
-    found = [(app, part.name) for app in apps for part in app.parts if part.cls is wanted]
+    found = [(app, part.name) for app in apps for part in app.parts if wanted is part.cls]
     return found[0] if len(found) == 1 else None
 
 

@@ -127,6 +127,7 @@ class LetterOutcome(Resource, collection="dead_letter_outcomes", indexed=("actio
         what: What became of it.
         at: When, in seconds of the wall clock.
         code, text: Of the failure, where it failed.
+        before, after: What the message told, in JSON, where it was edited: the letter itself goes once it is handled.
     """
 
     action: str
@@ -139,6 +140,8 @@ class LetterOutcome(Resource, collection="dead_letter_outcomes", indexed=("actio
     at: float
     code: str = ""
     text: str = ""
+    before: str = ""
+    after: str = ""
 
 
 ACTIONS = collection_of(LetterAction)

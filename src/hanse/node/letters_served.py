@@ -113,7 +113,7 @@ class LettersOf:
         edited = msgspec.structs.replace(letter, message=canonical(message), original=letter.original or letter.message)
         unit = self._unit()
         unit.put(DEAD_LETTERS, edited, letter.rev, insisted=True)
-        self._note(unit, "edit", letter)
+        self._note(unit, "edit", letter, edited)
         await unit.commit()
         return await self._shown(edited)
 
@@ -214,13 +214,17 @@ class LettersOf:
         made = LetterAction(id=self._host.new_id(), kind=kind, who=_who(), asked_at=self._host.now(), which=which)
         return msgspec.structs.replace(made, **more)
 
-    def _note(self, unit: Unit, kind: Kind, letter: DeadLetter) -> None:
-        """Stage that something was done about one letter, and by whom."""
+    def _note(self, unit: Unit, kind: Kind, letter: DeadLetter, edited: DeadLetter | None = None) -> None:
+        """Stage that something was done about one letter, and by whom; where it was edited, what it tells then."""
         action = self._action(kind, Selection(ids=(letter.id,)), asked=1)
         action = ended(action, "done", self._host.now())
         what: What = "edited" if kind == "edit" else "tried"
         unit.put(ACTIONS, action, 0)
-        unit.put(OUTCOMES, outcome_of(action.id, letter, what, action.asked_at), 0)
+        outcome = outcome_of(action.id, letter, what, action.asked_at)
+        if edited is not None:
+            before, after = (_text_of(_entry_in(one.message)) for one in (letter, edited))
+            outcome = msgspec.structs.replace(outcome, before=before, after=after)
+        unit.put(OUTCOMES, outcome, 0)
 
     def _place(self, letter: DeadLetter, message: Message) -> Subscription | Relay:
         try:

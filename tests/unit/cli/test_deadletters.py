@@ -126,6 +126,9 @@ def test_an_edit_shows_what_it_has_changed_and_is_checked(shop: Path) -> None:
     assert json.loads(json.loads(whole)["value"])["sku"] == "water"
     wrong = run("edit", first["id"], "sku=1", code=2)
     assert "/sku" in wrong.stderr
+    *_, earliest = json.loads(run("actions", "--service", "mailer", "--json").stdout)["mailer"]["items"]
+    done = run("actions", earliest["id"]).stdout
+    assert ('-   "sku": "coffee"' in done, '+   "sku": "milk"' in done) == (True, True)
 
 
 def test_a_rehearsal_shows_the_effects_as_a_diff(shop: Path) -> None:
