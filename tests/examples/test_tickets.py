@@ -78,6 +78,14 @@ async def test_a_page_of_the_wizard_cannot_be_left_out(theatre: Theatre) -> None
         await theatre.users.finish(id, "Ada", "4242")
 
 
+async def test_only_the_office_reads_what_somebody_was_sent(theatre: Theatre) -> None:
+    await theatre.sign_up()
+    with pytest.raises(Unauthenticated):
+        await theatre.office.mailed(ADA)
+    with theatre.staff():
+        assert [mail.text for mail in (await theatre.office.mailed(ADA)).items] == await theatre.mails()
+
+
 async def test_who_has_not_signed_up_books_nothing(theatre: Theatre) -> None:
     with pytest.raises(NotFound):
         await theatre.bookings.book(ADA, "hamlet", 1)
