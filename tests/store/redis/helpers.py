@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tests.store.on_server import OnServer
+from tests.transport.process import ServerProcess
 
 from hanse.kernel.host import Host
 from hanse.kernel.resp import Wire
@@ -14,8 +15,6 @@ from hanse.store.redis import RedisStore
 from hanse.store.redis.link import Dialer, Link
 from hanse.store.redis.url import parse_url
 from hanse.store.remote.crew import Crew
-
-from .server import Server
 
 
 class OnRedis(OnServer[RedisStore]):
@@ -41,7 +40,7 @@ async def linked(url: str) -> AsyncGenerator[tuple[Link, Dialer]]:
 
 
 @asynccontextmanager
-async def wired(server: Server) -> AsyncGenerator[Wire]:
+async def wired(server: ServerProcess) -> AsyncGenerator[Wire]:
     """A connection to a server as it is, whether stores would do with it or not."""
     wire = Wire(lambda _: None, asyncio.Event())
     _ = await asyncio.get_running_loop().create_connection(lambda: wire, "127.0.0.1", server.port)

@@ -34,8 +34,11 @@ GOOD = Told((7, 0), "master", eviction="noeviction", appends=True, fsync="always
         ("redis://", "expected a host and a port"),
         ("redis://db:many", "expected a host and a port"),
         ("redis://db/orders", "expected the number of a database"),
-        ("redis://db?schema=a", "expected prefix, synchronous or replicas"),
+        ("redis://db?schema=a", "expected prefix, synchronous, replicas, sentinel"),
         ("redis://db?synchronous=on", "expected options as in"),
+        ("redis://db?ssl_ca_certs=/ca.pem", "expected a URL that begins with rediss://"),
+        ("rediss://db?ssl_keyfile=/key.pem", "expected ssl_certfile beside ssl_keyfile"),
+        ("redis://db?sentinel_password=x", "expected sentinel= and a name"),
         ("redis://db?replicas=many", "expected options as in"),
         ("redis://db?replicas=99", "expected 0 to 10 as the option replicas"),
         ("redis://db?prefix=", "expected a prefix of 1 to 200"),
@@ -56,6 +59,13 @@ def test_a_url_says_who_asks_where_and_how() -> None:
     )  # fmt: skip
     assert found.place == "rediss://a:6379,[::1]:6380/2 prefix shop_orders"
     assert parse_url("valkey://db") == URL
+
+
+def test_sentinels_listen_elsewhere_than_servers() -> None:
+    found = parse_url("redis://ada:secret@a,b:7000/1?sentinel=shop&sentinel_password=other&prefix=orders")
+    assert found.servers == (("a", 26379), ("b", 7000))
+    assert (found.sentinel, found.sentinel_password) == ("shop", "other")
+    assert found.place == "redis://a:26379,b:7000/1 sentinel shop prefix orders"
 
 
 def test_without_its_library_the_store_names_the_extra() -> None:

@@ -27,6 +27,7 @@ class Told(msgspec.Struct, frozen=True):
         fsync: When that file is flushed to the disk: `always`, `everysec`, `no`, or empty where it does not say.
         run: Another one after each start.
         followed: Whether it once followed another server, and may lack what that one had last.
+        watches: Whether it is a Sentinel, which only watches others.
     """
 
     version: tuple[int, int] = (0, 0)
@@ -37,6 +38,7 @@ class Told(msgspec.Struct, frozen=True):
     fsync: str = ""
     run: str = ""
     followed: bool = False
+    watches: bool = False
 
     @property
     def keeps_all(self) -> bool:
@@ -63,6 +65,7 @@ def told_in(info: bytes, fsync: str) -> Told:
         appends=fields.get("aof_enabled") == "1",
         fsync=fsync,
         run=fields.get("run_id", ""),
+        watches=fields.get("redis_mode", fields.get("server_mode")) == "sentinel",
         followed=fields.get("master_replid2", _NEVER_A_REPLICA) != _NEVER_A_REPLICA,
     )
 
@@ -74,6 +77,8 @@ def refusal(told: Told, url: RedisUrl) -> str:
         >>> refusal(Told((7, 0), appends=False, eviction="noeviction"), RedisUrl((("db", 6379),)))
         'this Redis forgets everything when it stops; set appendonly yes, or say synchronous=off in the URL if it may'
     """
+    if told.watches:
+        return "this is a Sentinel, which has no rows; add sentinel= and the name of what it watches to the URL"
     if told.version < VERSION_MIN:
         version = ".".join(map(str, told.version))
         return f"expected Redis 7.0 or later, or Valkey; this is {version}: upgrade the server"

@@ -10,13 +10,14 @@ from typing import TypeVar, cast, final
 
 import msgspec
 
-from hanse.kernel.faults import CouldNotStart, Fault, Unavailable
+from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.resp import ReplyError, Script, Wire, parser
 from hanse.store.redis.failures import is_lost, kind_of, meaning
 from hanse.store.redis.judge import Told, absence, doubt, refusal, told_in
 from hanse.store.redis.names import Names
 from hanse.store.redis.scripts import GREET
+from hanse.store.redis.sentinel import NoSentinelError, leader
 from hanse.store.redis.url import RedisUrl, shown
 from hanse.store.remote.reach import Reach
 
@@ -130,9 +131,10 @@ class Dialer:
             host: Its clock, chance for pauses, and ids.
 
         Raises:
-            Misconfigured: The library that cuts the protocol is not installed.
+            Misconfigured: The library that cuts the protocol is not installed, or certificates cannot be used.
         """
         _ = parser()
+        self._tls = _tls(url)
         self.place: str = url.place
         self.reach: Reach = Reach(url.place, host)
         self.names: Names = Names(url.prefix, url.database)
@@ -166,13 +168,34 @@ class Dialer:
         why: Exception = OSError("no server is named")
         for server in self.url.servers:
             try:
-                return await self._at(server, pushed, HOPS_MAX)
+                place = await self._leader(server) if self.url.sentinel else server
+                return await self._at(place, pushed, HOPS_MAX)
             except _NeverError as error:
                 raise CouldNotStart(f"the store {self.place} cannot be used: {error}") from None
             except (OSError, TimeoutError, ReplyError) as error:
                 why = error
         meant = meaning(why, self.place)
         raise meant if isinstance(meant, Fault) else Unavailable(f"the store {self.place} cannot be reached: {why}")
+
+    async def _leader(self, sentinel: _Place) -> _Place:
+        wire = Wire(lambda _: None, asyncio.Event())
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._connect(sentinel, wire)
+                return await leader(wire, self.url.sentinel, self.url.sentinel_password)
+        except NoSentinelError as error:
+            raise _NeverError(f"{shown(*sentinel)}: {error}") from None
+        except (OSError, TimeoutError) as error:
+            raise ConnectionError(f"{shown(*sentinel)}: {str(error) or 'no answer'}") from error
+        finally:
+            wire.abort("the Sentinel was asked")
+
+    async def _connect(self, server: _Place, wire: Wire) -> None:
+        try:
+            _ = await asyncio.get_running_loop().create_connection(lambda: wire, *server, ssl=self._tls)
+        except ssl.SSLCertVerificationError as error:
+            problem = f"the certificate of {shown(*server)} is not trusted: {error.verify_message}"
+            raise _NeverError(f"{problem}; name who signed it: ssl_ca_certs=/path/ca.pem in the URL") from None
 
     async def _at(self, server: _Place, pushed: Callable[[list[object]], object], hops: int) -> Link:
         wire = Wire(pushed, asyncio.Event())
@@ -192,8 +215,7 @@ class Dialer:
 
     async def _greeted(self, server: _Place, wire: Wire) -> Link:
         url = self.url
-        context = ssl.create_default_context() if url.tls else None
-        _ = await asyncio.get_running_loop().create_connection(lambda: wire, *server, ssl=context)
+        await self._connect(server, wire)
         hello = [b"HELLO", b"3"]
         if url.user or url.password:
             hello += [b"AUTH", (url.user or "default").encode(), url.password.encode()]
@@ -231,6 +253,19 @@ class Dialer:
             self._said = problem
             _log.warning("the store %s: %s", self.place, problem)
         return told
+
+
+def _tls(url: RedisUrl) -> ssl.SSLContext | None:
+    """How servers are verified, and what this process shows of itself; None without TLS."""
+    if not url.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=url.ssl_ca_certs or None)
+        if url.ssl_certfile:
+            context.load_cert_chain(url.ssl_certfile, url.ssl_keyfile or None)
+    except OSError as error:
+        raise Misconfigured(f"the certificates in the URL of the store {url.place} cannot be used: {error}") from None
+    return context
 
 
 async def _fsync(wire: Wire) -> str:
