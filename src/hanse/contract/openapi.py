@@ -92,7 +92,6 @@ class Exposed(msgspec.Struct, frozen=True):
         prefix: Stands before all paths.
         identified: Whether it is asked who is asking.
         limits: What is taken at most, by name.
-        deferred: Path of writes that are answered later; empty where there are none.
         jobs: Path of calls that are answered later; empty where there are none.
         topics: Events that may be followed or emitted.
         sent: Events that are sent to whoever subscribes, as webhooks.
@@ -106,7 +105,6 @@ class Exposed(msgspec.Struct, frozen=True):
     prefix: str = ""
     identified: bool = False
     limits: Mapping[str, float] = {}
-    deferred: str = ""
     jobs: str = ""
     topics: Sequence[TopicPath] = ()
     sent: Sequence[type[Event]] = ()
@@ -192,7 +190,7 @@ def _kinds(exposed: Exposed) -> list[object]:
 def _paths(exposed: Exposed, taken: Iterator[Json], definitions: Json) -> dict[str, Json]:
     paths: dict[str, Json] = {}
     schemas_of_rows = [next(taken) for _ in exposed.resources]
-    rest_paths(paths, exposed.resources, schemas_of_rows, definitions, deferred=exposed.deferred)
+    rest_paths(paths, exposed.resources, schemas_of_rows, definitions)
     if exposed.jobs:
         paths[exposed.jobs] = job_path()
     for item in exposed.operations:

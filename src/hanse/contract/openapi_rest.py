@@ -10,6 +10,7 @@ import msgspec
 
 from hanse.contract.link import links_of
 from hanse.contract.model import Resource, collection_of, topic_of
+from hanse.contract.openapi_jobs import JOB
 from hanse.contract.openapi_parts import AT, answer_of, body_of, entry_of, parameter_of, resolved
 from hanse.contract.openapi_shared import (
     HEADERS,
@@ -17,7 +18,6 @@ from hanse.contract.openapi_shared import (
     OPERATIONS,
     PAGE_MAX,
     PARAMETERS,
-    STATUS,
     fields_of,
     filters_of,
     listed_of,
@@ -54,8 +54,6 @@ def rest_paths(
     resources: Sequence[ResourcePath],
     schemas: Sequence[Json],
     definitions: Json,
-    *,
-    deferred: str = "",
 ) -> None:
     """Add the paths of all resources: for each its list, and one row.
 
@@ -64,10 +62,7 @@ def rest_paths(
         resources: What is exposed.
         schemas: The schema of each.
         definitions: What the schemas refer to.
-        deferred: Path of writes that are answered later; empty where none is.
     """
-    if deferred:
-        paths[deferred] = _deferred()
     reached = {collection_of(one.kind): schema for one, schema in zip(resources, schemas, strict=True)}
     for resource, schema in zip(resources, schemas, strict=True):
         about = _About(resource, schema, definitions, reached)
@@ -317,16 +312,6 @@ _TEXTS = {
 }
 
 
-def _deferred() -> Json:
-    answer = answer_of("How it stands; its answer, once there is one.", STATUS)
-    told: Json = {"schema": {"type": "string", "description": "The same, until it has ended."}}
-    cast("Json", answer["content"])["text/event-stream"] = told
-    answers = {"200": answer, **_KNOWN, **_problems([404])}
-    identity: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    entry = entry_of("get_deferred", "A write that is answered later.", "deferred", answers)
-    return {"parameters": [identity], "get": entry}
-
-
 def _parameter(name: str) -> Json:
     return {"$ref": f"#/components/parameters/{name}"}
 
@@ -349,7 +334,7 @@ def _problems(statuses: Iterable[int]) -> Json:
 
 _LATER: Json = {
     "202": {
-        **answer_of("It will be done; Location says where its answer will be (respond-async).", STATUS),
+        **answer_of("It will be done; Location says where its answer will be (respond-async).", JOB),
         "headers": {"Location": {"$ref": "#/components/headers/Location"}},
     }
 }

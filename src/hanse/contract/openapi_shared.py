@@ -36,17 +36,6 @@ OPERATIONS: Json = {
         "required": ["op", "path"],
     },
 }
-STATUS: Json = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "status": {"enum": ["running", "done", "failed"]},
-        "began": {"type": "number"},
-        "ended": {"type": "number"},
-        "answer": {"type": "object"},
-    },
-    "required": ["id", "status", "began"],
-}
 
 
 def _header(name: str, schema: Json, description: str) -> Json:

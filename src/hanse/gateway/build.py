@@ -11,7 +11,6 @@ from hanse.gateway.asgi import Request, Response
 from hanse.gateway.checks import checks_of, manners_of
 from hanse.gateway.context import READING
 from hanse.gateway.declared import Declared
-from hanse.gateway.deferred import Deferrals
 from hanse.gateway.docs_page import docs_page
 from hanse.gateway.events import EventRoutes
 from hanse.gateway.expansion import Expansion, Target, targets_of
@@ -20,6 +19,7 @@ from hanse.gateway.figures import Requests
 from hanse.gateway.files import Files
 from hanse.gateway.front_door import Check, FrontDoor, Inside
 from hanse.gateway.jobs import JobRoutes
+from hanse.gateway.later import LaterWrites
 from hanse.gateway.letters import LettersPage
 from hanse.gateway.limits import Limits
 from hanse.gateway.metrics import Metrics
@@ -41,6 +41,7 @@ from hanse.gateway.webhooks.receive import Receiver
 from hanse.gateway.webhooks.unbelieved import Unbelieved
 from hanse.kernel.codec import encode_json
 from hanse.node.node import Node
+from hanse.service.service import descriptions_of
 from hanse.service.threads import Threads
 
 TOLD_LIMITS = ("body_bytes", "url_bytes", "headers", "depth", "items", "text_bytes", "message_bytes", "subscriptions")
@@ -50,13 +51,13 @@ TOLD_LIMITS = ("body_bytes", "url_bytes", "headers", "depth", "items", "text_byt
 def build(declared: Declared, node: Node, streams: Streams) -> FrontDoor:
     """The application that serves what is declared."""
     routes, views = Routes(), Views(node, streams.limits)
-    exposed = _add_rows(routes, declared, views, node, streams)
+    jobs = JobRoutes(_jobs_path(declared), node, streams)
+    exposed = _add_rows(routes, declared, views, jobs, streams)
     for topic in declared.topics:
         routes.add(topic.path, EventRoutes(topic, node, views, streams).methods())
     unbelieved = Unbelieved()
     for one in declared.received:
         routes.add(one.path, {"POST": Receiver(one, node, streams.limits, unbelieved)})
-    jobs = JobRoutes(_jobs_path(declared), node, streams)
     for item in declared.operations:
         route = OperationRoute(item.operation, node, streams, jobs)
         routes.add(item.path, {item.method: route.routed if item.own else route.post})
@@ -86,18 +87,17 @@ def build(declared: Declared, node: Node, streams: Streams) -> FrontDoor:
     return FrontDoor(node, streams, inside)
 
 
-def _add_rows(routes: Routes, declared: Declared, views: Views, node: Node, streams: Streams) -> list[ExposedRows]:
+def _add_rows(routes: Routes, declared: Declared, views: Views, jobs: JobRoutes, streams: Streams) -> list[ExposedRows]:
     """The paths of all resources; what may be done with the rows of each, for the WebSocket too."""
+    node = jobs.node
     kinds = [one.kind for one in declared.resources]
     expansion = Expansion(targets_of(Target(kind, node.rows(kind), node.app.owners[kind].name) for kind in kinds))
-    deferrals = Deferrals(_deferred_path(declared), streams)
     exposed = [ExposedRows(one, node.rows(one.kind), expansion) for one in declared.resources]
     for rows in exposed:
         resource = rows.resource
         follow = FeedStream(resource.kind, views, streams) if resource.live else None
-        _add_resource(routes, resource.path, ResourceRoutes(rows, streams, deferrals, follow=follow))
-    if _written(declared):
-        routes.add(f"{deferrals.path}/{{id}}", {"GET": deferrals.get})
+        later = LaterWrites(rows, jobs, descriptions_of(node.app.owners[resource.kind].cls)[0].name)
+        _add_resource(routes, resource.path, ResourceRoutes(rows, streams, later, follow=follow))
     return exposed
 
 
@@ -125,22 +125,14 @@ def _checks(declared: Declared, node: Node, metrics: Check, routes: Routes, limi
     return checks
 
 
-def _deferred_path(declared: Declared) -> str:
-    return f"{declared.prefix}/deferred"
-
-
 def _jobs_path(declared: Declared) -> str:
     return f"{declared.prefix}/operations"
 
 
 def _may_be_jobs(declared: Declared) -> bool:
-    """Whether anything may be called that can be answered later."""
-    return any(not item.operation.stream and item.method not in READING for item in declared.operations)
-
-
-def _written(declared: Declared) -> bool:
-    """Whether anything may be written, so that it may be answered later."""
-    return any(resource.write for resource in declared.resources)
+    """Whether anything may be called or written that can be answered later."""
+    called = any(not item.operation.stream and item.method not in READING for item in declared.operations)
+    return called or any(resource.write for resource in declared.resources)
 
 
 def _add_resource(routes: Routes, path: str, handlers: ResourceRoutes) -> None:
@@ -159,7 +151,6 @@ def _exposed(declared: Declared, node: Node, limits: Limits) -> Exposed:
         prefix=declared.prefix,
         identified=declared.identify is not None,
         limits={name: getattr(limits, name) for name in TOLD_LIMITS},
-        deferred=f"{_deferred_path(declared)}/{{id}}" if _written(declared) else "",
         jobs=f"{_jobs_path(declared)}/{{id}}" if _may_be_jobs(declared) else "",
         topics=declared.topics,
         sent=declared.sent,

@@ -16,18 +16,15 @@ from hanse.gateway.expansion import Expansion, Step, joined
 from hanse.gateway.fields import Wrong
 from hanse.gateway.filters import Asked
 from hanse.gateway.limits import LINES_PAGE
-from hanse.gateway.preconditions import ANY, PreconditionRequired
+from hanse.gateway.preconditions import PreconditionRequired
 from hanse.gateway.projection import Project
 from hanse.gateway.unknown_fields import refuse_unknown
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Flaw, Forbidden, Invalid, Malformed, NotFound, PreconditionFailed
-from hanse.service.rows import ROWS_MAX, PatchForm, Rows, Written
+from hanse.kernel.faults import Flaw, Forbidden, Invalid, Malformed
+from hanse.service.rows import ROWS_MAX, THERE, PatchForm, Rows, Written
 from hanse.store.base import Row
 
 _values = msgspec.json.Decoder(list[msgspec.Raw])
-
-TRIES_MAX = 3
-"""How often a write "whatever revision it is at" is tried when others write in between."""
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -103,63 +100,60 @@ class ExposedRows:
 
     async def create(self, body: bytes, *, id: str = "", strict: bool | None = None) -> Written:
         """A new row. Raises Conflict, Invalid, Malformed."""
-        self._check_write(body, strict=strict)
+        self.check_write(body, strict=strict)
         return await self.rows.create(body, id)
 
     async def create_many(self, body: bytes, *, strict: bool | None = None) -> list[Written]:
         """A new row for each value of a JSON list, all or none. Raises SomeExist, Invalid, Malformed."""
-        self._check_write(body, strict=strict)
+        return await self.rows.create_many(self.several(body, strict=strict))
+
+    def several(self, body: bytes, *, strict: bool | None = None) -> list[bytes]:
+        """The values of a JSON list of new rows. Raises Invalid, Malformed, Forbidden."""
+        self.check_write(body, strict=strict)
         try:
             values = [bytes(value) for value in _values.decode(body)]
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise Malformed(f"expected a list of rows in JSON: {error}") from None
         _check_several(len(values), "")
-        return await self.rows.create_many(values)
+        return values
 
     async def put(self, id: str, body: bytes, rev: int | None = None, *, strict: bool | None = None) -> Written:
         """A row, written whole; at a revision, where one is given (0: only a new one)."""
-        self._check_write(body, strict=strict)
-        self._check_revision(id, rev)
+        self.check_write(body, strict=strict)
+        self.check_revision(id, rev)
         return await self.rows.put(id, body, rev)
 
     async def replace(self, id: str, body: bytes, *, strict: bool | None = None) -> Written:
         """A row, written whole over one that is there, at whatever revision."""
-        self._check_write(body, strict=strict)
-        self._check_revision(id, None)
-        left = TRIES_MAX
-        while True:
-            left -= 1
-            try:
-                rev = (await self.rows.get(id)).rev
-            except NotFound:
-                raise PreconditionFailed(topic_of(self.kind), id, ANY, "none") from None
-            try:
-                return await self.rows.put(id, body, rev)
-            except PreconditionFailed:
-                if not left:
-                    raise
+        self.check_write(body, strict=strict)
+        self.check_revision(id, None)
+        return await self.rows.put(id, body, THERE)
 
     async def patch(
         self, id: str, body: bytes, rev: int | None = None, *, form: PatchForm = "merge", strict: bool | None = None
     ) -> Written:
         """A row, changed as a patch says; at a revision, where one is given."""
-        self._check_write(body, form, strict=strict)
-        self._check_revision(id, rev)
+        self.check_write(body, form, strict=strict)
+        self.check_revision(id, rev)
         return await self.rows.patch(id, body, rev, form=form)
 
     async def delete(self, id: str, rev: int | None = None) -> None:
         """No row any more; at a revision, where one is given."""
-        self._check_write(b"")
-        self._check_revision(id, rev)
+        self.check_write(b"")
+        self.check_revision(id, rev)
         await self.rows.delete(id, rev)
 
     async def delete_many(self, ids: Sequence[str], *, at: str = "/id") -> None:
         """None of these rows any more, or all of them still; `at` is where the ids came from. Raises SomeMissing."""
-        self._check_write(b"")
+        self.check_many(ids, at=at)
+        await self.rows.delete_many(list(ids))
+
+    def check_many(self, ids: Sequence[str], *, at: str = "/id") -> None:
+        """Make sure that rows may be removed together. Raises Forbidden, PreconditionRequired, Invalid."""
+        self.check_write(b"")
         if self.resource.require_match:
             raise PreconditionRequired(f"expected one DELETE for each {topic_of(self.kind)}, with its revision")
         _check_several(len(ids), at)
-        await self.rows.delete_many(list(ids))
 
     async def _values(self, rows: Sequence[Row], shown: Shown) -> list[bytes]:
         project = shown.project
@@ -182,13 +176,15 @@ class ExposedRows:
                 return
             query = msgspec.structs.replace(query, cursor=found.next)
 
-    def _check_write(self, body: bytes, form: PatchForm | None = None, *, strict: bool | None = None) -> None:
+    def check_write(self, body: bytes, form: PatchForm | None = None, *, strict: bool | None = None) -> None:
+        """Make sure that rows may be written, with these fields. Raises Forbidden, Invalid."""
         if not self.resource.write:
             raise Forbidden(f"{topic_of(self.kind)} rows are exposed for reading only")
         if body and (self.resource.strict if strict is None else strict):
             refuse_unknown(self.kind, body, form)
 
-    def _check_revision(self, id: str, rev: int | None) -> None:
+    def check_revision(self, id: str, rev: int | None) -> None:
+        """Make sure that a write names a revision where one has to. Raises PreconditionRequired."""
         if rev is None and self.resource.require_match:
             raise PreconditionRequired(
                 f"{topic_of(self.kind)} {id!r} is written only at a revision that was read: "

@@ -1,4 +1,4 @@
-"""`Prefer: respond-async` on an operation: a job that outlives this process, to be asked for, followed and cancelled.
+"""`Prefer: respond-async`: a job that outlives this process, to be asked for, followed and cancelled.
 
 POST /rpc/reports/year   Prefer: respond-async   ->  202, Location: /operations/reports.0192f3...
 GET /operations/reports.0192f3...                ->  how it stands; with its answer, once it has ended
@@ -8,7 +8,7 @@ DELETE /operations/reports.0192f3...             ->  have it end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -16,7 +16,6 @@ import msgspec
 
 from hanse.contract.derive import Operation
 from hanse.gateway.asgi import EVENT_STREAM, Request, Response
-from hanse.gateway.deferred import Answered
 from hanse.gateway.preconditions import digest, is_same
 from hanse.gateway.prefer import Preferences
 from hanse.gateway.problem import known, problem_response
@@ -33,6 +32,26 @@ from hanse.service.service import descriptions_of
 
 _EVENT = b"event: status\ndata: %b\n\n"
 _AFTER_A_SECOND = (b"retry-after", b"1")
+_TOLD = frozenset({b"location", b"etag", b"retry-after"})
+
+Telling = Callable[[str, bytes], Response]
+"""What a client is told of an answer: of where the application is, and of the answer in MessagePack."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What the call was answered with."""
+
+    status: int
+    headers: dict[str, str]
+    body: msgspec.Raw
+
+
+class _Callable(msgspec.Struct, frozen=True):
+    """What may be called later: the operation, the contract whose jobs call it, and how its answer is told."""
+
+    operation: Operation
+    contract: str
+    told: Telling
 
 
 class JobStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,31 +88,53 @@ class JobRoutes:
 
     def __init__(self, path: str, node: Node, streams: Streams) -> None:
         self.path: str = path
-        self._node = node
+        self.node: Node = node
         self._streams = streams
         self._form = sse_form(streams.limits.retry_seconds, end=b"event: end\ndata: {}\n\n")
-        self._operations = {
-            operation.address: operation
-            for part in node.app.parts
-            for description in descriptions_of(part.cls)
-            for operation in description.operations.values()
-        }
-        self._contracts = {operation.contract for operation in self._operations.values()}
+        self._known: dict[str, _Callable] = {}
+        for part in node.app.parts:
+            for description in descriptions_of(part.cls):
+                for operation in description.operations.values():
+                    self.add(operation, description.name, _telling(operation))
+
+    def add(self, operation: Operation, contract: str, told: Telling) -> None:
+        """Have an operation be one that may be called later.
+
+        Args:
+            operation: Which.
+            contract: That has it, or of the service that does: its jobs make the call.
+            told: How its answer is told.
+        """
+        self._known[operation.address] = _Callable(operation, contract, told)
 
     def takes(self, operation: Operation, preferences: Preferences) -> bool:
         """Whether a call is to be a job."""
-        return preferences.later and operation.address in self._operations
+        return preferences.later and operation.address in self._known
 
     async def start(
-        self, request: Request, preferences: Preferences, operation: Operation, arguments: msgspec.Struct
+        self,
+        request: Request,
+        preferences: Preferences,
+        operation: Operation,
+        arguments: msgspec.Struct,
+        told: Telling | None = None,
     ) -> Response:
-        """Begin a job; its answer, where that comes within the time that the client would wait, or where it will be."""
-        standing = await self._node.jobs(operation.contract).start(operation.address, encode(arguments))
+        """Begin a job; its answer, where that comes within the time that the client would wait, or where it will be.
+
+        Args:
+            request: That asks for it.
+            preferences: Of the client.
+            operation: What is called.
+            arguments: For it.
+            told: How its answer is told to this client; by default as to all.
+        """
+        contract = self._known[operation.address].contract
+        standing = await self.node.jobs(contract).start(operation.address, encode(arguments))
         if preferences.wait:
-            standing = await self._awaited(operation.contract, standing, preferences.wait)
-        if answer := self._answer(standing):
+            standing = await self._awaited(contract, standing, preferences.wait)
+        if answer := self._answer(standing, request.root, told):
             return answer
-        status = self._status(standing)
+        status = self._status(standing, request.root)
         location = f"{request.root}{self.path}/{status.id}".encode()
         headers = ((b"location", location), (b"preference-applied", b"respond-async"), _AFTER_A_SECOND)
         return Response(HTTPStatus.ACCEPTED, encode_json(status), headers)
@@ -106,11 +147,11 @@ class JobRoutes:
         """
         contract, id = self._named(request)
         if request.method == "GET" and request.accepts(EVENT_STREAM):
-            events = self._events(self._node.jobs(contract).follow(id))
+            events = self._events(self.node.jobs(contract).follow(id), request.root)
             await HttpStream(request, self._streams, self._form, ((b"vary", b"accept"),)).run(events)
             return None
-        standing = await self._node.jobs(contract).get(id)
-        body = encode_json(self._status(standing))
+        standing = await self.node.jobs(contract).get(id)
+        body = encode_json(self._status(standing, request.root))
         tag = digest(body)
         headers = ((b"etag", tag), (b"vary", b"accept"), (b"cache-control", b"no-store"))
         if is_same(request.header(b"if-none-match"), tag):
@@ -124,13 +165,13 @@ class JobRoutes:
             NotFound: There is none, it is somebody else's, or it was forgotten.
         """
         contract, id = self._named(request)
-        standing = await self._node.jobs(contract).cancel(id)
-        return Response(HTTPStatus.OK, encode_json(self._status(standing)))
+        standing = await self.node.jobs(contract).cancel(id)
+        return Response(HTTPStatus.OK, encode_json(self._status(standing, request.root)))
 
     def _named(self, request: Request) -> tuple[str, str]:
         name = request.parameters["id"]
         contract, _, id = name.rpartition(".")
-        if contract not in self._contracts:
+        if not any(one.contract == contract for one in self._known.values()):
             raise NotFound("operation", name[:100])
         return contract, id
 
@@ -138,39 +179,46 @@ class JobRoutes:
         """How a job stands once it has ended, or after some seconds."""
         last = standing
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), closing(self._node.jobs(contract).follow(standing.id)) as told:
+            async with asyncio.timeout(seconds), closing(self.node.jobs(contract).follow(standing.id)) as told:
                 async for last in told:  # noqa: B007 - the last one counts
                     pass
         return last
 
-    async def _events(self, told: AsyncIterator[Standing]) -> AsyncGenerator[bytes, None]:
+    async def _events(self, told: AsyncIterator[Standing], root: str) -> AsyncGenerator[bytes, None]:
         async with closing(told) as standings:
             async for standing in standings:
-                yield _EVENT % encode_json(self._status(standing))
+                yield _EVENT % encode_json(self._status(standing, root))
 
-    def _status(self, standing: Standing) -> JobStatus:
-        answer = self._answer(standing)
+    def _status(self, standing: Standing, root: str) -> JobStatus:
+        answer, known = self._answer(standing, root), self._known.get(standing.address)
+        contract = standing.address.rpartition(".")[0] if known is None else known.contract
         return JobStatus(
-            f"{_contract_of(standing)}.{standing.id}",
+            f"{contract}.{standing.id}",
             standing.address,
             standing.state,
             standing.asked_at,
             standing.ended_at or None,
             None if standing.progress < 0.0 else standing.progress,
             standing.text,
-            None if answer is None else Answered(answer.status, {}, msgspec.Raw(answer.body or b"null")),
+            None if answer is None else _answered(answer),
         )
 
-    def _answer(self, standing: Standing) -> Response | None:
+    def _answer(self, standing: Standing, root: str, told: Telling | None = None) -> Response | None:
         """What the call was answered with, as the client would have been told at once."""
-        reply, operation = standing.reply(), self._operations.get(standing.address)
-        if reply is None or operation is None:
+        reply, called = standing.reply(), self._known.get(standing.address)
+        if reply is None or called is None:
             return None
         if reply.kind is Kind.FAULT:
-            fault = known(fault_in(reply, operation.options.faults), self._node.host)
+            fault = known(fault_in(reply, called.operation.options.faults), self.node.host)
             return problem_response(fault, listed=type(fault) in self._streams.faults)
-        return Response(HTTPStatus.OK, encode_json(codec_for(operation.result).decode(reply.body)))
+        return (told or called.told)(root, reply.body)
 
 
-def _contract_of(standing: Standing) -> str:
-    return standing.address.rpartition(".")[0]
+def _telling(operation: Operation) -> Telling:
+    result = codec_for(operation.result)
+    return lambda root, body: Response(HTTPStatus.OK, encode_json(result.decode(body)))  # noqa: ARG005 - no place
+
+
+def _answered(answer: Response) -> Answered:
+    headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers if name in _TOLD}
+    return Answered(answer.status, headers, msgspec.Raw(answer.body or b"null"))

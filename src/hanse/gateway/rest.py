@@ -6,7 +6,7 @@ What HTTP says is taken apart here, and put together again; what is done is `Exp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from hanse.contract.model import topic_of
 from hanse.contract.openapi_rest import PART
@@ -14,19 +14,20 @@ from hanse.gateway.accept import liked_best, wants_only
 from hanse.gateway.asgi import EVENT_STREAM, JSON, Header, Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.declared import list_methods, row_methods
-from hanse.gateway.deferred import Deferrals
 from hanse.gateway.exposed import WHOLE, ExposedRows, Shown
 from hanse.gateway.filters import Asked, asked, asked_in, asked_of_row, ids_in
+from hanse.gateway.later import LaterWrites
 from hanse.gateway.limits import Limits
 from hanse.gateway.lines import JSON_LINES, LINES
 from hanse.gateway.preconditions import ANY, digest, etag, is_known, is_same, revisions_in
-from hanse.gateway.prefer import NONE, Preferences, preferences_in
+from hanse.gateway.prefer import preferences_in
 from hanse.gateway.problem import NotAcceptable
 from hanse.gateway.routes import Handler
 from hanse.gateway.streams import HttpStream, Streams
-from hanse.kernel.codec import codec_for, encode_json
+from hanse.gateway.written import part_of_path, removed_response, several_response, written_response
+from hanse.kernel.codec import codec_for
 from hanse.kernel.faults import Flaw, Invalid, NotFound, PreconditionFailed
-from hanse.service.rows import PatchForm, Written
+from hanse.service.rows import PatchForm
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -46,17 +47,17 @@ class ResourceRoutes:
     Args of the constructor:
         exposed: Its rows.
         streams: Where lists as JSON Lines are counted.
-        deferrals: Keeps writes that are answered later.
+        later: Its writes that are answered later.
         follow: Answers a request of the list path for an event stream; None where changes are not exposed.
     """
 
-    def __init__(self, exposed: ExposedRows, streams: Streams, deferrals: Deferrals, *, follow: Handler | None) -> None:
+    def __init__(self, exposed: ExposedRows, streams: Streams, later: LaterWrites, *, follow: Handler | None) -> None:
         self._exposed = exposed
         self._kind = exposed.kind
         self._rows = exposed.rows
         self._streams = streams
         self._limits: Limits = streams.limits
-        self._deferrals = deferrals
+        self._later = later
         self._follow = follow
         self._forms = (JSON, JSON_LINES) if follow is None else (JSON, JSON_LINES, EVENT_STREAM)
 
@@ -131,15 +132,12 @@ class ResourceRoutes:
         body = await read_body(request, self._limits)
         preferences = preferences_in(request.header(b"prefer"))
         many = body[:1] != b"{" and body.lstrip()[:1] == b"["
-
-        async def work() -> Response:
-            if many:
-                several = await self._exposed.create_many(body, strict=preferences.strict)
-                return _written_many(several, preferences)
-            written = await self._exposed.create(body, strict=preferences.strict)
-            return _written(request, written, f"{request.path}/{_part(written.id)}", preferences)
-
-        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
+        if preferences.later:
+            return await self._later.create(request, preferences, body, many=many)
+        if many:
+            return several_response(await self._exposed.create_many(body, strict=preferences.strict), preferences)
+        written = await self._exposed.create(body, strict=preferences.strict)
+        return written_response(written, f"{request.root}{request.path}/{part_of_path(written.id)}", preferences)
 
     async def put(self, request: Request) -> Response:
         """A row, written whole."""
@@ -147,16 +145,14 @@ class ResourceRoutes:
         body = await read_body(request, self._limits)
         preferences = preferences_in(request.header(b"prefer"))
         over_any = request.header(b"if-match").strip() == ANY
-
-        async def work() -> Response:
-            if over_any:
-                written = await self._exposed.replace(id, body, strict=preferences.strict)
-            else:
-                expected = await self._expected(request, id, whole=True)
-                written = await self._exposed.put(id, body, expected, strict=preferences.strict)
-            return _written(request, written, request.path, preferences)
-
-        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
+        expected = None if over_any else await self._expected(request, id, whole=True)
+        if preferences.later:
+            return await self._later.put(request, preferences, body, rev=expected, over_any=over_any)
+        if over_any:
+            written = await self._exposed.replace(id, body, strict=preferences.strict)
+        else:
+            written = await self._exposed.put(id, body, expected, strict=preferences.strict)
+        return written_response(written, f"{request.root}{request.path}", preferences)
 
     async def patch(self, request: Request) -> Response:
         """Some fields of a row."""
@@ -164,35 +160,29 @@ class ResourceRoutes:
         body = await read_body(request, self._limits, FORMS)
         form = FORMS.get(request.header(b"content-type").partition(";")[0].strip().lower(), "merge")
         preferences = preferences_in(request.header(b"prefer"))
-
-        async def work() -> Response:
-            expected = await self._expected(request, id)
-            written = await self._exposed.patch(id, body, expected, form=form, strict=preferences.strict)
-            return _written(request, written, request.path, preferences)
-
-        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
+        expected = await self._expected(request, id)
+        if preferences.later:
+            return await self._later.patch(request, preferences, body, rev=expected, form=form)
+        written = await self._exposed.patch(id, body, expected, form=form, strict=preferences.strict)
+        return written_response(written, f"{request.root}{request.path}", preferences)
 
     async def delete(self, request: Request) -> Response:
         """No row any more."""
         id = request.parameters["id"]
-
-        async def work() -> Response:
-            await self._exposed.delete(id, await self._expected(request, id))
-            return Response(204, type="")
-
-        preferences = preferences_in(request.header(b"prefer"))
-        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
+        preferences, expected = preferences_in(request.header(b"prefer")), await self._expected(request, id)
+        if preferences.later:
+            return await self._later.delete(request, preferences, rev=expected)
+        await self._exposed.delete(id, expected)
+        return removed_response()
 
     async def delete_many(self, request: Request) -> Response:
         """None of the rows that the query names any more, or all of them still."""
         ids = ids_in(request.query)
-
-        async def work() -> Response:
-            await self._exposed.delete_many(ids)
-            return Response(204, type="")
-
         preferences = preferences_in(request.header(b"prefer"))
-        return await (self._deferrals.answer(request, preferences, work) if preferences.later else work())
+        if preferences.later:
+            return await self._later.delete_many(request, preferences, ids)
+        await self._exposed.delete_many(ids)
+        return removed_response()
 
     def _shown(self, query: str) -> Shown:
         wanted = asked_of_row(self._kind, query)
@@ -260,33 +250,6 @@ def links_of_page(request: Request, cursor: str | None) -> bytes:
     if later:
         links.append(f'<{base}{"?" if pairs else ""}{urlencode(pairs)}>; rel="first"')
     return ", ".join(links).encode()
-
-
-def _part(id: str) -> str:
-    """An id as a part of a path; most are made of letters, digits and dashes, and go as they are."""
-    return id if id.isascii() and id.replace("-", "").isalnum() else quote(id, safe="")
-
-
-def _written(request: Request, written: Written, path: str, preferences: Preferences) -> Response:
-    headers: list[Header] = [(b"etag", etag(written.rev))]
-    if written.created:
-        headers.append((b"location", f"{request.root}{path}".encode()))
-    if preferences is not NONE:
-        if applied := preferences.applied("return", "handling"):
-            headers.append((b"preference-applied", applied))
-        if preferences.minimal:
-            # As OData has it: an answer of 201 would have a body; the Location tells that the row is new.
-            return Response(204, b"", tuple(headers), "")
-    return Response(201 if written.created else 200, written.value, tuple(headers))
-
-
-def _written_many(written: list[Written], preferences: Preferences) -> Response:
-    values = [
-        b'{"id":%b,"rev":%d}' % (encode_json(one.id), one.rev) if preferences.minimal else one.value for one in written
-    ]
-    applied = preferences.applied("return", "handling")
-    headers: tuple[Header, ...] = ((b"preference-applied", applied),) if applied else ()
-    return Response(201, b'{"items":[%b]}' % b",".join(values), headers)
 
 
 def _refuse_in_streams(wanted: Asked) -> None:

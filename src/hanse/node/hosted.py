@@ -38,7 +38,7 @@ from hanse.service.local import LocalCollection
 from hanse.service.remote import RemoteCollection
 from hanse.service.replica import Wanted
 from hanse.service.replicated import ReplicaOf, replica_schemas
-from hanse.service.rows import Rows, RowsOf, rows_contract, rows_contract_named
+from hanse.service.rows import WRITES, Rows, RowsOf, rows_contract, rows_contract_named
 from hanse.service.saga_method import Pinned, pinned_in, pinned_of
 from hanse.service.service import Field, Outlet, Service, descriptions_of
 from hanse.service.shape import schema_of
@@ -114,9 +114,11 @@ class Hosted:
             rows = owned[collection_of(kind)] = RowsOf(collection, self.store, owned)
             names.append(self._bind(server, rows_contract(kind), rows))
         names.append(self._bind(server, events_contract(self.part.name), EventsOf(self.store)))
+        written = [rows_contract(kind).operations[name] for kind in self.collections for name in WRITES]
         for description in descriptions_of(self.part.cls):
-            called = {operation.address: operation for operation in description.operations.values()}
-            jobs = JobsOf(self.jobs, self.store, called, _SagasBegun(self, called))
+            own = list(description.operations.values())
+            called = {operation.address: operation for operation in (*own, *written)}
+            jobs = JobsOf(self.jobs, self.store, called, _SagasBegun(self, own))
             names.append(self._bind(server, jobs_contract(description.name), jobs))
         if self.sagas is not None:
             names.append(self._bind(server, saga_contract(self.part.name), SagaRunsOf(self.stored_sagas)))
@@ -189,14 +191,12 @@ class _SagasBegun:
 
     Args of the constructor:
         hosted: The service.
-        operations: Of the contract, by address.
+        operations: Of the contract.
     """
 
-    def __init__(self, hosted: Hosted, operations: Mapping[str, Operation]) -> None:
+    def __init__(self, hosted: Hosted, operations: Iterable[Operation]) -> None:
         self._sagas = {
-            address: operation
-            for address, operation in operations.items()
-            if hosted.saga_of(address.rpartition(".")[2]) is not None
+            operation.address: operation for operation in operations if hosted.saga_of(operation.name) is not None
         }
         self._stored = hosted.stored_sagas
 

@@ -18,7 +18,7 @@ from hanse.contract.derive import Description, describe_as
 from hanse.contract.model import Resource, collection_of
 from hanse.kernel.closing import closing
 from hanse.kernel.codec import stored_json
-from hanse.kernel.faults import Conflict, Fault, Flaw, Invalid, Malformed, NotFound, TooLarge
+from hanse.kernel.faults import Conflict, Fault, Flaw, Invalid, Malformed, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.message import Headers
 from hanse.kernel.validate import FLAWS_MAX
 from hanse.service.change import Created, Deleted, Existing, Followed, Ready, Reset, Updated
@@ -38,6 +38,13 @@ PatchForm = Literal["merge", "json", "fields"]
 
 ROWS_MAX = PAGE_MAX
 """Rows of one `many`, `create_many` or `delete_many`."""
+
+
+THERE = -1
+"""As `if_match` of `put`: over a row that is there, at whatever revision."""
+
+WRITES = ("create", "put", "patch", "delete", "create_many", "delete_many")
+"""The operations of `Rows` that write."""
 
 
 class SomeExist(Conflict, retryable=False, detail="{problem}"):
@@ -117,7 +124,7 @@ class Rows(Contract, Protocol):
 
     @rpc
     async def put(self, id: str, value: bytes, if_match: int | None = None) -> Written:
-        """Write a row whole (0 as `if_match`: only a new one). Raises PreconditionFailed, Invalid, Malformed."""
+        """Write a row whole (`if_match` of 0: a new one, `THERE`: over one). Raises PreconditionFailed, Invalid."""
         ...
 
     @rpc
@@ -227,11 +234,13 @@ class RowsOf(Generic[R]):
         was: list[R | None] = []
 
         def replace(old: R | None) -> R:
+            if old is None and if_match == THERE:
+                raise PreconditionFailed(self._shape.topic, id, "*", "none")
             was[:] = [old]
             return row
 
         return await self._commit(
-            lambda: self._rows.change(id, replace, if_match=if_match),
+            lambda: self._rows.change(id, replace, if_match=None if if_match == THERE else if_match),
             lambda changed: _written(self._rows.there(id, changed), created=was == [None]),
         )
 

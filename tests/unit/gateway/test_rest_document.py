@@ -64,7 +64,7 @@ async def test_every_status_of_a_write_is_told(document: Json) -> None:
     assert "304" in row["get"]["responses"]
     assert "428" not in row["put"]["responses"]
     assert set(patch) == {"application/merge-patch+json", "application/json-patch+json", "application/json"}
-    assert document["paths"]["/deferred/{id}"]["get"]["operationId"] == "get_deferred"
+    assert document["paths"]["/operations/{id}"]["get"]["operationId"] == "get_operation"
 
 
 async def test_a_revision_that_is_required_is_told(opened: Opened, order: type[Resource]) -> None:
@@ -72,13 +72,13 @@ async def test_a_revision_that_is_required_is_told(opened: Opened, order: type[R
 
     for method in ("put", "patch", "delete"):
         assert "428" in document["paths"]["/orders/{id}"][method]["responses"]
-    assert "/deferred/{id}" in document["paths"]
+    assert "/operations/{id}" in document["paths"]
 
 
-async def test_what_is_for_reading_only_has_nothing_deferred(opened: Opened, order: type[Resource]) -> None:
+async def test_what_is_for_reading_only_has_nothing_answered_later(opened: Opened, order: type[Resource]) -> None:
     document = (await opened(Gateway().resources(order, write=False))("GET", "/openapi.json")).json
 
-    assert "/deferred/{id}" not in document["paths"]
+    assert "/operations/{id}" not in document["paths"]
     assert set(document["paths"]["/orders"]) == {"get", "x-query"}
 
 
