@@ -14,7 +14,7 @@ from tests.store.postgresql.server import started
 from .disk import SmallDisk, small_disk
 from .places import PLACES, Place
 from .sweep import PARTS, Shop, opened
-from .troubles import LATE, ORDERS, Told
+from .troubles import ORDERS, Told, noticed
 
 TIMES = 5
 REFUSED = 3
@@ -92,8 +92,7 @@ async def disk_full(name: str, folder: Path, times: int) -> Told:
                     await asyncio.to_thread(shop.site.database.wait_ready)
             await shop.customer.more(ORDERS)
         effects = await shop.customer.effects()
-        late = sum(part.told(LATE) for part in shop.parts.values())
-    return Told(f"disk of {name}", full.place.title, times, effects, late)
+    return Told(f"disk of {name}", full.place.title, times, effects, noticed(shop))
 
 
 async def _refused(shop: Shop) -> None:

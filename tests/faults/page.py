@@ -44,11 +44,11 @@ AROUND = """
 ## Broken around it
 
 The same shop, whose parts live on, and what they rest on does not.
-Whoever is not seen for longer than it has its duty is succeeded, and what it does then comes too late and is refused; \
-how often that was is what the parts say themselves.
+Whoever is not seen for longer than it has its duty is succeeded, and what it does then comes too late: \
+it notices that by its own clock and gives up, or its store refuses the commit.
 
-| what happens | where | times | orders | once in effect | too late, refused |
-|---|---|---|---|---|---|
+| what happens | where | times | orders | once in effect | too late, given up | too late, refused |
+|---|---|---|---|---|---|---|
 """
 IN_MASSES = """
 ## In large amounts
@@ -144,7 +144,9 @@ def around(told: Sequence[Told]) -> Iterator[str]:
     yield AROUND
     for one in told:
         title = titles().get((one.trouble, one.place), one.trouble)
-        yield f"| {title} | {one.place} | {one.times} | {one.effects.orders} | {one.effects.once} | {one.late} |\n"
+        late = "" if one.late is None else f" {one.late}"
+        counts = f"{one.times} | {one.effects.orders} | {one.effects.once} | {one.noticed}"
+        yield f"| {title} | {one.place} | {counts} |{late} |\n"
 
 
 def in_masses(told: Sequence[Amount]) -> Iterator[str]:

@@ -9,6 +9,8 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +26,8 @@ REACH_SECONDS_MAX = 120.0
 """For a process to come to the point at which it is killed, with enough to do."""
 
 START_SECONDS_MAX = 60.0
+SERVES = re.compile(r"serving \S+ at http://([0-9.:]+)")
+LATE = re.compile(r"^hanse_store_late_total\{.*\} (\d+)", re.MULTILINE)
 LOOK_SECONDS = 0.05
 
 
@@ -118,6 +122,13 @@ class Part:
         if self._process is not None and self.lives:
             self._process.kill()
             _ = await self._process.wait()
+
+    def late(self) -> int:
+        """How many commits of this life its store has refused as late, as its metrics have it."""
+        served = SERVES.findall((self._folder / f"{self.name}.log").read_text())
+        with closing(HTTPConnection(served[-1], timeout=START_SECONDS_MAX)) as asking:
+            asking.request("GET", "/metrics")
+            return sum(int(count) for count in LATE.findall(asking.getresponse().read().decode()))
 
     def told(self, what: re.Pattern[str]) -> int:
         """How many lines of what it said have something in them."""

@@ -47,14 +47,16 @@ class Told(msgspec.Struct, frozen=True):
         place: The title of where.
         times: How often.
         effects: Of all orders.
-        late: How often somebody was refused, as what it worked under was over.
+        noticed: How often somebody gave up by itself, as what it worked under was over.
+        late: How many commits a store refused for that; None where nobody asked.
     """
 
     trouble: str
     place: str
     times: int
     effects: Effects
-    late: int = 0
+    noticed: int = 0
+    late: int | None = None
 
 
 class Trouble(NamedTuple):
@@ -64,7 +66,7 @@ class Trouble(NamedTuple):
         name: For commands.
         title: For people.
         places: Where.
-        bring: Has it go wrong so many times, while customers order.
+        bring: Has it go wrong so many times, while customers order; how many commits came too late, if that is known.
         times: How often in the long form.
         instances: Parts of the shop.
     """
@@ -72,7 +74,7 @@ class Trouble(NamedTuple):
     name: str
     title: str
     places: tuple[Place, ...]
-    bring: Callable[[Shop, int], Awaitable[None]]
+    bring: Callable[[Shop, int], Awaitable[int | None]]
     times: int = 5
     instances: tuple[str, ...] = PARTS
 
@@ -108,9 +110,9 @@ async def database_killed(shop: Shop, times: int) -> None:
         await shop.customer.more(ORDERS)
 
 
-async def paused(shop: Shop, times: int) -> None:
+async def paused(shop: Shop, times: int) -> int:
     """Have a process stand still at a point, for longer than it has its duty, while another does its work."""
-    part, other = shop.parts["orders"], shop.parts["orders#2"]
+    part, other, late = shop.parts["orders"], shop.parts["orders#2"], 0
     for at in range(times):
         await part.end()
         await other.end()  # or it would have the duty, and all that is to be done
@@ -123,6 +125,8 @@ async def paused(shop: Shop, times: int) -> None:
                 break
             _ = await other.start()
         await shop.customer.more(ORDERS)
+        late += await asyncio.to_thread(part.late)
+    return late
 
 
 WITH_BROKERS = tuple(place for place in PLACES if place.broker)
@@ -154,7 +158,11 @@ async def suffer(trouble: Trouble, place: Place, folder: Path, times: int) -> To
     async with opened(place, folder, trouble.instances) as shop:
         async with shop.customer.ordering():
             await shop.customer.more(ORDERS)
-            await trouble.bring(shop, times)
+            late = await trouble.bring(shop, times)
         effects = await shop.customer.effects()
-        late = sum(part.told(LATE) for part in shop.parts.values())
-    return Told(trouble.name, place.title, times, effects, late)
+    return Told(trouble.name, place.title, times, effects, noticed(shop), late)
+
+
+def noticed(shop: Shop) -> int:
+    """How often its parts say that they gave up, as what they worked under was over."""
+    return sum(part.told(LATE) for part in shop.parts.values())

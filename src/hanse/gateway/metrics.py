@@ -136,6 +136,8 @@ def _store_families(stores: Sequence[StoreFigures]) -> Iterator[Family]:
     yield Family("hanse_store_up", "gauge", "Whether the store answers.", [(_of(one), one.up) for one in stores])
     commits = [(_of(one), one.commits) for one in up if one.commits is not None]
     yield Family("hanse_store_commits", "counter", "Units of work, marks and positions committed.", commits)
+    late = [(_of(one), one.late) for one in up if one.late is not None]
+    yield Family("hanse_store_late", "counter", "Commits refused, as another has by now what they rest on.", late)
     yield Family(
         "hanse_store_entries",
         "counter",

@@ -12,7 +12,7 @@ from hanse.delivery.deadletter import DEAD_LETTERS
 from hanse.delivery.relay import Relay
 from hanse.mesh.breaker import State
 from hanse.node.hosted import Hosted
-from hanse.store.base import CountsCommits
+from hanse.store.base import CountsCommits, CountsLate
 from hanse.store.query import Query
 
 STORE_SECONDS_MAX = 2.0
@@ -54,6 +54,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
         service: Its name.
         up: Whether the store answers; where it does not, the rest is nothing.
         commits: Batches that this process has committed to it; None where the store does not count them.
+        late: Batches of this process that it refused, as another has by now what they rest on; None as above.
         entries: Entries that its log has ever had: rows written, and events.
         dead_letters: Messages that wait for somebody to look at them.
         relays: What takes its log to subscribers.
@@ -63,6 +64,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
     service: str
     up: bool
     commits: int | None = None
+    late: int | None = None
     entries: int = 0
     dead_letters: int = 0
     relays: Sequence[RelayFigures] = ()
@@ -128,7 +130,8 @@ async def store_figures(hosted: Hosted) -> StoreFigures:
     _ = await asyncio.gather(*(subscriber.look() for subscriber in hosted.subscribers))
     relays += [RelayFigures(one.name, one.lag, one.retries, 0) for one in hosted.subscribers]
     commits = hosted.store.commits if isinstance(hosted.store, CountsCommits) else None
-    figures = StoreFigures(hosted.part.name, up=True, commits=commits, entries=head, dead_letters=dead)
+    late = hosted.store.late if isinstance(hosted.store, CountsLate) else None
+    figures = StoreFigures(hosted.part.name, up=True, commits=commits, late=late, entries=head, dead_letters=dead)
     return msgspec.structs.replace(figures, relays=relays, sagas=sagas)
 
 

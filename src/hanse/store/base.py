@@ -263,6 +263,17 @@ class CountsCommits(Protocol):
     commits: int
 
 
+@runtime_checkable
+class CountsLate(Protocol):
+    """What a store may say about what it refused.
+
+    Attributes:
+        late: Batches of this process that it refused, as somebody else has by now what they rest on, such as a lease.
+    """
+
+    late: int
+
+
 class Store(Protocol):
     """A place for the rows of one service.
 

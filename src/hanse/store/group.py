@@ -11,12 +11,32 @@ from collections.abc import Container, Iterable, Sequence
 
 import msgspec
 
-from hanse.kernel.faults import Fault, NotFound
+from hanse.kernel.faults import Fault, NotFound, PreconditionFailed
 from hanse.store.base import Batch, Emit, Row
-from hanse.store.plan import Address, Plan, Stored, plan
+from hanse.store.plan import POSITION, Address, Plan, Stored, plan
 
 Outcome = tuple[int, ...] | Exception
 """What became of a batch: the positions of its writes, or why it was refused."""
+
+
+def is_late(batch: Batch, outcome: object) -> bool:
+    """Whether a batch was refused as somebody else has by now what it rests on, such as a lease.
+
+    Who tries to get that for itself was not late, only second.
+
+    Example:
+        >>> from hanse.store.base import Expect, Position
+        >>> refused = PreconditionFailed(POSITION, "lease/a", "1", "3")
+        >>> is_late(Batch(0.0, expects=(Expect("lease/a", 1),)), refused)
+        True
+        >>> is_late(Batch(0.0, positions=(Position("lease/a", 5),), expects=(Expect("lease/a", 2),)), refused)
+        False
+    """
+    return (
+        isinstance(outcome, PreconditionFailed)
+        and outcome.kind == POSITION
+        and all(position.name != outcome.id for position in batch.positions)
+    )
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import TypeVar, final
 import msgspec
 
 from hanse.kernel.context import current
-from hanse.kernel.faults import NotFound, Unavailable
+from hanse.kernel.faults import NotFound, PreconditionFailed, Unavailable
 from hanse.kernel.host import Host
 from hanse.store.base import (
     CHANGES_MAX,
@@ -45,6 +45,7 @@ from hanse.store.dump import (
     not_empty,
 )
 from hanse.store.evaluate import Value, check_query, page, predicate
+from hanse.store.group import is_late
 from hanse.store.listeners import Listeners
 from hanse.store.plan import plan
 from hanse.store.query import OneOf, Query, Where
@@ -126,6 +127,8 @@ class MemoryStore:
         """
         self.commits: int = 0
         """Batches committed; see `CountsCommits`."""
+        self.late: int = 0
+        """Batches that it refused as late; see `CountsLate`."""
         self._host = host
         self._log_id = ""
         self._open = False
@@ -186,7 +189,11 @@ class MemoryStore:
     async def commit(self, batch: Batch, /) -> tuple[int, ...]:
         """Write it all, or nothing."""
         self._require_open()
-        planned = plan(batch, self._head, self)
+        try:
+            planned = plan(batch, self._head, self)
+        except PreconditionFailed as refused:
+            self.late += is_late(batch, refused)
+            raise
         for (collection, id), row in planned.rows.items():
             self._tables[collection].write(id, row)
         self._log.extend(planned.entries)

@@ -237,6 +237,7 @@ async def test_stores_breakers_and_streams_are_told_of(door: Door) -> None:
     assert value(answer, "hanse_store_up", service="shop") == 1
     assert value(answer, "hanse_store_entries_total", service="shop") == 1
     assert value(answer, "hanse_store_commits_total", service="shop") == 1
+    assert value(answer, "hanse_store_late_total", service="shop") == 0
     assert value(answer, "hanse_dead_letters", service="shop") == 0
     assert value(answer, "hanse_streams_open") == 1
     assert value(answer, "http_server_active_requests") == 0

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from hanse.kernel.faults import Malformed, Unavailable
+from hanse.kernel.faults import Malformed, PreconditionFailed, Unavailable
 from hanse.kernel.host import Host
 from hanse.store.base import Batch, Emit
 from hanse.store.group import Outcome
@@ -177,9 +177,28 @@ class TestCrew:
             crew.start(apply, hear)
             assert await crew.commit(GOOD) == (1,)
             await crew.close()
-            assert crew.commits == commits
+            assert (crew.commits, crew.late) == (commits, 0)
             with pytest.raises(Unavailable, match="open it first"):
                 await crew.commit(GOOD)
+
+    async def test_what_came_too_late_is_counted_also_where_nobody_waits_for_it_any_more(self) -> None:
+        goes_on = asyncio.Event()
+
+        async def apply(batches: Sequence[Batch]) -> Sequence[Outcome]:
+            await goes_on.wait()
+            return [PreconditionFailed("position", "lease", "1", "3") for _ in batches]
+
+        crew = Crew(LOG)
+        crew.start(apply, hear)
+        async with asyncio.TaskGroup() as tasks:
+            committing = tasks.create_task(crew.commit(GOOD))
+            await asyncio.sleep(0)
+            _ = committing.cancel()
+        goes_on.set()
+        with pytest.raises(PreconditionFailed):
+            await crew.commit(GOOD)
+        await crew.close()
+        assert crew.late == 2
 
     async def test_whoever_closes_waits_for_what_is_under_way(self) -> None:
         begun, goes_on = asyncio.Event(), asyncio.Event()

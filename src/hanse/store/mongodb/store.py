@@ -118,6 +118,11 @@ class MongodbStore:
         """Batches that this process has committed; see `CountsCommits`."""
         return self._crew.commits
 
+    @property
+    def late(self) -> int:
+        """Batches of this process that it refused as late; see `CountsLate`."""
+        return self._crew.late
+
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the collections, making those that are missing.
 

@@ -121,6 +121,11 @@ class PostgresqlStore:
         """Batches that this process has committed; see `CountsCommits`."""
         return self._crew.commits
 
+    @property
+    def late(self) -> int:
+        """Batches of this process that it refused as late; see `CountsLate`."""
+        return self._crew.late
+
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the schema, making it where it is missing.
 

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from hanse.kernel.tasks import Tasks
 from hanse.store.base import Batch
+from hanse.store.group import Outcome, is_late
 from hanse.store.listeners import Listeners
 from hanse.store.waiting import Apply, Waiting, closed
 
@@ -28,6 +29,8 @@ class Crew:
         self._waiting: Waiting | None = None
         self._writing: asyncio.Task[None] | None = None
         self._commits_before = 0
+        self.late: int = 0
+        """Batches that were refused as late, ever since; see `CountsLate`."""
 
     @property
     def commits(self) -> int:
@@ -41,7 +44,13 @@ class Crew:
             apply: Writes a group.
             hear: Hears of other processes until it is cancelled, and calls `heard`.
         """
-        self._commits_before, self._waiting = self.commits, Waiting(apply)
+
+        async def counted(batches: Sequence[Batch]) -> Sequence[Outcome]:
+            outcomes = await apply(batches)
+            self.late += sum(map(is_late, batches, outcomes))
+            return outcomes
+
+        self._commits_before, self._waiting = self.commits, Waiting(counted)
         self._writing = self._tasks.start(self._waiting.run(), name="hanse-store-writer")
         _ = self._tasks.start(hear(), name="hanse-store-news")
 

@@ -37,6 +37,7 @@ from hanse.store.base import (
 from hanse.store.cursor import decode_cursor, encode_cursor
 from hanse.store.dump import Dump, Moment, Piece
 from hanse.store.evaluate import check_query
+from hanse.store.group import is_late
 from hanse.store.keys import Key
 from hanse.store.listeners import Listeners
 from hanse.store.query import Query
@@ -115,6 +116,8 @@ class SqliteStore:
         """
         self.commits: int = 0
         """Batches committed; see `CountsCommits`."""
+        self.late: int = 0
+        """Batches that it refused as late; see `CountsLate`."""
         self._path = str(path)
         memory = self._path == _MEMORY
         self._desk: Desk = desk or (InlineDesk() if memory else ThreadDesk())
@@ -226,7 +229,10 @@ class SqliteStore:
             unnote(self._writer.connection, self._opening)
 
     def _apply(self, batches: Sequence[Batch]) -> Sequence[tuple[int, ...] | Exception]:
-        return cast("Writer", self._writer).apply(batches)
+        outcomes = cast("Writer", self._writer).apply(batches)
+        # Here, and not where somebody waits for them: who has lost a lease is cancelled meanwhile.
+        self.late += sum(map(is_late, batches, outcomes))
+        return outcomes
 
     async def load(self, collection: str, id: str, /) -> Row | None:
         """One row, or None."""
