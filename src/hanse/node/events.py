@@ -89,6 +89,7 @@ class Subscription:
         """
         store, inbox = hosted.store, Inbox(hosted.store, self.group, host=host, ordered=self.on.ordered)
         await inbox.open()
+        hosted.inboxes.append(inbox)
 
         async def run(context: Context, message: Message) -> None:
             async def handle(message: Message) -> None:

@@ -68,7 +68,8 @@ class Health:
     async def look(self, transport: Transport, hosted: Sequence[Hosted], *, started: bool) -> dict[str, Condition]:
         """How all are, by name: `transport`, `store:orders`, `service:orders`, `relay:orders/mailer.receipt`.
 
-        What takes from a broker to a service is a `subscriber:mailer/mailer.receipt`.
+        What takes from a broker to a service is a `subscriber:mailer/mailer.receipt`. A group that fails at everything
+        is there as `group:mailer/mailer.receipt`, as long as it does: its relay may be another node's.
 
         Args:
             transport: That of the node.
@@ -123,13 +124,21 @@ async def _look(hosted: Hosted, host: Host, *, started: bool) -> list[_Seen]:
         await relay.look()
     _ = await asyncio.gather(*(subscriber.look() for subscriber in hosted.subscribers))
     copies = [await _replica(name, replica) for replica in hosted.replicas]
-    return [*found, *(_relay(name, relay, head) for relay in hosted.relays), *_subscribers(hosted), *copies]
+    relays = [_relay(name, relay, head) for relay in hosted.relays]
+    return [*found, *relays, *_subscribers(hosted), *_groups(hosted), *copies]
 
 
 def _subscribers(hosted: Hosted) -> Iterator[_Seen]:
     for one in hosted.subscribers:
         state: State = "behind" if one.trouble else "ok"
         yield _Seen(f"subscriber:{hosted.part.name}/{one.name}", state, one.trouble, one.lag)
+
+
+def _groups(hosted: Hosted) -> Iterator[_Seen]:
+    for inbox in hosted.inboxes:
+        if inbox.held:
+            why = "it fails at everything that it is given; one message at a time is tried"
+            yield _Seen(f"group:{hosted.part.name}/{inbox.group}", "behind", why)
 
 
 def _relay(service: str, relay: Relay, head: int) -> _Seen:

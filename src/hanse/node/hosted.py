@@ -12,6 +12,7 @@ from hanse.contract.derive import Description, Operation, describe
 from hanse.contract.model import Resource, collection_of
 from hanse.delivery.action import LetterAction, LetterOutcome
 from hanse.delivery.deadletter import DeadLetter
+from hanse.delivery.inbox import Inbox
 from hanse.delivery.relay import Relay
 from hanse.delivery.saga_rows import SagaEvent, SagaRow, SagaStep
 from hanse.delivery.subscriber import Subscriber
@@ -60,6 +61,7 @@ class Hosted:
         jobs: The calls that it is to answer later.
         relays: What takes its log to subscribers, or to a broker that keeps its events.
         subscribers: What takes to it the events that a broker keeps.
+        inboxes: Where the messages of its groups come in.
         replicas: Its copies of what others own.
         leases: Of its store.
         sagas: What it runs of them; None where its class has none.
@@ -78,6 +80,7 @@ class Hosted:
         self.jobs: LocalCollection[Job] = LocalCollection(Job, store)
         self.relays: list[Relay] = []
         self.subscribers: list[Subscriber] = []
+        self.inboxes: list[Inbox] = []
         self.replicas: list[ReplicaOf[Any]] = []
         self.leases: StoredLeases = StoredLeases(store, host)
         self._caller = caller

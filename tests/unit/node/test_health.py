@@ -7,6 +7,7 @@ import pytest
 
 from hanse.contract.declare import rpc
 from hanse.contract.model import Event
+from hanse.delivery.brake import FAILING_MAX
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings, Settings
@@ -32,6 +33,17 @@ class Orders(Service, events=(Placed,)):
 class Mailer(Service):
     @on(Placed)
     async def confirm(self, event: Placed) -> None: ...
+
+
+class Printer(Service):
+    """Prints what was placed, as long as it has paper."""
+
+    paper: bool = False
+
+    @on(Placed, attempts=1)
+    async def print(self, event: Placed) -> None:
+        if not self.paper:
+            raise OSError("no paper")
 
 
 class Bank(Service):
@@ -122,3 +134,18 @@ async def test_what_cannot_be_delivered_is_behind_and_waits(host: Host) -> None:
 
     assert (seen.state, seen.lag) == ("behind", 1)
     assert seen.why.startswith("it cannot deliver: ")
+
+
+async def test_a_group_that_fails_at_everything_is_told_of_until_it_does_not(host: Host) -> None:
+    group = "group:printer/printer.print"
+    async with Node(App("shop", Orders, Printer), host=host) as node, asyncio.timeout(120):
+        for _ in range(2 * FAILING_MAX):
+            await node.client(Orders).place()
+        while (told := (await node.health()).get(group)) is None:  # noqa: ASYNC110 - time is virtual
+            await asyncio.sleep(0.1)
+        assert (told.state, "one message at a time" in told.why) == ("behind", True)
+        printer = node.hosted[1].instance
+        assert isinstance(printer, Printer)
+        printer.paper = True
+        while group in await node.health():  # noqa: ASYNC110 - time is virtual
+            await asyncio.sleep(0.1)
