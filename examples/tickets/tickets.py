@@ -62,7 +62,9 @@ from hanse import (
     scope,
 )
 from hanse.delivery.action import Selection
+from hanse.delivery.saga_rows import State
 from hanse.node.letters import LetterLine, Letters, letters_of
+from hanse.node.saga_runs import SagaLine, SagaPage, SagaRuns, SagaSelection, SagaShown, sagas_of
 
 Cents = Annotated[int, Meta(ge=0)]
 Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=100)]
@@ -355,6 +357,7 @@ class Story(Model):
     transfers: list[Transfer]
     mails: list[Mail]
     unsent: list[LetterLine]
+    sagas: list[SagaShown]
 
 
 class News(Model):
@@ -373,6 +376,7 @@ class Office(Service):
     transfers: Collection[Transfer]
     mails: Collection[Mail]
     letters: Letters = letters_of(Notifications)
+    sagas: SagaRuns = sagas_of(Bookings)
 
     @rpc(idempotent=True, route="PUT /office/shows/{id}", allow=STAFF)
     async def stage(self, id: str, title: str, seats: int, price: Cents) -> Show:
@@ -404,7 +408,30 @@ class Office(Service):
         transfers = await self.transfers.find(lambda transfer: transfer.booking == reference)
         mails = await self.mails.find(lambda mail: mail.booking == reference)
         unsent = (await self.letters.find(Selection(tags={"booking": reference}))).items
-        return Story(booking=booking, payment=payment, transfers=transfers.items, mails=mails.items, unsent=unsent)
+        lines = (await self.sagas.find(SagaSelection(tags={"booking": reference}))).items
+        return Story(
+            booking=booking,
+            payment=payment,
+            transfers=transfers.items,
+            mails=mails.items,
+            unsent=unsent,
+            sagas=[await self.sagas.get(line.id) for line in lines],
+        )
+
+    @rpc(idempotent=True, route="GET /office/sagas", allow=STAFF)
+    async def under_way(self, state: State = "stuck", begun_before: float = 0.0, cursor: str | None = None) -> SagaPage:
+        """What bookings are at, by the sagas that do them: those in a state, begun before some moment."""
+        return await self.sagas.find(SagaSelection(states=(state,), begun_before=begun_before), cursor=cursor)
+
+    @rpc(route="POST /office/sagas/{id}/resume", allow=STAFF)
+    async def go_on(self, id: str) -> SagaLine:
+        """Have a booking that is stuck go on, once its cause is mended."""
+        return await self.sagas.resume(id)
+
+    @rpc(route="POST /office/sagas/{id}/abort", allow=STAFF)
+    async def turn_back(self, id: str) -> SagaLine:
+        """Have a booking turn back: what it did is undone."""
+        return await self.sagas.abort(id)
 
     @rpc(idempotent=True, route="GET /office/mails/{to}", allow=STAFF)
     async def mailed(self, to: Email) -> Page[Mail]:
@@ -412,7 +439,7 @@ class Office(Service):
         return await self.mails.find(lambda mail: mail.to == to)
 
 
-KEYS = {"office": Identity(subject="office", scopes=frozenset({"office", "deadletters:read"}))}
+KEYS = {"office": Identity(subject="office", scopes=frozenset({"office", "deadletters:read", "sagas:write"}))}
 """Who may what. In a real program they are a collection, and only their digests are stored."""
 
 

@@ -145,6 +145,9 @@ async def test_one_reference_finds_the_whole_story(theatre: Theatre) -> None:
     assert (told["payment"]["status"], told["booking"]["status"]) == ("taken", "confirmed")
     assert [mail["text"] for mail in told["mails"]] == ["Seat 1 of hamlet is yours."]
     assert [one["id"] for one in listed["items"]] == [booking.id]
+    [saga] = told["sagas"]
+    assert (saga["line"]["state"], saga["line"]["tags"]) == ("done", {"booking": booking.id})
+    assert [step["name"] for step in saga["steps"]] == ["payer", "hold", "payments.charge", "confirm"]
 
 
 async def test_the_news_are_what_is_held_and_then_each_change_once(theatre: Theatre) -> None:

@@ -100,19 +100,29 @@ def test_through_a_kill_each_change_is_shown_once_and_a_click_tells_the_story(ta
     assert tab.complaints == []
 
 
-def test_what_is_held_for_long_stands_out_until_it_is_over(tab: Tab, tmp_path: Path) -> None:
+def test_what_is_held_for_long_stands_out_and_is_turned_back_from_the_page(tab: Tab, tmp_path: Path) -> None:
+    """The bank says nothing, so that nobody knows yet what is to be given back."""
     with serving(tmp_path, out="1") as url, opened(url) as client:
         sign_up(client, tmp_path, "ada@example.org", "4242")
         unlock(tab, url)
         tab.wait(shows("status", "live"))
         tab.run(
             "fetch('/bookings', {method: 'POST', headers: {'Content-Type': 'application/json'},"
-            " body: JSON.stringify({email: 'ada@example.org', show: 'hamlet', seat: 2})}); null"
+            " body: JSON.stringify({email: 'ada@example.org', show: 'hamlet', seat: 2})}).catch(() => null); null"
         )
         tab.wait("document.querySelector('#held .long')?.textContent.startsWith('for long')")
+        tab.run("document.getElementById('state').value = 'running'; document.querySelector('#look button').click()")
+        tab.wait("document.querySelector('#sagas .booking')")
+        tab.run("document.querySelector('#sagas .booking').click()")
+        tab.wait("document.querySelector('.saga[data-state=running]') && document.querySelector('[data-act=abort]')")
+        tab.run("document.querySelector('[data-act=abort]').click()")
+        tab.wait("[...document.querySelectorAll('.steps li')].some(one => one.textContent.endsWith('abort by office'))")
     tab.wait(shows("status", "reconnecting"))
     with serving(tmp_path, url.rpartition(":")[2]):
-        tab.wait(f"{shows('count', '0')} && document.querySelector('#log .confirmed')")
+        tab.wait(f"{shows('count', '0')} && document.querySelector('#log .given')")
+        tab.run("document.querySelector('#log .booking').click()")
+        tab.wait("document.querySelector('.saga[data-state=undone]')")
+        assert tab.run("document.querySelector('[data-act]')") is None
 
 
 def test_who_has_no_key_is_told_so_and_sees_nothing(tab: Tab, tmp_path: Path) -> None:

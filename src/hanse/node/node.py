@@ -45,6 +45,7 @@ from hanse.node.hosted import Hosted, contract_client, events_client, jobs_clien
 from hanse.node.letters import Letters, letters_client
 from hanse.node.letters_served import serve_letters
 from hanse.node.routes import routes_of
+from hanse.node.saga_runs import SagaRuns, sagas_client
 from hanse.node.stores import open_store, url_for
 from hanse.node.topics import Source, TopicFeed, tellers_of
 from hanse.node.transports import open_transport, place_of
@@ -54,6 +55,7 @@ from hanse.service.job import Jobs
 from hanse.service.pool import ProcessPool
 from hanse.service.remote import RemoteCollection
 from hanse.service.rows import Rows
+from hanse.service.saga_method import pinned_in
 from hanse.service.service import descriptions_of
 from hanse.store.base import Store
 from hanse.transport.base import RELEASE, Drains, Keeps, Receiver, Transport
@@ -249,6 +251,19 @@ class Node:
         if service not in known:
             raise Misconfigured(f"expected a service of the app {self.app.name!r}, got {service!r}; it has {known}")
         return letters_client(service, self._caller)
+
+    def sagas(self, service: str) -> SagaRuns:
+        """The sagas of a service, by calls to the node that hosts it, for those who may see them.
+
+        Raises:
+            Misconfigured: The app has no such service, or that has no sagas.
+        """
+        known = [part.name for part in self.app.parts if pinned_in(part.cls)]
+        if service not in known:
+            raise Misconfigured(
+                f"expected a service with sagas, got {service!r}; the app {self.app.name!r} has {known}"
+            )
+        return sagas_client(service, self._caller)
 
     async def invoke(self, operation: Operation, arguments: msgspec.Struct, policy: Policy = Policy()) -> object:  # noqa: B008
         """Call an operation by its description; for whoever has no class to type a client with, such as a gateway."""

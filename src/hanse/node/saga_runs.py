@@ -15,8 +15,10 @@ from hanse.contract.derive import Description, describe_as
 from hanse.contract.guard import Guard, scope
 from hanse.contract.model import Model
 from hanse.delivery.saga_rows import State
+from hanse.kernel.faults import Misdeclared
 from hanse.mesh.client import Caller, client_of
 from hanse.service.about import About
+from hanse.service.saga_method import pinned_in
 from hanse.service.service import Service, service_name
 from hanse.store.query import And, Compare, OneOf, Where
 
@@ -168,14 +170,22 @@ def sagas_of(service: type[Service], /) -> SagaRuns:
     is its own affair, and nothing by default.
 
     Args:
-        service: The class of the service whose they are; the app has to have it, and it has to have sagas.
+        service: The class of the service whose they are; the app has to have it.
+
+    Raises:
+        Misdeclared: It has no sagas.
 
     Example:
+        >>> from hanse.service.saga import Saga
+        >>> from hanse.service.saga_method import saga
         >>> class Orders(Service):
-        ...     pass
+        ...     @saga
+        ...     async def place(self, s: Saga, sku: str) -> None: ...
         >>> class Office(Service):
         ...     under_way: SagaRuns = sagas_of(Orders)
     """
+    if not pinned_in(service):
+        raise Misdeclared(f"sagas_of({service.__name__}) has nothing to show: none of its methods is an `@saga`")
     return cast("SagaRuns", About(service, saga_contract(service_name(service))))
 
 
