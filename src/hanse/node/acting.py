@@ -28,7 +28,10 @@ GRACE_SECONDS = 10.0
 """How long one that stops waits for the letters under way; then they are broken off, without effect."""
 
 LOOK_SECONDS = 5.0
-"""How often it looks for actions that nobody told of, and goes on with those that something was in the way of."""
+"""How often it goes on with actions that something was in the way of."""
+
+IDLE_SECONDS = 60.0
+"""How often it looks for actions that nobody told of, where none is to be carried out: the store tells of new ones."""
 
 RUNNING = Query(Compare("eq", ("state",), "running"), limit=ACTIONS_MAX)
 """Those that are to be carried out; the oldest first."""
@@ -73,8 +76,8 @@ class Actor:
             async with Tasks(_broke) as tasks:
                 while not self._stopping.is_set():
                     self._wake.clear()
-                    await self._look(tasks)
-                    _ = await pause(self._wake, LOOK_SECONDS)
+                    done = await self._look(tasks)
+                    _ = await pause(self._wake, IDLE_SECONDS if done else LOOK_SECONDS)
                 _ = await tasks.wait(self._grace)
         finally:
             unlisten()
@@ -88,17 +91,19 @@ class Actor:
         if self._running:
             _ = await self._ended.wait()
 
-    async def _look(self, tasks: Tasks) -> None:
+    async def _look(self, tasks: Tasks) -> bool:
+        """Begin with what is not under way; whether there is nothing to carry out."""
         try:
             found = await self._hosted.store.find(ACTIONS, RUNNING)
         except Fault as fault:
             _log.warning("the %s cannot be looked at: %s; it is tried again", self.name, fault)
-            return
+            return False
         for row in found.rows:
             if row.id not in self._carried:
                 self._carried.add(row.id)
                 action = shape_of(LetterAction).read(row.value, row.id, row.rev)
                 _ = tasks.start(self._carry(action), name=f"{self.name}: {row.id}")
+        return not found.rows
 
     async def _carry(self, action: LetterAction) -> None:
         one = Carrying(action, self._hosted, self._subscriptions, self._host, self._duty, self._stopping)

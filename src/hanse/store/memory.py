@@ -44,7 +44,7 @@ from hanse.store.dump import (
     cut,
     not_empty,
 )
-from hanse.store.evaluate import Value, check_query, page, predicate
+from hanse.store.evaluate import Test, Value, check_query, page, predicate
 from hanse.store.group import is_late
 from hanse.store.listeners import Listeners
 from hanse.store.plan import plan
@@ -57,13 +57,14 @@ T = TypeVar("T")
 class _Table:
     """The rows of one collection, their ids in order, and their values once a query has looked at them."""
 
-    __slots__ = ("ids", "rows", "schema", "values")
+    __slots__ = ("_tested", "ids", "rows", "schema", "values")
 
     def __init__(self, schema: CollectionSchema) -> None:
         self.schema: CollectionSchema = schema
         self.ids: list[str] = []
         self.rows: dict[str, Row] = {}
         self.values: dict[str, Value] = {}
+        self._tested: tuple[Where | None, CollectionSchema, Test] = (None, schema, predicate(None, schema))
 
     def write(self, id: str, row: Row | None) -> None:
         self.values.pop(id, None)
@@ -87,11 +88,19 @@ class _Table:
         """A page in the order of ids: stops as soon as it is full, where other orders look at every row."""
         check_query(query)
         after = decode_cursor(query.cursor, query, self.schema).id if query.cursor is not None else None
-        test = predicate(query.where, self.schema)
+        test = self._test(query.where)
         matching = (row for row, value in self.decoded(after, _ids_in(query.where)) if test(value))
         rows = tuple(islice(matching, query.limit + 1))
         kept = rows[: query.limit]
         return Found(kept, encode_cursor((), kept[-1].id, query, self.schema) if len(rows) > len(kept) else None)
+
+    def _test(self, where: Where | None) -> Test:
+        """The condition as a function, kept for who asks the same again and again: by identity, as 1 equals True."""
+        known, schema, test = self._tested
+        if known is not where or schema is not self.schema:
+            test = predicate(where, self.schema)
+            self._tested = where, self.schema, test
+        return test
 
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
