@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).parents[2]
-FILE = "HANSE_TOLD"
-"""What the environment calls the file."""
+FILE = "FAULTS_TOLD"
+"""What the environment calls the file; commands refuse what looks like a setting of theirs and is none."""
 
 
 class Amount(msgspec.Struct, frozen=True):
