@@ -41,6 +41,15 @@ class Cron(msgspec.Struct, frozen=True):
         # A search backwards begins before the second that it is given.
         return self._next(math.floor(moment) + 1.0, backwards=True)
 
+    def shown(self, moment: float) -> datetime:
+        """A moment as clocks in the zone show it.
+
+        Example:
+            >>> Cron("30 2 * * *", "Europe/Berlin").shown(1_700_000_000.0).isoformat()
+            '2023-11-14T23:13:20+01:00'
+        """
+        return datetime.fromtimestamp(moment, _zone(self.zone))
+
     def _next(self, moment: float, *, backwards: bool) -> float:
         from cronsim import CronSim
 

@@ -16,7 +16,7 @@ from hanse.node.hosted import Hosted
 from hanse.node.jobs import forget_jobs
 from hanse.service.held import Leases
 from hanse.service.leases import Grant
-from hanse.service.reaction import Every, Rule
+from hanse.service.reaction import Every, Rule, wants_moment
 from hanse.service.rules import RuleJob, RuleRunner
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Batch, Position, Store
@@ -98,9 +98,11 @@ def runner(hosted: Hosted, method: str, reaction: Rule | Every | Cron, host: Hos
         timetable: Timetable = Period(reaction.period) if isinstance(reaction, Every) else ByCron(reaction)
         moments = StoredMoments(hosted.store, name, host, duty)
 
+        told = wants_moment(handler)
+
         async def run(moment: float) -> None:
             async def handle() -> None:
-                await handler()
+                await (handler(reaction.shown(moment)) if told else handler())
                 # With its effects, so that whoever goes on neither skips nor repeats it.
                 cast("Unit", unit_for(hosted.store)).positions.append(moments.at(moment))
 

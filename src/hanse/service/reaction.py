@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast, overload
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar, cast, overload
 
 import msgspec
 
@@ -68,6 +69,10 @@ class Every(msgspec.Struct, frozen=True):
     """What `@every` says: run once per period."""
 
     period: float
+
+    def shown(self, moment: float) -> datetime:
+        """A moment, in seconds of the wall clock, as it is told to the method."""
+        return datetime.fromtimestamp(moment, UTC)
 
 
 Reaction = On | Rule | Every | Cron
@@ -187,25 +192,43 @@ def _field(kind: type[R], name: str, lambda_: Callable[[R], object] | None) -> P
     return fields[0].path if fields else None
 
 
-def every(period: Duration, /) -> Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]]:
+class Scheduled(Protocol):
+    """What makes a schedule of a method that takes nothing, or the moment that it runs for."""
+
+    @overload
+    def __call__(self, method: Callable[[S], Awaitable[None]], /) -> Callable[[S], Awaitable[None]]: ...
+
+    @overload
+    def __call__(
+        self, method: Callable[[S, datetime], Awaitable[None]], /
+    ) -> Callable[[S, datetime], Awaitable[None]]: ...
+
+
+def every(period: Duration, /) -> Scheduled:
     """Run a method once per period; a run that takes longer is not overtaken by the next.
+
+    A method with an argument of type `datetime` is given the moment that it runs for, in UTC.
 
     Args:
         period: Such as `"1h"`.
+
+    Raises:
+        Misdeclared: The method takes something else.
+
+    Example:
+        >>> class Meter:
+        ...     @every("1h")
+        ...     async def read(self, due: datetime) -> None: ...
     """
-    marker: Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]] = _marker(
-        Every(seconds(period)), 0
-    )
-    return marker
+    return _scheduled(Every(seconds(period)))
 
 
-def cron(
-    expression: str, /, *, zone: str = "UTC"
-) -> Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]]:
+def cron(expression: str, /, *, zone: str = "UTC") -> Scheduled:
     """Run a method at the moments of a cron expression, once in the whole fleet; `hanse[standard]` reads them.
 
     Moments that pass while nobody is there, or while a run is under way, are told and not made up for, but for one that
-    passed within the last minute.
+    passed within the last minute. A method with an argument of type `datetime` is given the moment that it runs for, as
+    clocks in the zone show it: the one that was due, however late it runs.
 
     Args:
         expression: Minute, hour, day of the month, month, day of the week, as Debian's cron understands them.
@@ -213,17 +236,14 @@ def cron(
             after it; what falls into the one that comes twice in autumn runs once, unless it runs in every hour.
 
     Raises:
-        Misdeclared: It is no cron expression, or no such zone.
+        Misdeclared: It is no cron expression, or no such zone; or the method takes something else.
 
     Example:
         >>> class Mailer:
         ...     @cron("30 7 * * mon-fri", zone="Europe/Berlin")
         ...     async def digest(self) -> None: ...
     """
-    marker: Callable[[Callable[[S], Awaitable[None]]], Callable[[S], Awaitable[None]]] = _marker(
-        checked_cron(expression, zone), 0
-    )
-    return marker
+    return _scheduled(checked_cron(expression, zone))
 
 
 def _check_kind(decorator: str, kind: object, *bases: type) -> None:
@@ -234,9 +254,7 @@ def _check_kind(decorator: str, kind: object, *bases: type) -> None:
 
 def _marker(reaction: Reaction, arguments: int) -> Any:  # noqa: ANN401 - each decorator gives it the type that it needs
     def mark(method: Handler) -> Handler:
-        if not inspect.iscoroutinefunction(method):
-            raise Misdeclared(f"{method.__qualname__} reacts, so it has to be `async def`")
-        wanted = len(inspect.signature(method).parameters) - 1
+        wanted = len(_arguments_of(method))
         if wanted != arguments:
             word = type(reaction).__name__.lower()
             raise Misdeclared(
@@ -246,6 +264,40 @@ def _marker(reaction: Reaction, arguments: int) -> Any:  # noqa: ANN401 - each d
         return method
 
     return mark
+
+
+def _scheduled(reaction: Every | Cron) -> Scheduled:
+    def mark(method: Any) -> Any:  # noqa: ANN401 - as the protocol has it
+        taken = _arguments_of(method)
+        if len(taken) > 1 or not all(_is_moment(one) for one in taken):
+            word = type(reaction).__name__.lower()
+            raise Misdeclared(
+                f"@{word} gives nothing beside self, or the moment that is due: expected (self) or "
+                f"(self, due: datetime), but {method.__qualname__} has {inspect.signature(method)}"
+            )
+        method.__hanse_reaction__ = reaction
+        return method
+
+    return mark
+
+
+def _arguments_of(method: Handler) -> list[inspect.Parameter]:
+    """The arguments of a method beside `self`. Raises Misdeclared where it cannot react."""
+    if not inspect.iscoroutinefunction(method):
+        raise Misdeclared(f"{method.__qualname__} reacts, so it has to be `async def`")
+    return list(inspect.signature(method).parameters.values())[1:]
+
+
+def _is_moment(argument: inspect.Parameter) -> bool:
+    hint: object = argument.annotation
+    is_positional = argument.kind in {argument.POSITIONAL_ONLY, argument.POSITIONAL_OR_KEYWORD}
+    # Where annotations are not evaluated, what they name is known to nobody yet.
+    return is_positional and (hint.rpartition(".")[2] == "datetime" if isinstance(hint, str) else hint is datetime)
+
+
+def wants_moment(handler: Handler) -> bool:
+    """Whether the method of a schedule, bound to its service, takes the moment that it runs for."""
+    return bool(inspect.signature(handler).parameters)
 
 
 def reaction_of(method: object) -> Reaction | None:

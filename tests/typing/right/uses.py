@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Protocol, assert_type, cast
 
@@ -144,7 +144,7 @@ class Shop(Service, name="shop", events=(Placed,), owns=(Order,)):
         await order.patch(note="reminded")
 
     @cron("30 7 * * mon-fri", zone="Europe/Berlin")
-    async def report(self) -> None: ...
+    async def report(self, due: datetime) -> None: ...
 
     @every(timedelta(hours=1))
     async def digest(self) -> None: ...

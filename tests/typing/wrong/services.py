@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from hanse import Collection, Contract, Model, Resource, Service, rpc
+from hanse import Collection, Contract, Model, Resource, Service, every, rpc
 
 
 class Hold(Model):
@@ -41,6 +41,11 @@ class Options(Service):
     @rpc(idempotence=True)  # error: no such option
     async def hello(self) -> str:
         return "Hello"
+
+
+class Clock(Service):
+    @every("1h")  # error: a schedule gives a moment, and nothing else
+    async def tick(self, number: int) -> None: ...
 
 
 def construct(inventory: Inventory, orders: Collection[Order]) -> tuple[object, ...]:

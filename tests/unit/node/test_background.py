@@ -1,6 +1,9 @@
 """What runs by itself on a node: rules and schedules, each run a unit of work."""
 
 import asyncio
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -9,6 +12,7 @@ from hanse.kernel.context import current
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.message import BACKGROUND
+from hanse.kernel.settings import NodeSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.node.app import App
 from hanse.node.node import Node
@@ -16,6 +20,8 @@ from hanse.service.collection import Collection
 from hanse.service.held import Held
 from hanse.service.reaction import cron, every, rule
 from hanse.service.service import Service
+from hanse.store.base import Store
+from hanse.store.sqlite import InlineDesk, SqliteStore
 
 pytestmark = pytest.mark.virtual_time
 
@@ -86,6 +92,51 @@ async def test_a_cron_expression_is_kept_by_the_clock_on_the_wall(host: Host) ->
         assert [order.status async for order in node.collection(Order).scan()] == ["900.000"] * 3
         [schedule] = (await node.figures()).schedules
         assert (schedule.name, schedule.missed) == ("almanac.chime", 0)
+
+
+class Diary(Service):
+    """Writes down which moment a run was for, and when it was."""
+
+    orders: Collection[Order]
+
+    @cron("30 7 * * *", zone="Europe/Berlin")
+    async def daily(self, due: datetime) -> None:
+        await self._note(due)
+
+    @every("10m")
+    async def often(self, due: datetime) -> None:
+        await self._note(due)
+
+    async def _note(self, due: datetime) -> None:
+        await self.orders.create(Order(status=f"{due.isoformat()} {current().host.now() - due.timestamp():.0f}"))
+
+
+async def noted(node: Node, zone: str) -> list[str]:
+    return [order.status async for order in node.collection(Order).scan() if f"{zone} " in order.status]
+
+
+async def test_a_schedule_tells_which_moment_it_runs_for(host: Host) -> None:
+    async with Node(App("clock", Diary), host=host) as node:
+        await asyncio.sleep(86_400.0)
+        assert await noted(node, "+01:00") == ["2023-11-15T07:30:00+01:00 0"]
+        often = await noted(node, "+00:00")
+    assert (len(often), often[0]) == (143, "2023-11-14T22:23:20+00:00 0")
+
+
+async def test_who_runs_late_is_told_the_moment_that_was_due(tmp_path: Path, host: Host) -> None:
+    """Nobody was there at 7:30; a node comes half a minute after it."""
+    settings = Settings(node=NodeSettings(store=f"sqlite:///{tmp_path}"))
+
+    def inline(url: str) -> Store:
+        return SqliteStore(url.removeprefix("sqlite:///"), desk=InlineDesk())
+
+    async with Node(App("clock", Diary), settings, host=host, stores=inline):
+        until = datetime(2023, 11, 15, 7, 29, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+        await asyncio.sleep(until - host.now())
+    await asyncio.sleep(90.0)
+    async with Node(App("clock", Diary), settings, host=host, stores=inline) as node:
+        await asyncio.sleep(1.0)
+        assert await noted(node, "+01:00") == ["2023-11-15T07:30:00+01:00 30"]
 
 
 async def test_a_rule_comes_back_to_a_row_that_it_failed_on(host: Host) -> None:

@@ -1,6 +1,7 @@
 """Services are plain classes; what is wrong about one is told where it is written."""
 
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from functools import wraps
 from typing import Any, ClassVar, Protocol, cast
 
@@ -190,6 +191,8 @@ def test_a_field_of_a_type_that_does_not_exist_is_named() -> None:
 
 async def _nothing(self: object) -> None: ...
 async def _event(self: object, event: object) -> None: ...
+async def _named(self: object, *, due: datetime) -> None: ...
+async def _twice(self: object, due: datetime, again: datetime) -> None: ...
 def _blocking(self: object, event: object) -> None: ...
 
 
@@ -211,8 +214,13 @@ def _blocking(self: object, event: object) -> None: ...
         (lambda: cron("0 4 * * *", zone="../etc/passwd"), "expected the name of a time zone"),
         (lambda: on(Placed)(cast("Any", _blocking)), "_blocking reacts, so it has to be `async def`"),
         (lambda: on(Placed)(cast("Any", _nothing)), r"@on gives 1 argument\(s\) beside self, but _nothing takes 0"),
-        (lambda: cron("0 4 * * *")(cast("Any", _event)), r"@cron gives 0 argument\(s\) beside self, but _event takes"),
-        (lambda: every("1h")(cast("Any", _event)), r"@every gives 0 argument\(s\) beside self, but _event takes 1"),
+        (
+            lambda: cron("0 4 * * *")(cast("Any", _event)),
+            r"expected \(self\) or \(self, due: datetime\), but _event has",
+        ),
+        (lambda: every("1h")(cast("Any", _event)), r"@every gives nothing beside self, or the moment that is due"),
+        (lambda: every("1h")(cast("Any", _named)), r"but _named has \(self: .*, \*, due: "),
+        (lambda: every("1h")(cast("Any", _twice)), r"but _twice has \("),
     ],
 )
 def test_wrong_reactions_are_refused_where_they_are_written(declare: Callable[[], object], told: str) -> None:
