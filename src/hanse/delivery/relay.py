@@ -217,6 +217,16 @@ class Relay:
         """See a message handled that was parked as it could not be sent; see `Refusals.send`."""
         await self._refusals.send(message)
 
+    async def left(self, limit: int) -> int:
+        """How many entries that it wants are not acknowledged, as far as that is known; no more than a limit."""
+        count, reached, more = 0, self._window.position, True
+        while more and count < limit:
+            piece = await self._store.changes(reached, limit=READ_MIN, names=self._names)
+            fresh = (entry for entry in piece.entries if entry.seq in self._taken or entry.seq > self._window.reached)
+            count += sum(self._topic_of(entry) is not None for entry in fresh)
+            reached, more = piece.upto, piece.more
+        return min(count, limit)
+
     async def look(self) -> None:
         """Learn from the store how far the one has come that runs in its place; one that runs knows by itself."""
         reached, behind, more = await self._store.position(self.name), False, True

@@ -80,6 +80,11 @@ class Duty:
         return all(runner.idle for runner in self._runners)
 
     @property
+    def relays(self) -> list[Relay]:
+        """What hands on here what the service tells; none where another instance has the duty."""
+        return self._hosted.relays if self._on_duty else []
+
+    @property
     def schedules(self) -> list[ScheduleFigures]:
         """How the schedules of the service fare, while they run here."""
         return [ScheduleFigures(one.name, one.missed, one.failures) for one in self._schedules]

@@ -42,6 +42,7 @@ from hanse.node.events import (
 from hanse.node.figures import NodeFigures, counted_by, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, jobs_client, rows_client
+from hanse.node.leftover import left_over, told_at_end
 from hanse.node.letters import Letters, letters_client
 from hanse.node.letters_served import serve_letters
 from hanse.node.routes import routes_of
@@ -192,7 +193,9 @@ class Node:
                 async with asyncio.timeout(grace):
                     await self._finish(grace)
             except TimeoutError:
-                _log.warning("%d operations were still running at the end of the grace", self._server.running)
+                relays = [relay for duty in self._duties for relay in duty.relays]
+                for line in told_at_end(self._server.running, await left_over(relays)):
+                    _log.warning("%s", line)
             except Fault as fault:
                 _log.warning("not everything could be finished: %s", fault)
             finally:
