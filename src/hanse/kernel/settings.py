@@ -93,6 +93,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         timeout: Seconds that a call waits for its answer, unless operation or caller say otherwise.
         calls_max: Operations running at once; the next one is told to come again.
         retention: Seconds that logs and the marks of what was handled are kept, at the least; 7 days.
+        sagas_awake: Sagas of a service that are kept in memory while they only wait; of others there is a row.
     """
 
     services: tuple[str, ...] = ()
@@ -116,6 +117,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0, extra={"unit": "seconds"})] = 10.0
     calls_max: Annotated[int, Meta(gt=0)] = 1000
     retention: Annotated[float, Meta(gt=0, extra={"unit": "seconds"})] = 604_800.0
+    sagas_awake: Annotated[int, Meta(ge=0)] = 1_000
 
 
 class LogSettings(Section, frozen=True, kw_only=True):

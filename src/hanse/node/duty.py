@@ -21,6 +21,7 @@ from hanse.delivery.subscriber import Subscriber
 from hanse.delivery.tally import Tally
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
+from hanse.kernel.settings import NodeSettings
 from hanse.kernel.tasks import Tasks
 from hanse.node.acting import Actor
 from hanse.node.background import Runner, runner, trimmer
@@ -48,7 +49,7 @@ class Duty:
     Args of the constructor:
         hosted: The service.
         host: Clocks and chance.
-        retention: Seconds that its log is kept.
+        settings: Of the node.
         subscriptions: Those of the service, by address.
         server: Handles the calls of its jobs.
     """
@@ -57,14 +58,14 @@ class Duty:
         self,
         hosted: Hosted,
         host: Host,
-        retention: float,
+        settings: NodeSettings,
         subscriptions: Mapping[str, Subscription],
         server: Receiver,
     ) -> None:
         self.name: str = f"duty of {hosted.part.name}"
         self._hosted = hosted
         self._host = host
-        self._retention = retention
+        self._settings = settings
         self._subscriptions = subscriptions
         self._server = server
         self._runners: list[Runner] = []
@@ -168,11 +169,12 @@ class Duty:
             if not isinstance(reaction, On)
         ]
         copying = [Replicator(f"{name}.{replica.name}", replica, host=self._host) for replica in hosted.replicas]
-        sagas = [] if hosted.sagas is None else [hosted.sagas.runner(duty, self._retention)]
+        sagas = [] if hosted.sagas is None else [hosted.sagas.runner(duty, self._settings)]
         jobs = job_runners(hosted, self._server, self._host, duty)
         acting = Actor(hosted, self._subscriptions, self._host, duty)
         tally = Tally(hosted.store, self._host, f"tally of {name}")
-        return [*reacting, *copying, *sagas, *jobs, acting, tally, trimmer(hosted, self._host, self._retention, tally)]
+        trim = trimmer(hosted, self._host, self._settings.retention, tally)
+        return [*reacting, *copying, *sagas, *jobs, acting, tally, trim]
 
 
 def _failed(error: BaseException) -> None:

@@ -426,8 +426,8 @@ class Node:
         _ = await asyncio.gather(*(duty.stop() for duty in self._duties))
 
     def _react(self) -> None:
-        retention, own = self.settings.node.retention, subscriptions_by_part(self.app)
-        self._duties = [Duty(one, self.host, retention, own[one.part.name], self._server) for one in self.hosted]
+        settings, own = self.settings.node, subscriptions_by_part(self.app)
+        self._duties = [Duty(one, self.host, settings, own[one.part.name], self._server) for one in self.hosted]
         for duty in self._duties:
             _ = self._tasks.start(duty.run(), name=duty.name)
 

@@ -11,7 +11,7 @@ from typing import Any, cast, final
 
 import msgspec
 
-from hanse.contract.model import Event, topic_of
+from hanse.contract.model import Event
 from hanse.delivery.saga_machine import misfit
 from hanse.delivery.saga_rows import SagaStep
 from hanse.kernel.codec import codec_for
@@ -22,7 +22,7 @@ from hanse.mesh.fault import fault_in
 from hanse.node.saga_attempts import Attempts
 from hanse.node.saga_course import WAIT_SECONDS_MAX, Course
 from hanse.node.saga_journal import Stuck
-from hanse.node.saga_mail import Mail
+from hanse.node.saga_mail import Mail, Wait
 from hanse.node.saga_replay import Replay
 from hanse.node.saga_result import result_in
 from hanse.service.logbook import Asked
@@ -37,7 +37,7 @@ class SagaLogbook:
     Attributes:
         replay: Tells what has been, in its old order.
         asked: The steps, as the code asked for them, by name.
-        asleep: How many of its branches wait for a moment or an event.
+        asleep: Its branches that wait: until when, and for which event, if it is one.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SagaLogbook:
             events: Those that the code may wait for.
         """
         self.asked: dict[str, Asked] = {}
-        self.asleep: int = 0
+        self.asleep: dict[object, tuple[float, Wait | None]] = {}
         self._course = course
         self._journal = course.journal
         self._host = course.journal.place.host
@@ -86,11 +86,11 @@ class SagaLogbook:
     async def sleep(self, name: str, seconds: float, /) -> None:
         """See `Logbook.sleep`."""
         step = await self._waiting(name, "sleep", seconds)
-        while (left := step.until - self._host.now()) > 0 and not step.closed:
+        while step.until > self._host.now() and not step.closed:
             if (stop := self._course.stop()) is not None:
                 step = await self._attempts.closed(step, stop)
                 break
-            await self._doze(left)
+            await self._doze(step.until)
         _ = await self._told(step, None)
 
     async def event(
@@ -104,16 +104,12 @@ class SagaLogbook:
                 f"`@saga(events=({kind.__name__},))`"
             )
         step = await self._waiting(name, "event", timeout)
-        while not step.closed:
-            found = self._mail.find(topic_of(kind), row.since, self._taken, _matching(kind, where))
-            if found is not None:
-                self._taken.add(found.id)
-                closed = msgspec.structs.replace(step, closed=True, digest=found.id, result=found.value)
-                step = await self._attempts.noted(closed)
-            elif (stop := self._course.stop()) is not None or step.until <= self._host.now():
-                step = await self._attempts.closed(step, stop or DeadlineExceeded(name))
-            else:
-                await self._doze(step.until - self._host.now(), self._mail.changed(topic_of(kind)))
+        if not step.closed:
+            wait = self._mail.wait(self.id, kind, where, since=row.since)
+            try:
+                step = await self._awaited(step, wait)
+            finally:
+                wait.close()
         return cast("Event", await self._told(step, kind))
 
     async def now(self, name: str, /) -> float:
@@ -125,6 +121,20 @@ class SagaLogbook:
             step = SagaStep(saga=self.id, name=name, kind="now", result=repr(self._host.now()))
             known = await self._attempts.noted(step)
         return cast("float", await self._told(known, float))
+
+    async def _awaited(self, step: SagaStep, wait: Wait) -> SagaStep:
+        """The step when its event has come, or does not any more."""
+        while not step.closed:
+            found = wait.look(self._taken)
+            if found is not None:
+                self._taken.add(found.id)
+                closed = msgspec.structs.replace(step, closed=True, digest=found.id, result=found.value)
+                step = await self._attempts.noted(closed)
+            elif (stop := self._course.stop()) is not None or step.until <= self._host.now():
+                step = await self._attempts.closed(step, stop or DeadlineExceeded(step.name))
+            else:
+                await self._doze(step.until, wait)
+        return step
 
     async def _waiting(self, name: str, kind: str, seconds: float) -> SagaStep:
         """What is known of a wait; it begins at the first time of asking."""
@@ -161,25 +171,20 @@ class SagaLogbook:
             self._course.break_off(Stuck(step.name, f"what it came to does not fit the code any more: {fault}"))
             return await self._course.hang()
 
-    async def _doze(self, seconds: float, *events: asyncio.Event) -> None:
-        """Wait for a moment, at most until one of the events, or until the saga is to turn back."""
-        left = max(0.0, min(seconds, self._journal.row.due - self._host.now(), WAIT_SECONDS_MAX))
-        self.asleep += 1
-        waiting = [self._tasks.start(event.wait()) for event in (self._course.hurry, *events)]
+    async def _doze(self, until: float, wait: Wait | None = None) -> None:
+        """Wait for a moment, at most until an event comes, or until the saga is to turn back."""
+        until = min(until, self._journal.row.due)
+        left = max(0.0, min(until - self._host.now(), WAIT_SECONDS_MAX))
+        branch = object()
+        self.asleep[branch] = until, wait
+        stirred = (self._course.hurry,) if wait is None else (self._course.hurry, wait.came)
+        waiting = [self._tasks.start(event.wait()) for event in stirred]
         try:
             _ = await asyncio.wait(waiting, timeout=max(left, 0.001), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.asleep -= 1
+            del self.asleep[branch]
             for one in waiting:
                 _ = one.cancel()
         if self._course.ending:
             # The code has ended: nobody waits for this any more.
             await self._course.hang()
-
-
-def _matching(kind: type[Event], where: Callable[[Any], bool] | None) -> Callable[[str], bool]:
-    """A test of an event in JSON."""
-    if where is None:
-        return lambda _: True
-    codec: Any = codec_for(kind)
-    return lambda value: where(codec.decode_json(value.encode()))

@@ -27,6 +27,7 @@ from hanse.node.saga_journal import SagaJournal, Stuck, text_of
 from hanse.node.saga_logbook import SagaLogbook
 from hanse.node.saga_mail import Mail
 from hanse.node.saga_replay import ASKED_SECONDS, Misfit, Replay
+from hanse.node.saga_rest import AtRest, Rest
 from hanse.service.saga import Saga
 from hanse.service.saga_method import Pinned, arguments_of
 
@@ -36,6 +37,7 @@ class SagaRun:
     """One run of one saga."""
 
     def __init__(self, journal: SagaJournal, pinned: Pinned | None, mail: Mail) -> None:
+        """Begin with a journal that has been opened."""
         self._journal = journal
         self._host = journal.place.host
         self._pinned = pinned
@@ -54,11 +56,19 @@ class SagaRun:
     @property
     def idle(self) -> bool:
         """Whether it waits for a moment or an event, and for nothing else."""
-        return self._book is not None and bool(self._book.asleep) and not self._attempts.under_way
+        book = self._book
+        return book is not None and book.replay.over and bool(book.asleep) and not self._attempts.under_way
 
     def abort(self) -> None:
         """Have it turn back."""
         self._course.abort()
+
+    def rest(self) -> Rest:
+        """Give the run up, as it is `idle`; what it is to be taken up again for."""
+        asleep = [] if self._book is None else list(self._book.asleep.values())
+        waits = [wait.again() for _, wait in asleep if wait is not None]
+        self._course.break_off(AtRest())
+        return Rest(self.row.rev, min((until for until, _ in asleep), default=0.0), waits)
 
     async def run(self) -> SagaRow:
         """Work on it as long as it goes on here.
@@ -68,6 +78,7 @@ class SagaRun:
 
         Raises:
             SagaLost, LeaseLost: Another process works on it.
+            AtRest: `rest` was called.
         """
         try:
             async with self._tasks:
@@ -82,7 +93,6 @@ class SagaRun:
         return self.row
 
     async def _to_its_end(self) -> None:
-        await self._journal.open()
         pinned, arguments = self._code()
         book = self._book = SagaLogbook(self._course, self._attempts, self._tasks, self._mail, pinned.events)
         if not book.replay.over:

@@ -22,6 +22,7 @@ from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, KeyReused, NotFound, Unavailable
 from hanse.kernel.message import Headers, Message
+from hanse.kernel.settings import NodeSettings
 from hanse.mesh.fault import fault_in
 from hanse.node.saga_journal import SagaPlace
 from hanse.node.saga_runner import SagaRunner
@@ -72,15 +73,20 @@ class Sagas:
         self._runner: SagaRunner | None = None
         self._waiting: dict[str, list[asyncio.Future[SagaRow]]] = {}
 
-    def runner(self, duty: Grant | None, retention: float) -> SagaRunner:
+    @property
+    def resting(self) -> int:
+        """How many of them only wait, and are not in memory, where this node has the duty."""
+        return 0 if self._runner is None else self._runner.resting
+
+    def runner(self, duty: Grant | None, settings: NodeSettings) -> SagaRunner:
         """What works on them while this node has the duty.
 
         Args:
             duty: What commits rest on, where several processes share the store.
-            retention: Seconds that those which are over are kept.
+            settings: Of the node: how long those which are over are kept, and how many are in memory.
         """
         place = replace(self._place, duty=duty)
-        self._runner = SagaRunner(place, (self.pinned, self._ended, retention))
+        self._runner = SagaRunner(place, self.pinned, self._ended, settings)
         return self._runner
 
     async def call(self, pinned: Pinned, arguments: Mapping[str, object], /, *, id: str = "") -> object:

@@ -19,7 +19,8 @@ from hanse import (
     saga,
     simulation,
 )
-from hanse.sim.setup import Setup
+from hanse.kernel.settings import NodeSettings, Settings
+from hanse.sim.setup import STORE, Setup
 
 from .common import TRIES
 
@@ -113,7 +114,8 @@ class Agency(Service, events=(Asked,)):
         await self.trips.delete(trip)
 
 
-setup = Setup(app=App("trips", Places, Bank, Agency))
+# None is kept in memory while it waits, so that each has to be roused.
+setup = Setup(app=App("trips", Places, Bank, Agency), settings=Settings(node=NodeSettings(store=STORE, sagas_awake=0)))
 
 
 async def story(world: World) -> None:
