@@ -63,7 +63,14 @@ class LocalCollection(Generic[R]):
 
     async def _peek(self, unit: Unit | None, id: str) -> R | None:
         staged = None if unit is None else unit.staged(self.shape.collection, id)
-        return await self.stored(id) if staged is None else cast("R | None", staged.value)
+        if staged is not None:
+            return cast("R | None", staged.value)
+        row = await self._store.load(self.shape.collection, id)
+        if row is None:
+            return None
+        if unit is not None and (more := self.shape.unknown_in(row.value)):
+            unit.brought(self.shape.collection, id, more)
+        return self.shape.read(row.value, row.id, row.rev)
 
     async def stored(self, id: str) -> R | None:
         """One row as the store has it, whatever the handler has written, or None."""
@@ -176,7 +183,7 @@ class LocalCollection(Generic[R]):
 
         async def write(unit: Unit) -> R:
             if expected is not None and unit is unit_for(self._store):
-                self._check_revision(row.id, await self.peek(row.id), expected)
+                self._check_revision(row.id, await self._peek(unit, row.id), expected)
             if expected is not None:
                 unit.put(self.shape.collection, row, expected, insisted=True)
             else:
@@ -206,7 +213,7 @@ class LocalCollection(Generic[R]):
         """
 
         async def write(unit: Unit) -> R | None:
-            row = await self.peek(id)
+            row = await self._peek(unit, id)
             rev = 0 if row is None else row.rev
             if if_match is not None:
                 self._check_revision(id, row, if_match)

@@ -39,6 +39,8 @@ class Shape(Generic[R]):
         self.fields: frozenset[str] = frozenset(kind.__struct_fields__) - _OWN
         self._names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
         self._codec: Codec[R] = codec_for(kind)
+        tag = kind.__struct_config__.tag_field
+        self._known: frozenset[str] = frozenset((*kind.__struct_encode_fields__, *([tag] if tag else ())))
 
     def read(self, value: bytes, id: str, rev: int) -> R:
         """A row of its JSON value; the id and revision of the store count, not what the value says."""
@@ -46,6 +48,11 @@ class Shape(Generic[R]):
         msgspec.structs.force_setattr(row, "id", id)
         msgspec.structs.force_setattr(row, "rev", rev)
         return row
+
+    def unknown_in(self, value: bytes) -> dict[str, msgspec.Raw]:
+        """Fields of a stored row that the class does not have, as they are: those of another release."""
+        found = _parts(value)
+        return {} if found.keys() <= self._known else {name: found[name] for name in found.keys() - self._known}
 
     def decode(self, value: bytes) -> R:
         """A row in JSON bytes from outside.
@@ -123,6 +130,7 @@ class Shape(Generic[R]):
 
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _object(patch: object, what: str = "a patch") -> dict[str, object]:

@@ -7,7 +7,7 @@ race is told at the commit, by the revisions that it had read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import msgspec
@@ -35,12 +35,14 @@ class Staged(msgspec.Struct):
         expected: Revision that the stored row has to be at; 0 for "must not exist", None for "whatever is there".
         insisted: Whether the caller asked for that revision; otherwise it is the one that was read.
         message_id: Id of the event that will tell of it.
+        more: Fields that the stored row has and the class does not, which it keeps.
     """
 
     value: Resource | None
     expected: int | None
     insisted: bool
     message_id: str
+    more: Mapping[str, msgspec.Raw] = {}
 
 
 class Unit:
@@ -54,7 +56,7 @@ class Unit:
         fences: What it rests on, such as the row of a lease, which somebody else may have by the time of the commit.
     """
 
-    __slots__ = ("_context", "_emits", "_rows", "_seen", "fences", "first", "marks", "positions", "store")
+    __slots__ = ("_brought", "_context", "_emits", "_rows", "_seen", "fences", "first", "marks", "positions", "store")
 
     def __init__(self, store: Store, context: Context) -> None:
         self.store: Store = store
@@ -66,6 +68,7 @@ class Unit:
         self._rows: dict[tuple[str, str], Staged] = {}
         self._emits: list[Emit] = []
         self._seen: dict[tuple[str, str], int] = {}
+        self._brought: dict[tuple[str, str], Mapping[str, msgspec.Raw]] = {}
 
     def saw(self, collection: str, id: str, rev: int) -> None:
         """The handler has read a stored row, at a revision; 0 where there was none. What it writes rests on that."""
@@ -74,6 +77,13 @@ class Unit:
     def seen(self, collection: str, id: str) -> int | None:
         """The revision that the handler last read of a stored row; None where it did not."""
         return self._seen.get((collection, id))
+
+    def brought(self, collection: str, id: str, more: Mapping[str, msgspec.Raw]) -> None:
+        """A stored row that was read has fields which its class does not: whatever is written in its place keeps them.
+
+        Two releases may share a store. The older would else take from rows what the newer has written into them.
+        """
+        self._brought[collection, id] = more
 
     def staged(self, collection: str, id: str) -> Staged | None:
         """The row as this unit will leave it, if it touched it."""
@@ -117,7 +127,10 @@ class Unit:
         earlier = self.staged(collection, id)
         if earlier is not None:
             expected, insisted = earlier.expected, earlier.insisted
-        self._rows[collection, id] = Staged(value, expected, insisted, self._context.host.new_id())
+        if value is None:
+            self._brought.pop((collection, id), None)  # should the id come back, it is another row
+        more = self._brought.get((collection, id), _NO_MORE)
+        self._rows[collection, id] = Staged(value, expected, insisted, self._context.host.new_id(), more)
 
     def _check_limit(self) -> None:
         if len(self._rows) + len(self._emits) >= WRITES_MAX:
@@ -181,7 +194,11 @@ class Unit:
         self._rows.clear()
         self._emits.clear()
         self._seen.clear()
+        self._brought.clear()
 
+
+_NO_MORE: Mapping[str, msgspec.Raw] = {}
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _Rows = list[tuple[tuple[str, str], Staged]]
 
@@ -208,7 +225,10 @@ def _telling(first: Mark, rows: _Rows, answer: Callable[[], object] | None) -> M
 def _write(collection: str, id: str, staged: Staged) -> Put | Delete:
     if staged.value is None:
         return Delete(collection, id, staged.message_id, staged.expected)
-    return Put(collection, id, stored_json(staged.value), staged.message_id, staged.expected)
+    value = stored_json(staged.value)
+    if staged.more:
+        value = msgspec.json.encode({**_parts(value), **dict(sorted(staged.more.items()))})
+    return Put(collection, id, value, staged.message_id, staged.expected)
 
 
 def _headers(context: Context) -> Headers:
