@@ -30,6 +30,9 @@ def place(**settings: str) -> Place:
         ("memory:shared", "expected memory: and nothing behind it"),
         ("unix:", "expected to be like 'unix:/run/shop'"),
         ("tcp://0.0.0.0:1", "add .advertise=HOST:PORT"),
+        ("tcp://?advertize=a:1", "expected advertise=HOST:PORT as the option of .*, got advertize"),
+        ("redis://a:secret@b/1?replicas=1", "expected no options behind 'redis://b/1', got replicas$"),
+        ("amqp://b/shop?heartbeat=5", "expected no options behind 'amqp://b/shop', got heartbeat$"),
     ],
 )
 def test_a_transport_that_cannot_be_is_told(url: str, told: str) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from hanse.transport.brokered.servers import Scheme
+from hanse.transport.brokered.servers import Scheme, check_no_options
 
 SCHEME = Scheme(5672, {"amqp": False, "amqps": True}, "amqp://127.0.0.1:5672", lone_user=True)
 """URLs of servers."""
@@ -48,9 +48,13 @@ def scheme_of(url: str) -> Scheme:
 def world_in(url: str) -> str:
     """The virtual host that a URL names behind its servers.
 
+    Raises:
+        Misconfigured: There are options behind it.
+
     Example:
         >>> world_in("amqp://a,b/shop"), world_in("amqp://a"), world_in("amqp://a/"), world_in("amqp://a/%2Fx")
         ('shop', '/', '/', '/x')
     """
+    check_no_options(url)
     path = url.partition("://")[2].partition("/")[2].partition("?")[0]
     return unquote(path) or "/"

@@ -95,6 +95,19 @@ def _place(place: str, url: str, usual: int) -> tuple[str, int]:
     return host, usual if port is None else port
 
 
+def check_no_options(url: str) -> None:
+    """Refuse a URL that has options, where there are none: whoever wrote them meant something by it.
+
+    Raises:
+        Misconfigured: It has.
+    """
+    place, _, options = url.partition("?")
+    if options:
+        # Names alone: values may be secrets.
+        names = ", ".join(option.partition("=")[0] for option in options.split("&"))
+        raise Misconfigured(f"expected no options behind {shown(place)!r}, got {names}")
+
+
 def shown(url: str) -> str:
     """A URL without its secrets."""
     scheme, separator, rest = url.partition("://")

@@ -7,7 +7,7 @@ import ssl
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
-from hanse.transport.brokered.servers import Scheme, shown
+from hanse.transport.brokered.servers import Scheme, check_no_options, shown
 
 SCHEME = Scheme(
     6379,
@@ -65,12 +65,13 @@ def database_in(url: str) -> int:
     """The number of the database that a URL names behind its servers; 0 if none.
 
     Raises:
-        Misconfigured: It is no number.
+        Misconfigured: It is no number, or there are options behind it.
 
     Example:
         >>> database_in("redis://a,b/3"), database_in("redis://a")
         (3, 0)
     """
+    check_no_options(url)
     path = url.partition("://")[2].partition("/")[2].partition("?")[0].strip("/")
     if path and not path.isdecimal():
         raise Misconfigured(f"expected the number of a database behind the servers, got {path!r} in {shown(url)!r}")

@@ -125,7 +125,10 @@ class TcpSockets:
         """Use a host, or the loopback where none is named. Raises `Misconfigured`, `CouldNotStart`."""
         self._host, self._port = _host_and_port(url)
         self._host = self._host or "127.0.0.1"
-        self._advertise = parse_qs(urlsplit(url).query).get("advertise", [""])[0]
+        options = parse_qs(urlsplit(url).query, keep_blank_values=True)
+        if unknown := sorted(options.keys() - {"advertise"}):
+            raise Misconfigured(f"expected advertise=HOST:PORT as the option of {url!r}, got {', '.join(unknown)}")
+        self._advertise = options.get("advertise", [""])[0]
         if is_wildcard(self._host) and not self._advertise:
             raise Misconfigured(f"{url!r} takes connections on all interfaces; add ?advertise=HOST:PORT for the others")
         self._listening: ssl.SSLContext | None = listening_context(tls) if tls else None

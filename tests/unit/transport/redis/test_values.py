@@ -97,7 +97,7 @@ class TestUrls:
             _ = RedisTransport(url.replace("://", "://ada:secret@"), Host.fixed(wall=0.0, seed=7), Options())
         assert "secret" not in raised.value.detail
 
-    @pytest.mark.parametrize(("url", "number"), [("redis://a", 0), ("redis://a/", 0), ("redis://u:p@a,b/15?x=1", 15)])
+    @pytest.mark.parametrize(("url", "number"), [("redis://a", 0), ("redis://a/", 0), ("redis://u:p@a,b/15", 15)])
     def test_the_number_of_the_database(self, url: str, number: int) -> None:
         assert database_in(url) == number
 
