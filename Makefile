@@ -9,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
 # Tests start some thousand processes: each would compile all of Hanse again, for a third of the time that all take.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types suite unit test-matrix planted transports faults fuzz fmt lock bench clean
+.PHONY: help demo test lint types mypy pyright complete suite unit test-matrix planted transports faults fuzz fmt lock bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -30,8 +30,15 @@ lint: $(VENV)/.dev ## Check style, layers and dependencies
 	$(BIN)/deptry src
 
 types: $(VENV)/.dev ## Check types with mypy and pyright, and that all public ones are complete
-	$(BIN)/mypy
+	@$(MAKE) -j2 pyright mypy complete # each works on one core for long
+
+pyright: $(VENV)/.dev
 	$(BIN)/basedpyright --project pyproject.toml --pythonpath $(BIN)/python
+
+mypy: $(VENV)/.dev
+	$(BIN)/mypy
+
+complete: $(VENV)/.dev
 	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/basedpyright --verifytypes hanse --ignoreexternal
 
 suite: $(VENV)/.dev ## Run all tests without measuring coverage
