@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.planted.unmeasured import unmeasured
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("run_page.py")
@@ -15,7 +16,7 @@ PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.
 
 
 def run_page(page: Path, folder: Path, *options: str) -> tuple[int, str]:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {**unmeasured(), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     runner = subprocess.Popen(
         [sys.executable, RUNNER, page, *options],
         cwd=folder,
