@@ -7,7 +7,6 @@ in one order, one group after the other.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Self, TypeVar, cast, final
@@ -16,15 +15,13 @@ import msgspec
 import pymongo
 
 from hanse.kernel.context import current
-from hanse.kernel.faults import NotFound, Unavailable
-from hanse.kernel.host import Host
+from hanse.kernel.faults import Unavailable
 from hanse.store.base import (
     CHANGES_MAX,
     WINDOW_MAX,
     Batch,
     Changes,
     CollectionSchema,
-    Features,
     Found,
     Mark,
     Row,
@@ -43,10 +40,7 @@ from hanse.store.mongodb.restoring import Restoring
 from hanse.store.mongodb.url import MongodbUrl, parse_url
 from hanse.store.mongodb.writing import entry_of, mark_id, mark_of, row_of
 from hanse.store.query import Query
-from hanse.store.remote.crew import Crew
-from hanse.store.waiting import closed
-
-_log = logging.getLogger("hanse.store.mongodb")
+from hanse.store.remote.store import RemoteStore
 
 T = TypeVar("T")
 
@@ -72,27 +66,13 @@ class _Open(msgspec.Struct, frozen=True, eq=False):
 
 
 @final
-class MongodbStore:
+class MongodbStore(RemoteStore[MongodbUrl, _Open]):
     """Rows and their log in some collections, which many processes may share.
 
     Example:
         >>> MongodbStore.from_url("mongodb://ada@localhost/shop?prefix=orders").features
         Features(durable=True, shared=True)
     """
-
-    def __init__(self, url: MongodbUrl, *, host: Host | None = None) -> None:
-        """Name the collections; `open` opens them.
-
-        Args:
-            url: Where they are.
-            host: Clock, chance and ids; by default, the host of the context that opens the store.
-        """
-        self._url = url
-        self._host = host
-        self._log_id = ""
-        self._schemas: dict[str, CollectionSchema] = {}
-        self._crew = Crew(_log)
-        self._open: _Open | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -102,26 +82,6 @@ class MongodbStore:
             Misconfigured: The URL is not of that form, or has an option with a value that it cannot have.
         """
         return cls(parse_url(url))
-
-    @property
-    def features(self) -> Features:
-        """Durable and shared."""
-        return Features(durable=True, shared=True)
-
-    @property
-    def log_id(self) -> str:
-        """Minted with the store, and kept in it."""
-        return self._log_id
-
-    @property
-    def commits(self) -> int:
-        """Batches that this process has committed; see `CountsCommits`."""
-        return self._crew.commits
-
-    @property
-    def late(self) -> int:
-        """Batches of this process that it refused as late; see `CountsLate`."""
-        return self._crew.late
 
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the collections, making those that are missing.
@@ -210,10 +170,6 @@ class MongodbStore:
 
         return await self._read(scan, SCAN_SECONDS)
 
-    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
-        """Write it all, or nothing, in one transaction with whatever else is waiting."""
-        return await self._crew.commit(batch)
-
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
         id = mark_id(scope, key)
@@ -276,10 +232,6 @@ class MongodbStore:
             upto = min(after + WINDOW_MAX, head)
         return Changes((), upto, more=upto < head)
 
-    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
-        """Have `wake` called after commits, those of other processes included."""
-        return self._crew.listen(wake, names)
-
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
         if not await self._read(let_trim):
@@ -304,12 +256,12 @@ class MongodbStore:
 
         Of two dumps of one store at a time, the one that began first is cut short and says so.
         """
-        async with dumped(self._linked(), [*self._schemas]) as dump:
+        async with dumped(self._opened().link, [*self._schemas]) as dump:
             yield dump
 
     async def restore(self, moment: Moment, pieces: AsyncIterator[Piece], /) -> None:
         """Take in a dump; see `hanse.store.dump.Dumpable`. Until all of it is there, no commit writes or marks."""
-        link = self._linked()
+        link = self._opened().link
         log_id = link.host.new_id()
         try:
             await Restoring(link, self._schemas, log_id).restore(moment, pieces)
@@ -318,19 +270,11 @@ class MongodbStore:
         self._log_id = log_id
 
     def _schema(self, collection: str) -> CollectionSchema:
-        _ = self._linked()
-        schema = self._schemas.get(collection)
-        if schema is None:
-            raise NotFound("collection", collection)
-        return schema
-
-    def _linked(self) -> Link:
-        if self._open is None:
-            raise closed()
-        return self._open.link
+        _ = self._opened()
+        return super()._schema(collection)
 
     async def _read(self, question: Callable[[Link, Session], Awaitable[T]], seconds: float | None = None) -> T:
-        link = self._linked()
+        link = self._opened().link
         return await link.ask(lambda session: question(link, session), seconds=seconds)
 
 

@@ -7,8 +7,7 @@ their commits stay in one order, one group after the other.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, cast, final
 
@@ -25,7 +24,6 @@ from hanse.store.base import (
     Changes,
     CollectionSchema,
     Entry,
-    Features,
     Found,
     Mark,
     Op,
@@ -44,12 +42,9 @@ from hanse.store.postgresql.query import count_sql, find_sql, table_name
 from hanse.store.postgresql.tables import prepare
 from hanse.store.postgresql.url import PostgresqlUrl, parse_url
 from hanse.store.query import Query
-from hanse.store.remote.crew import Crew
+from hanse.store.remote.store import RemoteStore
 from hanse.store.sql import Statement, identifier
 from hanse.store.text import meant, written
-from hanse.store.waiting import closed
-
-_log = logging.getLogger("hanse.store.postgresql")
 
 SCAN_SECONDS = 60.0
 """For which a search may take."""
@@ -71,7 +66,7 @@ class _Open(msgspec.Struct, frozen=True, eq=False):
 
 
 @final
-class PostgresqlStore:
+class PostgresqlStore(RemoteStore[PostgresqlUrl, _Open]):
     """Rows and their log in one schema, which many processes may share.
 
     Example:
@@ -86,14 +81,9 @@ class PostgresqlStore:
             url: Where it is.
             host: Clock, chance and ids; by default, the host of the context that opens the store.
         """
-        self._url = url
-        self._host = host
+        super().__init__(url, host=host)
         self._place = identifier(url.schema)
-        self._log_id = ""
-        self._schemas: dict[str, CollectionSchema] = {}
         self._load_sql: dict[str, str] = {}
-        self._crew = Crew(_log)
-        self._open: _Open | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -105,26 +95,6 @@ class PostgresqlStore:
         """
         _ = driver()
         return cls(parse_url(url))
-
-    @property
-    def features(self) -> Features:
-        """Durable and shared."""
-        return Features(durable=True, shared=True)
-
-    @property
-    def log_id(self) -> str:
-        """Minted with the schema, and kept in it."""
-        return self._log_id
-
-    @property
-    def commits(self) -> int:
-        """Batches that this process has committed; see `CountsCommits`."""
-        return self._crew.commits
-
-    @property
-    def late(self) -> int:
-        """Batches of this process that it refused as late; see `CountsLate`."""
-        return self._crew.late
 
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the schema, making it where it is missing.
@@ -199,10 +169,6 @@ class PostgresqlStore:
         found = await self._scan(count_sql(query.where, self._schema(collection), self._place))
         return cast("int", found[0][0])
 
-    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
-        """Write it all, or nothing, in one transaction with whatever else is waiting."""
-        return await self._crew.commit(batch)
-
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
         statement = f"SELECT digest, result FROM {self._place}.marks WHERE scope = $1 AND key = $2"
@@ -259,10 +225,6 @@ class PostgresqlStore:
         # Should the log have been trimmed just now, that is told to whoever goes on from here.
         return beyond if trimmed <= end else end
 
-    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
-        """Have `wake` called after commits, those of other processes included."""
-        return self._crew.listen(wake, names)
-
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
         entries = marks = TRIM_MAX
@@ -307,17 +269,6 @@ class PostgresqlStore:
         finally:
             link.terminate()
         self._log_id = log_id
-
-    def _opened(self) -> _Open:
-        if self._open is None:
-            raise closed()
-        return self._open
-
-    def _schema(self, collection: str) -> CollectionSchema:
-        schema = self._schemas.get(collection)
-        if schema is None:
-            raise NotFound("collection", collection)
-        return schema
 
     async def _scan(self, statement: Statement) -> Sequence[Record]:
         return await self._read(statement.text, statement.values, SCAN_SECONDS)

@@ -7,7 +7,6 @@ commits stay in one order, as the server does one after the other.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, cast, final
@@ -16,7 +15,6 @@ import msgspec
 
 from hanse.kernel.context import current
 from hanse.kernel.faults import Fault, NotFound
-from hanse.kernel.host import Host
 from hanse.kernel.resp import parser
 from hanse.store.base import (
     CHANGES_MAX,
@@ -25,7 +23,6 @@ from hanse.store.base import (
     Changes,
     CollectionSchema,
     Entry,
-    Features,
     Found,
     Mark,
     Row,
@@ -48,10 +45,7 @@ from hanse.store.redis.restoring import Restoring
 from hanse.store.redis.scripts import CHANGES, LOOKED_MAX, TRIM
 from hanse.store.redis.search import Searcher
 from hanse.store.redis.url import RedisUrl, parse_url
-from hanse.store.remote.crew import Crew
-from hanse.store.waiting import closed
-
-_log = logging.getLogger("hanse.store.redis")
+from hanse.store.remote.store import RemoteStore
 
 _mark = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
 
@@ -63,31 +57,17 @@ class _Open(msgspec.Struct, frozen=True, eq=False):
     reader: Reader
     searcher: Searcher
     committer: Committer
+    rows: dict[str, bytes]
 
 
 @final
-class RedisStore:
+class RedisStore(RemoteStore[RedisUrl, _Open]):
     """Rows and their log under one prefix, which many processes may share.
 
     Example:
         >>> RedisStore.from_url("redis://ada@localhost/0?prefix=orders").features
         Features(durable=True, shared=True)
     """
-
-    def __init__(self, url: RedisUrl, *, host: Host | None = None) -> None:
-        """Name the prefix; `open` opens it.
-
-        Args:
-            url: Where it is.
-            host: Clock, chance and ids; by default, the host of the context that opens the store.
-        """
-        self._url = url
-        self._host = host
-        self._log_id = ""
-        self._schemas: dict[str, CollectionSchema] = {}
-        self._rows: dict[str, bytes] = {}
-        self._crew = Crew(_log)
-        self._open: _Open | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -101,24 +81,9 @@ class RedisStore:
         return cls(parse_url(url))
 
     @property
-    def features(self) -> Features:
-        """Durable and shared."""
-        return Features(durable=True, shared=True)
-
-    @property
     def log_id(self) -> str:
         """Minted with the store; another one after its server may have lost the end of the log."""
         return self._open.committer.log_id if self._open is not None else self._log_id
-
-    @property
-    def commits(self) -> int:
-        """Batches that this process has committed; see `CountsCommits`."""
-        return self._crew.commits
-
-    @property
-    def late(self) -> int:
-        """Batches of this process that it refused as late; see `CountsLate`."""
-        return self._crew.late
 
     async def open(self, collections: Sequence[CollectionSchema]) -> None:
         """Open the store, making it where it is missing.
@@ -140,7 +105,6 @@ class RedisStore:
                 raise_meaning(error, self._url.place)
             raise
         self._log_id, self._schemas = opened.log_id, opened.schemas
-        self._rows = {name: dialer.names.rows(name) for name in opened.schemas}
         author, reader = host.new_id(), Reader(dialer)
         news = News(dialer, author, self._crew.heard)
 
@@ -150,7 +114,8 @@ class RedisStore:
 
         committer = Committer(dialer, opened, author, committed)
         committer.use(link)
-        self._open = _Open(dialer, reader, Searcher(reader, dialer.names, _own(opened)), committer)
+        rows = {name: dialer.names.rows(name) for name in opened.schemas}
+        self._open = _Open(dialer, reader, Searcher(reader, dialer.names, _own(opened)), committer, rows)
         self._crew.start(committer.apply, news.run)
 
     async def close(self) -> None:
@@ -167,11 +132,11 @@ class RedisStore:
 
     async def load(self, collection: str, id: str, /) -> Row | None:
         """One row, or None."""
-        reader = self._opened().reader
-        key = self._rows.get(collection)
+        one = self._opened()
+        key = one.rows.get(collection)
         if key is None:
             raise NotFound("collection", collection)
-        found = await reader.ask(b"HGET", key, id.encode(errors="surrogatepass"))
+        found = await one.reader.ask(b"HGET", key, id.encode(errors="surrogatepass"))
         return row_of(id, found) if isinstance(found, bytes) else None
 
     async def find(self, collection: str, query: Query, /) -> Found:
@@ -183,10 +148,6 @@ class RedisStore:
         """How many rows match."""
         searcher, schema = self._searching(collection)
         return await searcher.count(query, schema)
-
-    async def commit(self, batch: Batch, /) -> tuple[int, ...]:
-        """Write it all, or nothing, in one step with whatever else is waiting."""
-        return await self._crew.commit(batch)
 
     async def marked(self, scope: str, key: str, /) -> Mark | None:
         """The mark, if it was made."""
@@ -224,10 +185,6 @@ class RedisStore:
             if len(entries) == limit or piece.looked < LOOKED_MAX:
                 break
         return Changes(tuple(entries), upto, trimmed=was_trimmed, more=upto < head)
-
-    def listen(self, wake: Callable[[], None], /, *, names: Sequence[str] | None = None) -> Callable[[], None]:
-        """Have `wake` called after commits, those of other processes included."""
-        return self._crew.listen(wake, names)
 
     async def trim(self, before: float, /, *, keep_after: int) -> int:
         """Forget the oldest entries, up to the first that is to be kept, and the marks from before."""
@@ -270,20 +227,12 @@ class RedisStore:
         one.committer.renamed(log_id)
 
     def _searching(self, collection: str) -> tuple[Searcher, CollectionSchema]:
-        searcher, schema = self._opened().searcher, self._schemas.get(collection)
-        if schema is None:
-            raise NotFound("collection", collection)
-        return searcher, schema
+        return self._opened().searcher, self._schema(collection)
 
     async def _kept(self, key: Callable[[Names], bytes], field: bytes) -> object:
         """What stands in a field of one of the store's own hashes."""
         one = self._opened()
         return await one.reader.ask(b"HGET", key(one.dialer.names), field)
-
-    def _opened(self) -> _Open:
-        if self._open is None:
-            raise closed()
-        return self._open
 
 
 def _own(opened: Opened) -> tuple[Index, ...]:
