@@ -1,141 +1,71 @@
 """What the Redis store costs, beside redis-py by hand: `store_redis.py CASE SECONDS`.
 
-Each case has a server of its own that flushes what it is told at once. What is counted of the processor is that of the
-client.
+The server flushes what it is told at once.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Generator, Sized
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-import meter
 import redis.asyncio as client
+from store_on_server import PAGE, OnServer, main, numbers, value
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.store.redis.server import Server, running, why_not
+from tests.store.redis import server as servers
 
-from hanse.store.base import Batch, CollectionSchema, FieldSchema, Put
-from hanse.store.query import Compare, Order, Query
+from hanse.store.query import Order
 from hanse.store.redis import RedisStore
 
-VALUE = b'{"number":%d,"customer":"Ada Lovelace, London","tags":["tea","gift","fragile"],"amount":1234.56}'
-ROWS = 10_000
-FILL = 1_000
-PAGE = 20
 
-_numbers = itertools.count()
+class RedisPy:
+    """Rows with an index."""
 
+    def __init__(self, redis: client.Redis) -> None:
+        self._redis = redis
 
-async def commit(seconds: float, server: Server, at_once: int = 1) -> None:
-    store = await _opened(server)
-    await meter.at_once(lambda: store.commit(_batch()), seconds, at_once)
-    await store.close()
+    async def write(self, rows: int) -> None:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for _ in range(rows):
+                number = next(numbers)
+                row = value(number)
+                pipe.hset("rows", str(number), row)
+                pipe.zadd("numbers", {str(number): number})
+                pipe.xadd("log", {"name": "sales", "id": str(number), "message_id": f"m{number}", "after": row})
+            await pipe.execute()
 
+    async def load(self, id: str) -> object:
+        return await self._redis.hget("rows", id)
 
-async def commit_64(seconds: float, server: Server) -> None:
-    await commit(seconds, server, 64)
-
-
-async def load(seconds: float, server: Server) -> None:
-    store = await _filled(server)
-    ids = itertools.cycle(str(number) for number in range(ROWS))
-    await meter.at_once(lambda: store.load("sales", next(ids)), seconds, 1)
-    await store.close()
-
-
-async def find(seconds: float, server: Server) -> None:
-    store = await _filled(server)
-    numbers = itertools.cycle(range(ROWS - PAGE))
-
-    async def ask() -> None:
-        least = Compare("ge", ("number",), next(numbers))
-        query = Query(where=least, order=(Order(("number",)),), limit=PAGE)
-        assert len((await store.find("sales", query)).rows) == PAGE
-
-    await meter.at_once(ask, seconds, 1)
-    await store.close()
+    async def find(self, least: int) -> Sized:
+        ids = await self._redis.zrangebyscore("numbers", least, "+inf", start=0, num=PAGE)
+        return await self._redis.hmget("rows", ids)
 
 
-def _batch(rows: int = 1) -> Batch:
-    numbers = [next(_numbers) for _ in range(rows)]
-    puts = (Put("sales", str(number), VALUE % number, f"m{number}", expected=0) for number in numbers)
-    return Batch(at=1.0, writes=tuple(puts))
+@asynccontextmanager
+async def by_hand(server: servers.Server) -> AsyncGenerator[RedisPy]:
+    async with client.Redis.from_url(server.url) as redis:
+        yield RedisPy(redis)
 
 
-async def _opened(server: Server) -> RedisStore:
-    store = RedisStore.from_url(server.store("bench"))
-    types = {"number": "integer", "customer": "string", "tags": "array", "amount": "number"}
-    fields = {name: FieldSchema(kind, required=True) for name, kind in types.items()}
-    await store.open([CollectionSchema("sales", fields, indexed=("number",))])
-    return store
+@contextmanager
+def running() -> Generator[servers.Server]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hanse-redis-") as folder,
+        servers.running(Path(folder), "--appendonly", "yes", "--appendfsync", "always") as one,
+    ):
+        yield one
 
-
-async def _filled(server: Server) -> RedisStore:
-    store = await _opened(server)
-    for _ in range(ROWS // FILL):
-        await store.commit(_batch(FILL))
-    return store
-
-
-async def raw_commit(seconds: float, server: Server, at_once: int = 1) -> None:
-    redis = client.Redis.from_url(server.url)
-    await meter.at_once(lambda: _raw_write(redis), seconds, at_once)
-    await redis.aclose()
-
-
-async def raw_commit_64(seconds: float, server: Server) -> None:
-    await raw_commit(seconds, server, 64)
-
-
-async def _raw_write(redis: client.Redis, rows: int = 1) -> None:
-    """A row, its index and a line of a log in one transaction: what whoever wants a change feed writes at least."""
-    async with redis.pipeline(transaction=True) as pipe:
-        for _ in range(rows):
-            number = next(_numbers)
-            value = VALUE % number
-            pipe.hset("rows", str(number), value)
-            pipe.zadd("numbers", {str(number): number})
-            pipe.xadd("log", {"name": "sales", "id": str(number), "message_id": f"m{number}", "after": value})
-        await pipe.execute()
-
-
-async def raw_load(seconds: float, server: Server) -> None:
-    redis = client.Redis.from_url(server.url)
-    await _raw_write(redis, ROWS)
-    ids = itertools.cycle(str(number) for number in range(ROWS))
-    await meter.at_once(lambda: redis.hget("rows", next(ids)), seconds, 1)
-    await redis.aclose()
-
-
-async def raw_find(seconds: float, server: Server) -> None:
-    redis = client.Redis.from_url(server.url)
-    await _raw_write(redis, ROWS)
-    numbers = itertools.cycle(range(ROWS - PAGE))
-
-    async def ask() -> None:
-        ids = await redis.zrangebyscore("numbers", next(numbers), "+inf", start=0, num=PAGE)
-        assert len(await redis.hmget("rows", ids)) == PAGE
-
-    await meter.at_once(ask, seconds, 1)
-    await redis.aclose()
-
-
-CASES: dict[str, Callable[[float, Server], object]] = {
-    case.__name__: case
-    for case in (commit, commit_64, load, find, raw_commit, raw_commit_64, raw_load, raw_find)
-}  # fmt: skip
 
 if __name__ == "__main__":
-    if why := why_not():
-        meter.tell(skipped=why)
-    else:
-        with (
-            tempfile.TemporaryDirectory(prefix="hanse-redis-") as folder,
-            running(Path(folder), "--appendonly", "yes", "--appendfsync", "always") as one,
-        ):
-            meter.run(CASES[sys.argv[1]](float(sys.argv[2]), one))  # type: ignore[arg-type]
+    order = (Order(("number",)),)
+    main(
+        OnServer(
+            *(servers.why_not, running, lambda server: RedisStore.from_url(server.store("bench")), by_hand),
+            order=order,
+        )
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from plan import Case, Column, Group
 from process import python_case
 
@@ -28,55 +30,60 @@ GROUP = Group(
 )
 
 
-def _server_pair(
-    name: str, case: str, about: str, server: tuple[str, str] = ("asyncpg", "PostgreSQL")
-) -> tuple[Case, Case]:
-    by_hand, script = f"{name}, {server[0]} by hand", f"store_{server[1].lower()}.py"
-    return (
-        Case(by_hand, python_case(script, f"raw_{case}"), about, by_hand),
-        Case(f"{name}, Hanse on {server[1]}", python_case(script, case), about, by_hand),
-    )
+class _OnServer(NamedTuple):
+    """A store on a server, and what is said of its cases.
+
+    Attributes:
+        name: What people call it.
+        driver: What it is beside.
+        rows: That are looked among.
+        found: How a page of them is.
+        flushed: What a commit is besides.
+        crowd: Whom 64 writers are by hand.
+    """
+
+    name: str
+    driver: str
+    rows: str
+    found: str
+    flushed: str
+    crowd: str
+
+    def group(self, title: str) -> Group:
+        return Group(
+            f"store_{self.name.lower()}",
+            title,
+            "",
+            (
+                Column("took_us", "µs", 0),
+                Column("cpu_us", "CPU µs of the client", 0),
+                Column("per_second", "a second", 0),
+            ),
+            (
+                *self._pair("load", "load", f"one row of {self.rows} by its id"),
+                *self._pair("find", "find", f"20 rows of {self.rows}{self.found}"),
+                *self._pair("commit", "commit", f"a row and its entry in the log{self.flushed}, one after the other"),
+                *self._pair("commit, 64 at once", "commit_64", f"64 writers; by hand, {self.crowd}"),
+            ),
+        )
+
+    def _pair(self, name: str, case: str, about: str) -> tuple[Case, Case]:
+        by_hand, script = f"{name}, {self.driver} by hand", f"store_{self.name.lower()}.py"
+        return (
+            Case(by_hand, python_case(script, f"raw_{case}"), about, by_hand),
+            Case(f"{name}, Hanse on {self.name}", python_case(script, case), about, by_hand),
+        )
 
 
-POSTGRESQL = Group(
-    "store_postgresql",
-    "PostgreSQL store",
-    "",
-    (Column("took_us", "µs", 0), Column("cpu_us", "CPU µs of the client", 0), Column("per_second", "a second", 0)),
-    (
-        *_server_pair("load", "load", "one row of 10,000 by its id"),
-        *_server_pair("find", "find", "20 rows of 10,000 in the order of ids, by a number that has an index"),
-        *_server_pair("commit", "commit", "one row and its entry in the log, flushed, one after the other"),
-        *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, on a pool of 16 connections"),
-    ),
+_BY_ID = " in the order of ids, by a number that has an index"
+
+POSTGRESQL = _OnServer("PostgreSQL", "asyncpg", "10,000", _BY_ID, ", flushed", "on a pool of 16 connections").group(
+    "PostgreSQL store"
 )
-
-_MONGODB = ("pymongo", "MongoDB")
-
-MONGODB = Group(
-    "store_mongodb",
-    "MongoDB store, on a server that speaks its protocol",
-    "",
-    (Column("took_us", "µs", 0), Column("cpu_us", "CPU µs of the client", 0), Column("per_second", "a second", 0)),
-    (
-        *_server_pair("load", "load", "one row of 2,000 by its id", _MONGODB),
-        *_server_pair("find", "find", "20 rows of 2,000 in the order of ids, by a number that has an index", _MONGODB),
-        *_server_pair("commit", "commit", "one row and its entry in the log, one after the other", _MONGODB),
-        *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, each with a transaction", _MONGODB),
-    ),
+MONGODB = _OnServer("MongoDB", "pymongo", "2,000", _BY_ID, "", "each with a transaction").group(
+    "MongoDB store, on a server that speaks its protocol"
 )
-
-_REDIS = ("redis-py", "Redis")
-
-REDIS = Group(
-    "store_redis",
-    "Redis store",
-    "",
-    (Column("took_us", "µs", 0), Column("cpu_us", "CPU µs of the client", 0), Column("per_second", "a second", 0)),
-    (
-        *_server_pair("load", "load", "one row of 10,000 by its id", _REDIS),
-        *_server_pair("find", "find", "20 rows of 10,000, from a number on, by an index", _REDIS),
-        *_server_pair("commit", "commit", "a row, its index and its entry in the log, flushed, one by one", _REDIS),
-        *_server_pair("commit, 64 at once", "commit_64", "64 writers; by hand, each a transaction on a pool", _REDIS),
-    ),
-)
+REDIS = _OnServer(
+    *("Redis", "redis-py", "10,000", ", from a number on, by an index", " and index, flushed"),
+    "each a transaction on a pool",
+).group("Redis store")
