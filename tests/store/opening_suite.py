@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from contextlib import suppress
 from typing import ClassVar
 
 import msgspec
@@ -17,6 +18,8 @@ from hanse.store.query import Compare, Order, Query
 from hanse.testing.store_hooks import NOTES, ORDERS, batch, put
 
 from .on_server import OnServer, S
+from .proxy import between
+from .server import StoreServer
 
 THINGS = CollectionSchema("things", {"size": FieldSchema("integer", required=True), "at": FieldSchema("any", True)})
 WIDER = CollectionSchema(
@@ -34,12 +37,14 @@ class OpeningOnServer(OnServer[S]):
 
     Attributes:
         nodes: That open a store at once.
+        opening_steps: How many answers come to an opening until the connection breaks.
         nowhere: A store on a server that is not there, but for its port.
         name_length: Of a collection, more than the database has.
         rows: As many as make a difference, in several pieces.
     """
 
     nodes: ClassVar[int] = 10
+    opening_steps: ClassVar[range] = range(1, 14)
     nowhere: ClassVar[str]
     name_length: ClassVar[int]
     rows: ClassVar[int] = 1_200
@@ -67,6 +72,18 @@ class OpeningOnServer(OnServer[S]):
         # Each with a collection that the others do not know.
         async with self.opened(url, ORDERS, CollectionSchema(f"own{number}", {})) as store:
             return store.log_id, await store.commit(batch(put(str(number))))
+
+    async def test_a_connection_that_breaks_amid_an_opening_leaves_nothing_half(
+        self, url: str, quick_server: StoreServer
+    ) -> None:
+        async with between(quick_server.port) as proxy:
+            for step in self.opening_steps:
+                proxy.cut_at("answered", step)
+                with suppress(Unavailable):
+                    await self.opens(self.behind(proxy, url))
+            assert proxy.cuts == len(self.opening_steps)
+        async with self.opened(url) as store:
+            assert await store.commit(batch(put("1"))) == (1,)
 
     async def test_a_newer_format_is_refused(self, url: str) -> None:
         await self.opens(url)

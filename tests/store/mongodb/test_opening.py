@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("spilled")]
 
 class TestOpening(OnMongodb, OpeningOnServer[MongodbStore]):
     nodes: ClassVar[int] = 5
+    opening_steps: ClassVar[range] = range(1, 14, 5)
     nowhere: ClassVar[str] = "mongodb://127.0.0.1:{port}/shop?prefix=a" + IMPATIENT
     name_length: ClassVar[int] = 180
     # A few more than are given new keys at once.

@@ -10,8 +10,9 @@ import pytest
 from tests.store.commits_suite import CommitsOnServer
 from tests.store.proxy import Proxy
 
-from hanse.kernel.faults import Malformed
+from hanse.kernel.faults import Malformed, Unavailable
 from hanse.store.postgresql import PostgresqlStore
+from hanse.store.postgresql.committer import TRIES_MAX
 from hanse.store.query import Compare, OneOf, Order, Query, Text
 from hanse.testing.store_hooks import batch, put
 
@@ -56,6 +57,29 @@ async def test_a_process_that_was_paused_amid_a_commit_does_not_keep_others_from
         )
         assert await store.commit(batch(put("1"))) == (2,)
         assert await paused.commit(batch(put("2"))) == (3,)
+
+
+LOSING = """
+CREATE SEQUENCE {place}.tries;
+CREATE FUNCTION {place}.lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('{place}.tries') <= {times} THEN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER lose BEFORE UPDATE ON {place}.state FOR EACH ROW EXECUTE FUNCTION {place}.lose();
+"""
+"""So many transactions are refused for the sake of another; a sequence counts those too that come to nothing."""
+
+
+@pytest.mark.parametrize("times", [3, TRIES_MAX])
+async def test_a_group_that_loses_against_another_is_tried_again_a_few_times(url: str, times: int) -> None:
+    async with opened(url) as store, linked(url) as (link, place):
+        _ = await link.execute(LOSING.format(place=place, times=times))
+        if times < TRIES_MAX:
+            assert await store.commit(batch(put("1"))) == (1,)
+        else:
+            with pytest.raises(Unavailable, match=f"did nothing: {TRIES_MAX} tries came to nothing; try again"):
+                await store.commit(batch(put("1")))
+            assert await store.commit(batch(put("1", expected=0))) == (1,)
 
 
 async def test_what_is_too_long_for_an_index_is_stored_found_and_ordered(url: str) -> None:

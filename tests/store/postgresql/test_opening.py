@@ -7,14 +7,17 @@ from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager
 from typing import ClassVar, cast
 
+import msgspec
 import pytest
-from tests.store.opening_suite import OpeningOnServer
+from tests.store.opening_suite import THINGS, WIDER, OpeningOnServer
 
 from hanse.kernel.faults import CouldNotStart, Unavailable
 from hanse.node.stores import stored_in
+from hanse.store.base import Put
 from hanse.store.postgresql import PostgresqlStore
 from hanse.store.postgresql.fold import fold
 from hanse.store.postgresql.query import find_sql
+from hanse.store.postgresql.tables import INDEX_TRIES_MAX
 from hanse.store.query import Query
 from hanse.testing.store_hooks import ORDERS, batch, put
 
@@ -96,6 +99,45 @@ async def test_an_index_that_was_left_half_built_is_built_anew(url: str) -> None
         assert (await link.fetch(invalid))[0][0] == 1
         await opens(url)
         assert (await link.fetch(invalid))[0][0] == 0
+
+
+LOSING = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION lose() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('tries') <= {times} THEN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END IF;
+END $$;
+CREATE EVENT TRIGGER lose ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION lose();
+"""
+"""As with two who build for one table, and are told so many times that they wait for each other."""
+
+
+@pytest.mark.parametrize("times", [INDEX_TRIES_MAX - 1, INDEX_TRIES_MAX])
+async def test_an_index_that_others_are_in_the_way_of_is_tried_again_a_few_times(url: str, times: int) -> None:
+    await opens(url, msgspec.structs.replace(ORDERS, indexed=()))
+    async with linked(url) as (link, _):
+        _ = await link.execute(LOSING.format(times=times))
+        try:
+            if times < INDEX_TRIES_MAX:
+                await opens(url, ORDERS)
+            else:
+                with pytest.raises(Unavailable, match="deadlock"):
+                    await opens(url, ORDERS)
+        finally:
+            _ = await link.execute("DROP EVENT TRIGGER lose; DROP FUNCTION lose; DROP SEQUENCE tries")
+    # Whoever comes next builds what is missing.
+    await opens(url, ORDERS)
+
+
+async def test_rows_that_cannot_be_read_keep_a_newer_version_from_opening_and_nobody_else_from_writing(
+    url: str,
+) -> None:
+    async with opened(url, THINGS) as old, linked(url) as (link, place):
+        await old.commit(batch(Put("things", "1", b'{"size":1,"at":2}', "m")))
+        _ = await link.execute(f"UPDATE {place}.rows_things SET value = '{{'")
+        with pytest.raises(msgspec.DecodeError):
+            await opens(url, WIDER)
+        assert await old.commit(batch(Put("things", "1", b'{"size":1,"at":2}', "m"))) == (2,)
+    await opens(url, WIDER)
 
 
 @contextmanager

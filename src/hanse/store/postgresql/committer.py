@@ -132,7 +132,7 @@ class Committer:
             self._alone = known is not None and known.version == state.version
             if planned.nothing or not await self._write(link, planned, state):
                 _ = await link.execute("ROLLBACK")
-                return self._done(planned, state)
+                return self._done(planned, state) if planned.nothing else None
             fault_point("store.before_commit")
             _ = await link.execute("COMMIT")
         except BaseException:

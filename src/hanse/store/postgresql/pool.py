@@ -8,12 +8,16 @@ from contextlib import suppress
 from typing import final
 
 from hanse.kernel.faults import Overloaded
+from hanse.kernel.tasks import Tasks
 from hanse.store.postgresql.failures import LostError, is_lost, raise_meaning
 from hanse.store.postgresql.link import Dialer, Link, Record, hang_up
 from hanse.store.waiting import closed
 
 READS_MAX = 10_000
 """Reads that wait for a connection at once; more are refused as `Overloaded`."""
+
+LEAVING_MAX = 100
+"""Connections over which a read was given up, and whose server is asked to stop; those beyond are cut."""
 
 
 @final
@@ -31,6 +35,7 @@ class Pool:
         self._idle: list[Link] = []
         self._free = asyncio.Semaphore(limit)
         self._busy: set[Link] = set()
+        self._leaving = Tasks(lambda _: None, limit=LEAVING_MAX)
         self._waiting = 0
         self._closed = False
 
@@ -79,25 +84,34 @@ class Pool:
     async def _once(self, statement: str, values: Sequence[object], seconds: float | None) -> Sequence[Record]:
         link = self._idle.pop() if self._idle else await self._dialer.dial()
         self._busy.add(link)
-        done = False
         try:
-            found = await link.fetch(statement, *values, timeout=seconds)
-            done = True
+            return await link.fetch(statement, *values, timeout=seconds)
         except (asyncio.CancelledError, TimeoutError):
-            # The server has been asked to stop; what it says to that is not waited for.
-            link.terminate()
+            self._busy.discard(link)
+            self._leave(link)
             raise
         except Exception as error:
             if link.is_closed():
                 raise LostError(str(error)) from error
             raise
         finally:
-            self._busy.discard(link)
-            if self._closed and done:
-                link.terminate()
-            elif not link.is_closed():
-                self._idle.append(link)
-        return found
+            if link in self._busy:
+                self._busy.discard(link)
+                self._keep(link)
+
+    def _keep(self, link: Link) -> None:
+        if self._closed:
+            # It was made while the others were ended.
+            link.terminate()
+        elif not link.is_closed():
+            self._idle.append(link)
+
+    def _leave(self, link: Link) -> None:
+        """Let go of it once the server was asked to stop, over another connection; at once, it would go on."""
+        try:
+            _ = self._leaving.start(hang_up(link), name="hanse-store-leaving")
+        except Overloaded:
+            link.terminate()
 
     async def close(self) -> None:
         """End all connections; reads that are under way fail."""
@@ -107,3 +121,4 @@ class Pool:
         while self._idle:
             with suppress(Exception):
                 await hang_up(self._idle.pop())
+        await self._leaving.cancel()
