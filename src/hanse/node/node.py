@@ -369,6 +369,8 @@ class Node:
             self._opened.push_async_callback(as_unit, f"{name}.stopping", hosted, self.host, instance.stopping)
             try:
                 await as_unit(f"{name}.started", hosted, self.host, instance.started)
+            except Misconfigured:
+                raise  # it says what is wrong with the settings, for those who write them
             except Exception as error:
                 _log.exception("%s.started failed", name)
                 raise CouldNotStart(f"{name}.started failed: {type(error).__name__}: {error}") from error

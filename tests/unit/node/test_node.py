@@ -199,6 +199,8 @@ class Hooked(Service, name="hooked"):
         NOTES.append("started")
         if self.trouble == "start":
             raise Unavailable("no")
+        if self.trouble == "settings":
+            raise Misconfigured("expected another trouble")
 
     async def stopping(self) -> None:
         NOTES.append("stopping")
@@ -226,6 +228,11 @@ async def test_a_start_that_fails_undoes_what_was_done() -> None:
     assert (node.state, NOTES, node.hosted) == ("stopped", ["started", "stopping"], [])
     async with Node(App("shop", Hooked), hooked(), transport=transport) as again:
         assert again.state == "ready"
+
+
+async def test_a_service_that_cannot_use_its_settings_says_so_itself() -> None:
+    with pytest.raises(Misconfigured, match=r"^expected another trouble$"):
+        await Node(App("shop", Hooked), hooked("settings")).start()
 
 
 async def test_a_second_start_is_refused() -> None:
