@@ -62,7 +62,9 @@ class Server(ServerProcess):
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` says."""
         command = [str(binary("rabbitmqctl")), *arguments]
-        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
+        done = subprocess.run(command, env=self.environment, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     def copy_streams(self) -> Path:
         """Kill it, keep what its streams have by now, and start it again; where that is kept."""

@@ -166,7 +166,11 @@ class TestOnTheWay:
         self, server: Server, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with pair(server) as (one, other, _things):
-            _ = server.control("delete_queue", other.names.service("things").decode())
+            wires = one.native.native
+            assert wires is not None
+            channel = await wires.into.channel()
+            queue = other.names.service("things").decode()
+            _ = await channel.ask(commands.Queue.Delete(queue=queue), commands.Queue.DeleteOk)
             async with asyncio.timeout(WAIT_SECONDS):
                 while await fate(one) != b"well":
                     await other.flush()
