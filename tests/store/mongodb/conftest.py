@@ -31,9 +31,14 @@ def safe_server() -> Iterator[Server]:
     yield from serving("--sync-on-commit")
 
 
-@pytest.fixture
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let sockets go unheard that the driver was connecting when it was closed, and left open."""
+    item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
+
+
+@pytest.fixture(scope="module", autouse=True)
 def spilled() -> Iterator[None]:
-    """Has sockets go here, and in no other test, that the driver was connecting when it was closed, and left open."""
+    """Has such sockets go here, and in no test of another folder; to look for them takes long."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -22,7 +22,7 @@ from hanse.testing.store_hooks import batch, put
 from .helpers import IMPATIENT, OnMongodb, behind, looked_into, opened
 from .server import Server
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("spilled")]
+pytestmark = pytest.mark.timeout(300)
 
 MEGABYTE = 2**20
 

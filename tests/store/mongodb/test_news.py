@@ -9,7 +9,7 @@ from hanse.store.mongodb.store import MongodbStore
 
 from .helpers import OnMongodb
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("spilled")]
+pytestmark = pytest.mark.timeout(120)
 
 
 class TestNews(OnMongodb, NewsOnServer[MongodbStore]):

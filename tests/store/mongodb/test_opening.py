@@ -17,7 +17,7 @@ from hanse.testing.store_hooks import ORDERS
 from .helpers import IMPATIENT, Document, OnMongodb, looked_into, opened, opens
 from .server import Server, started
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("spilled")]
+pytestmark = pytest.mark.timeout(300)
 
 
 class TestOpening(OnMongodb, OpeningOnServer[MongodbStore]):
