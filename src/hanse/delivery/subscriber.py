@@ -118,6 +118,8 @@ class Subscriber:
         self._running = True
         self._ended.clear()
         try:
+            # One that was broken off again while it let go has left some of it, which nobody would deliver any more.
+            await self._let_go()
             async with Tasks(self._broke) as scope:
                 following = scope.start(self._follow(), name=f"subscriber {self.name}")
                 _ = await self._stopping.wait()
@@ -125,10 +127,12 @@ class Subscriber:
                 _ = await asyncio.wait([following])
                 _ = await self._work.wait(self._grace)
         finally:
-            await self._let_go()
-            self._running, self._why, self._courier.away = False, "", None
-            self._ended.set()
-            self._moved.set()
+            try:
+                await self._let_go()
+            finally:
+                self._running, self._why, self._courier.away = False, "", None
+                self._ended.set()
+                self._moved.set()
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Take nothing new, wait up to `grace` seconds for what is under way, and let others go on."""

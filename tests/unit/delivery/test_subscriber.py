@@ -210,6 +210,51 @@ async def test_it_may_be_broken_off_and_run_again(host: Host) -> None:
     assert handler.done == ["m1"]
 
 
+class Leaving(Handler):
+    """Takes its time to leave when it is broken off, as a commit does."""
+
+    async def __call__(self, message: Message) -> None:
+        try:
+            await super().__call__(message)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1.0)
+            raise
+
+
+@asynccontextmanager
+async def broken_off_twice(host: Host, handler: Handler) -> AsyncGenerator[tuple[Subscriber, Tasks]]:
+    """With one event under way, and again while it lets go, as whoever has lost its duty and is slow to leave."""
+    keeps = Keeping(Medium())
+    options = RelayOptions(window=1)
+    subscriber = Subscriber(keeps, "mailer", [PLACED], handler, host=host, options=options)
+    handler.gates["k"] = asyncio.Event()
+    async with Tasks(lambda _: None) as tasks:
+        running = tasks.start(subscriber.run())
+        await keeps.publish(placed(*"kkk"))
+        await asyncio.sleep(1.0)
+        _ = running.cancel()
+        await asyncio.sleep(0.1)
+        _ = running.cancel()
+        _ = await asyncio.wait([running])
+        handler.gates["k"].set()
+        yield subscriber, tasks
+
+
+async def test_it_may_be_broken_off_while_it_lets_go_and_run_again(host: Host) -> None:
+    handler = Leaving()
+    async with broken_off_twice(host, handler) as (subscriber, tasks), asyncio.timeout(60.0):
+        _ = tasks.start(subscriber.run())
+        await subscriber.flush()
+        await subscriber.stop()
+    assert handler.done == ["m1", "m2", "m3"]
+
+
+async def test_one_that_was_broken_off_while_it_let_go_can_be_stopped(host: Host) -> None:
+    async with broken_off_twice(host, Leaving()) as (subscriber, _), asyncio.timeout(60.0):
+        await subscriber.stop()
+        assert subscriber.trouble == ""
+
+
 async def test_what_others_publish_is_handed_on_as_the_event_itself(host: Host) -> None:
     medium, handler = Medium(), Handler()
     async with subscribing(medium, handler, host) as (subscriber, keeps):
