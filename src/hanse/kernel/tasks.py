@@ -7,6 +7,7 @@ not end one another: this scope keeps them, reports a failure, and cancels and a
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar
 
@@ -47,8 +48,19 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+    def start(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[T]:
         """Run a coroutine as a task of this scope.
+
+        Args:
+            coroutine: What to run.
+            name: Of the task.
+            context: What it runs in; by default a copy of the caller's.
 
         Raises:
             Overloaded: The scope holds its limit of tasks already; the coroutine is closed.
@@ -56,7 +68,7 @@ class Tasks:
         if len(self._tasks) >= self._limit:
             coroutine.close()
             raise Overloaded(f"{self._limit} tasks at once")
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task

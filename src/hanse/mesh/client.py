@@ -6,6 +6,7 @@ to the transport, and gives back the decoded answer or raises the fault that was
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import ParamSpec, TypeVar, cast
@@ -29,7 +30,7 @@ from hanse.mesh.fault import FAULT, fault_in
 from hanse.mesh.hedge import Pace, hedging
 from hanse.mesh.retry import Budget
 from hanse.mesh.watch import Watch
-from hanse.transport.base import Transport
+from hanse.transport.base import Answer, AsksAtOnce, Transport
 
 _CALL, _ITEM = Kind.CALL, Kind.ITEM  # see FAULT
 _ambient = ambient.get  # bound once: what is imported is asked for its method anew each time (CPython 3.11)
@@ -269,7 +270,8 @@ def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
     # As `_asking_through` with `breaking` and `_messages`, written out: nothing else stands between most calls and
     # their transport, and each coroutine that does costs as much as the message.
     declared, address, codec = operation.options.faults, operation.address, codec_for(operation.result)
-    breaker, direct, host = caller.breaker(address), caller.transport.request, caller.host
+    breaker, host, transport = caller.breaker(address), caller.host, caller.transport
+    direct, given_up = _asked_at_once(transport)
     encode, decode, next_id = codec_for(operation.arguments).encode, codec.decode_raw, caller.next_id
     limit = _limit(operation, caller, policy)
 
@@ -287,18 +289,41 @@ def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
         except Fault as fault:
             failed(breaker, fault, host)
             raise
-        if reply.kind is FAULT or not breaker.closed:
-            answered(breaker, reply, host)
-            if reply.kind is FAULT:
-                raise fault_in(reply, declared)
-        else:
+        except asyncio.CancelledError:
+            given_up()
+            raise
+        body = reply if isinstance(reply, bytes) else _body_of(reply, declared, breaker, host)
+        if breaker.closed:
             breaker.calls += 1
+        else:
+            breaker.record(failed=False, now=host.monotonic())
         try:
-            return decode(reply.body)
+            return decode(body)
         except UNREADABLE:
-            return _decoded(codec.decode, reply.body, address)  # says why
+            return _decoded(codec.decode, body, address)  # says why
 
     return ask
+
+
+def _asked_at_once(
+    transport: Transport,
+) -> tuple[Callable[[Message], Awaitable[Answer]], Callable[[], None]]:
+    """How a transport is asked with least, and what it is told when one who waits is cancelled."""
+    if isinstance(transport, AsksAtOnce):
+        return transport.ask, transport.given_up
+    return transport.request, _nothing
+
+
+def _nothing() -> None:
+    """A request that is cancelled says so itself."""
+
+
+def _body_of(reply: Message, declared: Sequence[type[Fault]], breaker: Breaker, host: Host) -> bytes:
+    """The body of a reply. Raises the fault that it is, which the breaker is told of."""
+    if reply.kind is FAULT:
+        answered(breaker, reply, host)
+        raise fault_in(reply, declared)
+    return reply.body
 
 
 def _asking_through(request: Handler, operation: Operation, message: _MessageOf) -> Ask:
@@ -364,7 +389,8 @@ def _calling(operation: Operation, caller: Caller, policy: Policy) -> Callable[.
     ask, begin = asking(operation, caller, policy)
 
     def call(*args: object, **kwargs: object) -> Awaitable[object]:
-        return ask(arguments(*args, **kwargs))
+        # No names are the usual case, and to merge none of them costs as much as the struct.
+        return ask(arguments(*args, **kwargs) if kwargs else arguments(*args))
 
     def post(*args: object, **kwargs: object) -> None:
         begin(arguments(*args, **kwargs))

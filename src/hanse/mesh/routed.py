@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, final
+from typing import final
 
 import msgspec
 
@@ -24,9 +24,10 @@ from hanse.mesh.fault import undone_message
 from hanse.mesh.known import Known, known_instance, known_of
 from hanse.mesh.routes import ANY, Way
 from hanse.mesh.sender import FIRST_SECONDS, Sender
-from hanse.transport.base import Features, Handle, Receiver, TellsTrouble, Transport, handlers_of, service_of
+from hanse.transport.base import Features, Receiver, TellsTrouble, Transport, service_of
 from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
+from hanse.transport.lot import Handle, handlers_of, one_by_one
 
 
 @final
@@ -160,7 +161,7 @@ class Routed:
     def serve(self, message: Message, /) -> Awaitable[Message]:
         """Have a message handled that another node sent."""
         receiver = self._served.get(message.address.rpartition(".")[0])  # `service_of`, on the way of every call
-        return _answer(_not_here(message)) if receiver is None else receiver.serve(message)
+        return _refused(message) if receiver is None else receiver.serve(message)
 
     def handler(self, address: str, /) -> Handle:
         """What handles the messages of an address that another node sends: see `Handles.handler`."""
@@ -232,13 +233,11 @@ class Routed:
         self.here = msgspec.structs.replace(self.here, version=self.here.version + 1, **said)
 
 
-async def _answer(message: Message) -> Message:
-    return message
+async def _refused(message: Message) -> Message:
+    return _not_here(message)
 
 
-def _refuse(message: Message, task: asyncio.Task[Any]) -> Awaitable[Message]:
-    del task
-    return _answer(_not_here(message))
+_refuse = one_by_one(_refused)
 
 
 def _not_here(message: Message) -> Message:

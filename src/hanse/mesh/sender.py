@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 from hanse.kernel.closing import closing
@@ -22,7 +22,8 @@ from hanse.mesh.choice import Chooser, why_out
 from hanse.mesh.fault import FAULT, is_undone
 from hanse.mesh.instance import Instance
 from hanse.mesh.routes import ANY, Way
-from hanse.transport.direct import Direct, NotSent
+from hanse.transport.base import Answer, whole
+from hanse.transport.direct import AsksDirectly, Direct, NotSent
 from hanse.transport.discovery import Announcement
 
 _log = logging.getLogger("hanse.mesh")
@@ -65,6 +66,10 @@ class Sender:
         self._chooser = chooser
         self._directory = chooser.directory
         self._direct = direct
+        self._ask: Callable[[Message, str], Awaitable[Answer]] = direct.request
+        self._given_up: Callable[[], None] = _nothing
+        if isinstance(direct, AsksDirectly):
+            self._ask, self._given_up = direct.ask, direct.given_up
         self._suspect = suspect
         self._clock = host.monotonic
         self._draw = host.chance.random
@@ -120,13 +125,16 @@ class Sender:
             self._at[message.id] = instance
             instance.in_flight += 1
             try:
-                reply = outcome = await self._direct.request(message, instance.address)
+                reply = outcome = whole(await self._ask(message, instance.address), message)
                 now = self._clock()
                 if reply.kind is not FAULT:
                     instance.answered(now - begun, now)
                     return reply
             except Fault as fault:
                 outcome, now = fault, self._clock()
+            except asyncio.CancelledError:
+                self._given_up()
+                raise
             finally:
                 instance.in_flight -= 1
                 _ = self._at.pop(message.id, None)
@@ -241,6 +249,10 @@ class Sender:
         near = difflib.get_close_matches(service, there, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"others serve {', '.join(there) or 'nothing'}"
         return UnknownOperation(f"nobody serves {service!r}; {hint}")
+
+
+def _nothing() -> None:
+    """Whoever is asked by a coroutine of its own hears of a cancellation by itself."""
 
 
 def _later(message: Message, took: float) -> Message:

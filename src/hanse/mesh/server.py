@@ -11,7 +11,7 @@ import difflib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, cast, overload
+from typing import Any, cast
 
 import msgspec
 
@@ -37,7 +37,8 @@ from hanse.kernel.unfit import UNFIT, told, unfit
 from hanse.mesh.deadline import Deadlines
 from hanse.mesh.fault import fault_message, undone_message
 from hanse.mesh.watch import Watch
-from hanse.transport.base import Answer, Handle, service_of
+from hanse.transport.base import Answer, service_of
+from hanse.transport.lot import Handle, Lot, Worker, one_by_one
 
 _log = logging.getLogger("hanse.server")
 
@@ -85,6 +86,15 @@ class Endpoint(msgspec.Struct, frozen=True):
     store: object | None = None
 
 
+class _Tally:
+    """Calls that went well. An object, as to count in it costs less than in a dictionary."""
+
+    __slots__ = ("well",)
+
+    def __init__(self) -> None:
+        self.well = 0
+
+
 class Server:
     """The operations that one node serves, and the limits they share."""
 
@@ -93,9 +103,10 @@ class Server:
         self._host = host
         self._calls_max = calls_max
         self._endpoints: dict[str, Endpoint] = {}
-        # Those of which most calls need not be asked anything, and what handles these: see `serve`, `handler`.
+        # Those of which most calls need not be asked anything, and what handles lots of each: see `serve`, `handler`.
         self._plain: dict[str, Endpoint] = {}
-        self._handlers: dict[str, Handle] = {}
+        self._handles: dict[str, Handle] = {}
+        self._ask_all: Handle = one_by_one(self._asked_all)
         self._deadlines = Deadlines(host)
         self._running = self._deadlines.running
         self._monotonic = host.monotonic
@@ -106,13 +117,15 @@ class Server:
         self._ending = False
         self._idle = asyncio.Event()
         self._waiting = False
-        self._well: dict[str, int] = {}
+        self._well: dict[str, _Tally] = {}
         self._failed: dict[tuple[str, str], int] = {}
 
     def add(self, address: str, endpoint: Endpoint) -> None:
         """Serve an address."""
         self._endpoints[address] = endpoint
-        _ = self._well.setdefault(address, 0)
+        tally = self._well.setdefault(address, _Tally())
+        if endpoint.run is not None:
+            self._handles[address] = self._handling(endpoint, endpoint.run, tally)
         self._sort()
 
     def open(self) -> None:
@@ -133,7 +146,7 @@ class Server:
     @property
     def ended(self) -> dict[tuple[str, str], int]:
         """Calls and streams that have ended, by address and by their fault's code; empty where it went well."""
-        return {**{(address, ""): count for address, count in self._well.items() if count}, **self._failed}
+        return {**{(address, ""): tally.well for address, tally in self._well.items() if tally.well}, **self._failed}
 
     def drain(self) -> None:
         """Let no more calls in but those of work that is under way here, so that it comes to its end under any load.
@@ -171,7 +184,7 @@ class Server:
 
     def handler(self, address: str, /) -> Handle:
         """See `Handles.handler`."""
-        return self._handlers.get(address, self._ask_all)
+        return self._handles[address] if address in self._plain else self._ask_all
 
     def _sort(self) -> None:
         """Note which endpoints take a call as it comes, while there is room."""
@@ -180,13 +193,6 @@ class Server:
             for address, endpoint in self._endpoints.items():
                 if endpoint.allow is None and endpoint.run is not None:
                     self._plain[address] = endpoint
-        self._handlers = {
-            address: cast("Handle", partial(self._handle, endpoint)) for address, endpoint in self._plain.items()
-        }
-
-    def _ask_all(self, message: Message, task: asyncio.Task[Any]) -> Awaitable[Message]:
-        del task
-        return self._asked_all(message)
 
     def _asked_all(self, message: Message) -> Awaitable[Message]:
         """Have a message handled of which all is asked that most calls need not be asked."""
@@ -200,46 +206,34 @@ class Server:
             return self._watch.call(Side.SERVER, partial(self._handle, endpoint), message)
         return self._handle(endpoint, message)
 
-    @overload
-    async def _handle(self, endpoint: Endpoint, message: Message, task: None = None) -> Message: ...
-    @overload
-    async def _handle(self, endpoint: Endpoint, message: Message, task: asyncio.Task[Any]) -> Answer: ...
-    async def _handle(self, endpoint: Endpoint, message: Message, task: asyncio.Task[Any] | None = None) -> Answer:
-        """Handle a call, in this task. Whoever tells which one that is takes the body of an answer for a message."""
-        # Names for what is called: to ask a struct or slots for a method costs more than to load it (CPython 3.11).
-        deadlines, running, monotonic = self._deadlines, self._running, self._monotonic
-        whole = task is None
-        if task is None:
-            # `asyncio.current_task` asks for the loop, which costs more than all the rest of it.
-            task = _current_task(deadlines.loop or deadlines.begin())
-        elif len(running) >= self._busy:
-            return await self._asked_all(message)
-        run, encode, timeout, headers = endpoint.run, endpoint.encode, message.timeout, message.headers
+    async def _handle(self, endpoint: Endpoint, message: Message) -> Message:
+        """Handle a call that has been let in, in the task of whoever asks."""
+        deadlines, running = self._deadlines, self._running
+        run, encode = endpoint.run, endpoint.encode
         assert run is not None
+        # `asyncio.current_task` asks for the loop, which costs more than all the rest of it.
+        task = _current_task(deadlines.loop or deadlines.begin())
+        headers = message.headers
+        deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
         if headers.attempt != 1 or headers.idempotency_key:
             headers = _own(headers)
-        deadline = monotonic() + timeout if timeout else FOREVER
         context = Context(self._host, headers, deadline, message.id, message.address, endpoint.store, None, task)
+        running[context], result = None, None
         token = _enter(context)
-        running[context], answer = None, None
         if deadline < deadlines.nearest:
             deadlines.wait_for(deadline)
         try:
-            answer = await run(context, message)
-            if context.work is not None and not context.expired:
-                # What cannot be told is not done. After the commit it is encoded again, with the rows' new revisions.
-                _ = encode(answer)
-                await context.work.commit()
-            body = encode(answer)
-            if not context.expired:
-                self._well[message.address] += 1
-                return Message(_REPLY, message.id, "", 0.0, NO_HEADERS, body) if whole else body
-            # One that swallowed its cancellation comes here too: its caller is told that there is no answer.
-            reply = NOTHING
-        except asyncio.CancelledError as error:
-            reply = self._cancelled(context, message, error)
-        except Exception as error:  # noqa: BLE001 - the last resort: whatever a handler does, its caller is answered
-            reply = fault_message(self._fault_of(message, _telling(error, endpoint, message, answer)), message.id)
+            result = await run(context, message)
+            if context.work is not None:
+                await _commit(context, encode, result)
+            body = encode(result)
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see `_faulted`
+            return self._faulted(context, message, error, endpoint, result)
+        else:
+            if context.expired:
+                return self._expired(context, message)
+            self._well[message.address].well += 1
+            return Message(_REPLY, message.id, "", 0.0, NO_HEADERS, body)
         finally:
             del running[context]
             _leave(token)
@@ -247,22 +241,74 @@ class Server:
             context.store = None
             if self._waiting and not running:
                 self._idle.set()
-        return self._failing(context, message, reply)
 
-    def _cancelled(self, context: Context, message: Message, error: asyncio.CancelledError) -> Message:
-        """The answer of a handler that a cancellation came out of; raises it where somebody wants its task to end."""
+    def _handling(self, endpoint: Endpoint, run: Run, tally: _Tally) -> Handle:  # noqa: C901 - written out
+        """What handles the calls of an endpoint that others make: as `_handle`, in one coroutine for many of them.
+
+        All that is the same for each of them is asked once, as to ask an object for it costs more than to use it.
+        """
+        host, deadlines, running, monotonic = self._host, self._deadlines, self._running, self._monotonic
+        encode, store, faulted = endpoint.encode, endpoint.store, self._faulted
+
+        async def handle(lot: Lot[Any], worker: Worker) -> None:
+            if len(running) >= self._busy:
+                return await self._ask_all(lot, worker)
+            kind, address, headers, asks, handled = lot.kind, lot.address, lot.headers, lot.asks, lot.asker.handled
+            began, own, under_way = lot.came or monotonic(), _own(headers), lot.asker.running
+            task, variables, clean, cancelling = worker.task, worker.variables, worker.clean, worker.task.cancelling
+            answer: Answer | None
+            while True:
+                key, id, timeout, body = asks.pop()
+                message, answer, result = Message(kind, id, address, timeout, headers, body), None, None
+                deadline = began + timeout if timeout else FOREVER
+                context = Context(host, own, deadline, id, address, store, None, task)
+                running[context], under_way[key] = None, task
+                token = _enter(context)
+                if deadline < deadlines.nearest:
+                    deadlines.wait_for(deadline)
+                try:
+                    result = await run(context, message)
+                    if context.work is not None:
+                        await _commit(context, encode, result)
+                    told = encode(result)
+                except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see `_faulted`
+                    answer = faulted(context, message, error, endpoint, result)
+                else:
+                    if context.expired:
+                        answer = self._expired(context, message)
+                    else:
+                        answer, tally.well = told, tally.well + 1
+                finally:
+                    del running[context]
+                    _leave(token)
+                    context.store = None
+                    if self._waiting and not running:
+                        self._idle.set()
+                    _ = under_way.pop(key, None)
+                    handled(key, message, answer)
+                if not asks or variables != clean or cancelling():
+                    return None
+
+        return handle
+
+    def _faulted(
+        self, context: Context, message: Message, error: BaseException, endpoint: Endpoint, result: object
+    ) -> Message:
+        """The answer of a call that came to an error: whatever a handler does, its caller is answered.
+
+        Raises:
+            CancelledError: Somebody wants the handler's task to end.
+        """
         if context.expired:
-            return NOTHING
-        if context.task is not None and context.task.cancelling() > 0:
+            return self._expired(context, message)
+        if isinstance(error, Exception):
+            fault = self._fault_of(message, _telling(error, endpoint, message, result))
+        elif context.task is not None and context.task.cancelling() > 0:
             raise error
-        # The handler met a cancelled task of its own; nobody wants this one to end.
-        return fault_message(self._internal(message, error), message.id)
-
-    def _failing(self, context: Context, message: Message, reply: Message) -> Message:
-        """The answer of a handler that failed, or whose time is over; counted."""
-        if context.expired:
-            # Also what a handler answers after it swallowed its cancellation comes too late.
-            reply = self._expired(context, message)
+        else:
+            # The handler met a cancelled task of its own; nobody wants this one to end.
+            fault = self._internal(message, error)
+        reply = fault_message(fault, message.id)
         self._count(message.address, reply.headers.type)
         return reply
 
@@ -334,16 +380,22 @@ class Server:
         if code:
             self._failed[address, code] = self._failed.get((address, code), 0) + 1
         else:
-            self._well[address] += 1
+            self._well[address].well += 1
 
     def _expired(self, context: Context, message: Message) -> Message:
+        """The answer of a handler whose time is over; also what it answers after it swallowed that comes too late.
+
+        Raises:
+            CancelledError: The caller gave up at the same moment.
+        """
         task = cast("asyncio.Task[Any]", context.task)
         for _ in range(context.expired):
             task.uncancel()
         if task.cancelling():
-            # The caller gave up at the same moment.
             raise asyncio.CancelledError
-        return fault_message(DeadlineExceeded(message.address), message.id)
+        reply = fault_message(DeadlineExceeded(message.address), message.id)
+        self._count(message.address, reply.headers.type)
+        return reply
 
     async def _step(
         self, items: AsyncIterator[bytes], context: Context, loop: asyncio.AbstractEventLoop
@@ -421,6 +473,14 @@ def _own(headers: Headers) -> Headers:
     if headers.idempotency_key or headers.attempt != 1:
         return msgspec.structs.replace(headers, idempotency_key="", attempt=1)
     return headers
+
+
+async def _commit(context: Context, encode: Callable[[object], bytes], result: object) -> None:
+    """Commit what a handler wrote, unless its time is over."""
+    if context.work is not None and not context.expired:
+        # What cannot be told is not done. After the commit it is encoded again, with the rows' new revisions.
+        _ = encode(result)
+        await context.work.commit()
 
 
 async def _answer(message: Message) -> Message:

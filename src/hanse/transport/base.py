@@ -16,9 +16,8 @@ keep events by themselves (`Features.durable`) are `Keeps` too: then a publisher
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -68,34 +67,6 @@ class Receiver(Protocol):
 Answer = Message | bytes
 """What a message came to: the body of a reply that says nothing else, or a whole message."""
 
-Handle = Callable[[Message, asyncio.Task[Any]], Awaitable[Answer]]
-"""Handles a message, given the task in which that is awaited. It raises nothing but its cancellation."""
-
-
-@runtime_checkable
-class Handles(Protocol):
-    """A receiver that tells what handles the messages of an address, so that who has many asks once for all."""
-
-    def handler(self, address: str, /) -> Handle:
-        """What handles those that have come by now; for those that come later it may be another."""
-        ...
-
-
-def handlers_of(receiver: Receiver) -> Callable[[str], Handle]:
-    """What handles the messages of an address, of any receiver."""
-    if isinstance(receiver, Handles):
-        return receiver.handler
-
-    def handle(message: Message, task: asyncio.Task[Any]) -> Awaitable[Answer]:
-        del task
-        return receiver.serve(message)
-
-    def handler(address: str) -> Handle:
-        del address
-        return handle
-
-    return handler
-
 
 def whole(answer: Answer, message: Message) -> Message:
     """An answer as a message: that to this one."""
@@ -140,6 +111,19 @@ class Transport(Protocol):
 
     def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """Send a call that is answered by items; ends with an END or FAULT message."""
+        ...
+
+
+@runtime_checkable
+class AsksAtOnce(Protocol):
+    """A transport that can be asked without a coroutine of its own, which costs as much as a message."""
+
+    def ask(self, message: Message, /) -> Awaitable[Answer]:
+        """As `request`, but that whoever is cancelled while it waits has to say `given_up`."""
+        ...
+
+    def given_up(self) -> None:
+        """Somebody who waited was cancelled: the handler is told, as after a `request` that is cancelled."""
         ...
 
 

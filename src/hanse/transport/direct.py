@@ -13,11 +13,11 @@ of who serves what, chooses, and has a `Direct` carry the message to the address
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.message import Message
-from hanse.transport.base import Features, Receiver
+from hanse.transport.base import Answer, Features, Receiver
 
 
 class NotSent(Unavailable, detail="{problem}"):
@@ -64,4 +64,17 @@ class Direct(Protocol):
 
     def stream(self, message: Message, to: str, /) -> AsyncIterator[Message]:
         """Send to an address a call that is answered by items; ends with an END or FAULT message."""
+        ...
+
+
+@runtime_checkable
+class AsksDirectly(Protocol):
+    """A `Direct` that can be asked without a coroutine of its own: see `AsksAtOnce`."""
+
+    def ask(self, message: Message, to: str, /) -> Awaitable[Answer]:
+        """As `request`, but that whoever is cancelled while it waits has to say `given_up`."""
+        ...
+
+    def given_up(self) -> None:
+        """Somebody who waited was cancelled."""
         ...

@@ -1,6 +1,7 @@
 """What a server tells a transport of what handles the calls of an address: asked once for many of them."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.mesh.fault import fault_in
 from hanse.mesh.server import Endpoint, Server
-from hanse.transport.base import Answer, Handle, Receiver, body_of, handlers_of, whole
+from hanse.transport.base import Answer, Receiver, body_of, whole
+from hanse.transport.lot import Handle, Lot, Worker, handlers_of
 
 GATES: dict[str, asyncio.Event] = {}
 
@@ -43,10 +45,31 @@ def call(name: str) -> Message:
     return Message(Kind.CALL, "1", f"desk.{name}", 5.0, NO_HEADERS, b"tea")
 
 
+class Asker:
+    """Keeps the one answer."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, asyncio.Task[Any]] = {}
+        self.answers: list[Answer | None] = []
+
+    def handled(self, key: str, message: Message, answer: Answer | None, /) -> None:
+        assert key == message.id
+        assert not self.running
+        self.answers.append(answer)
+
+
 async def handled(handle: Handle, message: Message) -> Answer:
-    task = asyncio.current_task()
+    task, variables = asyncio.current_task(), contextvars.copy_context()
     assert task is not None
-    return await handle(message, task)
+    asker = Asker()
+    asks = [(message.id, message.id, message.timeout, message.body)]
+    lot = Lot(asker, message.kind, message.address, message.headers, 0.0, asks, handle)
+    try:
+        await handle(lot, Worker(task, variables, variables))
+    finally:
+        (answer,) = asker.answers
+    assert answer is not None
+    return answer
 
 
 def fault_of(answer: Answer) -> Exception:

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from hanse.kernel.message import Kind, Message
+from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Answer, Handle
+from hanse.transport.base import Answer
+from hanse.transport.lot import Handle, Lot, one_by_one
 from hanse.transport.workers import IDLE_MAX, Workers
 
 SET: contextvars.ContextVar[object] = contextvars.ContextVar("set", default=None)
@@ -26,17 +27,19 @@ class Asker:
     """Notes what was handled for it."""
 
     def __init__(self) -> None:
-        self.running: dict[int, asyncio.Task[None] | None] = {}
+        self.running: dict[int, asyncio.Task[Any]] = {}
         self.ended: list[int] = []
         self.seen: list[object] = []
         self.gate: asyncio.Event = asyncio.Event()
 
-    def put(self, workers: Workers[int], number: int, operation: str = "echo", handle: Handle | None = None) -> None:
-        self.running[number] = None
-        workers.put(self, number, Message(Kind.CALL, str(number), operation), handle or self.handle)
+    def put(self, workers: Workers, number: int, operation: str = "echo", handle: Handle | None = None) -> Lot[int]:
+        asks = [(number, str(number), 0.0, b"")]
+        lot = Lot(self, Kind.CALL, operation, NO_HEADERS, 0.0, asks, handle or one_by_one(self.serve))
+        workers.put(lot)
+        return lot
 
-    async def handle(self, message: Message, task: asyncio.Task[Any]) -> Message:
-        assert task is asyncio.current_task()
+    async def serve(self, message: Message) -> Message:
+        assert self.running[int(message.id)] is asyncio.current_task()
         self.seen.append(SET.get())
         if message.address == "wait":
             await self.gate.wait()
@@ -46,6 +49,7 @@ class Asker:
 
     def handled(self, number: int, message: Message, answer: Answer | None, /) -> None:
         assert answer is message
+        assert number not in self.running
         self.ended.append(number)
 
 
@@ -57,7 +61,7 @@ async def turns(count: int = 8) -> None:
 async def test_what_waits_for_nothing_costs_one_task_in_all() -> None:
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers[int](tasks)
+        workers = Workers(tasks)
         for number in range(100):
             asker.put(workers, number)
         await turns()
@@ -65,10 +69,30 @@ async def test_what_waits_for_nothing_costs_one_task_in_all() -> None:
         assert len(tasks) == 1
 
 
+async def test_where_one_of_a_lot_waits_another_worker_goes_on_with_the_rest() -> None:
+    asker = Asker()
+    asks = [(number, str(number), 0.0, b"") for number in range(8)]
+    async with Tasks(print) as tasks:
+        workers = Workers(tasks)
+
+        async def serve(message: Message) -> Message:
+            if message.id in {"7", "4"}:
+                await asker.gate.wait()
+            return message
+
+        workers.put(Lot(asker, Kind.CALL, "some", NO_HEADERS, 0.0, asks, one_by_one(serve)))
+        await turns()
+        assert asker.ended == [6, 5, 3, 2, 1, 0], "the last is the next"
+        assert list(asker.running) == [7, 4]
+        asker.gate.set()
+        await turns()
+        assert asker.ended[-2:] == [7, 4]
+
+
 async def test_behind_the_limit_of_tasks_messages_wait() -> None:
     asker = Asker()
     async with Tasks(print, limit=2) as tasks:
-        workers = Workers[int](tasks)
+        workers = Workers(tasks)
         for number, operation in enumerate(["wait", "wait", "echo"]):
             asker.put(workers, number, operation)
         await turns()
@@ -84,9 +108,8 @@ async def test_behind_the_limit_of_tasks_messages_wait() -> None:
 async def test_what_nobody_wants_any_more_does_not_begin() -> None:
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers[int](tasks)
-        asker.put(workers, 1)
-        del asker.running[1]
+        workers = Workers(tasks)
+        asker.put(workers, 1).asks.clear()
         asker.put(workers, 2)
         await turns()
         assert asker.ended == [2]
@@ -95,7 +118,7 @@ async def test_what_nobody_wants_any_more_does_not_begin() -> None:
 async def test_after_a_crowd_few_workers_stay() -> None:
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers[int](tasks)
+        workers = Workers(tasks)
         for number in range(2 * IDLE_MAX):
             asker.put(workers, number, "wait")
         await turns(3 * IDLE_MAX)
@@ -111,7 +134,7 @@ async def test_what_a_handler_sets_the_next_one_does_not_see(before: object) -> 
     SET.set(before)
     asker = Asker()
     async with Tasks(print, limit=1) as tasks:
-        workers = Workers[int](tasks)
+        workers = Workers(tasks)
         for number, operation in enumerate(["echo", "set", "set", "echo"]):
             asker.put(workers, number, operation)
         await turns()
@@ -122,8 +145,7 @@ async def test_what_a_handler_sets_the_next_one_does_not_see(before: object) -> 
 async def test_what_a_handler_sets_it_sees_when_it_goes_on() -> None:
     seen = list[object]()
 
-    async def handle(message: Message, task: asyncio.Task[Any]) -> Message:
-        del task
+    async def serve(message: Message) -> Message:
         SET.set(message.id)
         await asyncio.sleep(0)
         seen.append(SET.get())
@@ -131,8 +153,8 @@ async def test_what_a_handler_sets_it_sees_when_it_goes_on() -> None:
 
     asker = Asker()
     async with Tasks(print) as tasks:
-        workers = Workers[int](tasks)
+        workers = Workers(tasks)
         for number in range(3):
-            asker.put(workers, number, handle=handle)
+            asker.put(workers, number, handle=one_by_one(serve))
         await turns()
     assert seen == ["0", "1", "2"]

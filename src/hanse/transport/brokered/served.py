@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import msgspec
 
@@ -17,7 +17,7 @@ from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed, Overloaded, UnknownOperation
 from hanse.kernel.message import NO_HEADERS, REPLY as REPLY_KIND, Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Answer, Handle, Receiver, handlers_of, whole
+from hanse.transport.base import Answer, Receiver, whole
 from hanse.transport.brokered.frames import (
     ASK,
     BEGUN,
@@ -33,6 +33,7 @@ from hanse.transport.brokered.frames import (
 )
 from hanse.transport.brokered.post import Post, Subjects, room
 from hanse.transport.headers import KnownHeaders
+from hanse.transport.lot import Handle, Lot, handlers_of
 from hanse.transport.workers import Workers
 
 _log = logging.getLogger("hanse.transport.brokered")
@@ -83,12 +84,14 @@ class Work(msgspec.Struct, eq=False):
     Attributes:
         reply: Where it is answered, which tells who asked.
         pace: Of its items, where it is answered with items.
+        lot: What a worker handles it from, where it is a call.
         told: Whether that node was told who works on it.
         task: What does it, where that is a task of its own.
     """
 
     reply: bytes
     pace: Pace | None
+    lot: Lot[bytes] | None = None
     told: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -115,7 +118,7 @@ class Served:
         self.receivers: dict[str, Receiver] = {}
         self._handlers: dict[str, Callable[[str], Handle]] = {}
         self.works: dict[bytes, Work] = {}
-        self.running: dict[bytes, asyncio.Task[None] | None] = {}
+        self.running: dict[bytes, asyncio.Task[Any]] = {}
         self.open: bool = False
         self.watched: bool = False
         self._connection = connection
@@ -123,7 +126,7 @@ class Served:
         self._begun = begun
         self._headers_of = KnownHeaders().of
         self._tasks = Tasks(_broken, limit=SERVED_MAX)
-        self._workers: Workers[bytes] | None = None
+        self._workers: Workers | None = None
 
     def listen(self, service: str, receiver: Receiver) -> bool:
         """Have a service's requests handled; False where somebody else does that already."""
@@ -176,8 +179,11 @@ class Served:
         else:
             if (workers := self._workers) is None:
                 workers = self._workers = Workers(self._tasks)
-            self.works[reply], self.running[reply] = Work(reply, None), None
-            workers.put(self, reply, message, self._handlers[service](message.address))
+            asks = [(reply, message.id, message.timeout, message.body)]
+            handle = self._handlers[service](message.address)
+            lot = Lot(self, message.kind, message.address, message.headers, 0.0, asks, handle)
+            self.works[reply] = Work(reply, None, lot)
+            workers.put(lot)
             if not self.watched:
                 self._begun()
 
@@ -243,8 +249,8 @@ class Served:
         task = work.task or self.running.get(work.reply)
         if task is not None:
             _ = task.cancel()
-        elif work.reply in self.running:  # and has not begun
-            del self.running[work.reply]
+        elif work.lot is not None and work.lot.asks:  # it has not begun
+            work.lot.asks.clear()
             self.ended(work.reply)
 
     def refuse(self, reply: bytes, refusal: Refusal) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, final
 
 import msgspec
@@ -17,7 +17,8 @@ import msgspec
 from hanse.kernel.context import FOREVER
 from hanse.kernel.faults import DeadlineExceeded, Fault, Malformed, Overloaded, TooLarge, Unavailable
 from hanse.kernel.host import TICK_SECONDS, Host
-from hanse.kernel.message import ITEM, NO_HEADERS, REPLY, Message
+from hanse.kernel.message import ITEM, Message
+from hanse.transport.base import Answer
 from hanse.transport.direct import NotSent
 from hanse.transport.stream.frame import CANCEL, MORE, Refusal, Reply, Taken
 from hanse.transport.stream.limits import StreamLimits
@@ -32,7 +33,7 @@ AHEAD_BYTES_MAX: Final = 1024 * 1024
 TAKEN_TOLD: Final = 32
 """Items that a reader takes until it says so, or as large a part of the bytes."""
 
-_Waiting = tuple[asyncio.Future[Message], float, Message, int]
+_Waiting = tuple[asyncio.Future[Answer], float, Message, int]
 # A request's reply, its deadline, itself, and how often had been written before it. A tuple, as one is made for each
 # request.
 
@@ -97,8 +98,8 @@ class Reading:
 class Asked:
     """The requests and streams of this node that are under way over one connection."""
 
-    __slots__ = ("_bytes_max", "_calls_max", "_count", "_loop", "_monotonic", "_next", "_out", "_readings", "_timer",
-                 "_waiting", "used")  # fmt: skip
+    __slots__ = ("_bytes_max", "_calls_max", "_count", "_forgetting", "_loop", "_monotonic", "_new_future", "_next",
+                 "_out", "_readings", "_timer", "_waiting", "used")  # fmt: skip
 
     def __init__(self, host: Host, limits: StreamLimits, out: Outbound) -> None:
         self.used: bool = False
@@ -111,30 +112,43 @@ class Asked:
         self._waiting: dict[int, _Waiting] = {}
         self._readings: dict[int, Reading] = {}
         self._count: Callable[[], int] = itertools.count(1).__next__
+        self._new_future: Callable[[], asyncio.Future[Answer]] = self._loop.create_future
+        self._forgetting = False
         self._next = FOREVER
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._readings)
 
-    async def request(self, message: Message) -> Message:
-        """Ask, and wait for the answer; see `Direct.request`."""
-        out, count, monotonic, deadline = self._out, self._count, self._monotonic, FOREVER
-        if not out.free or len(message.body) > self._bytes_max or len(self._waiting) >= self._calls_max:
-            message = await self._admitted(message)
-        number, flushes = count(), out.flushes
+    def ask(self, message: Message) -> Awaitable[Answer]:
+        """Ask, and wait for the answer; see `AsksDirectly.ask`."""
+        out, deadline = self._out, FOREVER
+        if not out.free or len(self._waiting) >= self._calls_max:
+            return self._ask_later(message)
+        number, flushes = self._count(), out.flushes
         out.ask(number, message)
-        if message.timeout and (deadline := monotonic() + message.timeout) < self._next:
+        if message.timeout and (deadline := self._monotonic() + message.timeout) < self._next:
             self._wait_for(deadline)
-        future: asyncio.Future[Message] = self._loop.create_future()
+        future = self._new_future()
         self._waiting[number] = (future, deadline, message, flushes)
         self.used = True
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self._waiting.pop(number, None) is not None:
-                out.send(CANCEL, number, None)
-            raise
+        return future
+
+    async def _ask_later(self, message: Message) -> Answer:
+        return await self.ask(await self._admitted(message))
+
+    def given_up(self) -> None:
+        """Somebody was cancelled who waited for an answer: at the end of this turn, whoever handles it is told."""
+        if not self._forgetting and self._waiting:
+            self._forgetting = True
+            _ = self._loop.call_soon(self._forget)
+
+    def _forget(self) -> None:
+        """Tell of all that nobody waits for any more: one look for all of a turn, as many are given up together."""
+        self._forgetting = False
+        for number in [number for number, waiting in self._waiting.items() if waiting[0].cancelled()]:
+            del self._waiting[number]
+            self._out.send(CANCEL, number, None)
 
     async def stream(self, message: Message) -> AsyncIterator[Message]:
         """Ask for items; see `Direct.stream`."""
@@ -206,8 +220,8 @@ class Asked:
         pop = self._waiting.pop
         for number, body in replies:
             waiting = pop(number, None)
-            if waiting is not None and not waiting[0].done():
-                waiting[0].set_result(Message(REPLY, waiting[2].id, "", 0.0, NO_HEADERS, body))
+            if waiting is not None and not (future := waiting[0]).done():
+                future.set_result(body)
 
     def refused(self, number: int, refusal: Refusal) -> None:
         """There will be no answer."""

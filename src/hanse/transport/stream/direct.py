@@ -21,7 +21,7 @@ from hanse.kernel.faults import Fault
 from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.message import Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Features, Receiver
+from hanse.transport.base import Answer, Features, Receiver, whole
 from hanse.transport.direct import NotSent
 from hanse.transport.stream.frame import Goodbye, Hello
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
@@ -151,12 +151,28 @@ class StreamDirect:
 
     def request(self, message: Message, to: str, /) -> Awaitable[Message]:
         """See `Direct.request`."""
-        wire = self._wires.get(to)
-        return self._dial_and_ask(message, to) if wire is None else wire.asked.request(message)
+        return self._request(message, to)
 
-    async def _dial_and_ask(self, message: Message, to: str) -> Message:
+    async def _request(self, message: Message, to: str) -> Message:
+        try:
+            return whole(await self.ask(message, to), message)
+        except asyncio.CancelledError:
+            self.given_up()
+            raise
+
+    def ask(self, message: Message, to: str, /) -> Awaitable[Answer]:
+        """See `AsksDirectly.ask`."""
+        wire = self._wires.get(to)
+        return self._dial_and_ask(message, to) if wire is None else wire.asked.ask(message)
+
+    async def _dial_and_ask(self, message: Message, to: str) -> Answer:
         wire, message = await self._reach(message, to)
-        return await wire.asked.request(message)
+        return await wire.asked.ask(message)
+
+    def given_up(self) -> None:
+        """See `AsksDirectly.given_up`."""
+        for wire in self._all:
+            wire.asked.given_up()
 
     async def stream(self, message: Message, to: str, /) -> AsyncIterator[Message]:
         """See `Direct.stream`."""

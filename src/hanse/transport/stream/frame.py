@@ -52,11 +52,14 @@ REPLIES: Final = 9
 HEADERS_BYTES_MAX: Final = 64 * 1024
 """What a frame may have besides the body of its message."""
 
-SMALL_BYTES: Final = 2 * 1024
+SMALL_BYTES: Final = 1024
 """What is larger has a frame of its own, so that nothing waits until it has come."""
 
-TOGETHER_BYTES: Final = 8 * 1024
-"""What goes into one frame of several, and one that is small besides."""
+TOGETHER_MAX: Final = 64
+"""Messages that go into one frame, each of them small. To count them costs less than to count their bytes."""
+
+TOGETHER_BYTES_MAX: Final = 3 * TOGETHER_MAX * SMALL_BYTES
+"""More than these have: each may have headers and an address of its own, as small as itself, and some numbers."""
 
 CHUNK_BYTES: Final = 64 * 1024
 """What is read from a socket at once; also what a connection holds for it while nothing larger comes."""
@@ -125,6 +128,11 @@ decode_hello: Callable[[bytes | memoryview], Hello] = msgspec.msgpack.Decoder(He
 decode_refusal: Callable[[bytes | memoryview], Refusal] = msgspec.msgpack.Decoder(Refusal).decode
 decode_taken: Callable[[bytes | memoryview], Taken] = msgspec.msgpack.Decoder(Taken).decode
 decode_goodbye: Callable[[bytes | memoryview], Goodbye] = msgspec.msgpack.Decoder(Goodbye).decode
+
+
+def frame_bytes_max(body_bytes_max: int) -> int:
+    """What the content of a frame may have, where the body of a message may have so many bytes."""
+    return max(body_bytes_max + HEADERS_BYTES_MAX, TOGETHER_BYTES_MAX)
 
 
 def pack(kind: int, number: int, content: object, out: bytearray, limit: int) -> None:

@@ -10,19 +10,19 @@ import asyncio
 import contextlib
 from typing import Final, final
 
-from hanse.kernel.faults import Overloaded, Unavailable
+from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
 from hanse.kernel.message import CALL, NO_HEADERS, Headers, Kind, Message
 from hanse.transport.headers import LastHeaders
 from hanse.transport.stream.frame import (
     ASKS,
-    HEADERS_BYTES_MAX,
     REPLIES,
     REPLY,
     SMALL_BYTES,
-    TOGETHER_BYTES,
+    TOGETHER_MAX,
     Ask,
     Asks,
     Reply,
+    frame_bytes_max,
     head,
     pack,
 )
@@ -48,8 +48,9 @@ class Outbound:
         "_loop",
         "_out",
         "_replies",
-        "_size",
+        "_small",
         "_transport",
+        "_until",
         "_waiting",
         "_woken",
         "_writable",
@@ -74,18 +75,20 @@ class Outbound:
         self.said: bool = False
         """Whether anything was written since somebody looked and set it back."""
         self._limits = limits
-        self._frame_bytes_max = limits.bytes_max + HEADERS_BYTES_MAX
+        self._small = min(SMALL_BYTES, limits.bytes_max)
+        self._frame_bytes_max = frame_bytes_max(limits.bytes_max)
         self._loop = asyncio.get_running_loop()
         self._out = bytearray()
         self._groups: list[Asks] = []
-        # The last group, and what those in it have in common; with no address there is none.
+        # The last group, what those in it have in common, and the last number that goes with them; with no address
+        # there is none.
         self._asks: list[Ask] = []
         self._kind: Kind = CALL
         self._address: str | None = None
         self._headers: Headers = NO_HEADERS
         self._encode = LastHeaders().encode
         self._replies: list[Reply] = []
-        self._size = 0
+        self._until = 0
         self._woken = False
         self._transport: asyncio.WriteTransport | None = None
         self._writable = asyncio.Event()
@@ -114,62 +117,70 @@ class Outbound:
     # Each of these has something written in this turn of the loop; nothing, where the connection is lost.
 
     def ask(self, number: int, message: Message) -> None:
-        """Ask something.
+        """Ask something, under a number that is larger than those before.
 
         Raises:
-            TooLarge: It is over the limit of a frame.
+            TooLarge: It is over the limit of a body, or with its headers over that of a frame.
         """
         if not self._woken and not self._wakes():
             return
-        body, id, address, headers, kind = message.body, message.id, message.address, message.headers, message.kind
-        size = len(body) + len(id)
+        id, body = message.id, message.body
         # Texts that may not be encodable at all fail by themselves, and not what is gathered with them.
-        if size > SMALL_BYTES or not id.isascii():
+        if len(body) + len(id) > self._small or not id.isascii():
             self._ask_alone(number, message)
-        elif (address is self._address and headers is self._headers and kind is self._kind) or self._begin_group(
-            message
-        ):
+        elif (
+            message.headers is self._headers
+            and message.address is self._address
+            and message.kind is self._kind
+            and number < self._until
+        ) or self._begin_group(number, message):
             self._asks.append((number, id, message.timeout, body))
-            self._size = size = self._size + size
-            if size > TOGETHER_BYTES:
-                self._seal()
-                self._flush_if_much()
         else:
             self._ask_alone(number, message)
 
-    def _begin_group(self, message: Message) -> bool:
+    def _begin_group(self, number: int, message: Message) -> bool:
         """Gather messages like this one from now on; False for one that has to go alone."""
         address, headers, encoded = message.address, message.headers, self._encode(message.headers)
         if not address.isascii() or len(encoded) + len(address) > SMALL_BYTES:
             return False
+        if number >= self._until or not self._groups:
+            self._seal()
+            self._flush_if_much()
+            self._until = number + TOGETHER_MAX
         self._kind, self._address, self._headers, self._asks = message.kind, address, headers, []
         self._groups.append((message.kind, address, encoded, self._asks))
-        self._size += len(encoded) + len(address)
         return True
 
     def _ask_alone(self, number: int, message: Message) -> None:
+        if (size := len(message.body)) > (limit := self._limits.bytes_max):
+            raise TooLarge(f"the body of {message.address}", f"{limit} bytes, with {size}")
         self._seal()
         ask = (number, message.id, message.timeout, message.body)
         asks = (message.kind, message.address, self._encode(message.headers), (ask,))
         pack(ASKS, 0, (asks,), self._out, self._frame_bytes_max)
         self._flush_if_much()
 
-    def reply(self, number: int, body: bytes) -> None:
-        """Tell the body of an answer."""
+    def reply(self, number: int, body: bytes) -> bool:
+        """Tell the body of an answer; False for one that is over the limit, of which nothing is said."""
         if not self._woken and not self._wakes():
-            return
-        size = len(body)
-        if size > SMALL_BYTES:
-            out = self._out
-            out += head(size, REPLY, number)
-            out += body
-            self._flush_if_much()
-            return
-        self._replies.append((number, body))
-        self._size = size = self._size + size
-        if size > TOGETHER_BYTES:
+            return True
+        if len(body) > self._small:
+            return self._reply_alone(number, body)
+        replies = self._replies
+        replies.append((number, body))
+        if len(replies) >= TOGETHER_MAX:
             self._seal()
             self._flush_if_much()
+        return True
+
+    def _reply_alone(self, number: int, body: bytes) -> bool:
+        if len(body) > self._limits.bytes_max:
+            return False
+        out = self._out
+        out += head(len(body), REPLY, number)
+        out += body
+        self._flush_if_much()
+        return True
 
     def send(self, kind: int, number: int, content: object) -> None:
         """Send any other frame, behind what was said before it.
@@ -206,7 +217,6 @@ class Outbound:
         if self._replies:
             pack(REPLIES, 0, self._replies, self._out, self._frame_bytes_max)
             self._replies.clear()
-        self._size = 0
 
     def _flush_if_much(self) -> None:
         if len(self._out) > FLUSH_BYTES:

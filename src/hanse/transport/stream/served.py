@@ -11,15 +11,16 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Self, final
+from typing import Any, Final, final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
 from hanse.kernel.message import ITEM, STREAM, Kind, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Answer, Handle, Receiver, body_of, handlers_of, whole
+from hanse.transport.base import Answer, Receiver, body_of, whole
 from hanse.transport.direct import NotSent
 from hanse.transport.headers import KnownHeaders
+from hanse.transport.lot import Handle, Lot, handlers_of
 from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
 from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, Asks, Refusal, Taken
 from hanse.transport.stream.limits import StreamLimits
@@ -44,7 +45,7 @@ class Serving:
         self.handler: Callable[[str], Handle] = handlers_of(receiver)
         self.tasks: Tasks = tasks
         self.context: contextvars.Context = contextvars.copy_context()
-        self.workers: Workers[int] = Workers(tasks)
+        self.workers: Workers = Workers(tasks)
 
 
 @final
@@ -83,18 +84,25 @@ class Served:
         "_held",
         "_held_bytes",
         "_known",
+        "_last",
         "_leaving",
+        "_lots",
         "_out",
         "_serving",
         "_serving_max",
         "_writings",
         "running",
+        "unwanted",
         "used",
     )
 
     def __init__(self, serving: Serving, limits: StreamLimits, out: Outbound) -> None:
-        self.running: dict[int, asyncio.Task[None] | None] = {}
-        """What was asked and has not ended, by its number; None for what has not begun."""
+        self.running: dict[int, asyncio.Task[Any]] = {}
+        """What has begun and not ended, by its number."""
+        self._lots: deque[Lot[int]] = deque()
+        self._last = 0
+        self.unwanted: set[int] = set()
+        """What was cancelled since then, and is not running: see `forget`."""
         self._serving = serving
         self.used: bool = False
         """Whether anything was asked since somebody looked and set it back."""
@@ -103,69 +111,75 @@ class Served:
         self._handler = serving.handler
         self._out = out
         self._writings: dict[int, _Writing] = {}
-        self._held: deque[tuple[int, Message]] = deque()
+        self._held: dict[int, tuple[Message, float]] = {}
         self._held_bytes = 0
         self._known = KnownHeaders()
         self._leaving = False
         self._begins_max = limits.serving_max
 
     def __len__(self) -> int:
-        return len(self.running)
+        return len(self.running) + len(self._held) + sum(len(lot.asks) for lot in self._lots)
 
-    def ask(self, groups: Sequence[Asks]) -> None:
-        """Something is asked. Raises `msgspec.DecodeError`."""
+    def ask(self, groups: Sequence[Asks], came: float) -> None:
+        """Something is asked, and came at this second of the host's clock. Raises `msgspec.DecodeError`."""
         self.used = True
-        running = self.running
-        begun: list[tuple[Self, int, Message, Handle]] = []
+        while self._lots and not self._lots[0].asks:
+            _ = self._lots.popleft()
         handles: dict[str, Handle] = {}  # calls of different stories come in groups of one
+        room = self._begins_max - len(self) if self._out.free else 0
         for kind, address, encoded, asks in groups:
             headers = self._known.of(encoded)
-            room = len(running) + len(asks) <= self._begins_max
-            if not room or kind is STREAM or headers.tags or headers.extra or not self._out.free:
-                self._begin_each(kind, address, encoded, asks)
+            room -= len(asks)
+            # What is larger than all numbers before cannot be under way.
+            if room < 0 or kind is STREAM or headers.tags or headers.extra or not asks or asks[0][0] <= self._last:
+                self._begin_each(kind, address, encoded, asks, came)
                 continue
             handle = handles.get(address)
             if handle is None:
                 handle = handles[address] = self._handler(address)
-            # As `_begin`, written out: this is on the way of every call.
-            for number, id, timeout, body in asks:
-                message = Message(kind, id, address, timeout, headers, body)
-                if number in running:
-                    self._begin(number, message)
-                else:
-                    running[number] = None
-                    begun.append((self, number, message, handle))
-        if begun:
-            self._serving.workers.put_all(begun)
+            self._last = asks[-1][0]
+            asks.reverse()
+            self._put(Lot(self, kind, address, headers, came, asks, handle))
 
-    def _begin_each(self, kind: Kind, address: str, encoded: bytes, asks: Sequence[Ask]) -> None:
+    def _begin_each(self, kind: Kind, address: str, encoded: bytes, asks: Sequence[Ask], came: float) -> None:
         """Begin what cannot begin with others: each has headers of its own, which its handler may write into."""
         for number, id, timeout, body in asks:
-            self._begin(number, Message(kind, id, address, timeout, self._known.of(encoded), body))
+            self._begin(number, Message(kind, id, address, timeout, self._known.of(encoded), body), came)
 
-    def _begin(self, number: int, message: Message) -> None:
-        running = self.running
-        if not self._out.free or self._leaving or len(running) >= self._serving_max or number in running:
-            self._hold(number, message)
+    def _begin(self, number: int, message: Message, came: float) -> None:
+        is_free = self._is_free(number)
+        self._last = max(self._last, number)
+        if not self._out.free or self._leaving or len(self) >= self._serving_max or not is_free:
+            self._hold(number, message, came)
         elif message.kind is STREAM:
             self._begin_stream(number, message)
         else:
-            running[number] = None
-            self._serving.workers.put(self, number, message, self._handler(message.address))
+            asks, handle = [(number, message.id, message.timeout, message.body)], self._handler(message.address)
+            self._put(Lot(self, message.kind, message.address, message.headers, came, asks, handle))
 
-    def _hold(self, number: int, message: Message) -> None:
+    def _put(self, lot: Lot[int]) -> None:
+        self._lots.append(lot)
+        self._serving.workers.put(lot)
+
+    def _is_free(self, number: int) -> bool:
+        """Whether nothing is under way under a number."""
+        if number > self._last:
+            return True
+        begins = any(ask[0] == number for lot in self._lots for ask in lot.asks)
+        return not begins and number not in self.running and number not in self._held
+
+    def _hold(self, number: int, message: Message, came: float) -> None:
         """Keep for later what cannot begin now, or refuse it."""
         if self._leaving:
             self._refuse(number, NotSent.code, "the node that was asked is going away")
-        elif len(self.running) >= self._serving_max:
+        elif len(self) >= self._serving_max:
             self._refuse(number, Overloaded.code, f"{self._serving_max} requests of one node at once")
-        elif number in self.running:
+        elif not self._is_free(number):
             self._refuse(number, Unavailable.code, f"number {number} is under way already")
         elif self._held_bytes + len(message.body) > HELD_BYTES_MAX:
             self._refuse(number, Overloaded.code, "what may be asked while the answers are not read")
         else:
-            self.running[number] = None
-            self._held.append((number, message))
+            self._held[number] = message, came
             self._held_bytes += len(message.body)
 
     def _begin_stream(self, number: int, message: Message) -> None:
@@ -182,20 +196,19 @@ class Served:
     def resumed(self) -> None:
         """The connection takes more again: what was held begins."""
         while self._held and self._out.free:
-            number, message = self._held.popleft()
+            number = next(iter(self._held))
+            message, came = self._held.pop(number)
             self._held_bytes -= len(message.body)
-            if number in self.running:
-                del self.running[number]
-                self._begin(number, message)
+            self._begin(number, message, came)
 
     def handled(self, number: int, message: Message, answer: Answer | None, /) -> None:
         """See `Asker.handled`."""
-        body = answer if type(answer) is bytes else body_of(answer, message)
-        if body is not None and len(body) <= self._bytes_max:
-            self._out.reply(number, body)
-        elif answer is None:
+        if type(answer) is bytes and self._out.reply(number, answer):
+            return
+        body = body_of(answer, message)
+        if answer is None:
             self._refuse(number, Unavailable.code, "the handler was ended before it answered")
-        else:
+        elif body is None or not self._out.reply(number, body):
             _ = self._answer(number, whole(answer, message))
 
     def _answer(self, number: int, reply: Message) -> bool:
@@ -214,11 +227,18 @@ class Served:
     def cancel(self, number: int) -> None:
         """Whoever asked wants it no more."""
         if number in self.running:
-            task = self.running[number]
-            if task is None:
-                del self.running[number]
-            else:
-                task.cancel()
+            _ = self.running[number].cancel()
+        elif number in self._held:
+            message, _ = self._held.pop(number)
+            self._held_bytes -= len(message.body)
+        else:
+            self.unwanted.add(number)
+
+    def forget(self) -> None:
+        """All that came together has been looked at: what is not wanted any more and has not begun does not."""
+        for lot in self._lots:
+            lot.asks[:] = [ask for ask in lot.asks if ask[0] not in self.unwanted]
+        self.unwanted.clear()
 
     def more(self, number: int, taken: Taken) -> None:
         """The reader of a stream took some items."""
@@ -234,6 +254,8 @@ class Served:
     def lost(self) -> None:
         """Whoever asked has gone."""
         self._held.clear()
+        for lot in self._lots:
+            lot.asks.clear()
         for number in list(self.running):
             self.cancel(number)
 
@@ -255,6 +277,7 @@ class Served:
 
     def _ended(self, number: int, task: asyncio.Task[None]) -> None:
         # Also of a task that was cancelled before it began.
-        del self._writings[number], self.running[number]
+        del self._writings[number]
+        _ = self.running.pop(number, None)
         if task.cancelled() or task.exception() is not None:
             self._refuse(number, Unavailable.code, "the handler was ended before its stream was")

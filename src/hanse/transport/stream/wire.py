@@ -23,7 +23,6 @@ from hanse.transport.stream.frame import (
     BEAT,
     CANCEL,
     GOODBYE,
-    HEADERS_BYTES_MAX,
     HELLO,
     MORE,
     PREFACE,
@@ -41,6 +40,7 @@ from hanse.transport.stream.frame import (
     decode_refusal,
     decode_replies,
     decode_taken,
+    frame_bytes_max,
 )
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
@@ -102,7 +102,7 @@ class Wire(asyncio.BufferedProtocol):
         self._host = host
         self._limits = limits
         self._hello = hello
-        self._unpacker = Unpacker(limits.bytes_max + HEADERS_BYTES_MAX)
+        self._unpacker = Unpacker(frame_bytes_max(limits.bytes_max))
         self._transport: asyncio.Transport | None = None
         self._why = "the connection broke"
         self._told_goodbye = False
@@ -128,7 +128,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`."""
-        self._heard = self._host.monotonic()
+        heard = self._heard = self._host.monotonic()
         asked, served = self.asked, self.served
         try:
             for kind, number, content in self._unpacker.took(nbytes):
@@ -138,13 +138,15 @@ class Wire(asyncio.BufferedProtocol):
                 elif not self.greeted:
                     self._greet(kind, content)
                 elif kind == ASKS:
-                    served.ask(decode_asks(content))
+                    served.ask(decode_asks(content), heard)
                 elif kind == REPLY:
                     asked.replied(((number, bytes(content)),))
                 elif kind == ANSWER:
                     asked.answered(number, decode_message(content))
                 else:
                     self._told(kind, number, content)
+            if served.unwanted:
+                served.forget()
         except Malformed as fault:
             self._refuse(fault.problem)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -6,7 +6,7 @@ from typing import Final
 
 import zmq
 
-from hanse.transport.stream.frame import HEADERS_BYTES_MAX
+from hanse.transport.stream.frame import frame_bytes_max
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import FLUSH_BYTES
 from hanse.transport.zmq.driven import Raw
@@ -32,7 +32,7 @@ HEAD_BYTES_MAX: Final = 64
 
 def message_bytes_max(limits: StreamLimits) -> int:
     """The largest message that a node sends: what was gathered, and one frame more."""
-    return FLUSH_BYTES + limits.bytes_max + HEADERS_BYTES_MAX + HEAD_BYTES_MAX
+    return FLUSH_BYTES + frame_bytes_max(limits.bytes_max) + HEAD_BYTES_MAX
 
 
 def new_context(limits: StreamLimits) -> zmq.Context[Raw]:

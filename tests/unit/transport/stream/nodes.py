@@ -51,6 +51,13 @@ def asked(number: int, message: Message) -> Asks:
     return message.kind, message.address, headers, [(number, message.id, message.timeout, message.body)]
 
 
+def packed(kind: int, number: int, content: object = None) -> bytes:
+    """A frame."""
+    out = bytearray()
+    pack(kind, number, content, out, 2 * 1024 * 1024)
+    return bytes(out)
+
+
 def asks_in(content: bytes) -> list[tuple[int, Message]]:
     """Numbers and messages of all that is asked in a frame."""
     return [
@@ -237,9 +244,7 @@ class Bare:
         self.send(ANNOUNCE, 0, here)
 
     def send(self, kind: int, number: int, content: object = None) -> None:
-        out = bytearray()
-        pack(kind, number, content, out, 2 * 1024 * 1024)
-        self.writer.write(bytes(out))
+        self.writer.write(packed(kind, number, content))
 
     def ask(self, number: int, message: Message) -> None:
         self.send(ASKS, 0, [asked(number, message)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hanse.kernel.faults import DeadlineExceeded, Overloaded, Unavailable
-from hanse.kernel.message import EVENT, Kind, Message
+from hanse.kernel.message import EVENT, Headers, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.direct import NotSent
 from hanse.transport.stream.frame import (
@@ -31,7 +31,7 @@ from hanse.transport.stream.frame import (
 )
 from hanse.transport.stream.limits import DEFAULT_LIMITS
 
-from .nodes import QUICK, Bare, Node, Place, asked, call, decode, short_folder, stream
+from .nodes import QUICK, Bare, Node, Place, asked, call, decode, packed, short_folder, stream
 
 ITEM = Message(Kind.ITEM, "1", "")
 
@@ -149,6 +149,33 @@ async def test_a_number_that_is_under_way_is_refused(unix: Place) -> None:
         assert (number, decode(content)) == (1, ["unavailable", "number 1 is under way already"])
         await bare.close()
         await node.things.until(lambda: node.things.cancelled == ["hold"])
+
+
+async def test_what_is_cancelled_before_it_begins_does_not_begin(unix: Place) -> None:
+    async with unix.node() as node:
+        bare = await Bare.to(node.address)
+        bare.greet()
+        said = call("hold")
+        both = (Kind.CALL, said.address, b"", [(1, "1", 0.0, b""), (2, "2", 0.0, b"")])
+        bare.writer.write(b"".join((packed(ASKS, 0, [both]), packed(CANCEL, 1), packed(CANCEL, 2), packed(CANCEL, 3))))
+        bare.ask(4, call(body=b"x"))
+        number, _ = await bare.frame(REPLY)
+        assert (number, [message.body for message in node.things.came]) == (4, [b"x"])
+        await bare.close()
+
+
+async def test_what_comes_together_begins_in_its_order_whatever_its_headers(unix: Place) -> None:
+    async with unix.node() as node:
+        bare = await Bare.to(node.address)
+        bare.greet()
+        said = [call(body=b"%d" % number) for number in range(5)]
+        said[1] = said[1].with_headers(Headers(tags={"a": "b"}))
+        said[3] = said[3].with_headers(Headers(key="c"))
+        bare.send(ASKS, 0, [asked(number + 1, message) for number, message in enumerate(said)])
+        for _ in said:
+            _ = await bare.frame(REPLY)
+        assert node.things.came == said
+        await bare.close()
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

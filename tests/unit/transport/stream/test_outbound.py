@@ -13,10 +13,12 @@ from hanse.transport.stream.frame import (
     REPLIES,
     REPLY,
     SMALL_BYTES,
-    TOGETHER_BYTES,
+    TOGETHER_BYTES_MAX,
+    TOGETHER_MAX,
     Unpacker,
     decode_asks,
     decode_replies,
+    frame_bytes_max,
 )
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import FLUSH_BYTES, Outbound
@@ -41,7 +43,7 @@ class Written(asyncio.Transport):
 
     def frames(self) -> list[tuple[int, int, bytes]]:
         data = b"".join(self.writes)
-        unpacker = Unpacker(LIMITS.bytes_max + HEADERS_BYTES_MAX, len(data) + 1)
+        unpacker = Unpacker(frame_bytes_max(LIMITS.bytes_max), len(data) + 1)
         unpacker.room()[: len(data)] = data
         return [(kind, number, bytes(content)) for kind, number, content in unpacker.took(len(data))]
 
@@ -99,10 +101,32 @@ async def test_much_that_is_small_is_several_frames_and_several_writes() -> None
     transport = await written(say)
     assert len(transport.writes) > 2
     frames = transport.frames()
-    assert max(len(content) for _, _, content in frames) < 2 * TOGETHER_BYTES
     asked = [number for kind, _, content in frames if kind == ASKS for number, _ in asks_in(content)]
     replied = [number for kind, _, content in frames if kind == REPLIES for number, _ in decode_replies(content)]
     assert asked == replied == list(range(count))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+async def test_the_largest_that_goes_together_fits_into_a_frame_of_the_smallest_limit(alike: bool) -> None:
+    headers = [Headers(key=str(number) + "k" * (SMALL_BYTES // 2)) for number in range(1 if alike else 5)]
+    said = [
+        Message(
+            Kind.CALL, f"{number}" + "i" * (SMALL_BYTES // 2), "a" * (SMALL_BYTES // 3), body=bytes(SMALL_BYTES // 3)
+        )
+        for number in range(3 * TOGETHER_MAX)
+    ]
+
+    def say(out: Outbound) -> None:
+        for number, message in enumerate(said):
+            out.ask(number + 7, message.with_headers(headers[number % len(headers)]))
+            out.reply(number, bytes(SMALL_BYTES))
+
+    frames = (await written(say)).frames()
+    assert max(len(content) for _, _, content in frames) < TOGETHER_BYTES_MAX <= frame_bytes_max(1)
+    together = [sum(len(asks) for *_, asks in decode_asks(content)) for kind, _, content in frames if kind == ASKS]
+    assert sum(together) == len(said)
+    assert max(together) <= TOGETHER_MAX
+    assert max(len(decode_replies(content)) for kind, _, content in frames if kind == REPLIES) <= TOGETHER_MAX
 
 
 async def test_headers_of_one_request_are_not_those_of_the_next() -> None:
