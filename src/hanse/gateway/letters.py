@@ -1,10 +1,14 @@
 """`/deadletterz`: the dead letters of all services, for `hanse deadletters`; answers operators only.
 
 An operator is whom `identify` gives a scope for dead letters; or whoever knows the token of `gateway.metrics_token`;
-or, where there is no such token, whoever asks on this machine. The last two say themselves who they are.
+or, where there is no such token, who asks on this machine as the node's own user, or as root. The last two say
+themselves who they are.
 """
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,6 +17,7 @@ from hanse.gateway.asgi import Request, Response
 from hanse.gateway.body import read_body
 from hanse.gateway.front_door import Identify
 from hanse.gateway.limits import Limits
+from hanse.gateway.peer_user import own_user, user_of, why_not_user
 from hanse.gateway.private import Private, refused, why_not_operator
 from hanse.gateway.problem import problem_response
 from hanse.kernel.codec import codec_for, encode_json
@@ -52,11 +57,19 @@ class LettersPage:
         node: Whose app it is.
         identify: Says who is asking; None where everybody is anonymous.
         limits: Of a body.
+        user_of: Tells the user at the other end of a connection; a proxy that brings strangers is another one.
     """
 
     posted: bool = True
 
-    def __init__(self, node: Node, identify: Identify | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        node: Node,
+        identify: Identify | None,
+        limits: Limits,
+        user_of: Callable[[object], int | None] = user_of,
+    ) -> None:
+        self._user_of = user_of
         self._node = node
         self._identify = identify
         self._limits = limits
@@ -86,6 +99,10 @@ class LettersPage:
                 return known
         if why_not_operator(request, self._node.settings.gateway):
             return None
+        if not self._node.settings.gateway.metrics_token:
+            user = await asyncio.to_thread(self._user_of, request.scope.get("client"))
+            if why := why_not_user(user, own_user()):
+                raise Private(request.path, why)
         name = request.header(NAMED_AS)[:NAME_CHARACTERS_MAX].strip()
         return Identity(name or "operator", scopes=SCOPES)
 

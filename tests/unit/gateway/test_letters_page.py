@@ -1,6 +1,6 @@
 """`/deadletterz` answers operators, and nobody else; who acts is kept."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, MutableMapping
 from typing import Any
 
 import pytest
@@ -8,8 +8,12 @@ import pytest
 from hanse.contract.declare import rpc
 from hanse.contract.model import Event
 from hanse.delivery.retry import Terminal
+from hanse.gateway.asgi import Request
 from hanse.gateway.front_door import Identify
 from hanse.gateway.gateway import Gateway
+from hanse.gateway.letters import LettersPage
+from hanse.gateway.limits import Limits
+from hanse.gateway.peer_user import own_user
 from hanse.kernel.faults import Unauthenticated
 from hanse.kernel.message import Identity
 from hanse.kernel.settings import GatewaySettings, Settings
@@ -99,6 +103,24 @@ async def test_proxies_and_pages_of_browsers_are_strangers(
     answer = await Page(bells, door, tasks)("find", {"which": {}}, **headers)
     assert answer.status == 403
     assert why in answer.json["detail"]
+
+
+@pytest.mark.parametrize("bells", [{}, {"metrics_token": "s3cret"}], indirect=True)
+async def test_another_user_of_this_machine_needs_the_token(bells: Node) -> None:
+    """Such as a proxy that does not say that it is one."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}"}
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        raise AssertionError("the page gives its answer")
+
+    headers = [(b"host", b"localhost"), (b"authorization", b"Bearer s3cret"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/deadletterz", "headers": headers, "client": ("127.0.0.1", 1)}
+    page = LettersPage(bells, None, Limits(), user_of=lambda _: own_user() + 1)
+    answer = await page(Request(scope, receive, send))
+    has_token = bool(bells.settings.gateway.metrics_token)
+    assert (answer.status, b"not as user" in answer.body) == ((200, False) if has_token else (403, True))
 
 
 @pytest.mark.parametrize("bells", [{"metrics_token": "s3cret"}], indirect=True)
