@@ -7,28 +7,21 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from tests.store.serving import serving
 
 from .server import Server, started, why_not
-
-
-def serving(*options: str) -> Iterator[Server]:
-    if why := why_not():
-        pytest.skip(why)
-    one = started(*options)
-    yield one
-    one.remove()
 
 
 @pytest.fixture(scope="session")
 def quick_server() -> Iterator[Server]:
     """One that nobody kills."""
-    yield from serving()
+    yield from serving(why_not(), started)
 
 
 @pytest.fixture(scope="session")
 def safe_server() -> Iterator[Server]:
     """One that keeps what it commits, to be killed."""
-    yield from serving("--sync-on-commit")
+    yield from serving(why_not(), lambda: started("--sync-on-commit"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -89,7 +89,11 @@ class Reader:
             if link is None or not self._is_good(link):
                 if link is not None:
                     link.give_up("another server leads now")
-                link = self._link = await self._dialer.dial()
+                link = await self._dialer.dial()
+                if self._closed:
+                    link.give_up("the store was closed")
+                    raise closed()
+                self._link = link
             return link
 
     def _is_good(self, link: Link) -> bool:
