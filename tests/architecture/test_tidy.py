@@ -7,8 +7,14 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
+
+# They run nothing of the package, and many lines of their own.
+pytestmark = pytest.mark.usefixtures("untraced")
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "hanse"
@@ -50,9 +56,15 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def functions() -> Iterator[Measure]:
-    for path in sources():
-        yield from _functions_in(ast.parse(path.read_text()), module_of(path))
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """A source, parsed once for all tests."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def functions() -> list[Measure]:
+    return [one for path in sources() for one in _functions_in(tree_of(path), module_of(path))]
 
 
 def _functions_in(node: ast.AST, prefix: str) -> Iterator[Measure]:
@@ -78,7 +90,7 @@ def _parameters(function: Function) -> int:
 
 def imports() -> dict[str, set[str]]:
     """Which modules each module imports, wherever in it; those that a package imports for others do not count."""
-    trees = {module_of(path): ast.parse(path.read_text()) for path in sources() if path.parent != PACKAGE}
+    trees = {module_of(path): tree_of(path) for path in sources() if path.parent != PACKAGE}
     return {module: set(_imported(tree)) & trees.keys() for module, tree in trees.items()}
 
 
@@ -129,7 +141,7 @@ def test_imports_for_type_checkers_only_are_rare() -> None:
         node
         for path in sources()
         if module_of(path) not in TYPE_CHECKING_MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     ]
     assert sum(len(block.body) for block in blocks) <= TYPE_CHECKING_IMPORTS_MAX

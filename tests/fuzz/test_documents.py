@@ -83,6 +83,7 @@ def explore(url: str, examples: int) -> int:
     return made
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", ["things", "shop/shop.py", "countries/app.py"])
 def test_a_document_holds(serve_aside: Aside, things: type, thing: type, times: int, name: str) -> None:

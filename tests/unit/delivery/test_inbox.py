@@ -175,6 +175,7 @@ async def test_parked_keys_are_known_after_a_restart(store: MemoryStore, inbox: 
         assert handler.runs == runs
 
 
+@pytest.mark.usefixtures("untraced")
 async def test_many_dead_letters_of_one_drawer_are_read_page_by_page(
     store: MemoryStore, inbox: Inbox, host: Host
 ) -> None:

@@ -102,6 +102,7 @@ def test_bytes_of_anybody_raise_nothing(datagram: bytes) -> None:
         assert isinstance(Envelope("shop", (b"key",)).open(prefix + datagram), Refused)
 
 
+@pytest.mark.usefixtures("untraced")
 @settings(max_examples=300)
 @given(st.lists(st.tuples(records, acts, st.lists(rumours, max_size=4)), max_size=30), st.integers(0, 2**32))
 def test_lies_raise_nothing_and_answers_stay_small(told: list[tuple[Record, Act, list[Rumour]]], seed: int) -> None:
@@ -158,6 +159,7 @@ def test_fields_of_later_releases_are_passed_over() -> None:
     assert announcement_of(b"\xc1") is None
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_flood_of_names_ends_at_the_limits() -> None:
     machine = members()
     for number in range(MEMBERS_MAX + 100):

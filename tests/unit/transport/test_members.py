@@ -29,6 +29,7 @@ def test_two_that_start_find_each_other_at_once() -> None:
     assert (a.there["b"], b.there["a"]) == (b.announcement, a.announcement)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("seed", range(10))
 def test_those_that_start_together_know_all_within_two_seconds_though_datagrams_are_lost(seed: int) -> None:
     lan = Lan(seed, loss=LOSS)
@@ -186,6 +187,7 @@ def test_whoever_left_stays_away_though_one_missed_it() -> None:
     assert all(len(box.went) == 1 for box in lan.others())
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("seed", range(2))
 def test_nobody_is_given_up_for_lost_datagrams(seed: int) -> None:
     lan = Lan(seed, loss=LOSS)
@@ -358,6 +360,7 @@ def test_a_process_that_starts_again_under_its_old_name_is_taken_when_the_old_on
 # What it costs.
 
 
+@pytest.mark.usefixtures("untraced")
 def test_what_a_node_sends_while_nothing_happens_does_not_grow_with_their_number() -> None:
     def quiet(count: int) -> tuple[float, float]:
         lan = Lan()
@@ -375,6 +378,7 @@ def test_what_a_node_sends_while_nothing_happens_does_not_grow_with_their_number
     assert all(math.isclose(size, costs[10][1], rel_tol=0.2) for _, size in costs.values())
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_thousand_find_a_newcomer_within_two_seconds_and_miss_it_within_three() -> None:
     lan = Lan(loss=LOSS)
     boxes = lan.grown(1000)
@@ -390,6 +394,7 @@ def test_a_thousand_find_a_newcomer_within_two_seconds_and_miss_it_within_three(
     assert {gone for box in boxes for _, gone in box.went} == {"newcomer"}
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_partition_of_hundreds_ends_in_a_few_seconds_and_costs_nobody_their_place() -> None:
     lan = Lan(loss=LOSS)
     boxes = lan.grown(200)

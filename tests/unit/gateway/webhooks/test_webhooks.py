@@ -130,6 +130,7 @@ async def test_a_receiver_that_is_silent_is_left_alone_longer_and_longer(system:
     assert len(system.outside.came) < 40
 
 
+@pytest.mark.usefixtures("untraced")
 async def test_a_subscription_that_nothing_reaches_for_days_is_ended(system: System) -> None:
     system.outside.answer = lambda _: Answer(500, "no")
     await system.ask(ADA, "subscribe", url=URL)
@@ -140,6 +141,7 @@ async def test_a_subscription_that_nothing_reaches_for_days_is_ended(system: Sys
     assert (left.active, "5 days" in left.ended) == (False, True)
 
 
+@pytest.mark.usefixtures("untraced")
 async def test_one_that_is_reached_now_and_then_is_not(system: System) -> None:
     await system.ask(ADA, "subscribe", url=URL)
     for n in range(4):
@@ -325,6 +327,7 @@ async def test_what_became_of_it_is_counted(system: System) -> None:
     }
 
 
+@pytest.mark.usefixtures("untraced")
 async def test_one_that_is_begun_again_has_all_its_days_again(system: System) -> None:
     system.outside.answer = lambda _: Answer(500, "no")
     made = await system.ask(ADA, "subscribe", url=URL)

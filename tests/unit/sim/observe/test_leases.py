@@ -102,6 +102,7 @@ def test_who_is_late_is_in_nobodys_way(watch: Watch) -> None:
     assert watch(App("jobs", Worker), story) == []
 
 
+@pytest.mark.usefixtures("untraced")
 def test_runs_that_are_over_are_forgotten(watch: Watch) -> None:
     async def story(world: World) -> None:
         for number in range(1_200):

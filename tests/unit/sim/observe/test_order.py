@@ -82,6 +82,7 @@ async def write(world: World, *ids: str) -> None:
     await world.settle()
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("profile", ["hostile", "power"])
 def test_right_subscribers_keep_the_order_on_bad_days(watch: Watch, seed: int, profile: str) -> None:

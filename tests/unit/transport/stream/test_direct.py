@@ -51,6 +51,7 @@ async def test_both_ask_over_one_connection(place: Place) -> None:
         assert (one.connections(), other.connections()) == (1, 1)
 
 
+@pytest.mark.usefixtures("untraced")
 async def test_ten_thousand_requests_both_ways_at_once(place: Place) -> None:
     async with place.node() as one, place.node() as other, unheard() as tasks:
         asked = [
