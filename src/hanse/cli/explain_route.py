@@ -11,7 +11,7 @@ import msgspec
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.problem import problem_in
 from hanse.cli.remote import Remote
-from hanse.kernel.faults import Forbidden, Malformed
+from hanse.kernel.faults import Forbidden, Malformed, UnknownOperation
 from hanse.mesh.explained import Candidate, Explained
 
 HEADINGS = ("", "instance", "release", "zone", "weight", "in flight", "latency", "why")
@@ -44,6 +44,8 @@ def route_of(address: str, carried: Sequence[str], remote: Remote) -> Explained:
     with remote.ask_directly(f"/routez?{query}") as answer:
         problem = problem_in(answer)
         said = answer.json() if problem is None else None
+    if problem is not None and problem.code == UnknownOperation.code:
+        raise UnknownOperation(problem.detail)
     if problem is not None:
         raise Forbidden(f"{remote.base} does not say how calls find their way: {problem.detail or problem.title}")
     try:

@@ -10,9 +10,10 @@ from hanse.gateway.asgi import Request, Response
 from hanse.gateway.private import may_see, refused
 from hanse.gateway.problem import problem_response
 from hanse.kernel.codec import encode_json
-from hanse.kernel.faults import Malformed
+from hanse.kernel.faults import Malformed, UnknownOperation
 from hanse.kernel.message import NO_HEADERS, Headers
 from hanse.node.node import Node
+from hanse.service.service import descriptions_of
 
 FIELDS_MAX = 100
 """Parameters of one request."""
@@ -33,9 +34,19 @@ class Routing:
             return refused(request, settings)
         try:
             address, headers = asked_in(request.query)
-        except Malformed as fault:
+            self._check(address)
+        except (Malformed, UnknownOperation) as fault:
             return problem_response(fault)
         return Response(200, encode_json(self._node.explain(address, headers)), _HEADERS)
+
+    def _check(self, address: str) -> None:
+        """Refuse an operation that a contract of the app does not have: whoever serves that would not take it."""
+        service, _, name = address.rpartition(".")
+        for part in self._node.app.parts:
+            for description in descriptions_of(part.cls):
+                if description.name == service and name not in description.operations:
+                    there = ", ".join(description.operations)
+                    raise UnknownOperation(f"{service} has no operation {name!r}; it has {there}")
 
 
 def asked_in(query: str) -> tuple[str, Headers]:

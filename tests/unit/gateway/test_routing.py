@@ -46,7 +46,7 @@ async def apart(host: Host, tasks: Tasks, shop: type[Service], door: Door) -> As
 
 
 async def test_it_tells_who_would_answer_and_why_not_others(apart: Door) -> None:
-    answer = await apart("GET", "/routez?address=shop.find")
+    answer = await apart("GET", "/routez?address=shop.reserve")
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
     told = json.loads(answer.body)
     assert (told["summary"], told["release"], told["route"]) == (
@@ -74,9 +74,9 @@ async def test_in_one_process_there_is_one_node(door: Door) -> None:
 
 
 async def test_in_one_process_there_is_nothing_to_choose(door: Door) -> None:
-    told = json.loads((await door("GET", "/routez?address=shop.find")).body)
+    told = json.loads((await door("GET", "/routez?address=shop.reserve")).body)
     assert told == {
-        "address": "shop.find",
+        "address": "shop.reserve",
         "summary": "messages stay within this process: whoever serves shop in it is asked",
         "release": "",
         "candidates": [],
@@ -90,9 +90,9 @@ async def test_to_a_stranger_it_is_as_if_there_were_nothing(
     settings = Settings(gateway=GatewaySettings(metrics_token="s3cret"))
     async with Node(App("shop", shop), settings, host=host) as node:
         guarded = type(door)(Gateway.everything([shop]).asgi(node), tasks)
-        assert (await guarded("GET", "/routez?address=shop.find")).status == 403
+        assert (await guarded("GET", "/routez?address=shop.reserve")).status == 403
         right = {"authorization": "Bearer s3cret"}
-        assert (await guarded("GET", "/routez?address=shop.find", **right)).status == 200
+        assert (await guarded("GET", "/routez?address=shop.reserve", **right)).status == 200
         assert (await guarded("GET", "/nodez")).status == 403
         assert (await guarded("GET", "/nodez", **right)).status == 200
 
@@ -113,6 +113,9 @@ async def test_what_is_asked_wrongly_is_refused_with_what_is_expected(door: Door
     answer = await door("GET", "/routez?address=shop")
     assert answer.status == 400
     assert "expected ?address=SERVICE.OPERATION, got 'shop'" in answer.body.decode()
+    unknown = await door("GET", "/routez?address=shop.nope")
+    assert (unknown.status, unknown.json["code"]) == (404, "unknown_operation")
+    assert "shop has no operation 'nope'; it has " in unknown.json["detail"]
 
 
 def test_what_a_call_carries_can_be_said() -> None:
