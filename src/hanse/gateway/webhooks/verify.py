@@ -174,7 +174,8 @@ def _timestamp(text: str, now: float, tolerance: float) -> int:
         raise WebhookRefused("it does not say when it was sent", "malformed" if text else "unsigned")
     timestamp = int(text)
     if abs(now - timestamp) > tolerance:
-        why = f"it was sent {now - timestamp:.0f} s ago; at most {tolerance:g} s are believed"
+        said = f"{now - timestamp:.0f} s ago" if timestamp < now else f"{timestamp - now:.0f} s from now"
+        why = f"it was sent {said}; at most {tolerance:g} s are believed"
         raise WebhookRefused(why, "stale")
     return timestamp
 
