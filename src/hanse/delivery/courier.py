@@ -13,6 +13,7 @@ from typing import final
 
 import msgspec
 
+from hanse.delivery.brake import Braked
 from hanse.delivery.outbox import Taken, message_of
 from hanse.delivery.pause import pause
 from hanse.delivery.retry import HandlerFailed, next_delay
@@ -24,6 +25,9 @@ _log = logging.getLogger("hanse.delivery")
 
 ACK_SECONDS = 30.0
 """How long one delivery may take before it is tried again."""
+
+SURE = 2
+"""Deliveries in a row after which a group that failed at everything is said to handle something again."""
 
 Deliver = Callable[[Message], Awaitable[None]]
 """Sees one message handled: returns when its effects are committed (or it is parked), raises `HandlerFailed` where its
@@ -82,6 +86,8 @@ class Courier:
         self._stopping = stopping
         self._changed = changed
         self._options = options
+        self._braked = False
+        self._in_a_row = 0
 
     @property
     def trouble(self) -> str:
@@ -110,14 +116,26 @@ class Courier:
         """Know that a delivery did not get there, or that one did."""
         # Told once, not for each message: an outage would drown the log.
         if error is None:
-            if self.away is not None:
-                self.away = None
-                _log.info("the %s delivers again", self._whose)
+            if self.away is not None or self._braked:
+                self._got_there()
             return
-        if self.away is None:
+        self._in_a_row = 0
+        if self.away is None and not (self._braked and isinstance(error, Braked)):
             _log.warning("the %s cannot deliver: %s; it tries again until it can", self._whose, error)
+        self._braked = isinstance(error, Braked)
         self.away = error
         self._changed()
+
+    def _got_there(self) -> None:
+        """One was delivered after others were not."""
+        self.away = None
+        self._in_a_row += 1
+        # Of a group that fails at everything one is tried now and then, and parked, which counts as delivered: alone
+        # it does not say that anything works again.
+        if self._braked and self._in_a_row < SURE:
+            return
+        self._braked = False
+        _log.info("the %s delivers again", self._whose)
 
     async def _try(self, message: Message) -> Exception | None:
         fault_point("relay.before_delivery")

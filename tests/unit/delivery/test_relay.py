@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import msgspec
 import pytest
 
+from hanse.delivery.brake import Braked
 from hanse.delivery.outbox import FAILING_SINCE, Topic
 from hanse.delivery.relay import SAVE_EVERY, SAVE_SECONDS, Relay, RelayOptions
 from hanse.delivery.retry import HandlerFailed
@@ -172,6 +173,28 @@ async def test_an_outage_is_no_attempt_of_the_handler(
     assert attempts == [1] * 8
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         "the relay mailer cannot deliver: the broker is away; it tries again until it can"
+    ]
+
+
+async def test_what_a_brake_lets_through_now_and_then_is_no_end_of_the_trouble(
+    store: MemoryStore, outbox: Emits, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hanse.delivery")
+    tries: list[str] = []
+
+    async def braked(message: Message) -> None:
+        tries.append(message.id)
+        # Every fourth is tried and parked, until the handler works.
+        if len(tries) < 12 and len(tries) % 4:
+            raise Braked("mailer fails at everything")
+
+    async with relaying(store, braked, host) as relay:
+        await outbox.emit(*"abcdef")
+        await relay.flush()
+    told = [record.message for record in caplog.records if "deliver" in record.message]
+    assert [text.partition(":")[0] for text in told] == [
+        "the relay mailer cannot deliver",
+        "the relay mailer delivers again",
     ]
 
 
