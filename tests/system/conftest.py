@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import IO, cast
 
 import pytest
 from tests.planted.unmeasured import unmeasured
+from tests.transport.process import free_port
 
 from .browser import CHROMIUM, Tab, browsing
 
@@ -152,11 +152,9 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     """A shop that runs."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     (tmp_path / "shop.py").write_text(SHOP)
     with ExitStack() as stack:
-        shop = Shop(tmp_path, port, stack)
+        shop = Shop(tmp_path, free_port(), stack)
         shop.start()
         yield shop
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import httpx
 import msgspec
 import pytest
 from tests.planted.unmeasured import unmeasured
+from tests.transport.process import free_port
 from websockets.asyncio.client import ClientConnection, connect
 
 PROGRAM = """
@@ -39,13 +39,6 @@ COMMANDS = {
     "hypercorn": (("hypercorn", "door:door", "--bind", "127.0.0.1:{port}"), rb"Running on http"),
 }
 SECONDS_MAX = 90
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def listens(port: int) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from tests.planted.unmeasured import unmeasured
+from tests.transport.process import free_port
 from websockets.asyncio.client import connect
 
 PROGRAM = """
@@ -140,12 +140,6 @@ class Server:
         rest, _ = await self.process.communicate()
         self.printed += rest.decode()
         return await self.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 COMMANDS = {

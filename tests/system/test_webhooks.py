@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from tests.planted.unmeasured import unmeasured
+from tests.transport.process import free_port
 
 from hanse.gateway.webhooks.signature import is_signed, key_of
 
@@ -95,9 +95,7 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.reading: threading.Thread | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         _ = (folder / "shop.py").write_text(SHOP)
         _ = (folder / "hanse.toml").write_text(SETTINGS)

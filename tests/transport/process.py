@@ -18,8 +18,13 @@ STOP_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.02
 """Between looks at what nothing tells of, such as that a server listens by now."""
 
-# Never those that the kernel gives to clients; elsewhere for each worker of the tests.
-_ports: Iterator[int] = itertools.count(6_500 + os.getpid() % 1_500 * 16)
+PORT_LEAST, PORTS, STEP = 6_500, 13_499, 5_007
+"""Ports that the kernel gives to no client, nor pages to their servers; how many, a prime; and how far it is to the next.
+
+So no process of tests comes soon to the ports of another: one that is free for a moment is for who was killed there.
+"""
+
+_ports: Iterator[int] = (PORT_LEAST + (os.getpid() * 16 + n * STEP) % PORTS for n in itertools.count())
 
 
 def free_port() -> int:
