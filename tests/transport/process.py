@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.02
 """Between looks at what nothing tells of, such as that a server listens by now."""
 
 PORT_LEAST, PORTS, STEP = 6_500, 13_499, 5_007
-"""Ports that the kernel gives to no client, nor pages to their servers; how many, a prime; and how far it is to the next.
+"""Ports that the kernel gives to no client, nor pages to their servers; how many, a prime; how far it is to the next.
 
 So no process of tests comes soon to the ports of another: one that is free for a moment is for who was killed there.
 """
