@@ -5,15 +5,14 @@ What can be said at once is: what the exposure forbids, fields that there are no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import msgspec
 
 from hanse.contract.derive import Operation
 from hanse.gateway.asgi import Request, Response
 from hanse.gateway.exposed import ExposedRows
-from hanse.gateway.jobs import JobRoutes
+from hanse.gateway.jobs import JobRoutes, Telling
 from hanse.gateway.prefer import NONE, Preferences
 from hanse.gateway.written import part_of_path, removed_response, several_response, written_response
 from hanse.kernel.codec import codec_for
@@ -37,7 +36,7 @@ class LaterWrites:
         self._jobs = jobs
         self._operations = {name: rows_contract(exposed.kind).operations[name] for name in WRITES}
         for name, operation in self._operations.items():
-            jobs.add(operation, contract, self._telling(name, NONE))
+            jobs.add(operation, contract, _telling(exposed.resource.path, name, NONE))
 
     async def create(self, request: Request, preferences: Preferences, body: bytes, *, many: bool) -> Response:
         """A new row, or all rows of a list. Raises Invalid, Malformed, Forbidden."""
@@ -81,19 +80,22 @@ class LaterWrites:
     async def _start(self, request: Request, preferences: Preferences, name: str, **values: object) -> Response:
         operation = self._operations[name]
         arguments = _arguments(operation, values)
-        return await self._jobs.start(request, preferences, operation, arguments, self._telling(name, preferences))
+        told = _telling(self._exposed.resource.path, name, preferences)
+        return await self._jobs.start(request, preferences, operation, arguments, told)
 
-    def _telling(self, name: str, preferences: Preferences) -> Callable[[str, bytes], Response]:
-        """How what an operation answers is told: as it would have been at once."""
-        if name in {"delete", "delete_many"}:
-            return lambda root, body: removed_response()  # noqa: ARG005 - nothing is left to tell of
-        if name == "create_many":
-            return lambda root, body: several_response(_several.decode(body), preferences)  # noqa: ARG005 - no place
-        return partial(self._told, preferences)
 
-    def _told(self, preferences: Preferences, root: str, body: bytes) -> Response:
+def _telling(path: str, name: str, preferences: Preferences) -> Telling:
+    """How what an operation answers is told: as it would have been at once."""
+    if name in {"delete", "delete_many"}:
+        return lambda root, body: removed_response()  # noqa: ARG005 - nothing is left to tell of
+    if name == "create_many":
+        return lambda root, body: several_response(_several.decode(body), preferences)  # noqa: ARG005 - no place
+
+    def told(root: str, body: bytes) -> Response:
         written = _written.decode(body)
-        return written_response(written, f"{root}{self._exposed.resource.path}/{part_of_path(written.id)}", preferences)
+        return written_response(written, f"{root}{path}/{part_of_path(written.id)}", preferences)
+
+    return told
 
 
 def _arguments(operation: Operation, values: dict[str, object]) -> msgspec.Struct:
