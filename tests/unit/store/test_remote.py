@@ -161,8 +161,17 @@ class TestHearing:
         assert woken == [8]
 
 
-async def hear() -> None:
-    await asyncio.get_running_loop().create_future()
+class Silence:
+    """No news."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    async def run(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def tell(self, head: int) -> None:
+        self.told.append(head)
 
 
 class TestCrew:
@@ -174,7 +183,7 @@ class TestCrew:
         with pytest.raises(Unavailable, match="open it first"):
             await crew.commit(GOOD)
         for commits in (1, 2):
-            crew.start(apply, hear)
+            crew.start(apply, Silence())
             assert await crew.commit(GOOD) == (1,)
             await crew.close()
             assert (crew.commits, crew.late) == (commits, 0)
@@ -189,7 +198,7 @@ class TestCrew:
             return [PreconditionFailed("position", "lease", "1", "3") for _ in batches]
 
         crew = Crew(LOG)
-        crew.start(apply, hear)
+        crew.start(apply, Silence())
         async with asyncio.TaskGroup() as tasks:
             committing = tasks.create_task(crew.commit(GOOD))
             await asyncio.sleep(0)
@@ -209,7 +218,7 @@ class TestCrew:
             return [(1,) for _ in batches]
 
         crew = Crew(LOG)
-        crew.start(apply, hear)
+        crew.start(apply, Silence())
         async with asyncio.TaskGroup() as tasks:
             committing = tasks.create_task(crew.commit(GOOD))
             await begun.wait()
@@ -219,16 +228,30 @@ class TestCrew:
             goes_on.set()
         assert committing.result() == (1,)
 
+    async def test_who_listens_and_other_processes_are_told_of_commits(self) -> None:
+        async def apply(batches: Sequence[Batch]) -> Sequence[Outcome]:
+            crew.committed(batches, 7)
+            return [(7,) for _ in batches]
+
+        crew, news, woken = Crew(LOG), Silence(), list[str]()
+        _ = crew.listen(lambda: woken.append("others"), ["others"])
+        _ = crew.listen(lambda: woken.append("placed"), ["placed"])
+        crew.start(apply, news)
+        await crew.commit(GOOD)
+        await crew.close()
+        assert (news.told, woken) == ([7], ["placed"])
+
     async def test_a_task_that_ends_is_told_of(self, caplog: pytest.LogCaptureFixture) -> None:
-        async def broken() -> None:
-            raise KeyError("a mistake")
+        class Broken(Silence):
+            async def run(self) -> None:
+                raise KeyError("a mistake")
 
         async def apply(batches: Sequence[Batch]) -> Sequence[Outcome]:
             return [() for _ in batches]
 
         crew = Crew(LOG)
         with caplog.at_level(logging.ERROR):
-            crew.start(apply, broken)
+            crew.start(apply, Broken())
             assert await crew.commit(GOOD) == ()
             await crew.close()
         assert [record.getMessage() for record in caplog.records] == ["a task of the store ended"]

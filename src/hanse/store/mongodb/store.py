@@ -19,7 +19,6 @@ from hanse.kernel.faults import Unavailable
 from hanse.store.base import (
     CHANGES_MAX,
     WINDOW_MAX,
-    Batch,
     Changes,
     CollectionSchema,
     Found,
@@ -106,13 +105,8 @@ class MongodbStore(RemoteStore[MongodbUrl, _Open]):
         self._schemas = {one.name: opened.schemas[one.name] for one in collections}
         mine = msgspec.structs.replace(opened, schemas=self._schemas)
         news = News(link, self._crew.heard)
-
-        def committed(batches: Sequence[Batch], head: int) -> None:
-            self._crew.committed(batches)
-            news.tell(head)
-
         self._open = _Open(link, mine, session)
-        self._crew.start(Committer(link, mine, session, committed).apply, news.run)
+        self._crew.start(Committer(link, mine, session, self._crew.committed).apply, news)
 
     async def close(self) -> None:
         """Finish commits in flight and let go."""

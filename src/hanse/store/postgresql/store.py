@@ -20,7 +20,6 @@ from hanse.kernel.message import Headers
 from hanse.store.base import (
     CHANGES_MAX,
     WINDOW_MAX,
-    Batch,
     Changes,
     CollectionSchema,
     Entry,
@@ -124,15 +123,10 @@ class PostgresqlStore(RemoteStore[PostgresqlUrl, _Open]):
         }
         mine = msgspec.structs.replace(opened, schemas=self._schemas)
         news = News(dialer, self._url.schema, self._crew.heard)
-
-        def committed(batches: Sequence[Batch], head: int) -> None:
-            self._crew.committed(batches)
-            news.tell(head)
-
-        committer = Committer(dialer, self._place, mine, committed)
+        committer = Committer(dialer, self._place, mine, self._crew.committed)
         committer.use(link)
         self._open = _Open(dialer, Pool(dialer, self._url.connections), committer)
-        self._crew.start(committer.apply, news.run)
+        self._crew.start(committer.apply, news)
 
     async def close(self) -> None:
         """Finish commits in flight and let go."""

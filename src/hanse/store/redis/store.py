@@ -19,7 +19,6 @@ from hanse.kernel.resp import parser
 from hanse.store.base import (
     CHANGES_MAX,
     WINDOW_MAX,
-    Batch,
     Changes,
     CollectionSchema,
     Entry,
@@ -107,16 +106,11 @@ class RedisStore(RemoteStore[RedisUrl, _Open]):
         self._log_id, self._schemas = opened.log_id, opened.schemas
         author, reader = host.new_id(), Reader(dialer)
         news = News(dialer, author, self._crew.heard)
-
-        def committed(batches: Sequence[Batch], head: int) -> None:
-            self._crew.committed(batches)
-            news.tell(head)
-
-        committer = Committer(dialer, opened, author, committed)
+        committer = Committer(dialer, opened, author, self._crew.committed)
         committer.use(link)
         rows = {name: dialer.names.rows(name) for name in opened.schemas}
         self._open = _Open(dialer, reader, Searcher(reader, dialer.names, _own(opened)), committer, rows)
-        self._crew.start(committer.apply, news.run)
+        self._crew.start(committer.apply, news)
 
     async def close(self) -> None:
         """Finish commits in flight and let go."""

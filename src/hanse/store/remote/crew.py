@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, final
+from collections.abc import Callable, Sequence
+from typing import Protocol, final
 
 from hanse.kernel.tasks import Tasks
 from hanse.store.base import Batch
 from hanse.store.group import Outcome, is_late
 from hanse.store.listeners import Listeners
 from hanse.store.waiting import Apply, Waiting, closed
+
+
+class Hears(Protocol):
+    """Hears what other processes commit, and tells them of this one."""
+
+    async def run(self) -> None:
+        """Hear until cancelled, and call `Crew.heard`."""
+        ...
+
+    def tell(self, head: int, /) -> None:
+        """This process has committed up to a position."""
+        ...
 
 
 @final
@@ -28,6 +40,7 @@ class Crew:
         self._tasks = Tasks(lambda error: log.error("a task of the store ended", exc_info=error))
         self._waiting: Waiting | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._news: Hears | None = None
         self._commits_before = 0
         self.late: int = 0
         """Batches that were refused as late, ever since; see `CountsLate`."""
@@ -37,12 +50,12 @@ class Crew:
         """Batches that were committed, ever since there is this object."""
         return self._commits_before + (self._waiting.commits if self._waiting is not None else 0)
 
-    def start(self, apply: Apply, hear: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start(self, apply: Apply, news: Hears) -> None:
         """Begin.
 
         Args:
-            apply: Writes a group.
-            hear: Hears of other processes until it is cancelled, and calls `heard`.
+            apply: Writes a group, and calls `committed`.
+            news: Hears of other processes.
         """
 
         async def counted(batches: Sequence[Batch]) -> Sequence[Outcome]:
@@ -52,7 +65,8 @@ class Crew:
 
         self._commits_before, self._waiting = self.commits, Waiting(counted)
         self._writing = self._tasks.start(self._waiting.run(), name="hanse-store-writer")
-        _ = self._tasks.start(hear(), name="hanse-store-news")
+        self._news = news
+        _ = self._tasks.start(news.run(), name="hanse-store-news")
 
     async def commit(self, batch: Batch) -> tuple[int, ...]:
         """Have a batch written; see `Waiting.commit`."""
@@ -64,9 +78,11 @@ class Crew:
         """Have `wake` called after commits; see `Listeners.add`."""
         return self._listeners.add(wake, names)
 
-    def committed(self, batches: Sequence[Batch]) -> None:
-        """This process has committed: wake those who listen for that."""
+    def committed(self, batches: Sequence[Batch], head: int) -> None:
+        """This process has committed up to a position: wake those who listen for that, and tell others."""
         self._listeners.wake(asyncio.get_running_loop(), batches)
+        if self._news is not None:
+            self._news.tell(head)
 
     def heard(self) -> None:
         """Others have committed: wake all."""
