@@ -90,6 +90,7 @@ class Served:
         "_out",
         "_serving",
         "_serving_max",
+        "_taken",
         "_writings",
         "running",
         "unwanted",
@@ -101,6 +102,7 @@ class Served:
         """What has begun and not ended, by its number."""
         self._lots: deque[Lot[int]] = deque()
         self._last = 0
+        self._taken: set[int] | None = None
         self.unwanted: set[int] = set()
         """What was cancelled since then, and is not running: see `forget`."""
         self._serving = serving
@@ -122,17 +124,18 @@ class Served:
 
     def ask(self, groups: Sequence[Asks], came: float) -> None:
         """Something is asked, and came at this second of the host's clock. Raises `msgspec.DecodeError`."""
-        self.used = True
+        self.used, self._taken = True, None
         while self._lots and not self._lots[0].asks:
             _ = self._lots.popleft()
         handles: dict[str, Handle] = {}  # calls of different stories come in groups of one
-        room = self._begins_max - len(self) if self._out.free else 0
+        room = self._begins_max - len(self)
         for kind, address, encoded, asks in groups:
             headers = self._known.of(encoded)
             room -= len(asks)
             # What is larger than all numbers before cannot be under way.
-            if room < 0 or kind is STREAM or headers.tags or headers.extra or not asks or asks[0][0] <= self._last:
-                self._begin_each(kind, address, encoded, asks, came)
+            alone = kind is STREAM or headers.tags or headers.extra or not asks or asks[0][0] <= self._last
+            if room < 0 or alone or not self._out.free:
+                self._begin_each(kind, address, encoded, asks, came, room + len(asks))
                 continue
             handle = handles.get(address)
             if handle is None:
@@ -141,17 +144,26 @@ class Served:
             asks.reverse()
             self._put(Lot(self, kind, address, headers, came, asks, handle))
 
-    def _begin_each(self, kind: Kind, address: str, encoded: bytes, asks: Sequence[Ask], came: float) -> None:
+    def _begin_each(
+        self, kind: Kind, address: str, encoded: bytes, asks: Sequence[Ask], came: float, room: int
+    ) -> None:
         """Begin what cannot begin with others: each has headers of its own, which its handler may write into."""
-        for number, id, timeout, body in asks:
-            self._begin(number, Message(kind, id, address, timeout, self._known.of(encoded), body), came)
+        for place, (number, id, timeout, body) in enumerate(asks):
+            message = Message(kind, id, address, timeout, self._known.of(encoded), body)
+            if self._leaving:
+                self._refuse(number, NotSent.code, "the node that was asked is going away")
+            elif place >= room:
+                self._refuse(number, Overloaded.code, f"{self._serving_max} requests of one node at once")
+            elif number <= self._last and self._is_taken(number):
+                self._refuse(number, Unavailable.code, f"number {number} is under way already")
+            elif not self._out.free:
+                self._hold(number, message, came)
+            else:
+                self._begin(number, message, came)
+            self._last = max(self._last, number)
 
     def _begin(self, number: int, message: Message, came: float) -> None:
-        is_free = self._is_free(number)
-        self._last = max(self._last, number)
-        if not self._out.free or self._leaving or len(self) >= self._serving_max or not is_free:
-            self._hold(number, message, came)
-        elif message.kind is STREAM:
+        if message.kind is STREAM:
             self._begin_stream(number, message)
         else:
             asks, handle = [(number, message.id, message.timeout, message.body)], self._handler(message.address)
@@ -159,24 +171,19 @@ class Served:
 
     def _put(self, lot: Lot[int]) -> None:
         self._lots.append(lot)
+        if self._taken is not None:
+            self._taken.update(ask[0] for ask in lot.asks)
         self._serving.workers.put(lot)
 
-    def _is_free(self, number: int) -> bool:
-        """Whether nothing is under way under a number."""
-        if number > self._last:
-            return True
-        begins = any(ask[0] == number for lot in self._lots for ask in lot.asks)
-        return not begins and number not in self.running and number not in self._held
+    def _is_taken(self, number: int) -> bool:
+        """Whether something is under way under a number; all such are looked up once for what comes together."""
+        if self._taken is None:
+            self._taken = {ask[0] for lot in self._lots for ask in lot.asks}
+        return number in self._taken or number in self.running or number in self._held
 
     def _hold(self, number: int, message: Message, came: float) -> None:
         """Keep for later what cannot begin now, or refuse it."""
-        if self._leaving:
-            self._refuse(number, NotSent.code, "the node that was asked is going away")
-        elif len(self) >= self._serving_max:
-            self._refuse(number, Overloaded.code, f"{self._serving_max} requests of one node at once")
-        elif not self._is_free(number):
-            self._refuse(number, Unavailable.code, f"number {number} is under way already")
-        elif self._held_bytes + len(message.body) > HELD_BYTES_MAX:
+        if self._held_bytes + len(message.body) > HELD_BYTES_MAX:
             self._refuse(number, Overloaded.code, "what may be asked while the answers are not read")
         else:
             self._held[number] = message, came
