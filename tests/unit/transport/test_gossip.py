@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from tests.transport.process import free_port
 
 from hanse.kernel.faults import CouldNotStart, Misconfigured
 from hanse.kernel.host import Host
@@ -105,17 +106,6 @@ async def opened(*nodes: Node) -> AsyncIterator[None]:
             await node.open()
             stack.push_async_callback(node.gossip.close)
         yield
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for port in range(20_000, 30_000):
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError
 
 
 def node(name: str, finder: Finder, *keys: bytes, **announced: object) -> Node:
