@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import sys
@@ -13,6 +12,8 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.planted.unmeasured import unmeasured
 
 from .trapped import AT, HOW, TOLD
 
@@ -61,7 +62,7 @@ class Part:
 
     async def start(self, dose: Dose | None = None, how: str = "SIGKILL") -> bool:
         """Start it, trapped or not; whether it was ready before it died."""
-        environment = dict(os.environ)
+        environment = unmeasured()
         if dose is not None:
             environment |= {AT: f"{dose.point}:{dose.nth}", TOLD: str(self._told), HOW: how}
         with (self._folder / f"{self.name}.log").open("ab") as log:
