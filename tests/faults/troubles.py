@@ -12,12 +12,16 @@ from typing import NamedTuple
 import msgspec
 
 from .customer import Effects
+from .leader import leader
 from .parts import Dose
 from .places import PLACES, Place
 from .sweep import PARTS, Shop, opened
 
 ORDERS = 10
 """That are placed between one thing that goes wrong and the next."""
+
+STREAM = "HANSE_faults_EVENTS"
+"""What NATS keeps the events of the shop in."""
 
 PAUSE_SECONDS = 7.0
 """For which a process stands still: longer than it has its duty."""
@@ -90,6 +94,17 @@ async def one_server_killed(shop: Shop, times: int) -> None:
         await shop.customer.more(ORDERS)
 
 
+async def leader_killed(shop: Shop, times: int) -> None:
+    """Kill the server that leads the stream of events, whichever that is by then."""
+    for _ in range(times):
+        server = await leader(STREAM, shop.site.brokers)
+        await asyncio.to_thread(server.kill)
+        await shop.customer.more(ORDERS)
+        server.start()
+        await asyncio.to_thread(server.wait_ready)
+        await shop.customer.more(ORDERS)
+
+
 async def all_servers_killed(shop: Shop, times: int) -> None:
     """Kill all servers of a broker at once."""
     for _ in range(times):
@@ -139,6 +154,7 @@ TROUBLES: Mapping[str, Trouble] = {
         Trouble(
             "server", "one server of the broker is killed, each in turn, its leader too", CLUSTERS, one_server_killed, 6
         ),
+        Trouble("leader", "the server that leads the stream of events is killed", CLUSTERS, leader_killed),
         Trouble("servers", "all servers of the broker are killed", WITH_BROKERS, all_servers_killed),
         Trouble("database", "PostgreSQL is killed", DATABASES, database_killed),
         Trouble(
