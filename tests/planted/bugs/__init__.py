@@ -5,6 +5,7 @@ from inspect import signature
 from typing import TypeVar
 
 from ..worlds import (  # noqa: TID252 - once, for all bugs
+    agency,
     bank,
     bell,
     broken,
@@ -25,6 +26,7 @@ from ..worlds import (  # noqa: TID252 - once, for all bugs
 )
 
 __all__ = [
+    "agency",
     "bank",
     "bell",
     "broken",
