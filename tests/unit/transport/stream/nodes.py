@@ -30,11 +30,14 @@ from hanse.transport.stream.frame import (
     decode_replies,
     pack,
 )
-from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
+from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.tls import Tls
 
 WAIT_SECONDS = 60.0
 """How long a test waits for what has to happen; only a failure makes it wait so long."""
+
+PATIENT = StreamLimits(connect_seconds=30.0)
+"""For a machine that may have much other work: who connects may not be heard for seconds."""
 
 QUICK = StreamLimits(beat_seconds=0.1, silent_seconds=0.3, connect_seconds=0.3)
 
@@ -201,7 +204,7 @@ class Place:
 
     @contextlib.asynccontextmanager
     async def node(
-        self, limits: StreamLimits = DEFAULT_LIMITS, tls: Tls | None = None, url: str = ""
+        self, limits: StreamLimits = PATIENT, tls: Tls | None = None, url: str = ""
     ) -> AsyncGenerator[Node]:
         node = Node(StreamDirect(url or self.url, Host.system(), limits=limits, tls=tls))
         await node.direct.open(node.things, node.lost)
