@@ -203,9 +203,7 @@ class Place:
         self.folder: Path = folder
 
     @contextlib.asynccontextmanager
-    async def node(
-        self, limits: StreamLimits = PATIENT, tls: Tls | None = None, url: str = ""
-    ) -> AsyncGenerator[Node]:
+    async def node(self, limits: StreamLimits = PATIENT, tls: Tls | None = None, url: str = "") -> AsyncGenerator[Node]:
         node = Node(StreamDirect(url or self.url, Host.system(), limits=limits, tls=tls))
         await node.direct.open(node.things, node.lost)
         try:
