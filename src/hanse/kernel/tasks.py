@@ -18,8 +18,11 @@ T = TypeVar("T")
 TASKS_MAX = 10_000
 """Tasks that one scope holds before it refuses another."""
 
-CANCEL_ROUNDS_MAX = 20
+CANCEL_ROUNDS_MAX = 5
 """How often a task that swallows its cancellation is cancelled again before it is given up."""
+
+LEAVING_SECONDS = 1.0
+"""That a task has to let go of what it holds, such as a lease, before it is taken for one that swallowed it."""
 
 
 class Tasks:
@@ -93,7 +96,7 @@ class Tasks:
                 return
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=0.1)
+            await asyncio.wait(tasks, timeout=LEAVING_SECONDS)
 
     def _others(self) -> list[asyncio.Task[Any]]:
         return [task for task in self._tasks if task is not asyncio.current_task()]

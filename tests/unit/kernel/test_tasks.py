@@ -59,6 +59,23 @@ async def test_who_swallows_the_cancellation_is_cancelled_again() -> None:
 
 
 @pytest.mark.virtual_time
+async def test_who_lets_go_of_something_is_not_broken_off() -> None:
+    given_back: list[str] = []
+
+    async def holding() -> None:
+        try:
+            _ = await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.9)  # a commit, on a machine that has much to do
+            given_back.append("the lease")
+
+    async with Tasks(print) as tasks:
+        tasks.start(holding())
+        await asyncio.sleep(0)
+    assert given_back == ["the lease"]
+
+
+@pytest.mark.virtual_time
 async def test_who_never_ends_is_given_up() -> None:
     stop = asyncio.Event()
 
