@@ -160,6 +160,7 @@ def test_a_url_that_cannot_be_used_is_refused(url: str, why: str) -> None:
 
 
 def test_a_url_says_where_and_hides_who() -> None:
+    assert parse_url("mongodb://ada:se%40cret@a,[::1]:5/shop").place == "mongodb://a,[::1]:5/shop prefix hanse"
     found = parse_url("mongodb+srv://ada:secret@db?w=majority&connections=9")
     assert (found.server, found.database, found.connections) == ("mongodb+srv://ada:secret@db/?w=majority", "hanse", 9)
     assert found.place == "mongodb+srv://db/hanse prefix hanse"

@@ -315,6 +315,7 @@ def test_secrets_in_urls_are_not_shown() -> None:
 
 
 def test_urls_say_what_to_speak_on() -> None:
+    assert parse_url("static://a,[::1]:5", "", 7).places == (("a", 7), ("::1", 5))
     assert parse_url("udp://broadcast?interface=eth0&port=9", "", 7) == DiscoveryUrl((("broadcast", 7),), "eth0", 9)
 
 

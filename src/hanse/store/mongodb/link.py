@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Protocol, TypeVar, cast, final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 import pymongo
 from bson.timestamp import Timestamp
@@ -24,6 +24,7 @@ from pymongo.write_concern import WriteConcern
 
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
+from hanse.kernel.url import split_url
 from hanse.store.mongodb.failures import is_lost, raise_meaning
 from hanse.store.mongodb.url import MongodbUrl
 from hanse.store.remote.reach import Reach
@@ -60,7 +61,7 @@ STATE = "state"
 
 def _with_usual(server: str) -> str:
     """A URL that tells the driver what we want, unless it says something else."""
-    parts, milliseconds = urlsplit(server), int(CONNECT_SECONDS * 1_000)
+    parts, milliseconds = split_url(server), int(CONNECT_SECONDS * 1_000)
     usual = {
         "connectTimeoutMS": str(milliseconds),
         "serverSelectionTimeoutMS": str(milliseconds),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlunsplit
 
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.url import split_url
 from hanse.store.remote.url import split
 
 SCHEMES = ("mongodb", "mongodb+srv")
@@ -50,7 +51,7 @@ class MongodbUrl(msgspec.Struct, frozen=True):
             >>> parse_url("mongodb://ada:secret@db/shop?prefix=orders").place
             'mongodb://db/shop prefix orders'
         """
-        parts = urlsplit(self.server)
+        parts = split_url(self.server)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{self.database} prefix {self.prefix}"
 
     def collection(self, name: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.url import split_url
 from hanse.store.remote.url import split
 
 SCHEMES = ("postgresql", "postgres")
@@ -51,7 +52,7 @@ class PostgresqlUrl(msgspec.Struct, frozen=True):
             >>> parse_url("postgresql://ada@a,b:5433/shop").servers[1]
             'postgresql://ada@b:5433/shop?target_session_attrs=read-write'
         """
-        parts = urlsplit(self.server)
+        parts = split_url(self.server)
         login, at, named = parts.netloc.rpartition("@")
         servers = named.split(",")
         if len(servers) == 1:
@@ -68,7 +69,7 @@ class PostgresqlUrl(msgspec.Struct, frozen=True):
             >>> parse_url("postgresql://ada:secret@db/shop?schema=orders").place
             'postgresql://db/shop schema orders'
         """
-        parts = urlsplit(self.server)
+        parts = split_url(self.server)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path} schema {self.schema}"
 
 
@@ -98,7 +99,7 @@ _OPTIONS = frozenset(PostgresqlUrl.__struct_fields__) - {"server"}
 def _require_sound(found: PostgresqlUrl) -> None:
     if not 1 <= found.connections <= CONNECTIONS_MAX:
         raise Misconfigured(f"expected 1 to {CONNECTIONS_MAX} as the option connections, got {found.connections}")
-    servers = urlsplit(found.server).netloc.rpartition("@")[2].split(",")
+    servers = split_url(found.server).netloc.rpartition("@")[2].split(",")
     if len(servers) > SERVERS_MAX or (len(servers) > 1 and not all(servers)):
         raise Misconfigured(
             f"expected at most {SERVERS_MAX} servers with commas between them, got {','.join(servers)!r}"

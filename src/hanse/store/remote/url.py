@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode
 
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.url import split_url
 
 Options = dict[str, str | int]
 """By name; numbers as such."""
@@ -44,9 +45,9 @@ def split(url: str, schemes: Collection[str], names: Collection[str], example: s
         ('db', {'connections': 7}, [('tls', 'true')])
     """
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
     except ValueError:
-        parts = urlsplit("")
+        parts = split_url("")
     if parts.scheme not in schemes or not url.startswith(f"{parts.scheme}://"):
         raise Misconfigured(f"expected a store such as {example}, got a URL that does not begin so")
     said = parse_qsl(parts.query, keep_blank_values=True)

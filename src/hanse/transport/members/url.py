@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.url import split_url
 from hanse.transport.members.addresses import PORT_MAX, parts_of
 
 PLACES_MAX = 64
@@ -43,7 +44,7 @@ def parse_url(url: str, expected: str, port: int) -> DiscoveryUrl:
         DiscoveryUrl(places=(('a', 1), ('b', 7420)), interface='', port=7421)
     """
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
     except ValueError:
         raise Misconfigured(f"expected {expected}, got {url!r}") from None
     wanted = [part for part in parts.netloc.split(",") if part]
