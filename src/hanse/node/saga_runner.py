@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import final
 
 from hanse.delivery.pause import pause
@@ -90,7 +91,7 @@ class SagaRunner:
         self._mail = Mail()
         self._runs: dict[str, SagaRun | None] = {}
         self._resting = Resting()
-        # Of those that are about to rest, and of those that came when there was no place.
+        # Of those that are about to rest; those that only waited a moment ago; whether somebody found no place.
         self._rests: dict[str, Rest] = {}
         self._waited: set[str] = set()
         self._full = False
@@ -230,6 +231,8 @@ class SagaRunner:
             if not self._resting.knows(saga.id, saga.rev):
                 self._resting.hurry(saga.id)
             return True
+        if (rest := self._rests.get(saga.id)) is not None and rest.rev < saga.rev:
+            self._rests[saga.id] = replace(rest, until=0.0)
         if saga.abort and (run := self._runs.get(saga.id)) is not None:
             run.abort()
         return saga.id in self._runs

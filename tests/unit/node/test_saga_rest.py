@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hanse.contract.declare import rpc
@@ -123,6 +124,21 @@ async def test_who_rests_turns_back_when_it_is_aborted(node: Node) -> None:
     await asyncio.sleep(5)
     assert {row.state for row in await desk(node).rows(limit=ORDERS)} == {"undone"}
     assert resting(node) == 0
+
+
+async def test_what_is_written_while_a_saga_lies_down_is_not_slept_through(node: Node) -> None:
+    await send(node.client(Shop).place, 1)
+    await asyncio.sleep(90)
+    row = (await desk(node).rows())[0]
+    sagas = next(one.sagas for one in node.hosted if one.sagas is not None)
+    runner = sagas._runner
+    assert runner is not None
+    run = runner._runs[row.id]
+    assert run is not None
+    runner._rests[row.id] = run.rest()
+    assert runner._knows(msgspec.structs.replace(row, abort=True, rev=row.rev + 1))
+    await asyncio.sleep(1)
+    assert (resting(node), list(runner._runs)) == (0, [row.id])
 
 
 async def test_who_waits_for_the_end_of_a_saga_waits_while_it_rests(node: Node) -> None:
