@@ -1,7 +1,9 @@
 """What all tests share: property tests judge behaviour, never how fast this machine is."""
 
+import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from coverage import Coverage
@@ -21,6 +23,24 @@ def untraced() -> Iterator[None]:
 
     What it runs, other tests run as well, a few times and under coverage's eyes.
     """
+    with _looking_away():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Lets coverage look at a simulation under its first seed only: the others go the same ways in another order."""
+    with _looking_away() if _is_one_more_seed(item) else nullcontext():
+        yield
+
+
+def _is_one_more_seed(item: pytest.Item) -> bool:
+    seed = item.callspec.params.get("seed") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    return isinstance(seed, int) and seed > 0
+
+
+@contextmanager
+def _looking_away() -> Generator[None]:
     measuring = Coverage.current()
     if measuring is None:
         yield
@@ -30,3 +50,9 @@ def untraced() -> Iterator[None]:
         yield
     finally:
         measuring.start()
+
+
+def pytest_collection_finish() -> None:
+    """Takes what stays to the end, ten thousand tests and their modules, out of what is searched for garbage."""
+    _ = gc.collect()
+    gc.freeze()

@@ -48,7 +48,7 @@ class BrokerSuite(TransportSuite):
         await self.keeps_no_more(one)
         self.cut(one, "it was killed", whole=True)
         one._station.pulse.close()
-        one._station.served.drop(lambda _: True)
+        one._station.served._cancel(list(one._station.served.works))
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.server.restart)

@@ -19,10 +19,13 @@ from tests.planted.unmeasured import unmeasured
 from hanse.kernel.faults import CouldNotStart, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
+from hanse.kernel.resp import Wire
 from hanse.testing.transport_things import Things
+from hanse.transport.amqp.connection import Wires
 from hanse.transport.amqp.options import Options as AmqpOptions
 from hanse.transport.amqp.transport import AmqpTransport
 from hanse.transport.base import Transport
+from hanse.transport.brokered.frames import head_of, rest_of
 from hanse.transport.nats.login import Options as NatsOptions
 from hanse.transport.nats.transport import NatsTransport
 from hanse.transport.redis.options import Options as RedisOptions
@@ -77,6 +80,11 @@ def call(operation: str, body: bytes = b"", *, timeout: float = WAIT_SECONDS, ki
     return Message(kind, "1", f"things.{operation}", timeout, body=body)
 
 
+def ask_of(message: Message) -> tuple[bytes, bytes]:
+    """How a node asks for it, in two parts, where the message has no headers."""
+    return head_of(message.kind, message.address, b""), rest_of(message)
+
+
 async def echo(one: Transport, body: bytes = b"well") -> bytes:
     return (await one.request(call("echo", body))).body
 
@@ -95,6 +103,18 @@ async def well_again(one: Node) -> None:
         await one.native.up()
         while await fate(one) != b"well":
             await one.native.up()
+
+
+def cut(one: Node) -> None:
+    """End the socket that a node asks through."""
+    native = one.native.native
+    assert native is not None
+    if isinstance(native, Wires):
+        native.out.abort("its cable was pulled")
+    elif isinstance(native, Wire):
+        native.abort("its cable was pulled")
+    else:
+        native.abort()
 
 
 async def refused(url: str, **options: Any) -> str:  # noqa: ANN401 - as `node`

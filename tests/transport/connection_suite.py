@@ -10,11 +10,21 @@ from pathlib import Path
 import pytest
 
 from hanse.kernel.faults import Conflict, Unavailable
+from hanse.kernel.message import Kind, Message
 from hanse.testing.transport_things import Things
 from hanse.transport.nats.transport import NatsTransport
 
-from .brokered import WAIT_SECONDS, apps, echo, node, opened, pair, refused, well_again
+from .brokered import WAIT_SECONDS, Node, apps, call, cut, echo, node, opened, pair, refused, well_again
 from .process import ServerProcess, free_port, running
+
+
+async def answer(one: Node, operation: str, body: bytes = b"") -> Message:
+    return await one.request(call(operation, body))
+
+
+async def all_fates(one: Node, bodies: list[bytes]) -> list[object]:
+    """What calls that are asked in one turn of the loop, and wait there, come to."""
+    return list(await asyncio.gather(*(one.ask(call("wait", body)) for body in bodies), return_exceptions=True))
 
 
 class ConnectionSuite:
@@ -93,6 +103,34 @@ class ConnectionSuite:
                 await asyncio.to_thread(still.restart)
                 await well_again(one)
 
+    async def test_of_calls_that_come_together_each_comes_to_an_end_of_its_own(self, server: ServerProcess) -> None:
+        async with pair(server.url) as (one, _other, things), asyncio.TaskGroup() as group:
+            bodies = [b"%d" % number for number in range(16)]
+            waits = [group.create_task(answer(one, "wait", body)) for body in bodies]
+            others = [group.create_task(answer(one, name)) for name in ("echo", "refuse") for _ in range(8)]
+            kinds = [(await other).kind for other in others]
+            assert kinds == [Kind.REPLY] * 8 + [Kind.FAULT] * 8
+            await things.until(lambda: things.running == len(bodies))
+            for wait in waits[::2]:
+                _ = wait.cancel()
+            await things.until(lambda: len(things.cancelled) == 8)
+            things.gate.set()
+            assert [(await wait).body for wait in waits[1::2]] == bodies[1::2]
+            assert [message.body for message in things.came if message.address == "things.wait"] == bodies
+
+    async def test_what_was_under_way_together_when_the_connection_broke_is_not_done_again(
+        self, server: ServerProcess
+    ) -> None:
+        async with pair(server.url) as (one, _other, things), asyncio.TaskGroup() as group:
+            bodies = [b"%d" % number for number in range(8)]
+            fates = group.create_task(all_fates(one, bodies))
+            await things.until(lambda: things.running == len(bodies))
+            cut(one)
+            assert [type(fate) for fate in await fates] == [Unavailable] * len(bodies)
+            things.gate.set()
+            await well_again(one)
+            assert [message.body for message in things.came if message.address == "things.wait"] == bodies
+
     async def test_what_waits_without_a_server_has_a_limit(self, server: ServerProcess) -> None:
         one = node(server.url)
         connection = one.native
@@ -100,7 +138,7 @@ class ConnectionSuite:
         assert not connection.has_room(bytes(self.pending_max))
         assert not connection.publish(one.names.here + b"1", b"", bytes(self.pending_max))
         if not isinstance(one, NatsTransport):  # where a request is published as all else is
-            assert not one.native.call("things.echo", b"1", b"")
+            assert not one.native.call("things.echo", b"1", b"", b"")
         with pytest.raises(Unavailable):
             await one.flush()
         async with opened(one):

@@ -31,7 +31,7 @@ class Asker(Protocol[Key]):
 
 
 class Lot(msgspec.Struct, Generic[Key], eq=False):
-    """Messages of one asker that have all in common but an id, a timeout and a body. A struct, as many are made.
+    """Messages that have all in common but an id, a timeout and a body. A struct, as many are made.
 
     Attributes:
         asker: Who is told of each.

@@ -14,6 +14,7 @@ from pamqp import commands
 from tests.transport.brokered import (
     WAIT_SECONDS,
     apps,
+    ask_of,
     echo,
     fate,
     opened,
@@ -38,7 +39,6 @@ from hanse.transport.amqp.intake import AHEAD_MAX
 from hanse.transport.amqp.options import Options
 from hanse.transport.amqp.transport import AmqpTransport
 from hanse.transport.base import Drains
-from hanse.transport.brokered.frames import ASK, ask_of
 
 from .server import Server
 
@@ -206,9 +206,9 @@ class TestOnTheWay:
             assert wires is not None
             _ = await declare(wires.into, commands.Queue.Declare(queue=key.decode(), auto_delete=True))
             for body, wait in ((b"old", 1), (b"fresh", 10_000)):
-                payload = ask_of(Message(Kind.CALL, "1", "more.echo", WAIT_SECONDS, body=body), b"")
+                head, rest = ask_of(Message(Kind.CALL, "1", "more.echo", WAIT_SECONDS, body=body))
                 properties = asked(one.names.here + body, wait)
-                wires.calls.publish(key, properties, ASK, payload, mandatory=True)
+                wires.calls.publish(key, properties, head, rest, mandatory=True)
             await one.flush()
             await asyncio.sleep(0.01)  # as the server says that the one waits for no longer than this
             more = Things("more", beside=things)

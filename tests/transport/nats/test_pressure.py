@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.transport.brokered import ask_of
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import DeadlineExceeded, Overloaded, TooLarge, Unavailable, UnknownOperation
@@ -191,10 +192,11 @@ async def test_one_inbox_is_not_answered_twice_and_who_wants_no_answer_is_not_se
     async with nodes(server, 2) as (one, other):
         other.listen("things", things.server)
         await other.flush()
-        subject, payload = one.names.call("things.hold"), frames.ask_of(call("hold"), b"")
+        subject = one.names.call("things.hold")
+        head, rest = ask_of(call("hold"))
         _ = one.native.subscribe(b"elsewhere", lambda subject, reply, payload, headers: got.put_nowait(payload))
         for reply in (b"", b"elsewhere", b"elsewhere"):
-            assert one.native.publish(subject, reply, payload, frames.ASK)
+            assert one.native.publish(subject, reply, rest, head)
         fault = frames.fault_of(await asyncio.wait_for(got.get(), WAIT_SECONDS), "things.hold")
         assert isinstance(fault, Overloaded)
         assert len(things.came) == 1
@@ -252,7 +254,7 @@ class TestFrames:
 class TestAsked:
     async def test_an_item_that_is_missing_breaks_the_stream_after_those_before_it(self) -> None:
         asked = Asked(Host.fixed(wall=0.0, seed=7), 3.0)
-        _, reading = asked.reading(call("count", kind=Kind.STREAM))
+        _, reading = asked.read(call("count", kind=Kind.STREAM))
         item = Message(Kind.ITEM, "1", "")
         reading.put(0, item)
         reading.put(2, item)
@@ -262,12 +264,12 @@ class TestAsked:
 
     async def test_what_its_worker_does_not_know_any_more_has_been_answered_to_nobody(self) -> None:
         asked = Asked(Host.fixed(wall=0.0, seed=7), 3.0)
-        tokens = [asked.answer(call("echo")) for _ in range(3)]
+        tokens = [asked.ask(call("echo")) for _ in range(3)]
         assert asked.told(b"n2", [tokens[0][0], tokens[1][0], b"gone"]) == [b"gone"]
         asked.reconcile(b"n2", [tokens[0][0]], before=-1.0)
-        assert not any(answer.reply.done() for _, answer in tokens)
+        assert not any(reply.done() for _, reply in tokens)
         asked.reconcile(b"n2", [tokens[0][0]], before=1.0)
-        assert [answer.reply.done() for _, answer in tokens] == [False, True, False]
+        assert [reply.done() for _, reply in tokens] == [False, True, False]
         with pytest.raises(Unavailable, match="lost on the way"):
-            await tokens[1][1].reply
+            await tokens[1][1]
         asked.close()

@@ -13,6 +13,7 @@ import trustme
 from tests.transport.brokered import (
     WAIT_SECONDS,
     apps,
+    ask_of,
     call,
     echo,
     opened,
@@ -29,7 +30,6 @@ from hanse.kernel.faults import Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.message import Kind, Message
 from hanse.testing.transport_things import Things
-from hanse.transport.brokered.frames import ASK, ask_of
 from hanse.transport.redis.connection import PENDING_BYTES_MAX
 from hanse.transport.redis.options import Options
 from hanse.transport.redis.queued import entry
@@ -146,7 +146,8 @@ class TestOnTheWay:
             fresh, endless = call("echo", b"fresh", timeout=7_000.0), call("echo", b"endless", timeout=0.0)
             since = b"%d:0 " % await an_hour_ago(one)
             for message, wait in ((old, 3.0), (late, 7_200.0), (fresh, 7_200.0), (endless, 7_200.0)):
-                raw = entry(wait, one.names.here + message.body, ask_of(message, b""), ASK)
+                head, rest = ask_of(message)
+                raw = entry(wait, one.names.here + message.body, rest, head)
                 _ = await wire.ask(b"RPUSH", key, since + raw)
             _ = await wire.ask(b"RPUSH", key, b"not ours")
             assert await echo(one, b"last") == b"last"

@@ -26,7 +26,6 @@ from hanse.transport.amqp.intake import Intake, Took
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.options import Options, scheme_of, world_in
 from hanse.transport.amqp.wire import Wire
-from hanse.transport.brokered.frames import ASK
 from hanse.transport.brokered.lasting import Lasting, Steps
 from hanse.transport.brokered.post import HEAD_BYTES, over
 from hanse.transport.brokered.servers import Server, Servers, servers_in
@@ -171,9 +170,9 @@ class Connection:
             for wire in _both(wires):
                 wire.abort(self._lasting.why)
 
-    def over(self, message: Message, payload: bytes) -> str | None:
-        """The limit that a message is over; None if it may be sent."""
-        return over(message, payload, BODY_BYTES_MAX)
+    def over(self, message: Message, size: int) -> str | None:
+        """See `Post.over`."""
+        return over(message, size, BODY_BYTES_MAX)
 
     async def up(self) -> None:
         """Wait until there is a server that takes messages."""
@@ -183,6 +182,11 @@ class Connection:
         """Wait until the server takes what it is sent."""
         if self._wires is not None:
             _ = await self._wires.out.writable.wait()
+
+    def push(self) -> None:
+        """See `Post.push`."""
+        if self._wires is not None:
+            self._wires.out.flush()
 
     def has_room(self, body: bytes) -> bool:
         """Whether a message of this body could wait for the server, besides all that waits already."""
@@ -208,12 +212,12 @@ class Connection:
         """Take no more."""
         self._intake.leave(key)
 
-    def call(self, address: str, token: bytes, payload: bytes) -> bool:
+    def call(self, address: str, token: bytes, head: bytes, rest: bytes) -> bool:
         """Send a request: see `Send`."""
         key = self._names.call(address)
-        if not self.is_up or self._waiting() + len(payload) > PENDING_BYTES_MAX:
+        if not self.is_up or self._waiting() + len(head) + len(rest) > PENDING_BYTES_MAX:
             return False
-        return self._say(key, asked(self._names.here + token, self._wait), ASK, payload, mandatory=True)
+        return self._say(key, asked(self._names.here + token, self._wait), head, rest, mandatory=True)
 
     def put(self, key: bytes, properties: bytes, payload: bytes) -> bool:
         """Put something into a queue; False if there is no room for it while no server takes it."""

@@ -135,7 +135,7 @@ class Keeping:
 
     def _encoded(self, message: Message) -> bytes:
         payload = encode(message)
-        if limit := self._connection.over(message, payload):
+        if limit := self._connection.over(message, len(payload)):
             raise TooLarge(f"the event {message.headers.type}", limit)
         return payload
 

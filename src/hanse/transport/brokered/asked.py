@@ -6,8 +6,9 @@ One timer waits for the nearest deadline: one per call would cost as much as the
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import final
 
 import msgspec
@@ -15,42 +16,44 @@ import msgspec
 from hanse.kernel.faults import DeadlineExceeded, Overloaded, Unavailable
 from hanse.kernel.host import TICK_SECONDS, Host
 from hanse.kernel.message import Message
+from hanse.transport.base import Answer
 
 ASKED_MAX = 100_000
-"""Requests and streams that one node waits for at once."""
+"""Requests that one node waits for at once, and as many streams."""
 
 FOREVER = float("inf")
 
 
 @final
-class Answer(msgspec.Struct, eq=False):
-    """A request that waits. A struct, as one is made for each.
+class Awaited(msgspec.Struct, eq=False):
+    """A request that waits for its answer. A struct, as one is made for each.
 
     Attributes:
-        address: What was asked.
-        id: Of the message.
+        message: What was asked, with the time that was left then.
         since: When it was asked.
         deadline: Second on the host's monotonic clock.
         reply: The answer, or why there is none.
+        tries: How often it had been asked before, where nobody was there.
         peer: Who works on it, once that is known.
     """
 
-    address: str
-    id: str
+    message: Message
     since: float
     deadline: float
-    reply: asyncio.Future[Message]
+    reply: asyncio.Future[Answer]
+    tries: int = 0
     peer: bytes = b""
+
+    @property
+    def address(self) -> str:
+        """What was asked."""
+        return self.message.address
 
     def fail(self, fault: Exception) -> None:
         """There will be no answer."""
         if not self.reply.done():
             self.reply.set_exception(fault)
-
-    def leave(self) -> None:
-        """Nobody waits for it, and nobody is to be told that he should have."""
-        if not self.reply.cancel() and not self.reply.cancelled():
-            _ = self.reply.exception()
+            _ = self.reply.exception()  # whoever waits may be cancelled in this very turn
 
 
 @final
@@ -61,15 +64,13 @@ class Reading:
         address: What was asked.
         since: When it was asked.
         peer: Who makes the items, once that is known.
-        deadline: Streams end at theirs where they are made.
     """
 
-    __slots__ = ("address", "deadline", "fault", "items", "next", "peer", "since", "waiter")
+    __slots__ = ("address", "fault", "items", "next", "peer", "since", "waiter")
 
     def __init__(self, address: str, since: float) -> None:
         self.address: str = address
         self.since: float = since
-        self.deadline: float = FOREVER
         self.peer: bytes = b""
         self.items: deque[Message] = deque()
         self.next: int = 0
@@ -107,7 +108,12 @@ class Reading:
 
 @final
 class Asked:
-    """All that one node waits for, by token."""
+    """All that one node waits for.
+
+    Attributes:
+        waiting: Requests by token, in the order in which they were asked.
+        readings: Streams by token.
+    """
 
     def __init__(self, host: Host, silence: float) -> None:
         """Wait for nothing yet.
@@ -116,7 +122,8 @@ class Asked:
             host: Its clock tells when time is up.
             silence: Seconds after which what nobody said that he works on has got lost.
         """
-        self.waiting: dict[bytes, Answer | Reading] = {}
+        self.waiting: dict[bytes, Awaited] = {}
+        self.readings: dict[bytes, Reading] = {}
         self._host = host
         self._monotonic = host.monotonic
         self._silence = silence
@@ -125,33 +132,74 @@ class Asked:
         self._nearest = FOREVER
         self._loop: asyncio.AbstractEventLoop | None = None  # to ask for it is as dear as a message
 
-    def answer(self, message: Message) -> tuple[bytes, Answer]:
-        """Wait for an answer. Raises `Overloaded`."""
-        if len(self.waiting) >= ASKED_MAX:
+    @property
+    def is_empty(self) -> bool:
+        """Whether it waits for nothing."""
+        return not self.waiting and not self.readings
+
+    def ask(
+        self, message: Message, reply: asyncio.Future[Answer] | None = None, tries: int = 0
+    ) -> tuple[bytes, asyncio.Future[Answer]]:
+        """Wait for an answer: under which token, and what it is to be. Raises `Overloaded`.
+
+        Args:
+            message: What is asked, with the time that is left.
+            reply: Is to be the answer, where somebody waits for it already.
+            tries: How often it was asked before.
+        """
+        waiting = self.waiting
+        if len(waiting) >= ASKED_MAX:
             raise _too_many()
-        if (loop := self._loop) is None:
-            loop = self._loop = asyncio.get_running_loop()
+        if reply is None:
+            if (loop := self._loop) is None:
+                loop = self._loop = asyncio.get_running_loop()
+            reply = loop.create_future()
         now, timeout = self._monotonic(), message.timeout
         deadline = now + timeout if timeout else FOREVER
-        answer = Answer(message.address, message.id, now, deadline, loop.create_future())
-        # As `_token`, written out: this is on the way of every call.
         self._count = count = self._count + 1
         token = b"%d" % count
-        self.waiting[token] = answer
+        waiting[token] = Awaited(message, now, deadline, reply, tries)
         if deadline < self._nearest:
             self._wait_for(deadline)
-        return token, answer
+        return token, reply
 
-    def reading(self, message: Message) -> tuple[bytes, Reading]:
+    def read(self, message: Message) -> tuple[bytes, Reading]:
         """Wait for items. Raises `Overloaded`."""
-        reading = Reading(message.address, self._host.monotonic())
-        return self._token(reading), reading
+        if len(self.readings) >= ASKED_MAX:
+            raise _too_many()
+        self._count += 1
+        token, reading = b"%d" % self._count, Reading(message.address, self._monotonic())
+        self.readings[token] = reading
+        return token, reading
 
-    def fail(self, fault: Exception, *, of: Callable[[Answer | Reading], bool] | None = None) -> None:
+    def drop(self, token: bytes) -> None:
+        """Nobody waits for this answer any more."""
+        if (awaited := self.waiting.pop(token, None)) is not None and not awaited.reply.cancel():
+            _ = awaited.reply.cancelled() or awaited.reply.exception()  # whoever drops it says why by itself
+
+    def all(self) -> Iterator[tuple[bytes, Awaited | Reading]]:
+        """What it waits for."""
+        yield from self.waiting.items()
+        yield from self.readings.items()
+
+    def fail(self, token: bytes, fault: Exception) -> None:
+        """There is nothing to wait for any more."""
+        if (awaited := self.waiting.pop(token, None)) is not None:
+            awaited.fail(fault)
+        elif (reading := self.readings.get(token)) is not None:
+            reading.fail(fault)
+
+    def fail_all(self, fault: Exception, *, of: Callable[[Awaited | Reading], bool] | None = None) -> None:
         """There is nothing to wait for any more, of all or of some."""
-        for waiting in list(self.waiting.values()):
-            if of is None or of(waiting):
-                waiting.fail(fault)
+        for token in [token for token, one in self.all() if of is None or of(one)]:
+            self.fail(token, fault)
+
+    def given_up(self) -> dict[bytes, list[bytes]]:
+        """Forget those that nobody waits for any more; which node works on them, as far as that is known."""
+        unwanted = {token: awaited for token, awaited in self.waiting.items() if awaited.reply.cancelled()}
+        for token in unwanted:
+            del self.waiting[token]
+        return _by_peer(iter(unwanted.items()))
 
     def close(self) -> None:
         """No time has to be watched."""
@@ -163,63 +211,57 @@ class Asked:
         """Another node works on these; those that nobody waits for."""
         unknown: list[bytes] = []
         for token in tokens:
-            if (waiting := self.waiting.get(token)) is not None:
-                waiting.peer = peer
+            if (one := self.waiting.get(token) or self.readings.get(token)) is not None:
+                one.peer = peer
             else:
                 unknown.append(token)
         return unknown
 
     def by_peer(self) -> dict[bytes, list[bytes]]:
         """Which node works on what."""
-        tokens: dict[bytes, list[bytes]] = {}
-        for token, waiting in self.waiting.items():
-            if waiting.peer:
-                tokens.setdefault(waiting.peer, []).append(token)
-        return tokens
+        return _by_peer(self.all())
 
     def reconcile(self, peer: bytes, serves: list[bytes], *, before: float) -> None:
         """What a peer does not work on any more, and what it was asked `before`, has been answered to nobody."""
         there = set(serves)
         fault = Unavailable("its answer was lost on the way")
-        for token, waiting in self.waiting.items():
-            if waiting.peer == peer and waiting.since < before and token not in there:
-                waiting.fail(fault)
+        lost = [token for token, one in self.all() if one.peer == peer and one.since < before and token not in there]
+        for token in lost:
+            self.fail(token, fault)
 
     def overdue(self) -> None:
         """What nobody said that he works on got lost, or whoever took it has died."""
-        before = self._host.monotonic() - self._silence
-        for waiting in self.waiting.values():
-            if waiting.since >= before:
-                break  # in the order in which they were asked
-            if not waiting.peer:
-                waiting.fail(Unavailable(f"whoever took {waiting.address} has said nothing for {self._silence:g} s"))
-
-    def _token(self, waiting: Answer | Reading) -> bytes:
-        if len(self.waiting) >= ASKED_MAX:
-            raise _too_many()
-        self._count += 1
-        token = b"%d" % self._count
-        self.waiting[token] = waiting
-        return token
+        before = self._monotonic() - self._silence
+        old: list[tuple[bytes, Awaited | Reading]] = []
+        for items in (self.waiting.items(), self.readings.items()):
+            old += itertools.takewhile(lambda item: item[1].since < before, items)  # as they were asked in this order
+        for token, one in old:
+            if not one.peer:
+                self.fail(token, Unavailable(f"whoever took {one.address} has said nothing for {self._silence:g} s"))
 
     def _wait_for(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._nearest = deadline
-        delay = max(TICK_SECONDS, deadline - self._host.monotonic())
+        delay = max(TICK_SECONDS, deadline - self._monotonic())
         self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
         self._timer, self._nearest = None, FOREVER
-        now = self._host.monotonic()
-        nearest = FOREVER
-        for waiting in self.waiting.values():
-            if waiting.deadline <= now:
-                waiting.fail(DeadlineExceeded(waiting.address))
-            else:
-                nearest = min(nearest, waiting.deadline)
+        now = self._monotonic()
+        for token in [token for token, awaited in self.waiting.items() if awaited.deadline <= now]:
+            self.fail(token, DeadlineExceeded(self.waiting[token].address))
+        nearest = min((awaited.deadline for awaited in self.waiting.values()), default=FOREVER)
         if nearest < FOREVER:
             self._wait_for(nearest)
+
+
+def _by_peer(items: Iterator[tuple[bytes, Awaited | Reading]]) -> dict[bytes, list[bytes]]:
+    tokens: dict[bytes, list[bytes]] = {}
+    for token, one in items:
+        if one.peer:
+            tokens.setdefault(one.peer, []).append(token)
+    return tokens
 
 
 def _too_many() -> Overloaded:

@@ -3,6 +3,8 @@
 A request goes to the subject of its operation as an `ASK`, and is answered at the subject that it names:
 
 - by one `REPLY`, which is the body of an answer that went well and has no headers, or one `MESSAGE`, or
+- by one of the `REPLIES` that its node is told together, at a subject for all such: what small answers one turn of the
+  loop has for one node is one message, which costs the broker and both nodes as much as one of them; or
 - where items are wanted, by `BEGUN` with the name of the node that makes them, and by `ITEM`s, numbered from 0, the
   last of which is an end or a fault; or
 - by `REFUSED`, where nothing has been done, or the answer cannot be told.
@@ -21,7 +23,7 @@ from typing import TypeVar
 import msgspec
 
 from hanse.kernel.faults import Fault, Malformed, Overloaded, TooLarge, Unavailable
-from hanse.kernel.message import Headers, Kind, Message
+from hanse.kernel.message import Kind, Message
 from hanse.transport.discovery import Announcement
 
 MESSAGE = b"\x01"
@@ -31,9 +33,22 @@ REFUSED = b"\x04"
 CONTROL = b"\x05"
 ASK = b"\x06"
 REPLY = b"\x07"
+REPLIES = b"\x08"
 
 INDEX_BYTES = 8
 """Of an item's number."""
+
+SIZE_BYTES = 4
+"""Of what tells how long the beginning of an `ASK` is."""
+
+SMALL_BYTES = 1_024
+"""Of an answer that goes with others; what is larger goes alone, so that nothing waits until it has come."""
+
+TOGETHER_MAX = 64
+"""Answers that one message tells."""
+
+TOGETHER_TOKEN = b"r"
+"""Token under which a node is told such; tokens of single answers are numbers."""
 
 T = TypeVar("T")
 
@@ -110,14 +125,23 @@ class Who(msgspec.Struct, frozen=True, array_like=True, tag="who"):
     node: bytes
 
 
-Ask = tuple[Kind, str, str, float, bytes, bytes]
-"""A message that is asked: its kind, id, address, timeout, encoded headers, body. A tuple, as nothing else is encoded
-and decoded as fast."""
+Common = tuple[Kind, str, bytes]
+"""What requests have in common: kind, address, encoded headers. A tuple, as nothing else is encoded and decoded as
+fast."""
+
+Rest = tuple[str, float, bytes]
+"""What each has for itself: id, timeout, body."""
+
+Reply = tuple[bytes, bytes]
+"""The token of what was asked, and the body of its answer."""
 
 Control = Serving | Cancel | More | Beat | Here | Who
 
 encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
-_ask = msgspec.msgpack.Decoder(Ask).decode
+decode_rest: Callable[[bytes], Rest] = msgspec.msgpack.Decoder(Rest).decode
+_replies = msgspec.msgpack.Decoder(list[Reply]).decode
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+_common = msgspec.msgpack.Decoder(Common).decode
 _message = msgspec.msgpack.Decoder(Message).decode
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _refusal = msgspec.msgpack.Decoder(Refusal)
@@ -127,22 +151,55 @@ def message_in(payload: bytes, skip: int = 1) -> Message:
     """The message in a frame. Raises `Malformed`."""
     try:
         return _message(payload[skip:])  # a slice is copied, which costs less than a view of it
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Malformed(f"expected a message of Hanse's: {error}") from None
 
 
-def ask_of(message: Message, headers: bytes) -> bytes:
-    """A message that is asked, and its headers as bytes."""
-    return encode((message.kind, message.id, message.address, message.timeout, headers, message.body))
+def head_of(kind: Kind, address: str, headers: bytes) -> bytes:
+    """How an `ASK` begins: what many requests have in common, which is found again without being decoded.
+
+    Args:
+        kind: Of the messages.
+        address: Who is asked.
+        headers: Encoded.
+    """
+    common = encode((kind, address, headers))
+    return b"%b%b%b" % (ASK, len(common).to_bytes(SIZE_BYTES, "big"), common)
 
 
-def asked_in(payload: bytes, headers_of: Callable[[bytes], Headers]) -> Message:
-    """The message in an `ASK`. Raises `Malformed`."""
+def rest_of(message: Message) -> bytes:
+    """How it ends: what the message has for itself."""
+    return encode((message.id, message.timeout, message.body))
+
+
+def head_in(payload: bytes) -> tuple[bytes, Common]:
+    """How an `ASK` begins, and what that says. Raises `Malformed`."""
+    if not payload.startswith(ASK):
+        raise Malformed(f"expected a frame that begins with {ASK!r}, got {payload[:1]!r}")
+    start = len(ASK) + SIZE_BYTES
+    end = start + int.from_bytes(payload[len(ASK) : start], "big")
+    if end > len(payload):
+        raise Malformed(f"expected {end} bytes that many requests have in common, got {len(payload)}")
     try:
-        kind, id, address, timeout, headers, body = _ask(payload[1:])
-        return Message(kind, id, address, timeout, headers_of(headers), body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Malformed(f"expected a message of Hanse's: {error}") from None
+        return payload[:end], _common(payload[start:end])
+    except UNREADABLE as error:
+        raise Malformed(f"expected a request of Hanse's: {error}") from None
+
+
+def rest_in(payload: bytes, start: int) -> Rest:
+    """What an `ASK` has from there on. Raises `Malformed`."""
+    try:
+        return decode_rest(payload[start:])  # a slice is copied, which costs less than a view of it
+    except UNREADABLE as error:
+        raise Malformed(f"expected a request of Hanse's: {error}") from None
+
+
+def replies_in(payload: bytes) -> list[Reply]:
+    """What `REPLIES` say. Raises `Malformed`."""
+    try:
+        return _replies(payload[1:])
+    except UNREADABLE as error:
+        raise Malformed(f"expected answers of Hanse's: {error}") from None
 
 
 def later(message: Message, seconds: float) -> Message:
@@ -181,7 +238,7 @@ def index_of(payload: bytes) -> int:
 def _decoded(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload[1:])
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Malformed(f"expected a frame of Hanse's: {error}") from None
 
 

@@ -35,6 +35,10 @@ class Post(Protocol):
         """
         ...
 
+    def push(self) -> None:
+        """Have what was said so far go out now, and not at the end of the turn."""
+        ...
+
     def has_room(self, body: bytes) -> bool:
         """Whether a message of this body could wait for the broker, besides all that waits already."""
         ...
@@ -43,8 +47,8 @@ class Post(Protocol):
         """Wait until the broker takes what it is sent."""
         ...
 
-    def over(self, message: Message, payload: bytes) -> str | None:
-        """The limit that a message is over; None if it may be sent."""
+    def over(self, message: Message, size: int) -> str | None:
+        """The limit that a message is over which has so many bytes in all; None if it may be sent."""
         ...
 
 
@@ -55,11 +59,11 @@ async def room(post: Post, body: bytes) -> None:
         await asyncio.sleep(0)  # what waits goes out in the turn after the one in which there is room
 
 
-def over(message: Message, payload: bytes, body_bytes_max: int) -> str | None:
+def over(message: Message, size: int, body_bytes_max: int) -> str | None:
     """The limit that a message is over where bodies have one, and heads have theirs; None if it may be sent."""
     if len(message.body) > body_bytes_max:
         return f"{body_bytes_max} bytes"
-    if len(payload) > body_bytes_max + HEAD_BYTES:
+    if size > body_bytes_max + HEAD_BYTES:
         return f"{body_bytes_max + HEAD_BYTES} bytes with its headers"
     return None
 

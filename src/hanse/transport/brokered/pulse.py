@@ -63,7 +63,7 @@ class Pulse:
             silence: Seconds after which one that says nothing is taken for dead.
         """
         self.asked: Asked = Asked(host, silence)
-        self.served: Served = Served(connection, names, self.begun)
+        self.served: Served = Served(connection, names, self.begun, host.monotonic)
         self.here: Callable[[Announcement], None] = _nobody
         self.who: Callable[[bytes], None] = _nobody
         self.node: bytes = names.node
@@ -72,6 +72,8 @@ class Pulse:
         self._host = host
         self._silence = silence
         self._heard: dict[bytes, float] = {}
+        # Where what is worked on is answered, of which those that asked have been told.
+        self._told: set[bytes] = set()
         self._due = 0.0
         self.beats: bool = False
         self._beat: asyncio.TimerHandle | None = None
@@ -100,6 +102,7 @@ class Pulse:
         self.beats = self.served.watched = False
         self.asked.close()
         self._heard.clear()
+        self._told.clear()
 
     def take(self, payload: bytes) -> None:
         """Another node said something. Raises `Malformed`."""
@@ -125,9 +128,8 @@ class Pulse:
     def gone(self, peer: bytes, why: str) -> None:
         """A node is dead, as far as can be seen from here."""
         self._heard.pop(peer, None)
-        self.asked.fail(Unavailable(f"whoever was asked {why}"), of=lambda waiting: waiting.peer == peer)
-        inbox = self._names.inbox(peer)
-        self.served.drop(lambda work: work.reply.startswith(inbox))
+        self.asked.fail_all(Unavailable(f"whoever was asked {why}"), of=lambda waiting: waiting.peer == peer)
+        self.served.drop(peer)
 
     def say(self, peer: bytes, what: Control, reply: bytes = b"") -> None:
         """Tell another node something."""
@@ -143,12 +145,12 @@ class Pulse:
         self._tell = None
         self.served.watched = False
         untold: dict[bytes, list[bytes]] = {}
-        for work in self.served.works.values():
-            if not work.told:
-                work.told = True
-                peer, token = self._names.asker(work.reply)
+        for reply in self.served.works:
+            if reply not in self._told:
+                peer, token = self._names.asker(reply)
                 if peer:
                     untold.setdefault(peer, []).append(token)
+        self._told = set(self.served.works)
         for peer, tokens in untold.items():
             for first in range(0, len(tokens), TOKENS_MAX):
                 self.say(peer, Serving(self._names.node, tokens[first : first + TOKENS_MAX]))
@@ -167,20 +169,20 @@ class Pulse:
                 self.gone(peer, f"has said nothing for {self._silence:g} s")
             else:
                 self.say(peer, self._fitting(beat), self._names.here + NOBODY + peer)
-        if self.asked.waiting or self.served.works:
+        if self.served.works or not self.asked.is_empty:
             self.asking()
 
     def _beats(self) -> dict[bytes, Beat]:
         """What is to be said to whom."""
         beats: dict[bytes, Beat] = {}
-        for waiting in self.asked.waiting.values():
+        for _, waiting in self.asked.all():
             if waiting.peer and waiting.peer not in beats:
                 beats[waiting.peer] = Beat(self._names.node, [])
-        for work in self.served.works.values():
-            work.told = True
-            peer, token = self._names.asker(work.reply)
+        for reply in self.served.works:
+            peer, token = self._names.asker(reply)
             if peer:
                 beats.setdefault(peer, Beat(self._names.node, [])).serves.append(token)
+        self._told = set(self.served.works)
         return beats
 
     def _fitting(self, beat: Beat) -> Beat:

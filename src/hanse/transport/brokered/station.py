@@ -108,9 +108,10 @@ class Station:
 
     async def end(self) -> None:
         """Give up all that is under way, and say so to those who wait for it."""
-        self.asked.fail(Unavailable("the transport is closed"))
         for peer, tokens in self.asked.by_peer().items():
             self.pulse.say(peer, Cancel(self._names.node, tokens))
+        self.asked.fail_all(Unavailable("the transport is closed"))
+        await self.calls.end()
         await self.served.end()
         self.pulse.close()
 
@@ -126,6 +127,7 @@ class Station:
         _ = self._names.service(service)  # raises before anything is noted
         if not self.served.listen(service, receiver):
             raise Conflict(f"another node of this process serves {service!r} already")
+        self.calls.listened()
         self.roll.serve(service)
         self._verbs.serve(service)
 
@@ -143,11 +145,8 @@ class Station:
 
     def request(self, message: Message) -> Awaitable[Message]:
         """See `Transport.request`."""
-        # `service_of`, written out: this is on the way of every call.
-        receiver = self.served.receivers.get(message.address.rpartition(".")[0])
-        if receiver is None or not self.calls.open:
-            return self.calls.ask(message)
-        return receiver.serve(message)
+        here = self.calls.here(message)
+        return self.calls.request(message) if here is None else here
 
     async def stream(self, message: Message) -> AsyncIterator[Message]:
         """See `Transport.stream`."""

@@ -41,7 +41,8 @@ LARGE_BYTES = 65_536
 CLOSE_SECONDS = 2.0
 """For which a server has the time to take what was said last."""
 
-_ENDS = tuple(b" %d\r\n" % size for size in range(2_048))
+_ENDS_MAX = 2_048
+_ENDS = tuple(b" %d\r\n" % size for size in range(_ENDS_MAX))
 """How a line ends that announces so many bytes."""
 
 _REFUSALS = ("authorization", "authentication", "user auth", "account", "revoked", "maximum", "cannot")
@@ -136,11 +137,11 @@ class Connection:
         if wire is not None:
             wire.abort(self._lasting.why)
 
-    def over(self, message: Message, payload: bytes) -> str | None:
-        """The limit that a message is over; None if it may be sent."""
+    def over(self, message: Message, size: int) -> str | None:
+        """See `Post.over`."""
         if len(message.body) > self.body_bytes_max:
             return f"{self.body_bytes_max} bytes, as the NATS server takes messages of {self.info.max_payload} bytes"
-        if len(payload) + LEAD_BYTES > self.info.max_payload:
+        if size + LEAD_BYTES > self.info.max_payload:
             return f"{self.info.max_payload} bytes with its headers, which is all that the NATS server takes"
         return None
 
@@ -152,6 +153,11 @@ class Connection:
         """Wait until the server takes what it is sent."""
         if self._wire is not None and self._wire.full:
             await self._wire.writable.wait()
+
+    def push(self) -> None:
+        """See `Post.push`."""
+        if self._wire is not None:
+            self._wire.flush()
 
     def has_room(self, body: bytes) -> bool:
         """Whether a message of this body could wait for the server, besides all that waits already."""
@@ -191,13 +197,26 @@ class Connection:
             payload: What.
             lead: Bytes before the payload.
         """
+        return self.put(b"PUB %b %b" % (subject, reply), b"", lead, payload)
+
+    def put(self, start: bytes, token: bytes, lead: bytes, payload: bytes) -> bool:
+        """As `publish`, where to answer is in two parts, of which the first is known from before.
+
+        Args:
+            start: `PUB`, a space, where to, a space, and where to answer.
+            token: The rest of where to answer.
+            lead: Bytes before the payload.
+            payload: What.
+        """
         wire, size = self._wire, len(lead) + len(payload)
         # In pieces, which are joined with all others: to make one text of them costs three times as much.
-        end = _ENDS[size] if size < len(_ENDS) else b" %d\r\n" % size
+        end = _ENDS[size] if size < _ENDS_MAX else b" %d\r\n" % size
         # What waits goes first: whoever is told two things of one node is told them in order.
         if wire is None or wire.full or self._pending:
-            return self._keep_for_later(b"".join((b"PUB ", subject, b" ", reply, end, lead)), payload)
-        wire.write(b"PUB ", subject, b" ", reply, end, lead, payload, b"\r\n")
+            return self._keep_for_later(b"".join((start, token, end, lead)), payload)
+        if not (out := wire.out):
+            wire.begin()
+        out += (start, token, end, lead, payload, b"\r\n")
         if size > LARGE_BYTES:
             # Gains nothing by going out with others; and at once it is known whether the server takes more.
             wire.flush()

@@ -134,7 +134,7 @@ class Keeper:
         payload = MESSAGE + encode(message)
         packed = _Packed(self._streams.event(message.headers.type), quote(message.id, safe="/:"), payload)
         limit = self._connection.info.max_payload
-        problem = self._connection.over(message, payload)
+        problem = self._connection.over(message, len(payload))
         if problem is None and len(payload) + len(packed.id) + OUTLAY_BYTES > limit:
             problem = f"{limit} bytes with its headers"
         if problem is not None:

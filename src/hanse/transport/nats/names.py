@@ -3,8 +3,8 @@
 - `hanse.<app>.rpc.<service>.<operation>`: calls and events; the instances of a service are one queue group.
 - `hanse.<app>.rpc.<service>.<release>.<operation>`: calls that want one release; its instances are one queue group.
 - `hanse.<app>.json.<service>.<operation>`: the same, for others who speak JSON.
-- `hanse.<app>.node.<node>.<token>`: what one node is told: answers to what it asked, and, under `c`, how those
-  fare with whom it has something under way.
+- `hanse.<app>.node.<node>.<token>`: what one node is told: answers to what it asked, under `r` several of them at
+  once, and, under `c`, how those fare with whom it has something under way.
 - `hanse.<app>.ev.<topic>` and `hanse.<app>.group.<group>`: events that are kept, and how far each group has come; see
   `hanse.transport.nats.streams`. Who uses them needs `$JS.API.>` as well.
 - `hanse.<app>.who`: asks who is there; the name of the node that asks is the message.

@@ -17,6 +17,9 @@ LINE_BYTES_MAX = 262_144
 PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
 """Of one message: what a server can be set to take at most."""
 
+DIGITS_MAX = 18
+"""Of a number: what is longer says a size that nothing has, and Python refuses to read the longest."""
+
 Take = Callable[[bytes, bytes, bytes, bytes], object]
 """Takes a message: subject, where to answer, payload, headers; the last three may be empty. It never raises."""
 
@@ -90,7 +93,7 @@ class Parser:
                 continue
             fields, start = data[position:line_end].split(), line_end + 1
             count, size = len(fields) - (kind == _HMSG), fields[-1]
-            if count not in _FIELDS or not size.isdigit():
+            if count not in _FIELDS or not size.isdigit() or len(size) > DIGITS_MAX:
                 raise Malformed(f"expected a message of NATS's, got the line {data[position:line_end][:100]!r}")
             stop = start + int(size)
             if stop + 2 > end:
@@ -108,7 +111,7 @@ class Parser:
 
 def _head(field: bytes, size: int) -> int:
     """How many of these bytes are headers."""
-    head = int(field) if field.isdigit() else -1
+    head = int(field) if field.isdigit() and len(field) <= DIGITS_MAX else -1
     if not 0 <= head <= size:
         raise Malformed(f"expected up to {size} bytes of headers, got {field[:100]!r}")
     return head

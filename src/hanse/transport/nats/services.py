@@ -160,7 +160,7 @@ class Services:
                 self._say(reply, Refused(503, "this instance takes no more calls", b"null"))
             else:
                 run = self._serve(receiver, service.name, endpoint, (reply, payload, headers))
-                self._served.start(Work(reply, None), run)
+                self._served.start(reply, Work(), run)
 
         return self._connection.subscribe(endpoint.subject, take, GROUP)
 

@@ -7,13 +7,12 @@ a rolling restart fails no request, and a lone instance serves until it stops.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import final
 
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.transport.base import Backlog, Features, Receiver
-from hanse.transport.brokered.frames import ASK
+from hanse.transport.base import Answer, Backlog, Features, Receiver
 from hanse.transport.brokered.servers import servers_in
 from hanse.transport.brokered.station import NODE_BYTES, Station, Verbs
 from hanse.transport.described import DescribedService
@@ -21,7 +20,7 @@ from hanse.transport.discovery import Announcement
 from hanse.transport.nats.connection import Connection, Subscription
 from hanse.transport.nats.kept import Keeper
 from hanse.transport.nats.login import SCHEME, Options, options_in
-from hanse.transport.nats.names import GROUP, Names
+from hanse.transport.nats.names import GROUP, KNOWN_MAX, Names
 from hanse.transport.nats.parse import status_of
 from hanse.transport.nats.services import Services
 
@@ -57,6 +56,7 @@ class NatsTransport:
         verbs = Verbs(self._call, self._serve, self._leave)
         self._station = Station(self._connection, verbs, self.names, host, options, here)
         self._here_length = len(self.names.here)
+        self._starts: dict[str, bytes] = {}
         self._keeper = Keeper(self._connection, self.names, options, host)
         self._services = Services(self._connection, self.names, host, self._station.served)
         self._subscriptions: dict[str, Subscription] = {}
@@ -143,14 +143,32 @@ class NatsTransport:
         """See `Transport.request`."""
         return self._station.request(message)
 
+    @property
+    def ask(self) -> Callable[[Message], Awaitable[Answer]]:
+        """See `AsksAtOnce.ask`."""
+        return self._station.calls.ask
+
+    def given_up(self) -> None:
+        """See `AsksAtOnce.given_up`."""
+        self._station.calls.given_up()
+
     def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
         return self._station.stream(message)
 
     # What NATS has words of its own for.
 
-    def _call(self, address: str, token: bytes, payload: bytes) -> bool:
-        return self._connection.publish(self.names.call(address), self.names.here + token, payload, ASK)
+    def _call(self, address: str, token: bytes, head: bytes, rest: bytes) -> bool:
+        start = self._starts.get(address) or self._start(address)
+        return self._connection.put(start, token, head, rest)
+
+    def _start(self, address: str) -> bytes:
+        """How it begins what is said to an address; a token follows. Raises `UnknownOperation`."""
+        subject = self.names.call(address)
+        if len(self._starts) >= KNOWN_MAX:
+            self._starts.clear()
+        start = self._starts[address] = b"PUB %b %b" % (subject, self.names.here)
+        return start
 
     def _serve(self, service: str) -> None:
         if service not in self._subscriptions:

@@ -25,6 +25,7 @@ class Wire(asyncio.Protocol):
         why: Why it ended, as far as the server told.
         full: Whether the server takes less than it is sent: what is written now stays in memory.
         quiet: How often in a row `look` found that nothing had come since the last time.
+        out: What was said and is not written yet. Whoever puts something into it while it is empty calls `begin`.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Wire(asyncio.Protocol):
         self._parser = Parser(takes, self._said)
         self._changed = changed
         self._complained = complained
-        self._out: list[bytes] = []
+        self.out: list[bytes] = []
         self._heard = True
         self._pongs: list[asyncio.Future[None] | None] = []
         self.info: Info = Info()
@@ -61,7 +62,7 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self.why = self.why or (str(exc) if exc else "the server closed it")
-        self._out.clear()
+        self.out.clear()
         self._transport = None
         self.full = False
         self.writable.set()
@@ -101,15 +102,19 @@ class Wire(asyncio.Protocol):
 
     def write(self, *parts: bytes) -> None:
         """Say something; it goes out with all else that this turn of the loop says."""
-        if not self._out:
-            self._loop.call_soon(self.flush)
-        self._out += parts
+        if not self.out:
+            self.begin()
+        self.out += parts
+
+    def begin(self) -> None:
+        """Have all that is said from now on go out at the end of this turn of the loop."""
+        _ = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what was said so far."""
-        if self._out and self._transport is not None:
-            self._transport.write(b"".join(self._out))
-        self._out.clear()
+        if self.out and self._transport is not None:
+            self._transport.write(b"".join(self.out))
+        self.out.clear()
 
     async def round_trip(self) -> None:
         """Wait until the server has taken all that was said before. Raises `ConnectionError`."""

@@ -20,7 +20,7 @@ from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.resp import ReplyError, Then, Wire, command
 from hanse.kernel.tasks import Tasks
-from hanse.transport.brokered.frames import ASK, NotTakenError
+from hanse.transport.brokered.frames import NotTakenError
 from hanse.transport.brokered.lasting import Lasting, RefusedError, Steps
 from hanse.transport.brokered.post import HEAD_BYTES, over
 from hanse.transport.brokered.servers import Server, Servers, servers_in
@@ -171,9 +171,9 @@ class Connection:
         for one in self._live:
             one.abort(self._lasting.why)
 
-    def over(self, message: Message, payload: bytes) -> str | None:
-        """The limit that a message is over; None if it may be sent."""
-        return over(message, payload, BODY_BYTES_MAX)
+    def over(self, message: Message, size: int) -> str | None:
+        """See `Post.over`."""
+        return over(message, size, BODY_BYTES_MAX)
 
     async def up(self) -> None:
         """Wait until there is a server."""
@@ -183,6 +183,11 @@ class Connection:
         """Wait until the server takes what it is sent."""
         if self._wire is not None:
             _ = await self._wire.writable.wait()
+
+    def push(self) -> None:
+        """See `Post.push`."""
+        if self._wire is not None:
+            self._wire.flush()
 
     def has_room(self, body: bytes) -> bool:
         """Whether a message of this body could wait for the server, besides all that waits already."""
@@ -230,10 +235,10 @@ class Connection:
             self._retire(self._wire, key)
             self._wake()
 
-    def call(self, address: str, token: bytes, payload: bytes) -> bool:
+    def call(self, address: str, token: bytes, head: bytes, rest: bytes) -> bool:
         """Send a request: see `Send`."""
         key = self._names.call(address)
-        said = entry(self._options.silence, self._names.here + token, payload, ASK)
+        said = entry(self._options.silence, self._names.here + token, rest, head)
         wire = self._wire
         if wire is None or wire.waiting + len(said) > PENDING_BYTES_MAX:
             return False

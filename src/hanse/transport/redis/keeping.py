@@ -60,7 +60,7 @@ def pieces(messages: Sequence[Message], connection: Connection) -> Iterator[Piec
     size = 0
     for message in messages:
         payload = MESSAGE + encode(message)
-        if limit := connection.over(message, payload):
+        if limit := connection.over(message, len(payload)):
             raise TooLarge(f"the event {message.id}", limit)
         if parts and (len(parts) >= 3 * PIECE_MAX or size + len(payload) > PIECE_BYTES_MAX):
             yield Piece(parts, size)

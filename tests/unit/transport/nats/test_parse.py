@@ -70,6 +70,8 @@ def test_messages_of_subscriptions_that_ended_are_left_out() -> None:
         b"HMSG a 7 5 4\r\n....\r\n",
         b"HMSG a 7 x 4\r\n....\r\n",
         b"MSG a 7 %d\r\n" % (PAYLOAD_BYTES_MAX + 1),
+        b"MSG a 7 " + b"9" * 5_000 + b"\r\n",
+        b"HMSG a 7 " + b"9" * 5_000 + b" 4\r\n....\r\n",
         b"x" * (LINE_BYTES_MAX + 1),
     ],
 )
