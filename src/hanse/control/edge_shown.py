@@ -1,0 +1,99 @@
+"""What the edge shows of what runs: the routes of the settings, and who serves at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from hanse.control.desired import GATEWAY, Desired
+from hanse.control.edge_table import EdgeRoute, Pool, Server, Table, Target
+from hanse.control.instances import Serving
+from hanse.control.released import Overlay, mirror_of, overlaid, split_of
+from hanse.kernel.settings import ServiceSettings, Settings
+
+COOKIE = "hanse-instance-"
+"""Begins the name of the cookie by which a visitor stays with one instance."""
+
+
+def table_of(
+    settings: Settings,
+    desired: Mapping[str, Desired],
+    overlays: Mapping[str, Overlay],
+    serving: Iterable[Serving],
+    revision: int,
+) -> Table:
+    """What the edge is to show.
+
+    Args:
+        settings: Which services have routes.
+        desired: What should run: what is gone for good has no route.
+        overlays: What releases want of them.
+        serving: Who serves now.
+        revision: Of the table.
+
+    Example:
+        >>> settings = Settings(services={"web": ServiceSettings(command="serve", route="/shop")})
+        >>> from hanse.control.desired import Command
+        >>> web = Desired("web", Command(("serve",)))
+        >>> table = table_of(settings, {"web": web}, {}, [Serving("web-1", "web", "base", 80)], 1)
+        >>> table.routes[0].path, table.pools[0].servers[0].id
+        ('/shop', 'web-1')
+    """
+    routes = tuple(routes_of(settings, desired))
+    there = list(serving)
+    shown = {name: overlays.get(name, Overlay()) for name in dict.fromkeys(route.service for route in routes)}
+    return Table(
+        revision=revision,
+        routes=routes,
+        targets=tuple(
+            Target(service=name, split=split_of(overlay), mirror=mirror_of(overlay)) for name, overlay in shown.items()
+        ),
+        pools=tuple(
+            _pool(one, settings.services.get(one.service, ServiceSettings()), there)
+            for one in overlaid({name: desired[name] for name in shown}, shown).values()
+        ),
+    )
+
+
+def routes_of(settings: Settings, desired: Mapping[str, Desired]) -> Iterator[EdgeRoute]:
+    """Who is reached from outside: whoever has a route or a host, and the app's gateway where nobody else has all."""
+    for name in desired:
+        service = settings.services.get(name, ServiceSettings())
+        if service.route or service.host or (name == GATEWAY and desired[name].own):
+            path = "/" + service.route.strip("/")
+            yield EdgeRoute(service=name, host=service.host, path=path, strip_prefix=service.strip_prefix)
+
+
+def url_of(name: str, settings: Settings, edge: str, straight: str) -> str:
+    """Where neighbours find a service: through the edge, where that sends its requests there, or straight.
+
+    Args:
+        name: Of the service.
+        settings: Which services have routes.
+        edge: URL of the edge; empty where there is none.
+        straight: URL of its first instance.
+
+    Example:
+        >>> services = {"users": ServiceSettings(route="/users", strip_prefix=True), "mail": ServiceSettings()}
+        >>> [url_of(name, Settings(services=services), "http://e", "http://i") for name in services]
+        ['http://e/users', 'http://i']
+    """
+    service = settings.services.get(name, ServiceSettings())
+    if not edge or service.host or not (service.route or name == GATEWAY):
+        return straight
+    # Who sees the whole path is asked for it: its URL is that of the edge.
+    return edge + ("/" + service.route.strip("/") if service.strip_prefix else "")
+
+
+def _pool(one: Desired, service: ServiceSettings, serving: Sequence[Serving]) -> Pool:
+    return Pool(
+        service=one.service,
+        release=one.release,
+        servers=tuple(
+            Server(id=each.instance, port=each.port, state="draining" if each.draining else "up")
+            for each in serving
+            if (each.service, each.release) == one.key
+        ),
+        balance=service.balance,
+        sticky=f"{COOKIE}{one.service}" if service.sticky else "",
+        health=one.probe.path,
+    )

@@ -1,0 +1,107 @@
+"""What an edge has counted, as a judge is told it.
+
+An edge counts requests and not people, and keeps latencies in buckets: so what is slow begins at the end of a bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+
+import msgspec
+
+from hanse.control.edge_figures import Counts, Key
+from hanse.control.window import Both, Outcomes
+
+REQUESTS_MIN = 500
+"""Requests of a route from which on its own latencies are known; others go by those of the whole service."""
+
+SLOW, SLOWEST = 0.95, 0.99
+
+
+class Buckets(msgspec.Struct, frozen=True):
+    """What is slow on a route, as the old release was before the rollout.
+
+    Attributes:
+        slow: Number of the last bucket that is not slow, of `BOUNDS_MS`; of twenty requests, one was beyond it at most.
+        slowest: The same for one of a hundred.
+    """
+
+    slow: int
+    slowest: int
+
+
+def frozen(counted: Mapping[Key, Counts], service: str, release: str) -> dict[str, Buckets]:
+    """What is slow, from what a release has answered so far; by route, and "" for all others.
+
+    Args:
+        counted: What was counted before the rollout, for as long as possible.
+        service: Whose.
+        release: The old one.
+
+    Returns:
+        Nothing where there were too few requests to tell; then nothing is slow.
+    """
+    routes: dict[str, list[int]] = {}
+    for key, counts in counted.items():
+        if (key.service, key.release) == (service, release):
+            for name in (key.route, ""):
+                known = routes.get(name, [0] * len(counts.buckets))
+                routes[name] = [one + other for one, other in zip(known, counts.buckets, strict=True)]
+    return {
+        name: Buckets(_quantile(buckets, SLOW), _quantile(buckets, SLOWEST))
+        for name, buckets in routes.items()
+        if sum(buckets) >= REQUESTS_MIN
+    }
+
+
+def told(
+    counted: Mapping[Key, Counts], service: str, *, new: str, old: str, slow: Mapping[str, Buckets]
+) -> dict[str, Both]:
+    """What came of a service's requests, for a `Window`.
+
+    Args:
+        counted: What was counted within it, as `edge_figures.since` tells it.
+        service: Whose.
+        new: The one that is judged.
+        old: The one beside it.
+        slow: What is slow, as `frozen` tells it.
+
+    Example:
+        >>> key = Key("users", "1.5", "users-1.5-1", "/api/users")
+        >>> counts = Counts(requests=4, errors=1)
+        >>> for seconds in (0.01, 0.01, 0.01, 2.0):
+        ...     counts.took(seconds)
+        >>> limits = {"": Buckets(slow=10, slowest=21)}  # beyond 75 ms, and beyond 5 s
+        >>> told({key: counts}, "users", new="1.5", old="1.4", slow=limits)["/api/users"].new
+        {'users-1.5-1': Outcomes(asked=4, failed=1, timed=4, slow=1, slowest=0)}
+    """
+    routes: dict[str, tuple[dict[str, Outcomes], dict[str, Outcomes]]] = {}
+    for key, counts in counted.items():
+        if key.service != service or key.release not in {new, old} or not key.server:
+            continue
+        of = routes.setdefault(key.route, ({}, {}))[0 if key.release == new else 1]
+        of[key.server] = of.get(key.server, Outcomes()) + _outcomes(counts, slow.get(key.route, slow.get("")))
+    return {route: Both(new=some, old=others) for route, (some, others) in routes.items()}
+
+
+def _outcomes(counts: Counts, slow: Buckets | None) -> Outcomes:
+    if slow is None:
+        return Outcomes(counts.requests, counts.errors)
+    return Outcomes(
+        counts.requests,
+        counts.errors,
+        timed=sum(counts.buckets),
+        slow=sum(counts.buckets[slow.slow + 1 :]),
+        slowest=sum(counts.buckets[slow.slowest + 1 :]),
+    )
+
+
+def _quantile(buckets: list[int], part: float) -> int:
+    """The first bucket by whose end so large a part of all has come."""
+    wanted, seen = ceil(part * sum(buckets)), 0
+    for number, count in enumerate(buckets):
+        seen += count
+        if seen >= wanted:
+            return number
+    return len(buckets) - 1

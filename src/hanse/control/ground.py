@@ -1,0 +1,104 @@
+"""What releases are carried out on: a machine with processes and an edge, a cluster, or a simulated one.
+
+It is told what should be so, again and again, and says what is. So it may forget, be killed and come back: the next
+word tells it everything.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hanse.contract.declare import Contract, rpc
+from hanse.contract.model import Model
+from hanse.control.edge_mirror import Pairs
+from hanse.control.judged import Tally
+from hanse.control.rollout import Came, Crew, Rollout, State
+
+
+class Wanted(Model):
+    """What should be so of one service.
+
+    Attributes:
+        rollout: Id of the rollout that wants it; what sticks is hashed with it.
+        service: Its name.
+        old, new: The releases.
+        old_source, new_source: Where they are started; empty for where the settings say.
+        position: Of the commit that wants it: what was wanted before a later one is passed over.
+        old_count, new_count: Instances of each.
+        share, mirrored: Of the requests, and of copies, for the new release, in basis points.
+        state: How the rollout stands: in `checking`, `preparing` and `trying` something is to be done once.
+        step: Number of its step.
+    """
+
+    rollout: str
+    service: str
+    old: str
+    new: str
+    old_count: int
+    new_count: int
+    share: int
+    mirrored: int
+    state: State
+    step: int
+    old_source: str = ""
+    new_source: str = ""
+    position: int = 0
+
+
+class Sight(Model):
+    """What is so.
+
+    Attributes:
+        old, new: Instances of each release.
+        share, mirrored: What all edges go by; None where one of them has not said so.
+        came: What is done once in this state has come to.
+        why: What it failed with.
+        tally: What came of the requests of both releases.
+        pairs: Answers to copies, beside those that they were copied from, since it was asked last.
+    """
+
+    old: Crew
+    new: Crew
+    share: int | None
+    mirrored: int | None
+    came: Came = "waiting"
+    why: str = ""
+    tally: Tally = Tally()
+    pairs: Pairs = Pairs()
+
+
+class Ground(Contract, Protocol, name="hanse_ground"):
+    """What releases are carried out on."""
+
+    @rpc(idempotent=True, timeout="5s")
+    async def carry(self, wanted: Wanted) -> Sight:
+        """Make it so, as far as that takes no time, and say how far it is."""
+        ...
+
+    @rpc(idempotent=True, timeout="5s")
+    async def settle(self, service: str, release: str, source: str, position: int) -> None:
+        """Have one release run, and no other one: nothing is on its way; unless something later was wanted."""
+        ...
+
+
+def wanted_of(row: Rollout) -> Wanted:
+    """What a rollout wants.
+
+    Args:
+        row: As it is stored, or as it is to be.
+    """
+    return Wanted(
+        rollout=row.id,
+        service=row.service,
+        old=row.old,
+        new=row.new,
+        old_count=row.old_count,
+        new_count=row.new_count,
+        share=row.share,
+        mirrored=row.mirrored,
+        state=row.state,
+        step=row.step,
+        old_source=row.old_source,
+        new_source=row.new_source,
+        position=row.rev,
+    )

@@ -1,0 +1,126 @@
+"""Services of which two releases run beside each other: what should run then, and how the edge shares requests.
+
+What releases want of a service is an `Overlay` over what the settings say. It is a value, so that whoever keeps it can
+be killed, and goes on from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from msgspec.structs import replace
+
+from hanse.control.desired import Desired, Key
+from hanse.control.edge_table import WHOLE, Mirror, Share, Split
+from hanse.control.ground import Wanted
+
+BASE = "base"
+"""The release of a service that was never released: that of the settings, in its folder."""
+
+VISITOR = "hanse-visitor"
+"""The cookie by which who has no other mark keeps a release."""
+
+STICKS_TO = ("header.x-user-id", f"cookie.{VISITOR}")
+"""By what a visitor is known, so that they keep a release."""
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """What releases want of one service.
+
+    Attributes:
+        release: The one that has what the new one has not.
+        directory: Where that is started; empty for where the settings say.
+        count: Instances of it; -1 for as many as the settings say.
+        new: The release that comes, if one does.
+        new_directory: Where that is started.
+        new_count: Instances of it.
+        share, mirrored: Of the requests, and of copies, for the new release, in basis points.
+        salt: What hashes of visitors are made with.
+        position: Of the commit that wants it; what an earlier one wanted is passed over.
+    """
+
+    release: str = BASE
+    directory: str = ""
+    count: int = -1
+    new: str = ""
+    new_directory: str = ""
+    new_count: int = 0
+    share: int = 0
+    mirrored: int = 0
+    salt: str = ""
+    position: int = 0
+
+
+def overlaid(desired: Mapping[str, Desired], overlays: Mapping[str, Overlay]) -> dict[Key, Desired]:
+    """What should run, by service and release.
+
+    Args:
+        desired: What the settings say, by name.
+        overlays: What releases want, by name.
+
+    Example:
+        >>> from hanse.control.desired import Command
+        >>> web = Desired("web", Command(("serve",)), instances=3)
+        >>> found = overlaid({"web": web}, {"web": Overlay(new="2", new_count=1, new_directory="/releases/2")})
+        >>> {key: one.instances for key, one in found.items()}
+        {('web', 'base'): 3, ('web', '2'): 1}
+    """
+    return {one.key: one for wanted in desired.values() for one in _sides(wanted, overlays.get(wanted.service))}
+
+
+def split_of(overlay: Overlay) -> Split:
+    """How requests are shared.
+
+    Example:
+        >>> [(one.release, one.points) for one in split_of(Overlay(new="2", share=500)).shares]
+        [('2', 500), ('base', 9500)]
+    """
+    old = Share(release=overlay.release, points=WHOLE - overlay.share)
+    if not overlay.new:
+        return Split(shares=(old,))
+    # The one that grows comes first: so whoever got it keeps it.
+    shares = (Share(release=overlay.new, points=overlay.share), old)
+    return Split(shares=shares, salt=overlay.salt, sticks_to=STICKS_TO, cookie=VISITOR)
+
+
+def shape_of(overlays: Mapping[str, Overlay]) -> str:
+    """What the edge is to show of releases, in letters that differ where that does."""
+    shares = {name: (one.release, one.new, one.share, one.mirrored, one.salt) for name, one in sorted(overlays.items())}
+    return repr(shares) if shares else ""
+
+
+def mirror_of(overlay: Overlay) -> Mirror | None:
+    """Who gets copies."""
+    return Mirror(release=overlay.new, points=overlay.mirrored) if overlay.new and overlay.mirrored else None
+
+
+def overlay_for(wanted: Wanted) -> Overlay:
+    """What a rollout wants."""
+    return Overlay(
+        release=wanted.old or BASE,
+        directory=wanted.old_source,
+        count=wanted.old_count,
+        new=wanted.new,
+        new_directory=wanted.new_source,
+        new_count=wanted.new_count,
+        share=wanted.share,
+        mirrored=wanted.mirrored,
+        salt=wanted.rollout,
+        position=wanted.position,
+    )
+
+
+def _sides(wanted: Desired, overlay: Overlay | None) -> Iterator[Desired]:
+    if overlay is None:
+        yield replace(wanted, release=BASE)
+        return
+    count = wanted.instances if overlay.count < 0 else overlay.count
+    yield _of(wanted, overlay.release, overlay.directory, count)
+    if overlay.new:
+        yield _of(wanted, overlay.new, overlay.new_directory, overlay.new_count)
+
+
+def _of(wanted: Desired, release: str, directory: str, count: int) -> Desired:
+    command = replace(wanted.command, directory=directory) if directory else wanted.command
+    return replace(wanted, command=command, release=release, instances=count)

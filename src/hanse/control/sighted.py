@@ -1,0 +1,76 @@
+"""What a rollout sees of one machine: its instances, what its edge goes by, and what its requests came to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from hanse.control.edge_figures import Counts, Figures, Key
+from hanse.control.edge_window import Buckets, told
+from hanse.control.ground import Sight, Wanted
+from hanse.control.instances import System
+from hanse.control.judged import Tally
+from hanse.control.rollout import Came, Crew
+from hanse.control.window import Condition
+
+
+def crew_of(system: System, service: str, release: str) -> Crew:
+    """The instances of one release."""
+    mine = [one for one in system.of(service) if one.release == release]
+    lost = next((one for one in mine if one.phase == "crash loop"), None)
+    return Crew(
+        ready=sum(one.phase == "ready" for one in mine),
+        running=sum(one.is_alive for one in mine),
+        failed=f"{lost.name}: {lost.why}" if lost else "",
+    )
+
+
+def tally_of(figures: Figures, wanted: Wanted, system: System, slow: Mapping[str, Buckets]) -> Tally:
+    """What came of the requests of both releases, as the edge counted it.
+
+    Args:
+        figures: Of the edge.
+        wanted: Whose releases.
+        system: What runs.
+        slow: What is slow, by route; see `hanse.control.edge_window.frozen`.
+    """
+    # What was counted by other limits is another beginning: the two cannot be told from each other.
+    limits = blake2b(repr(sorted(slow.items())).encode(), digest_size=6).hexdigest() if slow else ""
+    return Tally(
+        f"{figures.since} {limits}",
+        told(counted(figures), wanted.service, new=wanted.new, old=wanted.old, slow=slow),
+        _condition(system, wanted.service, wanted.new),
+        _condition(system, wanted.service, wanted.old),
+    )
+
+
+def counted(figures: Figures) -> dict[Key, Counts]:
+    """All that was counted, by whose it is."""
+    return {line.key: line.counts for line in figures.lines}
+
+
+def sight_of(wanted: Wanted, system: System, tally: Tally, *, in_force: bool, came: Came, why: str = "") -> Sight:
+    """All that is so.
+
+    Args:
+        wanted: What is wanted.
+        system: What runs.
+        tally: What came of requests.
+        in_force: Whether the edge goes by what is wanted.
+        came: What is done once in this state has come to.
+        why: What that failed with.
+    """
+    return Sight(
+        old=crew_of(system, wanted.service, wanted.old),
+        new=crew_of(system, wanted.service, wanted.new),
+        share=wanted.share if in_force else None,
+        mirrored=wanted.mirrored if in_force else None,
+        came=came,
+        why=why,
+        tally=tally,
+    )
+
+
+def _condition(system: System, service: str, release: str) -> Condition:
+    mine = [one for one in system.of(service) if one.release == release]
+    return Condition(crashing=tuple(one.name for one in mine if one.phase == "crash loop"))

@@ -1,0 +1,552 @@
+"""What is done about what runs, given what should: a pure machine, without clock, processes or chance.
+
+Theory of operation: `System` is all that is known. `observed` folds what was heard into it: a process was launched, has
+ended, was found healthy; the edge has taken a table. `decided` compares it with what is desired, and says what is to be
+done now, and when to ask again. It may be asked as often as anybody likes: what it has said once, it does not say
+again, as the system that it returns knows of it.
+
+An instance goes waiting -> starting -> ready -> draining -> stopping, and is gone. Whoever ends unasked backs off and
+is started anew, until five ends in a minute say that it helps nobody. Who needs somebody starts after them, and stops
+before them.
+
+The protocol of a stop, for one that gets traffic: the edge is shown that it drains; the edge has taken that; nothing is
+in flight there, or the time for that is over; it is told to end; its grace is over, and its group is killed; it has
+ended, and the edge shows it no more.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+
+import msgspec
+from msgspec.structs import replace
+
+from hanse.control.desired import Command, Desired, Key
+from hanse.control.instances import Instance, Phase, Serving, System
+
+BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.5, 30.0
+"""Between an end and the next start: it doubles with each, and chance takes up to half of it."""
+
+CRASHES_MAX, CRASHES_SECONDS = 5, 60.0
+"""So many ends unasked in so many seconds are a crash loop; ready for as long, and the next one is the first."""
+
+LOOK_SECONDS_STARTING = 0.1
+"""Between looks at one that is not healthy yet."""
+
+SEEN_SECONDS = 5.0
+"""How long the edge may take to say that it has a table, before a stop goes on without its word."""
+
+KILL_SECONDS = 5.0
+"""Between two kills of one that does not end by the first."""
+
+SURGE = 1
+"""Instances beyond those wanted, while old ones are replaced."""
+
+MISCONFIGURED = 78
+"""The exit code with which a service of ours says that another start will not help."""
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """A process runs."""
+
+    process: str
+    pid: int
+    port: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A process has ended, or could not be launched.
+
+    Attributes:
+        process: Its name.
+        code: What it returned; negative for a signal; None where nobody knows.
+        tail: The last lines that it printed.
+        draw: Chance, from 0 to 1.
+        why: What kept it from being launched.
+    """
+
+    process: str
+    code: int | None
+    tail: tuple[str, ...] = ()
+    draw: float = 0.5
+    why: str = ""
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """A process was asked how it is; `why` says what is wrong, if anything."""
+
+    process: str
+    why: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The edge has taken a table."""
+
+    revision: int
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """Nothing is in flight at a process."""
+
+    process: str
+
+
+Event = Launched | Ended | Looked | Seen | Idle
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Launch a process for an instance."""
+
+    instance: Instance
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Send a signal to a process, or to all of its group."""
+
+    process: str
+    number: int
+    group: bool = False
+
+
+class Look(msgspec.Struct, frozen=True):
+    """Ask a process how it is."""
+
+    process: str
+    instance: Instance
+
+
+class Show(msgspec.Struct, frozen=True):
+    """Have the edge show who serves."""
+
+    revision: int
+    serving: tuple[Serving, ...]
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Say when nothing is in flight at an instance."""
+
+    process: str
+    instance: Instance
+
+
+Action = Start | Signal | Look | Show | Watch
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What is to be done.
+
+    Attributes:
+        system: What is known then.
+        actions: In their order.
+        wake: Second at which to ask again, at the latest; None where only news matter.
+    """
+
+    system: System
+    actions: tuple[Action, ...] = ()
+    wake: float | None = None
+
+
+def observed(system: System, event: Event, desired: Mapping[Key, Desired], now: float) -> System:
+    """What is known once something was heard; what is about a process of the past changes nothing.
+
+    Args:
+        system: What was known.
+        event: What was heard.
+        desired: What should run, by service and release.
+        now: Second of the machine's clock.
+    """
+    if isinstance(event, Seen):
+        return replace(system, seen=max(system.seen, event.revision))
+    for one in system.instances:
+        if one.is_alive and one.process == event.process:
+            wanted = _wanted(desired, one)
+            if isinstance(event, Ended):
+                return _with(
+                    system, one, _after_end(one, event, wanted, now, away=bool(_away(system, wanted, desired)))
+                )
+            return _with(system, one, _after_news(one, event, wanted, now))
+    return system
+
+
+def recovered(system: System, held: Mapping[str, int], now: float) -> tuple[System, list[Ended]]:
+    """What was kept of a system, as somebody new goes on with it, and which ends nobody has heard of.
+
+    Args:
+        system: As it was kept.
+        held: Process ids of the processes that live, by the name of the process.
+        now: Second of the machine's clock.
+    """
+    alive = [one for one in system.instances if one.is_alive]
+    lost = [Ended(one.process, None, why="lost") for one in alive if one.process not in held]
+    found = tuple(
+        replace(one, looking=False, watched=False, look_at=now if one.look_at else 0.0, pid=held[one.process])
+        if one.is_alive and one.process in held
+        else one
+        for one in system.instances
+    )
+    # Nobody knows which table the edge has; it is shown what serves once more, under a revision that is higher.
+    return replace(system, instances=found, serving=None), lost
+
+
+def decided(system: System, desired: Mapping[Key, Desired], now: float, shape: str = "") -> Decision:
+    """What is to be done about what runs, given what should.
+
+    Args:
+        system: What is known.
+        desired: What should run, by service and release; with no instances, what should go.
+        now: Second of the machine's clock.
+        shape: What the edge is to show beside who serves; another one has all of it shown anew.
+
+    Example:
+        >>> web = Desired("web", Command(("serve",)))
+        >>> first = decided(System(), {web.key: web}, 0.0)
+        >>> [type(action).__name__ for action in first.actions]
+        ['Start', 'Show']
+        >>> decided(first.system, {web.key: web}, 0.0).actions
+        ()
+    """
+    actions: list[Action] = []
+    passes_max = 2 * len(system.instances) + sum(one.instances for one in desired.values()) + 4
+    for _ in range(passes_max):
+        before = system
+        system = _populated(system, desired, now)
+        system = _moved(system, desired, now, actions)
+        system = _shown(system, actions, shape)
+        if system == before:
+            break
+    return Decision(system, tuple(actions), _wake(system, now))
+
+
+def is_met(system: System, desired: Mapping[Key, Desired]) -> bool:
+    """Whether all that should run is ready or done, and nothing else is there.
+
+    Args:
+        system: What is known.
+        desired: What should run, by service and release.
+
+    Example:
+        >>> is_met(System(), {}), is_met(System(), {("web", ""): Desired("web", Command(("serve",)))})
+        (True, False)
+    """
+    there = [one for one in system.instances if one.phase in ("ready", "done") and not one.leaving]
+    numbers = {key: sum(one.key == key for one in there) for key in desired}
+    return len(there) == len(system.instances) and all(
+        numbers[key] == wanted.instances for key, wanted in desired.items()
+    )
+
+
+# Who there is
+
+
+def _populated(system: System, desired: Mapping[Key, Desired], now: float) -> System:
+    for wanted in desired.values():
+        system = _peopled(system, wanted, now)
+    instances = tuple(one if one.leaving or one.key in desired else _leaving(one) for one in system.instances)
+    return replace(system, instances=tuple(one for one in instances if one.is_alive or not one.leaving))
+
+
+def _peopled(system: System, wanted: Desired, now: float) -> System:
+    """The system with as many instances of a release as it should have, new ones in the place of old ones."""
+    mine = [one for one in system.instances if one.key == wanted.key]
+    staying = [one for one in mine if not one.leaving]
+    fresh = [one for one in staying if one.build == wanted.build]
+    stale = [one for one in staying if one.build != wanted.build]
+    going = set(_replaced(wanted, fresh, stale)) | set(_too_many(wanted, fresh))
+    others = [
+        _leaving(one) if one.name in going else one for one in system.instances if one.is_alive or one.name not in going
+    ]
+    surge = 0 if wanted.port else SURGE
+    # Whoever is on the way out counts, too: more than these never run.
+    there = sum(one.is_alive for one in mine if one.leaving or one.name in going)
+    there += sum(one.name not in going for one in staying)
+    room = wanted.instances + (surge if stale or there > len(fresh) else 0) - there
+    missing = wanted.instances - sum(one.name not in going for one in fresh)
+    taken = {one.number for one in others if one.service == wanted.service}
+    numbers = (number for number in count(1) if number not in taken)
+    added = tuple(
+        Instance(wanted.service, next(numbers), wanted.release, wanted.build, since=now)
+        for _ in range(min(room, missing))
+    )
+    return replace(system, instances=(*others, *added))
+
+
+def _replaced(wanted: Desired, fresh: Sequence[Instance], stale: Sequence[Instance]) -> Iterator[str]:
+    """Old instances that can go: those that serve nobody, and as many as new ones have taken the place of."""
+    serving = [one for one in stale if one.phase == "ready"]
+    yield from (one.name for one in stale if one.phase != "ready")
+    ready = sum(one.phase == "ready" for one in fresh) + len(serving)
+    spare = len(serving) if wanted.port else min(len(serving), max(0, ready - wanted.instances))
+    yield from (one.name for one in sorted(serving, key=_last_first)[:spare])
+
+
+def _too_many(wanted: Desired, fresh: Sequence[Instance]) -> Iterator[str]:
+    worst = sorted(fresh, key=lambda one: (one.phase == "ready", one.is_alive, -one.number))
+    yield from (one.name for one in worst[: max(0, len(fresh) - wanted.instances)])
+
+
+def _last_first(one: Instance) -> int:
+    return -one.number
+
+
+def _leaving(one: Instance) -> Instance:
+    return replace(one, leaving=True, why="" if one.phase == "ready" else one.why)
+
+
+# What each is at
+
+
+def _moved(system: System, desired: Mapping[Key, Desired], now: float, actions: list[Action]) -> System:
+    for one in system.instances:
+        if one.phase in ("waiting", "backing off"):
+            system = _begun(system, one, desired, now, actions)
+        elif one.is_alive:
+            system = _with(system, one, _carried_on(system, one, desired, now, actions))
+    return system
+
+
+def _begun(system: System, one: Instance, desired: Mapping[Key, Desired], now: float, actions: list[Action]) -> System:
+    wanted = _wanted(desired, one)
+    if one.leaving or (one.phase == "backing off" and now < one.until):
+        return system
+    if away := _away(system, wanted, desired):
+        return _with(system, one, _in(one, "waiting", now, why=f"for {', '.join(away)}"))
+    run = system.runs + 1
+    begun = replace(
+        _in(one, "starting", now, until=now + wanted.probe.startup),
+        run=run,
+        pid=0,
+        good=0,
+        bad=0,
+        look_at=0.0,
+        looking=False,
+        tail=(),
+        revision=0,
+        watched=False,
+        idle=False,
+        killed_at=0.0,
+    )
+    actions.append(Start(begun))
+    return _with(replace(system, runs=run), one, begun)
+
+
+def _carried_on(
+    system: System, one: Instance, desired: Mapping[Key, Desired], now: float, actions: list[Action]
+) -> Instance:
+    wanted = _wanted(desired, one)
+    if one.phase == "stopping":
+        return _killed(one, now, actions)
+    if one.phase == "draining":
+        return _drained(system, one, wanted, now, actions)
+    if one.leaving and not _is_needed(system, one, desired):
+        if one.phase == "ready":
+            return _in(one, "draining", now, until=now + wanted.stop_grace)
+        return _stopped(one, wanted, now, actions, why=one.why)
+    if one.phase != "ready" and now >= one.until:
+        return _stopped(one, wanted, now, actions, why=_too_late(one, wanted))
+    return _looked_at(one, now, actions)
+
+
+def _too_late(one: Instance, wanted: Desired) -> str:
+    word = "never healthy" if one.phase == "starting" else "unhealthy"
+    return f"{word} in {wanted.probe.startup:g} s" + (f": {one.why}" if one.why else "")
+
+
+def _looked_at(one: Instance, now: float, actions: list[Action]) -> Instance:
+    if one.look_at and one.look_at <= now and not one.looking:
+        actions.append(Look(one.process, one))
+        return replace(one, looking=True)
+    return one
+
+
+def _drained(system: System, one: Instance, wanted: Desired, now: float, actions: list[Action]) -> Instance:
+    if not one.revision:
+        return one  # the table that shows it comes at the end of this pass
+    if system.seen < one.revision and now < one.since + SEEN_SECONDS:
+        return one
+    if one.idle or now >= one.until:
+        return _stopped(one, wanted, now, actions)
+    if not one.watched:
+        actions.append(Watch(one.process, one))
+        return replace(one, watched=True)
+    return one
+
+
+def _stopped(one: Instance, wanted: Desired, now: float, actions: list[Action], *, why: str = "") -> Instance:
+    """Told to end: by way of its group where a shell is before it."""
+    actions.append(Signal(one.process, wanted.stop_signal, wanted.command.shell))
+    return _in(one, "stopping", now, until=now + wanted.stop_grace, why=why)
+
+
+def _killed(one: Instance, now: float, actions: list[Action]) -> Instance:
+    if now < one.until:
+        return one
+    actions.append(Signal(one.process, signal.SIGKILL, group=True))
+    return replace(one, killed_at=now, until=now + KILL_SECONDS)
+
+
+def _is_needed(system: System, one: Instance, desired: Mapping[Key, Desired]) -> bool:
+    """Whether somebody is there yet who needs it and is to go as well: they go first."""
+    if any(wanted.service == one.service and wanted.instances for wanted in desired.values()):
+        return False
+    return any(
+        other.is_alive and one.service in wanted.needs
+        for key, wanted in desired.items()
+        if not wanted.instances
+        for other in system.instances
+        if other.key == key
+    )
+
+
+def _away(system: System, wanted: Desired, desired: Mapping[Key, Desired]) -> list[str]:
+    """Whom it needs, and who is not ready; of a job, who has not ended well."""
+    jobs = {one.service for one in desired.values() if one.is_job}
+    met = {one.service for one in system.instances if one.phase == "ready" and one.service not in jobs}
+    met |= {one.service for one in system.instances if one.phase == "done" and not one.failures}
+    return [need for need in wanted.needs if need not in met]
+
+
+# What is heard
+
+
+def _after_news(one: Instance, event: Launched | Looked | Idle, wanted: Desired, now: float) -> Instance:
+    match event:
+        case Launched(pid=pid, port=port):
+            there = replace(one, pid=pid, port=port)
+            if one.phase != "starting":
+                return there
+            return replace(there, look_at=now) if wanted.probe.path else _in(there, "ready", now)
+        case Idle():
+            return replace(one, idle=True)
+        case Looked(why=why):
+            return _after_look(one, why, wanted, now)
+
+
+def _after_look(one: Instance, why: str, wanted: Desired, now: float) -> Instance:
+    probe = wanted.probe
+    pause = probe.interval if one.phase == "ready" else min(probe.interval, LOOK_SECONDS_STARTING)
+    good, bad = (0, one.bad + 1) if why else (one.good + 1, 0)
+    one = replace(one, good=good, bad=bad, looking=False, look_at=now + pause)
+    if one.phase in ("starting", "unhealthy"):
+        if good >= probe.rise:
+            return replace(_in(one, "ready", now), look_at=now + probe.interval)
+        return replace(one, why=why)
+    if one.phase == "ready" and bad >= probe.fall:
+        return _in(one, "unhealthy", now, until=now + probe.startup, why=why)
+    return one
+
+
+def _after_end(one: Instance, event: Ended, wanted: Desired, now: float, *, away: bool) -> Instance:
+    why = _ending(one, event)
+    steady = one.phase == "ready" and now - one.since >= CRASHES_SECONDS
+    exits = tuple(at for at in (*one.exits, now) if now - at < CRASHES_SECONDS)
+    ended = replace(
+        _in(one, "backing off", now, why=why),
+        pid=0,
+        tail=event.tail,
+        restarts=one.restarts + 1,
+        look_at=0.0,
+        looking=False,
+        exits=exits,
+        failures=1 if steady else one.failures + 1,
+    )
+    well = event.code == 0 and one.phase != "stopping"
+    if one.leaving or wanted.restart == "never" or (wanted.restart == "on-failure" and well):
+        return replace(ended, phase="done", failures=0 if well else ended.failures)
+    if away:
+        # It may well have ended for that; nobody blames it.
+        return replace(ended, phase="waiting", exits=one.exits, failures=one.failures)
+    if wanted.own and event.code == MISCONFIGURED:
+        return replace(ended, phase="crash loop", why=f"{why}: another start will not help")
+    if len(exits) >= CRASHES_MAX:
+        return replace(ended, phase="crash loop", why=f"{why}; {len(exits)} times in {CRASHES_SECONDS:g} s")
+    return replace(ended, until=now + backoff(ended.failures, event.draw))
+
+
+def _ending(one: Instance, event: Ended) -> str:
+    if event.why:
+        return event.why
+    if one.phase == "stopping" and one.why:
+        return one.why
+    if event.code is None:
+        return "ended, nobody knows how"
+    if event.code >= 0:
+        return f"exit code {event.code}"
+    try:
+        return f"killed by {signal.Signals(-event.code).name}"
+    except ValueError:
+        return f"killed by signal {-event.code}"
+
+
+def backoff(failures: int, draw: float) -> float:
+    """Seconds between an end and the next start.
+
+    Args:
+        failures: Ends in a row, this one among them.
+        draw: Chance, from 0 to 1.
+
+    Example:
+        >>> backoff(1, 1.0), backoff(3, 1.0), backoff(3, 0.0), backoff(50, 1.0)
+        (0.5, 2.0, 1.0, 30.0)
+    """
+    longest = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2.0 ** min(failures - 1, 16))
+    return max(BACKOFF_SECONDS_MIN, longest * (0.5 + draw / 2))
+
+
+# What the edge shows
+
+
+def _shown(system: System, actions: list[Action], shape: str) -> System:
+    serving = tuple(sorted(filter(None, map(_serving, system.instances)), key=lambda one: one.instance))
+    untold = any(one.phase == "draining" and not one.revision for one in system.instances)
+    if serving == system.serving and shape == system.shape and not untold:
+        return system
+    revision = system.shown + 1
+    actions.append(Show(revision, serving))
+    instances = tuple(
+        replace(one, revision=revision) if one.phase == "draining" and not one.revision else one
+        for one in system.instances
+    )
+    return replace(system, instances=instances, shown=revision, serving=serving, shape=shape)
+
+
+def _serving(one: Instance) -> Serving | None:
+    draining = one.phase == "draining" or (one.phase == "stopping" and one.revision > 0)
+    if not one.port or not (one.phase == "ready" or draining):
+        return None
+    return Serving(one.name, one.service, one.release, one.port, draining)
+
+
+# Helpers
+
+
+def _wanted(desired: Mapping[Key, Desired], one: Instance) -> Desired:
+    return desired.get(one.key) or Desired(one.service, Command(()), 0, one.release)
+
+
+def _in(one: Instance, phase: Phase, now: float, *, until: float = 0.0, why: str = "") -> Instance:
+    if one.phase == phase and one.why == why and one.until == until:
+        return one
+    return replace(one, phase=phase, since=one.since if one.phase == phase else now, until=until, why=why)
+
+
+def _with(system: System, old: Instance, new: Instance) -> System:
+    if new == old:
+        return system
+    return replace(system, instances=tuple(new if one.name == old.name else one for one in system.instances))
+
+
+def _wake(system: System, now: float) -> float | None:
+    """The next moment that means something; those that have passed have been looked at, and wait for news."""
+    times = [at for one in system.instances for at in _times(one)]
+    return min((at for at in times if at > now), default=None)
+
+
+def _times(one: Instance) -> Iterator[float]:
+    if one.until:
+        yield one.until
+    if one.look_at and not one.looking and one.phase in ("starting", "ready", "unhealthy"):
+        yield one.look_at
+    if one.phase == "draining":
+        yield one.since + SEEN_SECONDS

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from hanse.control.desired import Command, Desired
+from hanse.control.edge_shown import routes_of, table_of, url_of
+from hanse.control.edge_table import checked
+from hanse.control.instances import Serving
+from hanse.control.released import BASE
+from hanse.kernel.settings import ServiceSettings, Settings
+
+SETTINGS = Settings(
+    services={
+        "users": ServiceSettings(command="x", route="api/users/", strip_prefix=True, sticky=True, balance="source"),
+        "blog": ServiceSettings(command="x", host="blog.example"),
+        "worker": ServiceSettings(command="x"),
+    }
+)
+DESIRED = {name: Desired(name, Command((name,)), own=name == "gateway") for name in (*SETTINGS.services, "gateway")}
+
+
+def test_who_has_a_route_or_a_host_is_shown_and_the_gateway_of_the_app_has_the_rest() -> None:
+    found = {route.service: (route.host, route.path, route.strip_prefix) for route in routes_of(SETTINGS, DESIRED)}
+    assert found == {
+        "users": ("", "/api/users", True),
+        "blog": ("blog.example", "/", False),
+        "gateway": ("", "/", False),
+    }
+
+
+def test_a_foreign_service_of_that_name_is_not_the_gateway() -> None:
+    assert list(routes_of(Settings(), {"gateway": Desired("gateway", Command(("x",)))})) == []
+
+
+def test_a_table_fits_together_and_shows_who_serves() -> None:
+    serving = [Serving("users-1", "users", BASE, 20_001), Serving("users-2", "users", BASE, 20_002, draining=True)]
+    table = checked(table_of(SETTINGS, DESIRED, {}, [*serving, Serving("worker-1", "worker", BASE, 20_003)], 7))
+    assert table.revision == 7
+    users = next(pool for pool in table.pools if pool.service == "users")
+    assert [(server.id, server.port, server.state) for server in users.servers] == [
+        ("users-1", 20_001, "up"),
+        ("users-2", 20_002, "draining"),
+    ]
+    assert (users.sticky, users.balance) == ("hanse-instance-users", "source")
+    assert {pool.service for pool in table.pools} == {"users", "blog", "gateway"}
+
+
+def test_neighbours_go_through_the_edge_where_it_sends_their_requests_there() -> None:
+    edge, straight = "http://127.0.0.1:8000", "http://127.0.0.1:20001"
+    assert url_of("users", SETTINGS, edge, straight) == f"{edge}/api/users"
+    assert url_of("gateway", SETTINGS, edge, straight) == edge
+    for name in ("worker", "blog"):
+        assert url_of(name, SETTINGS, edge, straight) == straight
+    assert url_of("users", SETTINGS, "", straight) == straight

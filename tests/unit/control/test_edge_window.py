@@ -1,0 +1,64 @@
+from hanse.control.edge_figures import BOUNDS_MS, Counts, Key
+from hanse.control.edge_window import REQUESTS_MIN, Buckets, frozen, told
+from hanse.control.judge import heard, judge, judging
+from hanse.control.window import Window
+
+
+def counts(*seconds: float, errors: int = 0) -> Counts:
+    found = Counts(requests=len(seconds), errors=errors)
+    for one in seconds:
+        found.took(one)
+    return found
+
+
+def test_what_is_slow_is_what_one_of_twenty_was_before() -> None:
+    before = counts(*[0.009] * 900, *[0.09] * 80, *[0.9] * 20)
+    limits = frozen({Key("users", "1.4", "users-1", "/a"): before}, "users", "1.4")
+    assert limits == {"/a": limits[""], "": limits["/a"]}
+    assert (BOUNDS_MS[limits["/a"].slow], BOUNDS_MS[limits["/a"].slowest]) == (100.0, 1_000.0)
+
+
+def test_a_route_with_few_requests_goes_by_those_of_all() -> None:
+    figures = {
+        Key("users", "1.4", "users-1", "/a"): counts(*[0.01] * (REQUESTS_MIN - 1)),
+        Key("users", "1.4", "users-2", "/b"): counts(*[0.01] * REQUESTS_MIN),
+        Key("users", "1.5", "users-3", "/c"): counts(*[0.01] * REQUESTS_MIN),
+        Key("other", "1.4", "other-1", "/d"): counts(*[0.01] * REQUESTS_MIN),
+    }
+    assert sorted(frozen(figures, "users", "1.4")) == ["", "/b"]
+    now = {Key("users", "1.5", "users-3", "/a"): counts(0.01, 0.5)}
+    both = told(now, "users", new="1.5", old="1.4", slow=frozen(figures, "users", "1.4"))
+    assert both["/a"].new["users-3"].slow == 1
+
+
+def test_nothing_is_slow_where_nobody_knows_what_is() -> None:
+    both = told(
+        {Key("users", "1.5", "u", "/"): counts(9.0)}, "users", new="1.5", old="1.4", slow=frozen({}, "users", "")
+    )
+    assert (both["/"].new["u"].asked, both["/"].new["u"].timed) == (1, 0)
+
+
+def test_what_takes_longer_than_all_buckets_is_slow_and_slowest() -> None:
+    limits = {"": Buckets(len(BOUNDS_MS) - 1, len(BOUNDS_MS) - 1)}
+    both = told({Key("users", "1.5", "u", "/"): counts(99.0)}, "users", new="1.5", old="1.4", slow=limits)
+    assert (both["/"].new["u"].slow, both["/"].new["u"].slowest) == (1, 1)
+
+
+def test_other_releases_and_requests_that_nobody_answered_are_left_out() -> None:
+    figures = {
+        Key("users", "1.3", "users-1", "/"): counts(0.01),
+        Key("users", "1.5", "", "/"): counts(0.01, errors=1),
+        Key("other", "1.5", "other-1", "/"): counts(0.01),
+    }
+    assert told(figures, "users", new="1.5", old="1.4", slow={}) == {}
+
+
+def test_a_judge_goes_by_what_an_edge_has_counted() -> None:
+    known = judging()
+    for second in (1.0, 2.0):
+        figures = {
+            Key("users", "1.5", "b1", "/"): counts(*[0.01] * 10, errors=5),
+            Key("users", "1.4", "a1", "/"): counts(*[0.01] * 190),
+        }
+        known = heard(known, Window(second, told(figures, "users", new="1.5", old="1.4", slow={})))
+    assert judge(known).decision == "roll_back"
