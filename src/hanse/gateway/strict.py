@@ -47,6 +47,30 @@ def check_request(request: Request, limits: Limits) -> None:
         _check_encoded(query, "query")
 
 
+def check_head(headers: list[Header], version: str) -> None:
+    """Refuse the head of a request that two readers could understand differently.
+
+    Args:
+        headers: Names in lower case, and values, as they came.
+        version: Of HTTP, such as `1.1`.
+
+    Raises:
+        Ambiguous: Its length or its host is said twice, or not at all.
+
+    Example:
+        >>> check_head([(b"host", b"shop"), (b"content-length", b"1"), (b"content-length", b"2")], "1.1")
+        Traceback (most recent call last):
+        ...
+        hanse.gateway.problem.Ambiguous: expected one content-length header, got 2
+    """
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        _check_once(headers)
+        if sum(name == b"transfer-encoding" for name, _ in headers) > 1:
+            raise Ambiguous("expected one transfer-encoding header")
+    _check_head(fields, version)
+
+
 def _check_once(headers: list[Header]) -> None:
     names = [name for name, _ in headers]
     twice = next((name for name in _ONCE if names.count(name) > 1), None)

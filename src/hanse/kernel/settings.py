@@ -94,6 +94,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         calls_max: Operations running at once; the next one is told to come again.
         retention: Seconds that logs and the marks of what was handled are kept, at the least; 7 days.
         sagas_awake: Sagas of a service that are kept in memory while they only wait; of others there is a row.
+        follow_routes: Whether calls go by routes that are kept as rows, too, and may change while it runs.
     """
 
     services: tuple[str, ...] = ()
@@ -118,6 +119,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     calls_max: Annotated[int, Meta(gt=0)] = 1000
     retention: Annotated[float, Meta(gt=0, extra={"unit": "seconds"})] = 604_800.0
     sagas_awake: Annotated[int, Meta(ge=0)] = 1_000
+    follow_routes: bool = False
 
 
 class LogSettings(Section, frozen=True, kw_only=True):
@@ -134,16 +136,51 @@ class LogSettings(Section, frozen=True, kw_only=True):
     access: Literal["auto", "on", "off"] = "auto"
 
 
+Interval = Annotated[float, Meta(gt=0, extra={"unit": "seconds"})]
+Count = Annotated[int, Meta(gt=0)]
+
+
+class HealthSettings(Section, frozen=True, kw_only=True):
+    """How the platform sees whether an instance is healthy.
+
+    Attributes:
+        path: What is asked; any answer below 500 is healthy. Empty for `/readyz` of the framework's services, and `/`
+            of others.
+        interval: Seconds between two looks at an instance that is ready.
+        timeout: Seconds that an answer may take.
+        rise: Healthy answers in a row after which it gets traffic.
+        fall: Looks in a row that fail, after which it gets none.
+        startup: Seconds in which it has to become healthy, at its start or again; then it is started anew.
+    """
+
+    path: str = ""
+    interval: Interval = 2.0
+    timeout: Interval = 2.0
+    rise: Count = 1
+    fall: Count = 3
+    startup: Interval = 60.0
+
+
 class ServiceSettings(Section, frozen=True, kw_only=True):
     """One service: where it keeps its rows, its configuration values, and how the platform runs it.
 
     Attributes:
-        store: URL of its store; empty for the node's.
+        store: URL of its store; empty for the node's. `resource:NAME` is that of a resource.
         settings: Values for the fields of the service class, by name.
         instances: How many of it run.
-        command, directory, environment: How a foreign service is started.
-        route, host, strip_prefix, protocol: What the edge sends to it.
-        health: Path that answers below 500 when it is healthy, or a table with its interval and thresholds.
+        command: What starts a foreign service, with `{host}`, `{port}`, `{instance}` and `{release}` filled in; empty
+            for a service of the app. What only a shell understands is given to `/bin/sh`.
+        directory: Where it is started; by default where the settings are.
+        environment: Variables that it gets beside those of `hanse up` and of `.env`; `${NAME}` stands for one of these.
+        port: The one port that it insists on; 0 for a free one.
+        needs: Services and resources that have to be ready before it is started, and are stopped after it.
+        restart: When it is started anew after its end: `always`, `on-failure` or `never`.
+        stop_grace: Seconds that it has to end by itself at a stop, once it has been told to.
+        route: Path prefix that the edge sends to it.
+        host: Name in the URL that the edge sends to it.
+        strip_prefix: Whether the edge takes the path prefix away.
+        protocol: What it speaks: `http`, `h2c` for gRPC, or `none`, for what works and answers nobody.
+        health: Path that answers below 500 when it is healthy, or a table.
         balance: How requests are spread over its instances.
         sticky: Whether one visitor stays with one instance.
         release_hook: Command that runs once per rollout.
@@ -155,14 +192,52 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
     command: str = ""
     directory: str = ""
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    port: Port = 0
+    needs: tuple[str, ...] = ()
+    restart: Literal["always", "on-failure", "never"] = "always"
+    stop_grace: Seconds = 30.0
     route: str = ""
     host: str = ""
     strip_prefix: bool = False
-    protocol: str = ""
-    health: str | dict[str, object] = ""
+    protocol: Literal["http", "h2c", "none"] = "http"
+    health: str | HealthSettings = ""
     balance: Literal["round_robin", "least_request", "source"] = "round_robin"
     sticky: bool = False
     release_hook: str = ""
+
+
+class EdgeSettings(Section, frozen=True, kw_only=True):
+    """The one door of `hanse up`, with the app's gateway and the foreign services behind it.
+
+    Attributes:
+        host: Address to listen on; only this machine reaches the default.
+        port: Port to listen on; 0 takes a free one.
+        engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes a fifth of the CPU
+            and has to be installed; `none` is no door at all.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    engine: Literal["auto", "builtin", "haproxy", "envoy", "none"] = "auto"
+
+
+class ResourceSettings(Section, frozen=True, kw_only=True):
+    """A server that services need; where a setting or a variable takes a URL, `resource:NAME` stands for its.
+
+    Attributes:
+        kind: Which one; empty for another, by its command and URL.
+        port: Port to listen on; 0 takes a free one, once.
+        directory: Where it keeps its data; by default `.hanse/resources/NAME`.
+        command: What starts it, instead of what is known of its kind; `{host}` and `{port}` are filled in.
+        url: Where it is, so that none is started; where there is a command, the URL of what that starts, with `{host}`
+            and `{port}` filled in.
+    """
+
+    kind: Literal["", "nats", "postgresql", "redis"] = ""
+    port: Port = 0
+    directory: str = ""
+    command: str = ""
+    url: str = ""
 
 
 class Settings(Section, frozen=True, kw_only=True):
@@ -171,10 +246,10 @@ class Settings(Section, frozen=True, kw_only=True):
     Attributes:
         app: What runs, as `module:name`.
         environment: Name of the environment whose table in the file applies; empty for none.
-        gateway, node, log: See their classes.
+        gateway, node, log, edge: See their classes.
         services: By name of the service.
         routes: How calls are shared among releases, by name of the service that is called.
-        edge, resources: Kept as they came, for the parts of the platform that read them.
+        resources: Servers that services need, by name.
         environments: Tables that override the others, by name of the environment.
     """
 
@@ -185,8 +260,8 @@ class Settings(Section, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     services: dict[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
-    edge: dict[str, object] = field(default_factory=dict[str, object])
-    resources: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
+    edge: EdgeSettings = EdgeSettings()
+    resources: dict[str, ResourceSettings] = field(default_factory=dict[str, ResourceSettings])
     environments: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hanse.kernel.settings import Setting, Settings, Sources, flatten, problems_of, resolve
+from hanse.kernel.settings_resources import with_urls
 from hanse.kernel.settings_schema import Unusable, as_table, nearest, type_at
 
 FILE = "hanse.toml"
@@ -39,8 +40,8 @@ KUBERNETES = "KUBERNETES_SERVICE_HOST"
 KUBERNETES_DRAIN_SECONDS = 5.0
 """How long Kubernetes may take to send a process no more requests, after it has told it to stop."""
 
-OTHERS = ("HANSE_CONFIG", "HANSE_URL")
-"""Variables that are no settings: the file to read, and where a running system answers."""
+OTHERS = ("HANSE_CONFIG", "HANSE_URL", "HANSE_PROCESS", "HANSE_KEEPER")
+"""Variables that are no settings: the file to read, where a running system answers, and what `hanse up` tells of it."""
 
 _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=\s*(?P<value>.*?)\s*")
 _QUOTED = re.compile(r"""(?:'(?P<plain>[^']*)'|"(?P<escaped>(?:[^"\\]|\\.)*)")\s*(?:#.*)?""")
@@ -79,7 +80,8 @@ def load(
         _variables(environ, "", directory, problems),
         [*chosen, *flags],
     ]
-    return resolve(layers, problems)
+    settings, sources = resolve(layers, problems)
+    return with_urls(settings), sources
 
 
 def place_layer(environ: Mapping[str, str]) -> list[Setting]:

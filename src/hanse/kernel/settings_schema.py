@@ -68,9 +68,11 @@ def type_at(root: object, path: tuple[str, ...]) -> object:
 
 
 def fields_of(kind: object) -> dict[str, object] | None:
-    """The fields of a struct with their types; None for anything else."""
+    """The fields of a struct with their types, of one that stands for others too (`str | Struct`); else None."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return {item.encode_name: item.type for item in msgspec.structs.fields(kind)}
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        return next((fields for member in typing.get_args(kind) if (fields := fields_of(member)) is not None), None)
     return None
 
 
@@ -95,7 +97,7 @@ def convert(kind: object, value: object) -> object:
     Raises:
         Unusable: It is not of that type; says what was expected.
     """
-    if fields_of(kind) is not None:
+    if fields_of(kind) is not None and (isinstance(kind, type) or as_table(value) is not None):
         # Tables came here leaf by leaf; only an empty one may stand for itself.
         return _empty_table(value)
     try:
@@ -127,7 +129,7 @@ def expectation(kind: object) -> str:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(plain))
     if typing.get_origin(plain) in (Union, types.UnionType):
         return " or ".join(expectation(member) for member in typing.get_args(plain))
-    words = _WORDS.get(typing.get_origin(plain) or plain, "a value")
+    words = "a table" if fields_of(plain) else _WORDS.get(typing.get_origin(plain) or plain, "a value")
     low, high = (meta.ge if meta else None), (meta.le if meta else None)
     return words + ("" if low is None else f" from {low}") + ("" if high is None else f" to {high}")
 

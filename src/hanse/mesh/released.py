@@ -6,7 +6,7 @@ balancing, among all or among those of one release, and a route has only the rel
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import final
 
 import msgspec
@@ -19,7 +19,7 @@ from hanse.kernel.route import Route
 from hanse.mesh.explained import Explained, route_name
 from hanse.mesh.fault import is_undone
 from hanse.mesh.routes import release_for
-from hanse.transport.base import RELEASE, Features, Receiver, Transport, service_of
+from hanse.transport.base import RELEASE, Answer, AsksAtOnce, Features, Receiver, Transport, service_of
 from hanse.transport.direct import NotSent
 
 AWAY_SECONDS = 1.0
@@ -60,6 +60,10 @@ class Released:
         self._transport = transport
         self._host = host
         self._away: dict[tuple[str, str], float] = {}
+        self._ask: Callable[[Message], Awaitable[Answer]] = transport.request
+        self._given_up: Callable[[], None] = _nothing
+        if isinstance(transport, AsksAtOnce):
+            self._ask, self._given_up = transport.ask, transport.given_up
 
     @property
     def features(self) -> Features:
@@ -99,6 +103,16 @@ class Released:
         if not self.routes and not message.headers.release:
             return self._transport.request(message)
         return self._request(message)
+
+    def ask(self, message: Message, /) -> Awaitable[Answer]:
+        """See `AsksAtOnce.ask`."""
+        if not self.routes and not message.headers.release:
+            return self._ask(message)
+        return self._request(message)
+
+    def given_up(self) -> None:
+        """See `AsksAtOnce.given_up`."""
+        self._given_up()
 
     async def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
@@ -190,6 +204,10 @@ def released(transport: Transport, host: Host) -> Transport:
     """
     features = transport.features
     return Released(transport, host) if features.balances and not features.local else transport
+
+
+def _nothing() -> None:
+    """A request that is cancelled says so itself."""
 
 
 def _of_release(message: Message, release: str) -> Message:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
+from types import FunctionType
 from typing import Any, cast
 
 import msgspec
@@ -25,6 +27,9 @@ from hanse.store.base import AlreadyHandled, Mark, Store
 
 Method = Callable[..., Any]
 Execute = Callable[[Context, Message], Awaitable[bytes]]
+
+METHODS_MAX = 1_000
+"""Methods of which is kept in mind how they take their arguments; of others it is found out anew."""
 
 
 def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
@@ -108,6 +113,13 @@ def _calling(method: Method) -> Callable[[msgspec.Struct], Awaitable[object]]:
 
 
 def _wants_names(method: Method) -> bool:
+    # A method of one class is bound anew by each node, and has the same parameters each time.
+    function = getattr(method, "__func__", None)
+    return _has_names_only(function) if isinstance(function, FunctionType) else _has_names_only.__wrapped__(method)
+
+
+@lru_cache(maxsize=METHODS_MAX)
+def _has_names_only(method: Method) -> bool:
     parameters = inspect.signature(method).parameters.values()
     return any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from typing import Literal, Self, TypeVar, cast
 
@@ -17,6 +17,7 @@ from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
+from hanse.kernel.route import Route
 from hanse.kernel.settings import ServiceSettings, Settings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
@@ -42,10 +43,11 @@ from hanse.node.events import (
 from hanse.node.figures import NodeFigures, counted_by, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, jobs_client, rows_client
+from hanse.node.kept_routes import KeptRoutes
 from hanse.node.leftover import left_over, told_at_end
 from hanse.node.letters import Letters, letters_client
 from hanse.node.letters_served import serve_letters
-from hanse.node.routes import routes_of
+from hanse.node.routes import routes_of, routes_with
 from hanse.node.saga_runs import SagaRuns, sagas_client
 from hanse.node.stores import open_store, url_for
 from hanse.node.topics import Source, TopicFeed, tellers_of
@@ -162,6 +164,7 @@ class Node:
                     await self._open()
                 fault_point("node.opened")
                 await self._listen()
+                await self._follow_routes()
                 await self._warm_up()
                 with self.context():
                     self._react()
@@ -345,8 +348,7 @@ class Node:
         pool = ProcessPool()
         self._opened.push_async_callback(pool.close)
         self._opened.enter_context(using_pool(pool, fallback=True))
-        if self._routes and isinstance(self._calls, TakesRoutes):
-            self._calls.route(self._routes)
+        self._go_by(self._routes)
         await self._transport.open()
         self._opened.push_async_callback(self._transport.close)
         for part in self.parts:
@@ -361,6 +363,24 @@ class Node:
         self._server.open()
         _ = self._opened.callback(self._server.close)
         self._opened.push_async_callback(self._tasks.cancel)
+
+    def _go_by(self, routes: Mapping[str, Route]) -> None:
+        if isinstance(self._calls, TakesRoutes):
+            self._calls.route(routes)
+
+    async def _follow_routes(self) -> None:
+        """Go by the routes that are kept, before anything is called, and from then on."""
+        if not self.settings.node.follow_routes:
+            return
+        kept = KeptRoutes(
+            self._here.instance,
+            self._caller,
+            self.host,
+            lambda routes: self._go_by(routes_with(self.app, self.settings.routes, routes)),
+        )
+        for work in (kept.follow(), kept.say()):
+            _ = self._tasks.start(work, name="routes")
+        await kept.known()
 
     async def _warm_up(self) -> None:
         for hosted in self.hosted:

@@ -39,6 +39,21 @@ def routes_of(app: App, routes: Mapping[str, Route]) -> dict[str, Route]:
     return of_services | {name: route for name, route in routes.items() if name not in served}
 
 
+def routes_with(app: App, routes: Mapping[str, Route], kept: Mapping[str, Route]) -> dict[str, Route]:
+    """Routes by what is called, of those of the settings and those that are kept as rows, which go before.
+
+    What is kept for services that the app does not have is none of its business.
+
+    Args:
+        app: Whose services they are.
+        routes: Those of the settings, by names of settings.
+        kept: Those that are kept, by names of services.
+    """
+    names = {part.name for part in app.parts}
+    ours = {name: msgspec.structs.replace(route, source="kept") for name, route in kept.items() if name in names}
+    return routes_of(app, {**routes, **ours})
+
+
 def _named(name: str, route: Route) -> Route:
     """With the key in its source, so that whoever is told of it finds it."""
     return msgspec.structs.replace(route, source=f"routes.{name}" + (f" ({route.source})" if route.source else ""))

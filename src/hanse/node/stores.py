@@ -13,6 +13,7 @@ from typing import cast
 
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import ServiceSettings, Settings
+from hanse.kernel.settings_resources import SCHEME, not_there, with_url
 from hanse.store.base import CollectionSchema, Store
 from hanse.store.remote.url import url_of_service
 
@@ -65,6 +66,9 @@ def _kept_apart_by(scheme: str) -> str:
 def url_for(settings: Settings, service: str) -> str:
     """The URL of one service's store: its own setting, or what `node.store` means for it."""
     wanted = settings.services.get(service, ServiceSettings())
+    if wanted.store.startswith(SCHEME):
+        # Others may have theirs on the same server.
+        return store_url(with_url(wanted.store, settings.resources), service)
     return wanted.store or store_url(settings.node.store, service)
 
 
@@ -141,6 +145,8 @@ def open_store(url: str) -> Store:
         with _client_of_mongodb():
             from hanse.store.mongodb.store import MongodbStore
         return MongodbStore.from_url(url)
+    if url.startswith(SCHEME):
+        raise Misconfigured(not_there(url))
     from importlib.metadata import entry_points
 
     found = entry_points(group=GROUP, name=scheme)

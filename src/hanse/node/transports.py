@@ -17,6 +17,7 @@ import msgspec
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.settings import NodeSettings
+from hanse.kernel.settings_resources import SCHEME, not_there
 from hanse.transport.base import Transport
 from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
@@ -87,6 +88,8 @@ def _made(url: str, place: Place, ours: Mapping[str, Callable[[str, Place], T]],
     scheme = url.partition(":")[0]
     make = ours.get(scheme)
     if make is None:
+        if url.startswith(SCHEME):
+            raise Misconfigured(not_there(url))
         from importlib.metadata import entry_points
 
         found = entry_points(group=group, name=scheme)

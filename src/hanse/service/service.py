@@ -284,11 +284,22 @@ def service_name(cls: type[Service]) -> str:
 
 
 def descriptions_of(cls: type[Service]) -> list[Description]:
-    """What a service serves: its contracts, and its own operations as one more contract under its own name."""
+    """What a service serves: its contracts, and its own operations as one more contract under its own name.
+
+    Made once for each class: to look at all its types takes milliseconds, and each client of the service asks for it.
+    """
+    known = cast("tuple[Description, ...] | None", vars(cls).get("__hanse_descriptions__"))
+    if known is None:
+        known = _descriptions(cls)
+        cls.__hanse_descriptions__ = known  # type: ignore[attr-defined]
+    return list(known)
+
+
+def _descriptions(cls: type[Service]) -> tuple[Description, ...]:
     promised = [describe(contract) for contract in contracts_in(cls)]
     taken = [name for description in promised for name in description.operations]
     own = describe_methods(cls, cls.__hanse_promise__, leave_out=taken)
-    return [*promised, own] if own.operations or not promised else promised
+    return (*promised, own) if own.operations or not promised else tuple(promised)
 
 
 def reactions_of(cls: type[Service]) -> dict[str, Reaction]:

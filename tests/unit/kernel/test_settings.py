@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from msgspec import Meta
 
 from hanse.kernel.faults import Misconfigured
-from hanse.kernel.settings import Seconds, Setting, Settings, flatten, resolve
+from hanse.kernel.settings import HealthSettings, Seconds, Setting, Settings, flatten, resolve
 from hanse.kernel.settings_hide import SHOWN, hidden, is_secret
 from hanse.kernel.settings_schema import Unusable, convert, expectation, type_at
 
@@ -125,7 +125,7 @@ def test_what_is_of_the_wrong_kind_is_refused(path: str, value: object) -> None:
         ("services.orders.settings.limits", "[1, 2]", [1, 2]),
         ("services.orders.settings.name", "tea", "tea"),
         ("services.orders.health", "/up", "/up"),
-        ("services.orders.health.interval", "2s", {"interval": "2s"}),
+        ("services.orders.health.interval", "3s", HealthSettings(interval=3.0)),
     ],
 )
 def test_text_becomes_what_its_key_needs(path: str, text: str, value: object) -> None:
@@ -152,9 +152,9 @@ def test_a_value_that_loses_is_not_judged() -> None:
 
 
 def test_a_table_gives_way_to_a_value_and_a_value_to_a_table() -> None:
-    table, value = one("edge.port.low", 1), one("edge.port", 2)
-    assert resolve([[table], [value]])[0].edge == {"port": 2}
-    assert resolve([[value], [table]])[0].edge == {"port": {"low": 1}}
+    table, value = one("services.o.health.path", "/up"), one("services.o.health", "/ok")
+    assert resolve([[table], [value]])[0].services["o"].health == "/ok"
+    assert resolve([[value], [table]])[0].services["o"].health == HealthSettings(path="/up")
 
 
 def test_an_empty_table_names_a_service_without_erasing_what_others_say() -> None:
@@ -164,14 +164,21 @@ def test_an_empty_table_names_a_service_without_erasing_what_others_say() -> Non
     assert "orders" in resolve([[empty]])[0].services
 
 
+def in_orders(table: dict[str, object]) -> dict[str, object]:
+    return {"services": {"orders": {"settings": table}}}
+
+
 @given(TREES)
 def test_leaves_put_together_again_are_the_table_they_came_from(tree: object) -> None:
-    settings, sources = resolve([flatten({"edge": tree if isinstance(tree, dict) else {"leaf": tree}}, "file")])
-    assert settings.edge == (tree if isinstance(tree, dict) else {"leaf": tree})
+    settings, sources = resolve([flatten(in_orders(tree if isinstance(tree, dict) else {"leaf": tree}), "file")])
+    assert settings.services["orders"].settings == (tree if isinstance(tree, dict) else {"leaf": tree})
     assert set(sources.values()) == {"file"}
 
 
-@given(st.lists(st.tuples(st.sampled_from(["edge", "edge.a", "edge.a.b", "edge.b"]), st.integers() | st.just({}))))
+PATHS = [f"services.orders.settings{below}" for below in ("", ".a", ".a.b", ".b")]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PATHS), st.integers() | st.just({}))))
 def test_layers_that_disagree_about_shape_never_break(pairs: list[tuple[str, object]]) -> None:
     try:
         resolve([[one(path, value)] for path, value in pairs])
@@ -187,7 +194,7 @@ def test_secrets_are_hidden_in_every_print() -> None:
                 one("services.mail.settings.api_key", "hunter2"),
                 one("services.mail.settings.nested.token", ["hunter2"]),
                 one("services.mail.environment.DATABASE_URL", "redis://:hunter2@cache"),
-                one("resources.db.password", "hunter2"),
+                one("services.mail.settings.password", "hunter2"),
             ]
         ]
     )

@@ -132,6 +132,25 @@ def test_a_service_too_small_for_a_contract_is_its_own() -> None:
     assert description.operations["hello"].options.idempotent, "an operation stays one where it is overridden"
 
 
+def test_what_a_service_serves_is_described_once_for_each_class() -> None:
+    class Quiet(Service):
+        @rpc
+        async def hush(self) -> str:
+            return "hush"
+
+    class Whispering(Quiet):
+        @rpc
+        async def whisper(self) -> str:
+            return "psst"
+
+    first, again = descriptions_of(Whispering), descriptions_of(Whispering)
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    first.clear()
+    assert descriptions_of(Whispering) == again
+    [description], [inherited] = again, descriptions_of(Quiet)
+    assert (sorted(description.operations), list(inherited.operations)) == (["hush", "whisper"], ["hush"])
+
+
 def test_the_name_of_a_service_is_its_contracts() -> None:
     assert service_name(Stock) == "inventory"
     assert [description.version for description in descriptions_of(Stock)] == ["1.4"]
