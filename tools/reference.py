@@ -311,7 +311,7 @@ def settings_page() -> str:
         "Defaults < `hanse.toml` < its table for the environment < `.env` < environment variables < flags.\n"
         "`hanse config show` tells every value and where it came from.\n"
         "In a key, `NAME` stands for the name of a service; in a variable, `NAME` is that name in capitals.\n"
-        "Of a service, this version reads `store` and `settings`; the other keys are checked and kept.\n\n"
+        "Of a service, `hanse run` reads `store` and `settings`; the others are for `hanse up`.\n\n"
         "| key | variable | expected | default | meaning |\n"
         "|---|---|---|---|---|\n"
     )
@@ -337,9 +337,9 @@ def settings_in(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[K
     meanings = attributes(kind)
     for field in msgspec.structs.fields(kind):
         at = (*path, field.name)
-        named = {("services",): "ServiceSettings", ("routes",): "Route"}.get(at)
+        named = {("services",): "ServiceSettings", ("routes",): "Route", ("resources",): "ResourceSettings"}.get(at)
         inner = getattr(importlib.import_module(Section.__module__), named) if named else field.type
-        if fields_of(inner) is not None:
+        if isinstance(inner, type) and fields_of(inner) is not None:
             yield from settings_in(inner, (*at, "NAME") if named else at)
             continue
         default: object = field.default if field.default is not msgspec.NODEFAULT else (as_table({}) or {})
@@ -347,6 +347,9 @@ def settings_in(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[K
         if len(at) == 1:
             variable = next((f"`{name}`" for name, target in ALIASES.items() if target == at), "")
         yield Known(".".join(at), variable, expectation(field.type), default, meanings.get(field.name, ""))
+        for member in typing.get_args(field.type):  # a text that may be a table too
+            if fields_of(member) is not None:
+                yield from settings_in(member, at)
 
 
 def attributes(cls: type) -> dict[str, str]:

@@ -22,6 +22,7 @@ WITHOUT = {
     "new": "it writes files",
     "run": "it runs until it is stopped",
     "shell": "it prints what the code says",
+    "up": "it runs until it is stopped",
 }
 """Verbs that have no JSON, and why."""
 
@@ -57,6 +58,19 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("webhooks deliveries", "webhooks list", "webhooks ping", "webhooks replay"),
         "it needs somebody outside who is sent something: see test_webhooks.py",
+    ),
+    **dict.fromkeys(
+        ("down", "logs", "ps", "restart", "scale", "stop", "top", "wait"),
+        "they need a system that runs: see tests/deploy/test_up.py",
+    ),
+    **dict.fromkeys(
+        (
+            "release",
+            "route set",
+            "route show",
+            *(f"rollout {verb}" for verb in ("abort", "lift", "pause", "promote", "resume", "status", "verdict")),
+        ),
+        "they need a system that runs, and releases: see tests/deploy/test_release.py",
     ),
     **dict.fromkeys(("store dump", "store load"), "they need rows, and a folder: see test_store_dump.py"),
     **{f"deadletters {verb}": "it needs a message that failed: see tests/unit/cli" for verb in OF_LETTERS},

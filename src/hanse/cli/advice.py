@@ -41,6 +41,11 @@ FAULTS: Mapping[str, Advice] = {
         "handler needs is broken.",
         "See the log of the service for why, and mend that. Its messages wait meanwhile, and go on by themselves.",
     ),
+    "broken_answer": Advice(
+        "A server of a service behind the edge speaks another protocol on its port, or its answer cannot be read in "
+        "one way only.",
+        "Ask the server itself, past the edge, and see its log.",
+    ),
     "broken_contract": Advice(
         "Caller and provider run other versions of the contract, or the handler returned something else than it "
         "promises.",
@@ -161,6 +166,15 @@ FAULTS: Mapping[str, Advice] = {
         "The handler calls another service, or commits by itself: nobody could take that back.",
         "See the effects up to there; the handler may ask `current().rehearsal`. Or replay one, and look at it.",
     ),
+    "not_forwarded": Advice(
+        "A client takes the edge for a proxy to anywhere, or sends a body with a request for WebSocket.",
+        "Ask for a path of this system, in a request of its own.",
+    ),
+    "not_done": Advice(
+        "What a command asked for does not fit what the system runs, or a service was given up after it ended again "
+        "and again.",
+        "See `hanse ps` for what runs and why it does not, and `hanse logs SERVICE` for its last words.",
+    ),
     "not_found": Advice(
         "It was removed, was never there, or the id is misspelt.",
         "List what there is; ids are compared letter by letter.",
@@ -169,6 +183,10 @@ FAULTS: Mapping[str, Advice] = {
         "The core is small on purpose; this needs an extra.",
         "Install what the text names, with pip, into the environment that runs the app.",
     ),
+    "not_routed": Advice(
+        "No service has a route for this path, or only under another name.",
+        "See `services.NAME.route` and `services.NAME.host` in hanse.toml.",
+    ),
     "not_sent": Advice(
         "The node that was chosen could not be reached, so that nothing was asked of it.",
         "Nothing: another node is chosen. Where there is none, the answer is `unavailable`.",
@@ -176,6 +194,10 @@ FAULTS: Mapping[str, Advice] = {
     "not_started": Advice(
         "The app is mounted in another framework that does not pass the lifespan on.",
         "Do what the text says: let the outer application run the lifespan, or start the node by hand.",
+    ),
+    "outcome_unknown": Advice(
+        "A server was killed, or closed its connection, while it had a request that may not be sent twice.",
+        "See whether it took effect. Send an Idempotency-Key along, where the service knows it: then it is sent again.",
     ),
     "overloaded": Advice(
         "More is asked than a limit allows at once; refusing early keeps the rest quick.",
@@ -249,6 +271,10 @@ FAULTS: Mapping[str, Advice] = {
     "too_many": Advice(
         "One owner may have so many subscriptions to webhooks, and has them.",
         "Remove one that is not needed: `hanse webhooks list` shows them. One may name several events.",
+    ),
+    "vetoed": Advice(
+        "The release was rolled back before, and nobody has said since that it may be tried again.",
+        "Read why it was; release what cures it, or lift the veto if something else was to blame.",
     ),
     "waits": Advice(
         "Messages of one key are handled in order, and an older one of it has failed.",

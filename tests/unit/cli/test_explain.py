@@ -65,8 +65,16 @@ def flaws_told() -> Iterator[str]:
     }
     calls |= {"Flaw": 1, "Wrong": calls.pop("__init__")}
     for node in chain.from_iterable(map(ast.walk, trees)):
-        if isinstance(node, ast.Call) and (place := calls.get(ast.unparse(node.func).rpartition(".")[2])) is not None:
+        if isinstance(node, ast.Call) and (place := calls.get(_name_of(node.func))) is not None:
             yield from _constants(node.args[place : place + 1])
+
+
+def _name_of(function: ast.expr) -> str:
+    match function:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
 
 
 def _constants(found: list[ast.expr]) -> Iterator[str]:

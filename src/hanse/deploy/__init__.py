@@ -1,0 +1,1 @@
+"""What carries out the platform's decisions: the edge, and the processes of a system."""

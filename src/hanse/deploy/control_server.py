@@ -1,0 +1,132 @@
+"""Answers commands over the control socket of a system that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from typing import final
+
+import msgspec
+
+from hanse.control.wishes import needed, restarted, scaled
+from hanse.deploy.control_words import ASK_BYTES_MAX, Answer, Ask, Refused, Row, Status, Wish
+from hanse.deploy.own_socket import why_not
+from hanse.deploy.project import Project
+from hanse.deploy.release_words import RolloutAsk
+from hanse.deploy.releasing import Releasing
+from hanse.deploy.supervisor import Supervisor
+from hanse.kernel.faults import Fault, Forbidden, Malformed
+from hanse.kernel.host import Host
+
+_decode = msgspec.json.Decoder(Ask).decode
+
+
+@final
+class ControlServer:
+    """See the module.
+
+    Args of the constructor:
+        supervisor: Whose system it is.
+        project: What it runs.
+        host: Whose clocks tell since when.
+        releasing: Its releases.
+    """
+
+    def __init__(self, supervisor: Supervisor, project: Project, host: Host, releasing: Releasing) -> None:
+        self._supervisor = supervisor
+        self._project = project
+        self._host = host
+        self._releasing = releasing
+        self.problem: str = ""
+
+    async def serve(self, listener: socket.socket) -> asyncio.Server:
+        """Answer whoever connects, until the server is closed."""
+        return await asyncio.start_unix_server(self._talk, sock=listener, limit=ASK_BYTES_MAX)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, EOFError):
+            why = why_not(writer.get_extra_info("socket"))
+            while line := await _line(reader):
+                answer = Answer(refused=_refused(Forbidden(why))) if why else await self.answer(line)
+                writer.write(msgspec.json.encode(answer) + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def answer(self, line: bytes) -> Answer:
+        """What an ask comes to."""
+        try:
+            ask = _decode(line)
+        except msgspec.DecodeError as error:
+            return Answer(refused=_refused(Malformed(f"expected an ask of a command, got {line[:80]!r}: {error}")))
+        try:
+            if ask.release is not None:
+                row = await self._releasing.release(ask.release)
+                return Answer(releases=await self._releasing.rollout(RolloutAsk(service=row.service)))
+            if ask.rollout is not None:
+                return Answer(releases=await self._releasing.rollout(ask.rollout))
+            self._obey(ask)
+        except Fault as fault:
+            return Answer(refused=_refused(fault))
+        return Answer(self.status())
+
+    def _obey(self, ask: Ask) -> None:
+        supervisor = self._supervisor
+        wishes = supervisor.memory.wishes
+        there = supervisor.plan.desired if supervisor.plan is not None else {}
+        if ask.verb == "down":
+            supervisor.stop()
+        elif ask.verb == "restart":
+            supervisor.wish(restarted(wishes, there, ask.services))
+        elif ask.verb == "scale":
+            supervisor.wish(scaled(wishes, there, ask.instances))
+        elif ask.verb == "stop":
+            _ = needed(there, ask.services)  # refuses names that are unknown
+            supervisor.wish(scaled(wishes, there, dict.fromkeys(ask.services or there, 0)))
+
+    def status(self) -> Status:
+        """How the system is."""
+        supervisor = self._supervisor
+        system = supervisor.memory.system
+        desired = supervisor.desired if supervisor.plan is not None else {}
+        apart = self._host.now() - self._host.monotonic()
+        rows = tuple(
+            Row(
+                one.name,
+                one.service,
+                one.release,
+                one.phase,
+                one.since + apart,
+                one.why,
+                one.pid,
+                one.port,
+                one.restarts,
+                one.tail if one.phase == "crash loop" else (),
+            )
+            for one in sorted(system.instances, key=lambda one: (one.service, one.number))
+        )
+        wanted = tuple(Wish(one.service, one.instances, one.is_job) for one in desired.values())
+        return Status(
+            str(self._project.folder),
+            supervisor.edge,
+            os.getppid(),
+            os.getpid(),
+            wanted,
+            rows,
+            supervisor.memory.wishes.down,
+            system.shown,
+            system.seen,
+            self.problem,
+        )
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:
+        return b""  # longer than anybody's who means well
+
+
+def _refused(fault: Fault) -> Refused:
+    return Refused(fault.code, str(fault))

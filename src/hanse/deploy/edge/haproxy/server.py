@@ -1,0 +1,188 @@
+"""The process that drives HAProxy: it holds the listening socket, is driven by a socket of control, and stops in order.
+
+It is asked in the same words as the built-in edge. HAProxy ends with it; should HAProxy end, it is started again with
+what it showed, while clients wait in the queue of the listening socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import final
+
+import msgspec
+
+from hanse.deploy.edge.base import Place
+from hanse.deploy.edge.builtin.server import ASKING_SECONDS, BACKLOG, LINE_BYTES_MAX, SOCKET, Question, Reply
+from hanse.deploy.edge.haproxy.config import LOG, files
+from hanse.deploy.edge.haproxy.edge import HaproxyEdge, Process, log_socket
+from hanse.deploy.edge.haproxy.layout import Layout
+from hanse.deploy.edge.haproxy.shown import Shown
+from hanse.deploy.edge.haproxy.worker import Worker, started
+from hanse.deploy.own_socket import own_socket, why_not
+from hanse.gateway.listen import bound, url_of
+from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.host import Host
+from hanse.kernel.tasks import Tasks
+
+AGAIN_SECONDS = 0.1
+"""Before HAProxy is started again, after it ended by itself; doubled each time that it ends at once."""
+
+AGAIN_SECONDS_MAX = 5.0
+
+_log = logging.getLogger("hanse.edge")
+
+
+@final
+class HaproxyServer:
+    """Drives HAProxy.
+
+    Attributes:
+        stopped: Set when a driver has asked for its end.
+    """
+
+    def __init__(self, place: Place, program: str, host: Host) -> None:
+        """Listen nowhere yet.
+
+        Args:
+            place: Where, and how.
+            program: Path of HAProxy.
+            host: Clocks.
+        """
+        self.stopped: asyncio.Event = asyncio.Event()
+        self._place = place
+        self._program = program
+        self._host = host
+        self._grace = 0.0
+        self._url = ""
+        self._number = 0
+        self._watching: Tasks | None = None
+        self._edge: HaproxyEdge | None = None
+        self._listener: socket.socket | None = None
+
+    async def run(self) -> None:
+        """Serve until a driver says stop, or this is cancelled.
+
+        Raises:
+            CouldNotStart: The address is taken, or HAProxy does not start.
+        """
+        place = self._place
+        _certificate(place)
+        with bound(place.host, place.port) as listener, log_socket(place.folder / LOG) as log:
+            listener.listen(BACKLOG)
+            self._listener = listener
+            url = url_of(listener)
+            self._url = url.replace("http:", "https:", 1) if place.certificate else url
+            self._edge = edge = HaproxyEdge(self._host, self._start, log)
+            async with Tasks(_failed) as tasks:
+                self._watching = tasks
+                try:
+                    _ = await edge.start()
+                    loop = asyncio.get_running_loop()
+                    loop.add_reader(log, edge.read_log)
+                    control = await asyncio.start_unix_server(
+                        self._driven, sock=own_socket(place.folder / SOCKET), limit=LINE_BYTES_MAX
+                    )
+                    _ = await self.stopped.wait()
+                    # What this process holds open would be listened at for ever.
+                    listener.close()
+                    await edge.stop(self._grace)
+                    loop.remove_reader(log)
+                    control.close()
+                finally:
+                    self._watching = None
+                    await edge.stop(0.0)
+                    for path in place.folder.glob("*.sock"):
+                        path.unlink(missing_ok=True)
+
+    async def _start(self, layout: Layout, now: Shown) -> Process:
+        """A process of HAProxy, which is started again where it ends by itself."""
+        self._number += 1
+        name = f"haproxy-{self._number}.sock"
+        assert self._listener is not None
+        told = files(self._place, layout, now, listener=self._listener.fileno(), socket=name)
+        worker = await started(self._program, self._place.folder, self._listener, told, name)
+        if self._watching is not None:
+            _ = self._watching.start(self._watch(worker, self._place.folder / name))
+        return worker
+
+    async def _watch(self, worker: Worker, path: Path) -> None:
+        code = await worker.process.wait()
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a name in a folder of our own
+        edge, pause = self._edge, AGAIN_SECONDS
+        while edge is not None and edge.is_current(worker) and not self.stopped.is_set():
+            _log.error("HAProxy ended by itself with %s, and is started again", code)
+            with suppress(Fault):
+                _ = await edge.start()
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, AGAIN_SECONDS_MAX)
+
+    async def _driven(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one question of whoever drives."""
+        with suppress(ConnectionError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+            if why_not(writer.get_extra_info("socket")):
+                writer.close()
+                return
+            async with asyncio.timeout(ASKING_SECONDS):
+                line = await reader.readuntil(b"\n")
+            writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, line: bytes) -> Reply:
+        try:
+            return await self._done(msgspec.json.decode(line, type=Question))
+        except msgspec.DecodeError as error:
+            return Reply(problem=f"expected a question such as {{'do': 'figures'}}: {error}")
+        except Fault as fault:
+            return Reply(problem=fault.detail)
+
+    async def _done(self, asked: Question) -> Reply:
+        edge = self._edge
+        assert edge is not None
+        match asked.do:
+            case "hello":
+                return Reply(url=self._url, pid=os.getpid())
+            case "apply" if asked.table is not None:
+                await edge.apply(asked.table)
+                return Reply()
+            case "figures":
+                return Reply(figures=await edge.figures())
+            case "drained":
+                return Reply(done=await edge.drained(asked.server, asked.seconds))
+            case "cut":
+                return Reply(count=await edge.cut(asked.server))
+            case "stop":
+                self._grace = asked.seconds
+                self.stopped.set()
+                return Reply()
+            case _:
+                raise Misconfigured(f"the edge knows no {asked.do!r} like this")
+
+
+def _failed(error: BaseException) -> None:
+    _log.error("the edge looks after nothing any more", exc_info=error)
+
+
+def _certificate(place: Place) -> None:
+    """Put certificate and key into the one file that HAProxy reads."""
+    if not place.certificate:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key or None)
+        texts = [Path(path).read_bytes() for path in dict.fromkeys((place.certificate, place.key)) if path]
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            f"edge.certificate: expected a certificate and its key (PEM) in {place.certificate} and "
+            f"{place.key or place.certificate}: {error}"
+        ) from None
+    path = place.folder / "edge.pem"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        _ = file.write(b"\n".join(texts))

@@ -1,0 +1,142 @@
+"""One process of HAProxy: started with all that it shows, told of changes, and let go when another has taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import final
+
+from hanse.deploy.edge.haproxy.config import Files
+from hanse.deploy.edge.haproxy.layout import Slot
+from hanse.deploy.edge.haproxy.runtime import Standing, ask, standings, tell
+from hanse.deploy.linux import die_with
+from hanse.kernel.faults import CouldNotStart, Unavailable
+
+START_SECONDS = 10.0
+"""That a process has to take connections."""
+
+LOOK_SECONDS = 0.01
+"""Between two looks at whether it does."""
+
+_SAID_MAX = 20
+_TAKES = "\nStopping: 0"
+_log = logging.getLogger("hanse.edge")
+
+
+@final
+class Worker:
+    """A process of HAProxy.
+
+    Attributes:
+        process: The process.
+    """
+
+    def __init__(self, folder: Path, socket_name: str, process: asyncio.subprocess.Process) -> None:
+        """Know a process that was started.
+
+        Args:
+            folder: Where its socket is.
+            socket_name: Name of that.
+            process: Which.
+        """
+        self.process: asyncio.subprocess.Process = process
+        self._socket = folder / socket_name
+        self._leaving = False
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.returncode is None
+
+    async def tell(self, commands: Sequence[str]) -> list[str]:
+        """Give commands; those that were refused."""
+        return await tell(self._socket, commands)
+
+    async def standings(self) -> dict[Slot, Standing]:
+        """How its slots are; none where it has ended."""
+        if not self.lives:
+            return {}
+        try:
+            return await standings(self._socket)
+        except Unavailable:
+            # One that was let go may end at any moment.
+            if not self._leaving and self.process.returncode is None:
+                raise
+            return {}
+
+    async def leave(self) -> None:
+        """Take no new connections, end those that are idle with their next answer, and end when none is left.
+
+        Returns when it takes none any more.
+        """
+        self._leaving = True
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGUSR1)
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                while self.lives and _TAKES in await ask(self._socket, "show info"):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(LOOK_SECONDS)
+
+    async def end(self) -> None:
+        """End it at once."""
+        with suppress(ProcessLookupError):
+            self.process.terminate()
+        _ = await self.process.wait()
+
+
+async def started(program: str, folder: Path, listener: socket.socket, files: Files, socket_name: str) -> Worker:
+    """A process that takes connections.
+
+    Raises:
+        CouldNotStart: It refuses its configuration, or does not come; says why.
+    """
+    for name, text in files.texts.items():
+        beside = folder / f"{name}.new"
+        _ = beside.write_bytes(text.encode(errors="surrogateescape"))
+        _ = beside.replace(folder / name)
+    parent = os.getpid()
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *("-db", "-f", "haproxy.cfg"),
+        cwd=folder,
+        pass_fds=[listener.fileno()],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=(said := _said_to(folder)),
+        preexec_fn=lambda: die_with(parent, signal.SIGTERM),
+    )
+    os.close(said)
+    worker = Worker(folder, socket_name, process)
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while worker.lives:
+                with suppress(Unavailable):
+                    _ = await ask(folder / socket_name, "show version")
+                    return worker
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        await worker.end()
+    raise CouldNotStart(f"HAProxy could not start: {_why(folder)}")
+
+
+SAID = "haproxy.log"
+"""What HAProxy says of itself, since its last start."""
+
+
+def _said_to(folder: Path) -> int:
+    return os.open(folder / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+
+
+def _why(folder: Path) -> str:
+    try:
+        said = (folder / SAID).read_text(errors="replace").splitlines()
+    except OSError:
+        return f"see {folder / SAID}"
+    alerts = [line.partition(") : ")[2] or line for line in said if "ALERT" in line]
+    return "; ".join((alerts or said)[:_SAID_MAX]) or f"it said nothing; see {folder / SAID}"

@@ -1,0 +1,175 @@
+"""The releases of a system on one machine: a node beside the supervisor, whose rows outlive both."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Self, final
+
+import msgspec
+
+from hanse.control.desired import Desired
+from hanse.control.judged import Judgement
+from hanse.control.released import BASE, Overlay
+from hanse.control.releases import Asked, Releases, Standing
+from hanse.control.rollout import ENDED, Rollout, Veto
+from hanse.control.verdict import Verdict
+from hanse.deploy.local_ground import Yard, ground_on
+from hanse.deploy.release_words import ReleaseAsk, ReleasesTold, RolloutAsk, RolloutTold, plan_of
+from hanse.deploy.sources import Source, source_of
+from hanse.kernel.faults import Misconfigured, NotFound
+from hanse.kernel.host import Host
+from hanse.kernel.message import Headers, Identity
+from hanse.kernel.settings import NodeSettings, Settings
+from hanse.kernel.settings_schema import nearest
+from hanse.node.app import App
+from hanse.node.node import Node
+
+FILE = "releases.db"
+FOLDER = "releases"
+"""Where rows are kept, and where revisions are laid out, below the folder of the system."""
+
+
+@final
+class Releasing:
+    """See the module.
+
+    Example:
+        `async with Releasing(yard, Path(".hanse"), settings) as releasing: await releasing.release(ask)`
+    """
+
+    def __init__(self, yard: Yard, folder: Path, host: Host, *, app: str = "", transport: str = "memory:") -> None:
+        """Get ready.
+
+        Args:
+            yard: The supervisor.
+            folder: Of the system, such as `.hanse`.
+            host: Clocks and chance.
+            app: Name of the app whose nodes follow routes; empty where there is none.
+            transport: URL of what they talk by.
+        """
+        self._yard = yard
+        self._folder = folder
+        settings = Settings(
+            node=NodeSettings(store=f"sqlite:///{folder / FILE}", transport=transport, instance="releases")
+        )
+        self._node = Node(App(app or "system", Releases, ground_on(yard)), settings, host=host)
+
+    async def __aenter__(self) -> Self:
+        await self._node.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._node.stop()
+
+    async def recall(self) -> None:
+        """Have services begin with the releases that they had, before anything is started."""
+        for name, one in (await self.standing()).items():
+            known = self._yard.overlays.get(name)
+            if name in self._yard.services and (known is None or known.position < one.rev) and not one.rollout:
+                self._yard.overlay(name, Overlay(one.release or BASE, one.source, position=one.rev))
+
+    async def standing(self) -> dict[str, Standing]:
+        """Which release each service has that was ever released."""
+        rows = self._node.collection(Standing)
+        return {row.id: row async for row in rows.scan()}
+
+    async def release(self, ask: ReleaseAsk) -> Rollout:
+        """Begin a rollout.
+
+        Raises:
+            NotFound: There is no such service.
+            Misconfigured: There is no such release, or what is asked for makes no plan.
+            Conflict: The service is on its way already, or has that release.
+            Vetoed: It was rolled back, and nobody has lifted that.
+        """
+        wanted = self._service(ask.service)
+        if wanted.own:
+            # In another folder its transport and its store, by relative paths, would be others.
+            raise Misconfigured(
+                f"{ask.service} is a service of the app, which cannot be released by `hanse release` yet: run its new "
+                f"version beside it with `hanse run --set node.release=...`, and give it a share by [routes]"
+            )
+        source = await asyncio.to_thread(source_of, ask.to, wanted.command, self._folder / FOLDER / ask.service)
+        if wanted.port:
+            raise Misconfigured(
+                f"services.{ask.service}: two releases cannot run beside each other, as it insists on port "
+                f"{wanted.port}; leave `port` away and use {{port}} or $PORT in its command"
+            )
+        asked = Asked(
+            service=ask.service,
+            new=source.release,
+            plan=plan_of(ask, wanted.instances),
+            instances=wanted.instances,
+            source=_directory(source),
+            digest=source.digest,
+            old=BASE,
+            who=ask.who,
+        )
+        with self._node.context(_operator(ask.who)):
+            return await self._node.client(Releases).begin(asked)
+
+    async def rollout(self, ask: RolloutAsk) -> ReleasesTold:
+        """How rollouts stand, once it is done what was asked for.
+
+        Raises:
+            NotFound: There is no such service, or nothing of it is on its way.
+            Conflict: The rollout cannot do that; says what it can.
+        """
+        if ask.service:
+            _ = self._service(ask.service)
+        with self._node.context(_operator(ask.who)):
+            if ask.lift:
+                if not await self._node.client(Releases).lift(ask.service, ask.lift):
+                    raise NotFound("veto", f"{ask.service} {ask.lift}")
+            elif ask.share is not None:
+                row = await self._live(ask.service)
+                _ = await self._node.client(Releases).share(row.id, ask.share, who=ask.who)
+            elif ask.command is not None:
+                row = await self._live(ask.service)
+                _ = await self._node.client(Releases).command(row.id, ask.command, who=ask.who)
+            return await self._told(ask.service)
+
+    def _service(self, name: str) -> Desired:
+        found = self._yard.services.get(name)
+        if not isinstance(found, Desired):
+            near = nearest(name, self._yard.services)
+            raise NotFound("service", f"{name}; did you mean {near}?" if near else name)
+        return found
+
+    async def _live(self, service: str) -> Rollout:
+        rows = [one async for one in self._node.collection(Rollout).scan(lambda row: row.service == service)]
+        live = [row for row in rows if row.state not in ENDED]
+        if not live:
+            raise NotFound("rollout", f"of {service} that is on its way")
+        return live[0]
+
+    async def _told(self, service: str) -> ReleasesTold:
+        latest: dict[str, Rollout] = {}
+        async for row in self._node.collection(Rollout).scan():
+            known = latest.get(row.service)
+            if (not service or row.service == service) and (known is None or known.began_at <= row.began_at):
+                latest[row.service] = row
+        vetoes = [one async for one in self._node.collection(Veto).scan()]
+        return ReleasesTold(
+            rollouts=tuple([await self._known_of(row) for row in latest.values()]),
+            releases={name: one.release for name, one in (await self.standing()).items()},
+            vetoes=tuple(one for one in vetoes if not service or one.service == service),
+        )
+
+    async def _known_of(self, row: Rollout) -> RolloutTold:
+        try:
+            known = await self._node.collection(Judgement).get(row.id)
+        except NotFound:
+            return RolloutTold(rollout=row)
+        verdict = msgspec.json.decode(known.verdict, type=Verdict) if known.verdict else None
+        return RolloutTold(rollout=row, verdict=verdict, mirrored=known.mirrored)
+
+
+def _directory(source: Source) -> str:
+    return "" if source.directory is None else str(source.directory)
+
+
+def _operator(who: str) -> Headers:
+    """Whoever may speak to the supervisor may release."""
+    return Headers(identity=Identity(who or "operator", scopes=frozenset({"releases:write"})))

@@ -1,0 +1,509 @@
+"""The supervisor: asks the machine what to do, and does it, by way of the keeper and the edge.
+
+Theory of operation: everything that is heard is put into one queue, and taken from it in one place: there the machine
+is asked, and what it says is done. What has to outlive this process is remembered by the keeper, before anything is
+done that rests on it; so the next supervisor goes on where this one was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import final
+
+import msgspec
+from msgspec.structs import replace
+
+from hanse.control.desired import Desired, Key, Seat, filled
+from hanse.control.edge_figures import Figures
+from hanse.control.edge_mirror import Pairs
+from hanse.control.edge_shown import table_of, url_of
+from hanse.control.instances import Instance, System
+from hanse.control.released import Overlay, shape_of
+from hanse.control.rollout import Came
+from hanse.control.supervisor_machine import (
+    Action,
+    Ended,
+    Event,
+    Idle,
+    Launched,
+    Look,
+    Looked,
+    Seen,
+    Show,
+    Signal,
+    Start,
+    Watch,
+    decided,
+    is_met,
+    observed,
+    recovered,
+)
+from hanse.control.wishes import Wishes, wished
+from hanse.deploy.edge.base import Engine
+from hanse.deploy.edge_seat import EdgeSeat
+from hanse.deploy.keeper_link import KeeperLink
+from hanse.deploy.keeper_words import (
+    Began,
+    Forget,
+    Gone,
+    Greeting,
+    Launch,
+    Leave,
+    News,
+    Remember,
+    Signalled,
+    StopAsked,
+)
+from hanse.deploy.ports import free_port, is_free
+from hanse.deploy.prober import looked
+from hanse.deploy.project import Plan, Project
+from hanse.deploy.told import told
+from hanse.kernel.faults import CouldNotStart, Fault
+from hanse.kernel.host import Host
+from hanse.kernel.settings import ServiceSettings
+from hanse.kernel.tasks import Tasks
+
+ADDRESS = "127.0.0.1"
+"""Where instances listen: nobody but this machine reaches them past the edge."""
+
+EDGE = "edge@"
+"""Begins the names of the edge's processes."""
+
+HOOK = "hook@"
+"""Begins the names of the processes of release hooks."""
+
+RUNNING = "running"
+HOOKS_MAX = 50
+"""Release hooks of which it is remembered what they came to."""
+
+EDGE_GRACE_SECONDS = 2.0
+"""That the edge has to end what is under way, once there is nobody behind it."""
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What the next supervisor has to know.
+
+    Attributes:
+        system: What runs.
+        wishes: What somebody wished for.
+        ports: That of each instance, which it keeps.
+        hooks: What release hooks failed with, by name; empty for well, `RUNNING` for not yet.
+    """
+
+    system: System = System()
+    wishes: Wishes = Wishes()
+    ports: dict[str, int] = {}
+    hooks: dict[str, str] = {}
+
+
+class _Replanned(msgspec.Struct, frozen=True):
+    """What should run is something else now."""
+
+
+@final
+class Supervisor:
+    """See the module.
+
+    Args of the constructor:
+        project: What is run.
+        host: Clocks and chance.
+        say: Told what people should know.
+    """
+
+    def __init__(self, project: Project, host: Host, say: Callable[[str], None]) -> None:
+        self._project = project
+        self._host = host
+        self._say = say
+        self._news: asyncio.Queue[Event | _Replanned] = asyncio.Queue()
+        self._greeted: asyncio.Future[Greeting] = asyncio.get_running_loop().create_future()
+        self._keeper = KeeperLink(self._hear, self._orphaned)
+        self._tasks = Tasks(self._failed)
+        self._ends: dict[str, asyncio.Future[int]] = {}
+        self._remembered = ""
+        self._edge = EdgeSeat(None, lambda _: None, say)
+        self._launches = 0
+        self._wake: float | None = None
+        self._ready = False
+        self._wished: dict[Key, Desired] = {}
+        self._wished_of: tuple[Plan | None, Wishes] = (None, Wishes())
+        self._follows = False
+        self.memory: Memory = Memory()
+        self.plan: Plan | None = None
+        self.orphaned: bool = False
+
+    async def meet(self, link: Callable[[KeeperLink], Awaitable[None]]) -> Greeting:
+        """Meet the keeper; what it has.
+
+        Args:
+            link: Connects to it.
+        """
+        await link(self._keeper)
+        return await self._greeted
+
+    def take_over(self, greeting: Greeting, plan: Plan) -> None:
+        """Go on with what the keeper has.
+
+        Args:
+            greeting: What it has said.
+            plan: What should run.
+        """
+        self.plan = plan
+        now = self._host.monotonic()
+        # Somebody may have asked for the end already.
+        down = greeting.stopping or self.memory.wishes.down
+        if greeting.memory:
+            self.memory = msgspec.json.decode(greeting.memory, type=Memory)
+            self._follows = True
+            self._say("another supervisor goes on with what runs")
+        else:
+            self._wish(Wishes(only=self._project.only))
+        kept = {one.process: one for one in greeting.kept}
+        held = {name: one.pid for name, one in kept.items()}
+        system, lost = recovered(self.memory.system, held, now)
+        self.memory = replace(self.memory, system=system)
+        known = {one.process for one in system.instances if one.is_alive}
+        for event in lost:
+            self._news.put_nowait(replace(event, draw=self._host.chance.random()))
+        for name, one in kept.items():
+            if one.ended:
+                self._hear(Gone(name, one.code, one.tail))
+            elif name not in known and not name.startswith((EDGE, HOOK)):
+                self._keeper.say(Signalled(name, 9, group=True))
+        if down:
+            self.stop()
+
+    async def run(self, engine: Engine | None) -> None:
+        """Do what there is to do, until all has ended that was to end.
+
+        Args:
+            engine: What stands at the edge.
+
+        Raises:
+            CouldNotStart: The edge cannot be started, and nothing ran yet.
+        """
+        self._edge = EdgeSeat(engine, lambda revision: self._news.put_nowait(Seen(revision)), self._say)
+        async with self._tasks:
+            await self._start_edge()
+            _ = self._tasks.start(self._edge.keep(), name="edge")
+            self._step()
+            # Whatever has ended for good may have left nothing to hear of.
+            while not self._is_over():
+                await self._wait()
+                self._step()
+            await self._edge.stop(EDGE_GRACE_SECONDS)
+
+    async def _start_edge(self) -> None:
+        try:
+            await self._edge.start()
+        except CouldNotStart as fault:
+            if not self._follows:
+                raise
+            # What runs goes on without, and the edge is tried again with each table.
+            self._say(f"edge: {fault}")
+
+    def leave(self, code: int) -> None:
+        """Tell the keeper that it is over."""
+        self._keeper.say(Leave(code))
+        self._keeper.close()
+
+    # What others want
+
+    @property
+    def edge(self) -> str:
+        """URL of the edge; empty where there is none."""
+        return self._edge.url
+
+    def wish(self, wishes: Wishes) -> None:
+        """Have something else run than the settings say."""
+        self._wish(wishes)
+        self._news.put_nowait(_Replanned())
+
+    def replan(self, plan: Plan) -> None:
+        """Have what newer settings say run."""
+        self.plan = plan
+        self._news.put_nowait(_Replanned())
+
+    def stop(self) -> None:
+        """Have all end, in order."""
+        self.wish(replace(self.memory.wishes, down=True))
+
+    def _wish(self, wishes: Wishes) -> None:
+        self.memory = replace(self.memory, wishes=wishes)
+
+    @property
+    def desired(self) -> dict[Key, Desired]:
+        """What should run, with what was wished for."""
+        assert self.plan is not None
+        plan, wishes = self._wished_of
+        if plan is not self.plan or wishes is not self.memory.wishes:
+            self._wished_of = (self.plan, self.memory.wishes)
+            there = self.plan.desired
+            only = tuple(name for name in self.memory.wishes.only if name in there)
+            self._wished = wished(there, replace(self.memory.wishes, only=only))
+        return self._wished
+
+    # What releases want: see `Yard`
+
+    @property
+    def system(self) -> System:
+        """All that runs."""
+        return self.memory.system
+
+    @property
+    def services(self) -> Mapping[str, Desired]:
+        """What the settings want to run, by name."""
+        return {} if self.plan is None else self.plan.desired
+
+    @property
+    def overlays(self) -> Mapping[str, Overlay]:
+        """What releases want, by name of the service."""
+        return self.memory.wishes.overlays
+
+    @property
+    def in_force(self) -> bool:
+        """Whether the edge goes by all that is wanted."""
+        system = self.memory.system
+        return system.shape == shape_of(self.overlays) and system.seen >= system.shown
+
+    def overlay(self, service: str, overlay: Overlay) -> None:
+        """Have something else run of a service than the settings say."""
+        wishes = self.memory.wishes
+        self.wish(replace(wishes, overlays={**wishes.overlays, service: overlay}))
+
+    async def figures(self) -> Figures:
+        """What the edge has counted.
+
+        Raises:
+            Unavailable: It is away.
+        """
+        return await self._edge.figures()
+
+    async def pairs(self) -> Pairs:
+        """Answers to copies of requests since it was asked last.
+
+        Raises:
+            Unavailable: The edge is away.
+        """
+        return await self._edge.pairs()
+
+    def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
+        """Run the release hook of a service, once under a name; what it has come to, and what it failed with."""
+        assert self.plan is not None
+        hook = self.plan.settings.services.get(service, ServiceSettings()).release_hook
+        known = self.memory.hooks.get(name)
+        if not hook or known == "":
+            return "passed", ""
+        if known is None:
+            self._begin_hook(name, service, hook, directory)
+            return "waiting", ""
+        return ("waiting", "") if known == RUNNING else ("failed", known)
+
+    def _begin_hook(self, name: str, service: str, hook: str, directory: str) -> None:
+        assert self.plan is not None
+        wanted = self.plan.desired[service]
+        # Remembered first: one that may have begun is never begun again.
+        hooks = {**dict(list(self.memory.hooks.items())[1 - HOOKS_MAX :]), name: RUNNING}
+        self.memory = replace(self.memory, hooks=hooks)
+        self._remember()
+        command = replace(wanted.command, line=("/bin/sh", "-c", hook), directory=directory or wanted.command.directory)
+        variables = {**self.plan.variables, **self._urls()}
+        launch = filled(command, Seat(name, ADDRESS, 0, "", variables))
+        log = str(self._project.home.log_of(service))
+        self._keeper.say(Launch(HOOK + name, launch.arguments, launch.directory, launch.environment, name, log))
+
+    def _hook_ended(self, process: str, code: int | None, why: str) -> None:
+        name = process.removeprefix(HOOK)
+        failed = "" if code == 0 else f"the release hook failed: {why or f'exit code {code}'}"
+        self.memory = replace(self.memory, hooks={**self.memory.hooks, name: failed})
+        self._remember()
+
+    # The loop
+
+    def _is_over(self) -> bool:
+        return self.orphaned or (self.memory.wishes.down and not self.memory.system.instances)
+
+    async def _wait(self) -> None:
+        """Wait for news, or until the machine wants to be asked."""
+        pause = None if self._wake is None else max(0.0, self._wake - self._host.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                event = await self._news.get()
+                self._observe(event)
+        while not self._news.empty():
+            self._observe(self._news.get_nowait())
+
+    def _observe(self, event: Event | _Replanned) -> None:
+        if not isinstance(event, _Replanned):
+            before = self.memory.system
+            after = observed(before, event, self.desired, self._host.monotonic())
+            self._know(before, after)
+
+    def _step(self) -> None:
+        before = self.memory.system
+        shape = shape_of(self.memory.wishes.overlays)
+        decision = decided(before, self.desired, self._host.monotonic(), shape)
+        self._wake = decision.wake
+        self._know(before, decision.system)
+        self._remember()
+        for action in decision.actions:
+            self._do(action)
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        """Say once that all is as it should be, until it is not."""
+        ready = not self.memory.wishes.down and is_met(self.memory.system, self.desired)
+        if ready and not self._ready:
+            self._say("all is ready" + (f": {self._edge.url}" if self._edge.url else ""))
+        self._ready = ready
+
+    def _know(self, before: System, after: System) -> None:
+        self.memory = replace(self.memory, system=after)
+        for line in told(before, after, self._host.monotonic()):
+            self._say(line)
+
+    def _remember(self) -> None:
+        """Have the keeper remember what has changed; when somebody was last looked at is nothing to remember."""
+        instances = tuple(
+            replace(one, look_at=1.0 if one.look_at else 0.0, looking=False, good=0, bad=0)
+            for one in self.memory.system.instances
+        )
+        memory = replace(self.memory, system=replace(self.memory.system, instances=instances))
+        text = msgspec.json.encode(memory).decode()
+        if text != self._remembered:
+            self._remembered = text
+            self._keeper.say(Remember(text))
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Start(instance):
+                self._start(instance)
+            case Signal(process, number, group):
+                self._keeper.say(Signalled(process, number, group))
+            case Look(process, instance):
+                _ = self._tasks.start(self._look(process, instance), name=f"look {process}")
+            case Show(revision, serving):
+                assert self.plan is not None
+                overlays = self.memory.wishes.overlays
+                self._edge.show(table_of(self.plan.settings, self.plan.desired, overlays, serving, revision))
+            case Watch(process, instance):
+                _ = self._tasks.start(self._watch(process, instance), name=f"watch {process}")
+
+    def _start(self, instance: Instance) -> None:
+        assert self.plan is not None
+        wanted = self.desired[instance.key]
+        try:
+            port = self._port(instance.name, wanted)
+            variables = {**self.plan.variables, **self._urls()}
+            launch = filled(wanted.command, Seat(instance.name, ADDRESS, port, instance.release, variables))
+        except Fault as fault:
+            self._news.put_nowait(self._ended(instance.process, None, why=str(fault)))
+            return
+        self._remember()
+        log = str(self._project.home.log_of(instance.service))
+        order = Launch(instance.process, launch.arguments, launch.directory, launch.environment, instance.name, log)
+        self._keeper.say(order)
+
+    def _port(self, name: str, wanted: Desired) -> int:
+        """The port of an instance: the one that it had, as long as nobody else listens there."""
+        port = wanted.port or self.memory.ports.get(name, 0)
+        if not port or (not wanted.port and not is_free(ADDRESS, port)):
+            port = free_port(ADDRESS, self._host.chance, set(self.memory.ports.values()))
+        if self.memory.ports.get(name) != port:
+            self.memory = replace(self.memory, ports={**self.memory.ports, name: port})
+        return port
+
+    def _urls(self) -> Mapping[str, str]:
+        """Where each service is found, for its neighbours."""
+        assert self.plan is not None
+        found: dict[str, str] = {}
+        for name, wanted in self.plan.desired.items():
+            if name in self.plan.settings.resources:
+                continue  # whoever needs it has its URL, which is none of HTTP
+            first = f"{name}-1"
+            known = self.memory.ports.get(first)
+            straight = f"http://{ADDRESS}:{known or self._port(first, wanted)}"
+            found[f"HANSE_URL_{name.upper().replace('-', '_')}"] = url_of(
+                name, self.plan.settings, self._edge.url, straight
+            )
+        return found
+
+    async def _look(self, process: str, instance: Instance) -> None:
+        wanted = self.desired.get(instance.key)
+        why = await looked(wanted.probe, ADDRESS, instance.port) if wanted is not None else ""
+        self._news.put_nowait(Looked(process, why))
+
+    async def _watch(self, process: str, instance: Instance) -> None:
+        seconds = max(0.0, instance.until - self._host.monotonic())
+        if await self._edge.idle(instance.name, seconds):
+            self._news.put_nowait(Idle(process))
+
+    # The keeper
+
+    def _hear(self, news: News) -> None:
+        match news:
+            case Greeting():
+                self._greeted.set_result(news)
+            case Began(process, pid):
+                name = process.rpartition(".")[0]
+                self._news.put_nowait(Launched(process, pid, self.memory.ports.get(name, 0)))
+            case Gone(process, code, tail, why):
+                self._keeper.say(Forget(process))
+                if process.startswith(EDGE):
+                    self._edge_gone(process, code)
+                elif process.startswith(HOOK):
+                    self._hook_ended(process, code, why)
+                else:
+                    self._news.put_nowait(self._ended(process, code, tail, why))
+            case StopAsked():
+                self._say("stopping; once more to kill")
+                self.stop()
+
+    def _ended(self, process: str, code: int | None, tail: tuple[str, ...] = (), why: str = "") -> Ended:
+        return Ended(process, code, tail, self._host.chance.random(), why)
+
+    def _orphaned(self) -> None:
+        """The keeper has gone. On Linux, so has this process; elsewhere it ends those whom it knows."""
+        self.orphaned = True
+        for one in self.memory.system.instances:
+            if one.is_alive and one.pid:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(one.pid, 9)
+        self._news.put_nowait(_Replanned())
+
+    async def launch_edge(self, command: Sequence[str]) -> _EdgeProcess:
+        """Start the edge as a child of the keeper's, so that it outlives this process."""
+        assert self.plan is not None
+        self._launches += 1
+        name = f"{EDGE}{os.getpid()}.{self._launches}"
+        end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ends[name] = end
+        home = self._project.home
+        order = Launch(name, tuple(command), str(home.project), self.plan.variables, "edge", str(home.log_of("edge")))
+        self._keeper.say(order)
+        return _EdgeProcess(end)
+
+    def _edge_gone(self, process: str, code: int | None) -> None:
+        end = self._ends.pop(process, None)
+        if end is not None and not end.done():
+            end.set_result(1 if code is None else code)
+        if not self.memory.wishes.down:
+            self._say("the edge has ended; it is started anew")
+            self._edge.again()
+
+    def _failed(self, error: BaseException) -> None:
+        self._say(f"an unexpected error: {error!r}")
+
+
+@final
+class _EdgeProcess:
+    """The edge's process, which is the keeper's child."""
+
+    def __init__(self, end: asyncio.Future[int]) -> None:
+        self._end = end
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return await asyncio.shield(self._end)

@@ -1,0 +1,171 @@
+"""What stays open: WebSockets, event streams, TLS; on every engine."""
+
+import asyncio
+import ssl
+import tempfile
+from pathlib import Path
+
+import h11
+import pytest
+import trustme
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from hanse.control.edge_table import EdgeRoute, Pool, Server, Timeouts
+from hanse.deploy.edge.base import Place
+from hanse.deploy.edge.builtin.engine import BuiltinEngine
+from hanse.kernel.faults import CouldNotStart
+
+from .conftest import Edge, showing
+from .wire import PATIENCE, Exchange, Upstream, ask, connected, serving, until
+
+
+async def echo(socket: ServerConnection) -> None:
+    async for message in socket:
+        await socket.send(message)
+
+
+def url_of(edge: Edge) -> str:
+    return edge.url.replace("http", "ws", 1) + "/chat"
+
+
+async def test_a_websocket_goes_on_through_changes_of_the_table(edge: Edge) -> None:
+    other = Upstream("other")
+    async with serve(echo, "127.0.0.1", 0, max_size=None) as server, serving(other), asyncio.timeout(PATIENCE):
+        port = server.sockets[0].getsockname()[1]
+        seat = Server(id=f"{edge.service}-ws", port=port)
+        _ = await edge.show(edge.table(Pool(service=edge.service, release="1", servers=(seat,))))
+        async with connect(url_of(edge), max_size=None) as socket:
+            await socket.send("hello")
+            assert await socket.recv() == "hello"
+            _ = await edge.show_one(other)
+            assert (await ask(edge.url)).body == b"other"
+            for size in (1, 100_000, 4_000_000):
+                await socket.send(b"x" * size)
+                assert len(await socket.recv()) == size
+            # It is under way at a server that the table does not know any more.
+            assert (await edge.engine.figures()).in_flight[seat.id] == 1
+            assert not await edge.engine.drained(seat.id, 0.01)
+        assert await edge.engine.drained(seat.id, PATIENCE)
+    assert (await edge.counted()).errors == 0
+
+
+async def test_a_websocket_that_stays_on_a_server_can_be_cut(edge: Edge) -> None:
+    async with serve(echo, "127.0.0.1", 0) as server, asyncio.timeout(PATIENCE):
+        seat = Server(id=f"{edge.service}-ws", port=server.sockets[0].getsockname()[1])
+        _ = await edge.show(edge.table(Pool(service=edge.service, release="1", servers=(seat,))))
+        async with connect(url_of(edge)) as socket:
+            assert await edge.engine.cut(seat.id) == 1
+            with pytest.raises(ConnectionClosed):
+                _ = await socket.recv()
+
+
+async def test_a_websocket_that_says_nothing_is_closed_at_last(edge: Edge) -> None:
+    async with serve(echo, "127.0.0.1", 0) as server, asyncio.timeout(PATIENCE):
+        seat = Server(id=f"{edge.service}-ws", port=server.sockets[0].getsockname()[1])
+        target = edge.target(timeouts=Timeouts(tunnel=0.2))
+        _ = await edge.show(edge.table(Pool(service=edge.service, release="1", servers=(seat,)), target=target))
+        async with connect(url_of(edge)) as socket:
+            with pytest.raises(ConnectionClosed):
+                _ = await socket.recv()
+
+
+async def test_a_websocket_may_be_refused(edge: Edge) -> None:
+    one = Upstream("one")
+    async with serving(one):
+        _ = await edge.show_one(one)
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(url_of(edge)):
+                pass
+    assert refused.value.response.status_code == 200
+    assert one.asked[0].headers["upgrade"] == "websocket"
+
+
+async def test_what_a_client_says_before_its_tunnel_stands_arrives(edge: Edge) -> None:
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _ = await reader.readuntil(b"\r\n\r\n")
+        _ = await said.wait()
+        accepted = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        writer.write(head + accepted + b"first ")
+        heard.append(await reader.readexactly(200_000))
+        writer.write(b"last")
+
+    said, heard = asyncio.Event(), list[bytes]()
+    one = Upstream("one", raw=late)
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    request += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    async with serving(one), showing(edge, one), connected(edge.url) as connection, asyncio.timeout(PATIENCE):
+        connection.writer.write(request + b"x" * 100_000)
+        await until(lambda: one.connections == 1)
+        connection.writer.write(b"y" * 100_000)
+        said.set()
+        got = await connection.reader.readuntil(b"last")
+    assert got.endswith(b"\r\n\r\nfirst last")
+    assert heard == [b"x" * 100_000 + b"y" * 100_000]
+
+
+async def test_each_event_of_a_stream_arrives_when_it_is_told(edge: Edge) -> None:
+    told, heard = asyncio.Event(), asyncio.Event()
+
+    async def streams(exchange: Exchange) -> None:
+        _ = await exchange.whole()
+        await exchange.send(h11.Response(status_code=200, headers=[("Content-Type", "text/event-stream")]))
+        for number in range(3):
+            await exchange.send(h11.Data(data=b"data: %d\n\n" % number))
+            _ = await heard.wait()
+            heard.clear()
+        told.set()
+        _ = await exchange.event()
+
+    one = Upstream("one", streams)
+    async with serving(one), asyncio.timeout(PATIENCE):
+        _ = await edge.show_one(one)
+        async with connected(edge.url) as connection:
+            await connection.send_head("GET", "/")
+            await connection.send(h11.EndOfMessage())
+            _ = await connection.head()
+            for number in range(3):
+                event = await connection.event()
+                assert isinstance(event, h11.Data)
+                assert bytes(event.data) == b"data: %d\n\n" % number
+                heard.set()
+            _ = await told.wait()
+        # The client has left: the server hears of it, though it had nothing to say.
+        assert await edge.engine.drained(edge.server(one).id, PATIENCE)
+        await until(lambda: not one.open)
+
+
+async def test_an_edge_with_a_certificate_speaks_tls(edge: Edge) -> None:
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    trusting.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
+    one = Upstream("one")
+    with tempfile.TemporaryDirectory(prefix="edge") as name:
+        folder = Path(name)
+        authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "own.pem")
+        engine = BuiltinEngine(Place(folder=folder, port=0, certificate=str(folder / "own.pem")))
+        url = await engine.start()
+        secure = Edge(engine, url)
+        async with serving(one):
+            routes = (EdgeRoute(service=secure.service),)
+            _ = await secure.show(secure.table(secure.pool(one, sticky="seat"), routes=routes))
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), ssl=trusting)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            got = await reader.read()
+            writer.close()
+        await engine.stop(0.0)
+    assert url.startswith("https://")
+    assert got.endswith(b"one")
+    assert b"; Secure" in got
+    assert one.asked[0].headers["x-forwarded-proto"] == "https"
+
+
+async def test_a_certificate_that_is_none_is_told() -> None:
+    with tempfile.TemporaryDirectory(prefix="edge") as name:
+        path = Path(name) / "own.pem"
+        path.write_text("none")
+        engine = BuiltinEngine(Place(folder=Path(name), port=0, certificate=str(path)))
+        with pytest.raises(CouldNotStart, match="expected a certificate and its key"):
+            _ = await engine.start()

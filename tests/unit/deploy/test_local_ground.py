@@ -1,0 +1,131 @@
+"""What a rollout wants, and what becomes of it on one machine."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from hanse.control.edge_figures import Counts, Figures, Key, Line
+from hanse.control.edge_mirror import Pair, Pairs
+from hanse.control.ground import Wanted
+from hanse.control.instances import Instance, System
+from hanse.control.released import BASE, Overlay, overlay_for
+from hanse.control.rollout import Came
+from hanse.deploy.local_ground import LocalGround
+from hanse.kernel.faults import NotFound, Unavailable
+
+WANTED = Wanted(
+    rollout="r1",
+    service="web",
+    old=BASE,
+    new="2",
+    old_count=1,
+    new_count=1,
+    share=500,
+    mirrored=0,
+    state="stepping",
+    step=0,
+    position=7,
+)
+
+
+class Yard:
+    """A supervisor that does at once what is wanted of it, unless its edge is behind."""
+
+    def __init__(self) -> None:
+        self.system = System(instances=(Instance("web", 1, BASE, phase="ready"),))
+        self.services: dict[str, object] = {"web": None}
+        self.overlays: dict[str, Overlay] = {}
+        self.in_force = True
+        self.compared = Pairs()
+        self.away = False
+        self.hooks: list[tuple[str, str, str]] = []
+        self.counts = Counts()
+
+    def overlay(self, service: str, overlay: Overlay) -> None:
+        self.overlays[service] = overlay
+
+    async def pairs(self) -> Pairs:
+        return self.compared
+
+    async def figures(self) -> Figures:
+        if self.away:
+            raise Unavailable("the edge is away")
+        return Figures(since=1.0, revision=1, lines=(Line(Key("web", BASE, "web-1", "/"), self.counts),))
+
+    def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
+        self.hooks.append((name, service, directory))
+        return "failed", "exit code 1"
+
+
+def answered(times: int, milliseconds: float) -> Counts:
+    found = Counts(requests=times)
+    for _ in range(times):
+        found.took(milliseconds / 1_000)
+    return found
+
+
+async def test_what_is_wanted_is_remembered_and_its_share_is_told_once_in_force() -> None:
+    yard = Yard()
+    ground = LocalGround(yard)
+    assert (await ground.carry(WANTED)).share == 500
+    assert yard.overlays == {"web": overlay_for(WANTED)}
+    yard.in_force = False
+    assert (await ground.carry(replace(WANTED, share=900, position=8))).share is None
+
+
+async def test_words_that_come_late_are_passed_over() -> None:
+    yard = Yard()
+    ground = LocalGround(yard)
+    await ground.carry(WANTED)
+    await ground.settle("web", BASE, "", 6)
+    assert yard.overlays["web"].new == "2"
+    assert (await ground.carry(replace(WANTED, share=100, position=5))).share is None
+    assert yard.overlays["web"].share == 500
+    await ground.settle("web", "2", "/releases/2", 8)
+    assert yard.overlays["web"] == Overlay("2", "/releases/2", position=8)
+
+
+async def test_the_hook_runs_under_the_name_of_the_rollout() -> None:
+    yard = Yard()
+    sight = await LocalGround(yard).carry(replace(WANTED, state="preparing", share=0, new_source="/releases/2"))
+    assert (sight.came, sight.why) == ("failed", "exit code 1")
+    assert yard.hooks == [("hook-r1", "web", "/releases/2")]
+
+
+async def test_what_is_slow_is_as_the_old_release_was_before() -> None:
+    """And what was counted before that was known is another beginning: else a window would hold the whole past."""
+    yard = Yard()
+    ground = LocalGround(yard)
+    yard.counts = answered(600, 4.0)
+    before = (await ground.carry(replace(WANTED, share=0))).tally
+    assert before.routes["/"].old["web-1"].timed == 0
+    frozen = (await ground.carry(WANTED)).tally
+    yard.counts = answered(1_000, 900.0)
+    after = (await ground.carry(WANTED)).tally
+    assert after.routes["/"].old["web-1"].slow == 1_000
+    assert before.since != frozen.since == after.since
+
+
+async def test_an_edge_that_is_away_tells_nothing_and_breaks_nothing() -> None:
+    yard = Yard()
+    yard.away = True
+    sight = await LocalGround(yard).carry(WANTED)
+    assert (sight.tally.routes, sight.old.ready) == ({}, 1)
+
+
+async def test_a_service_that_is_not_there_is_told() -> None:
+    with pytest.raises(NotFound, match="nobody"):
+        await LocalGround(Yard()).carry(replace(WANTED, service="nobody"))
+
+
+async def test_answers_to_copies_are_told_of_the_service_that_is_mirrored() -> None:
+    def pair(service: str) -> Pair:
+        return Pair(service=service, route="/", method="GET", target="/", trace_id="", release=BASE, mirror="2")
+
+    yard = Yard()
+    yard.compared = Pairs(pairs=(pair("web"), pair("mail")), dropped=1)
+    ground = LocalGround(yard)
+    assert (await ground.carry(WANTED)).pairs == Pairs(), "nothing is taken that nobody compares"
+    found = (await ground.carry(replace(WANTED, share=0, mirrored=1_000, position=8))).pairs
+    assert found == Pairs(pairs=(pair("web"),), dropped=1)

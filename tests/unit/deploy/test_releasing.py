@@ -1,0 +1,123 @@
+"""Releases of a system on one machine, from what a command asks to what a supervisor is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hanse.control.desired import Command, Desired
+from hanse.control.edge_figures import Figures
+from hanse.control.edge_mirror import Pairs
+from hanse.control.instances import Instance, System
+from hanse.control.released import BASE, Overlay, overlaid
+from hanse.control.releases import Vetoed
+from hanse.control.rollout import ENDED, Came
+from hanse.deploy.release_words import ReleaseAsk, RolloutAsk
+from hanse.deploy.releasing import Releasing
+from hanse.kernel.faults import Conflict, Misconfigured, NotFound
+from hanse.kernel.host import Host
+
+ASK = ReleaseAsk(service="web", to="../web-2", strategy="blue-green", bake=0.0, who="ada")
+
+
+class Yard:
+    """A supervisor on whose machine everything that is wanted is ready at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.services: dict[str, Desired] = {
+            "web": Desired("web", Command(("serve",), directory=str(folder)), instances=2),
+            "shop": Desired("shop", Command(("hanse", "run")), own=True),
+            "old": Desired("old", Command(("serve",), directory=str(folder)), port=80),
+        }
+        self.overlays: dict[str, Overlay] = {}
+        self.in_force = True
+        self.compared = Pairs()
+        self.hook: tuple[Came, str] = ("passed", "")
+
+    @property
+    def system(self) -> System:
+        wanted = overlaid(self.services, self.overlays)
+        ready = [
+            Instance(one.service, number, one.release, phase="ready")
+            for one in wanted.values()
+            for number in range(one.instances)
+        ]
+        return System(instances=tuple(ready))
+
+    def overlay(self, service: str, overlay: Overlay) -> None:
+        self.overlays[service] = overlay
+
+    async def pairs(self) -> Pairs:
+        return self.compared
+
+    async def figures(self) -> Figures:
+        return Figures(since=1.0, revision=1)
+
+    def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
+        return self.hook
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Yard:
+    for name in ("web", "web-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "app.py").write_text(name)
+    return Yard(tmp_path / "web")
+
+
+async def over(releasing: Releasing) -> str:
+    """The state in which a rollout ends."""
+    import asyncio
+
+    async with asyncio.timeout(60.0):
+        while True:
+            told = await releasing.rollout(RolloutAsk(service="web"))
+            if (state := told.rollouts[0].rollout.state) in ENDED:
+                return state
+            await asyncio.sleep(0.05)
+
+
+async def test_a_folder_comes_to_its_place_and_is_there_after_a_restart(yard: Yard, tmp_path: Path) -> None:
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        row = await releasing.release(ASK)
+        assert (row.old, row.new, row.new_source) == (BASE, "web-2", str(tmp_path / "web-2"))
+        assert await over(releasing) == "done"
+        told = await releasing.rollout(RolloutAsk())
+        assert told.releases == {"web": "web-2"}
+        assert (told.rollouts[0].rollout.who, told.rollouts[0].verdict is not None) == ("ada", True)
+        with pytest.raises(Conflict, match="has release web-2 already"):
+            await releasing.release(ASK)
+    again = Yard(tmp_path / "web")
+    async with Releasing(again, tmp_path / ".hanse", Host.system()) as releasing:
+        standing = await releasing.standing()
+        assert standing["web"].source == str(tmp_path / "web-2")
+
+
+async def test_a_hook_that_fails_takes_the_release_back_and_vetoes_it(yard: Yard, tmp_path: Path) -> None:
+    yard.hook = ("failed", "exit code 1")
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        await releasing.release(ASK)
+        assert await over(releasing) == "rolled_back"
+        with pytest.raises(Vetoed, match="web web-2 was rolled back: exit code 1"):
+            await releasing.release(ASK)
+        told = await releasing.rollout(RolloutAsk(service="web", lift="web-2"))
+        assert told.vetoes == ()
+        with pytest.raises(NotFound, match="veto"):
+            await releasing.rollout(RolloutAsk(service="web", lift="web-2"))
+
+
+async def test_what_cannot_be_released_says_why(yard: Yard, tmp_path: Path) -> None:
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        with pytest.raises(NotFound, match="did you mean web"):
+            await releasing.release(ReleaseAsk(service="webb", to="x"))
+        with pytest.raises(Misconfigured, match="there is no folder"):
+            await releasing.release(ReleaseAsk(service="web", to="nowhere"))
+        with pytest.raises(Misconfigured, match="shop is a service of the app, which cannot be released"):
+            await releasing.release(ReleaseAsk(service="shop", to="../web-2"))
+        with pytest.raises(Misconfigured, match="it insists on port 80"):
+            await releasing.release(ReleaseAsk(service="old", to="../web-2"))
+        with pytest.raises(Misconfigured, match="one percent for ab"):
+            await releasing.release(ReleaseAsk(service="web", to="../web-2", strategy="ab", steps=(1, 2)))
+        with pytest.raises(NotFound, match="on its way"):
+            await releasing.rollout(RolloutAsk(service="web", command="abort"))
