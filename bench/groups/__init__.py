@@ -5,6 +5,7 @@ from plan import Group
 from groups import (
     calls,
     durable,
+    edge,
     events,
     fleet,
     gateway,
@@ -20,7 +21,7 @@ from groups import (
 )
 
 _ALL = (
-    *(inprocess.GROUP, calls.GROUP, calls.RABBIT, gateway.GROUP, events.GROUP, startup.GROUP, fleet.GROUP),
+    *(inprocess.GROUP, calls.GROUP, calls.RABBIT, gateway.GROUP, edge.GROUP, events.GROUP, startup.GROUP, fleet.GROUP),
     *(reload.GROUP, store.GROUP, store.POSTGRESQL, store.MONGODB, store.REDIS),
     *(rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
     *durable.GROUPS,
