@@ -109,7 +109,7 @@ class ControlServer:
         wanted = tuple(Wish(one.service, one.instances, one.is_job) for one in desired.values())
         return Status(
             str(self._project.folder),
-            supervisor.edge,
+            supervisor.edge.url,
             os.getppid(),
             os.getpid(),
             wanted,

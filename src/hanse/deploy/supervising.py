@@ -24,6 +24,7 @@ from hanse.deploy.project import Plan, Project, read, stamps_of
 from hanse.deploy.releasing import Releasing
 from hanse.deploy.screen import Screen
 from hanse.deploy.supervisor import Supervisor
+from hanse.deploy.yard import SupervisorYard
 from hanse.kernel.faults import Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
@@ -69,9 +70,8 @@ async def supervise(wanted: Wanted, host: Host) -> int:
         for line in plan.made:
             _say(line)
         supervisor.take_over(greeting, plan)
-        releasing = Releasing(
-            supervisor, wanted.project.home.folder, host, app=plan.parts.name, transport=plan.transport
-        )
+        yard = SupervisorYard(supervisor)
+        releasing = Releasing(yard, wanted.project.home.folder, host, app=plan.parts.name, transport=plan.transport)
         async with releasing, Tasks(_complain) as tasks:
             await releasing.recall()
             server = ControlServer(supervisor, wanted.project, host, releasing)

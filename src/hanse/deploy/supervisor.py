@@ -16,13 +16,10 @@ from typing import final
 import msgspec
 from msgspec.structs import replace
 
-from hanse.control.desired import Desired, Key, Seat, filled
-from hanse.control.edge_figures import Figures
-from hanse.control.edge_mirror import Pairs
+from hanse.control.desired import Command, Desired, Key, Seat, filled
 from hanse.control.edge_shown import table_of, url_of
 from hanse.control.instances import Instance, System
-from hanse.control.released import Overlay, shape_of
-from hanse.control.rollout import Came
+from hanse.control.released import shape_of
 from hanse.control.supervisor_machine import (
     Action,
     Ended,
@@ -57,13 +54,13 @@ from hanse.deploy.keeper_words import (
     Signalled,
     StopAsked,
 )
+from hanse.deploy.memory import HOOK, Memory, hook_ended
 from hanse.deploy.ports import free_port, is_free
 from hanse.deploy.prober import looked
 from hanse.deploy.project import Plan, Project
 from hanse.deploy.told import told
 from hanse.kernel.faults import CouldNotStart, Fault
 from hanse.kernel.host import Host
-from hanse.kernel.settings import ServiceSettings
 from hanse.kernel.tasks import Tasks
 
 ADDRESS = "127.0.0.1"
@@ -72,31 +69,8 @@ ADDRESS = "127.0.0.1"
 EDGE = "edge@"
 """Begins the names of the edge's processes."""
 
-HOOK = "hook@"
-"""Begins the names of the processes of release hooks."""
-
-RUNNING = "running"
-HOOKS_MAX = 50
-"""Release hooks of which it is remembered what they came to."""
-
 EDGE_GRACE_SECONDS = 2.0
 """That the edge has to end what is under way, once there is nobody behind it."""
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """What the next supervisor has to know.
-
-    Attributes:
-        system: What runs.
-        wishes: What somebody wished for.
-        ports: That of each instance, which it keeps.
-        hooks: What release hooks failed with, by name; empty for well, `RUNNING` for not yet.
-    """
-
-    system: System = System()
-    wishes: Wishes = Wishes()
-    ports: dict[str, int] = {}
-    hooks: dict[str, str] = {}
 
 
 class _Replanned(msgspec.Struct, frozen=True):
@@ -212,9 +186,9 @@ class Supervisor:
     # What others want
 
     @property
-    def edge(self) -> str:
-        """URL of the edge; empty where there is none."""
-        return self._edge.url
+    def edge(self) -> EdgeSeat:
+        """Its hold of the edge."""
+        return self._edge
 
     def wish(self, wishes: Wishes) -> None:
         """Have something else run than the settings say."""
@@ -230,6 +204,28 @@ class Supervisor:
         """Have all end, in order."""
         self.wish(replace(self.memory.wishes, down=True))
 
+    def remember(self, memory: Memory) -> None:
+        """Have the next supervisor know something else."""
+        self.memory = memory
+        self._remember()
+
+    def run_once(self, process: str, command: Command, service: str) -> None:
+        """Start a process that nobody watches but whoever waits for its end; it is logged as the service.
+
+        Args:
+            process: Its name.
+            command: What starts it.
+            service: Its logs are those of this one.
+
+        Raises:
+            Misconfigured: A variable of the command stands for another one that is not there.
+        """
+        assert self.plan is not None
+        instance = process.rpartition("@")[2]
+        launch = filled(command, Seat(instance, ADDRESS, 0, "", {**self.plan.variables, **self._urls()}))
+        log = str(self._project.home.log_of(service))
+        self._keeper.say(Launch(process, launch.arguments, launch.directory, launch.environment, instance, log))
+
     def _wish(self, wishes: Wishes) -> None:
         self.memory = replace(self.memory, wishes=wishes)
 
@@ -244,81 +240,6 @@ class Supervisor:
             only = tuple(name for name in self.memory.wishes.only if name in there)
             self._wished = wished(there, replace(self.memory.wishes, only=only))
         return self._wished
-
-    # What releases want: see `Yard`
-
-    @property
-    def system(self) -> System:
-        """All that runs."""
-        return self.memory.system
-
-    @property
-    def services(self) -> Mapping[str, Desired]:
-        """What the settings want to run, by name."""
-        return {} if self.plan is None else self.plan.desired
-
-    @property
-    def overlays(self) -> Mapping[str, Overlay]:
-        """What releases want, by name of the service."""
-        return self.memory.wishes.overlays
-
-    @property
-    def in_force(self) -> bool:
-        """Whether the edge goes by all that is wanted."""
-        system = self.memory.system
-        return system.shape == shape_of(self.overlays) and system.seen >= system.shown
-
-    def overlay(self, service: str, overlay: Overlay) -> None:
-        """Have something else run of a service than the settings say."""
-        wishes = self.memory.wishes
-        self.wish(replace(wishes, overlays={**wishes.overlays, service: overlay}))
-
-    async def figures(self) -> Figures:
-        """What the edge has counted.
-
-        Raises:
-            Unavailable: It is away.
-        """
-        return await self._edge.figures()
-
-    async def pairs(self) -> Pairs:
-        """Answers to copies of requests since it was asked last.
-
-        Raises:
-            Unavailable: The edge is away.
-        """
-        return await self._edge.pairs()
-
-    def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
-        """Run the release hook of a service, once under a name; what it has come to, and what it failed with."""
-        assert self.plan is not None
-        hook = self.plan.settings.services.get(service, ServiceSettings()).release_hook
-        known = self.memory.hooks.get(name)
-        if not hook or known == "":
-            return "passed", ""
-        if known is None:
-            self._begin_hook(name, service, hook, directory)
-            return "waiting", ""
-        return ("waiting", "") if known == RUNNING else ("failed", known)
-
-    def _begin_hook(self, name: str, service: str, hook: str, directory: str) -> None:
-        assert self.plan is not None
-        wanted = self.plan.desired[service]
-        # Remembered first: one that may have begun is never begun again.
-        hooks = {**dict(list(self.memory.hooks.items())[1 - HOOKS_MAX :]), name: RUNNING}
-        self.memory = replace(self.memory, hooks=hooks)
-        self._remember()
-        command = replace(wanted.command, line=("/bin/sh", "-c", hook), directory=directory or wanted.command.directory)
-        variables = {**self.plan.variables, **self._urls()}
-        launch = filled(command, Seat(name, ADDRESS, 0, "", variables))
-        log = str(self._project.home.log_of(service))
-        self._keeper.say(Launch(HOOK + name, launch.arguments, launch.directory, launch.environment, name, log))
-
-    def _hook_ended(self, process: str, code: int | None, why: str) -> None:
-        name = process.removeprefix(HOOK)
-        failed = "" if code == 0 else f"the release hook failed: {why or f'exit code {code}'}"
-        self.memory = replace(self.memory, hooks={**self.memory.hooks, name: failed})
-        self._remember()
 
     # The loop
 
@@ -454,7 +375,7 @@ class Supervisor:
                 if process.startswith(EDGE):
                     self._edge_gone(process, code)
                 elif process.startswith(HOOK):
-                    self._hook_ended(process, code, why)
+                    self.remember(hook_ended(self.memory, process, code, why))
                 else:
                     self._news.put_nowait(self._ended(process, code, tail, why))
             case StopAsked():

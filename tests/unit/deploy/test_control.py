@@ -17,6 +17,7 @@ from hanse.deploy.home import Home
 from hanse.deploy.project import Plan, Project
 from hanse.deploy.releasing import Releasing
 from hanse.deploy.supervisor import Supervisor
+from hanse.deploy.yard import SupervisorYard
 from hanse.kernel.faults import CouldNotStart, Malformed, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.settings import Settings
@@ -28,7 +29,7 @@ async def answered(folder: Path, *asks: bytes) -> list[Answer]:
     """What a server answers, of a system that has not started anything."""
     project, host = Project(folder), Host.fixed(wall=1_700_000_000.0, seed=1)
     supervisor = Supervisor(project, host, print)
-    server = ControlServer(supervisor, project, host, Releasing(supervisor, folder, host))
+    server = ControlServer(supervisor, project, host, Releasing(SupervisorYard(supervisor), folder, host))
     before = await server.answer(b'{"verb":"status"}')
     assert before.status is not None
     assert before.status.services == ()

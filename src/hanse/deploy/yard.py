@@ -1,0 +1,81 @@
+"""The yard of a supervisor: all that releases want of it, and all that they see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from msgspec.structs import replace
+
+from hanse.control.desired import Desired
+from hanse.control.edge_figures import Figures
+from hanse.control.edge_mirror import Pairs
+from hanse.control.instances import System
+from hanse.control.released import Overlay, shape_of
+from hanse.control.rollout import Came
+from hanse.deploy.memory import HOOK, hook_begun, hook_came
+from hanse.deploy.supervisor import Supervisor
+from hanse.kernel.settings import ServiceSettings
+
+
+@final
+class SupervisorYard:
+    """See the module, and `Yard`.
+
+    Args of the constructor:
+        supervisor: Runs what releases want.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    @property
+    def system(self) -> System:
+        """See `Yard.system`."""
+        return self._supervisor.memory.system
+
+    @property
+    def services(self) -> Mapping[str, Desired]:
+        """See `Yard.services`."""
+        plan = self._supervisor.plan
+        return {} if plan is None else plan.desired
+
+    @property
+    def overlays(self) -> Mapping[str, Overlay]:
+        """See `Yard.overlays`."""
+        return self._supervisor.memory.wishes.overlays
+
+    @property
+    def in_force(self) -> bool:
+        """See `Yard.in_force`."""
+        system = self.system
+        return system.shape == shape_of(self.overlays) and system.seen >= system.shown
+
+    def overlay(self, service: str, overlay: Overlay) -> None:
+        """See `Yard.overlay`."""
+        wishes = self._supervisor.memory.wishes
+        self._supervisor.wish(replace(wishes, overlays={**wishes.overlays, service: overlay}))
+
+    async def figures(self) -> Figures:
+        """See `Yard.figures`."""
+        return await self._supervisor.edge.figures()
+
+    async def pairs(self) -> Pairs:
+        """See `Yard.pairs`."""
+        return await self._supervisor.edge.pairs()
+
+    def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
+        """See `Yard.once`."""
+        plan, memory = self._supervisor.plan, self._supervisor.memory
+        assert plan is not None
+        hook = plan.settings.services.get(service, ServiceSettings()).release_hook
+        if not hook:
+            return "passed", ""
+        came = hook_came(memory, name)
+        if came is None:
+            # Remembered first: one that may have begun is never begun again.
+            self._supervisor.remember(hook_begun(memory, name))
+            usual = plan.desired[service].command
+            command = replace(usual, line=("/bin/sh", "-c", hook), directory=directory or usual.directory)
+            self._supervisor.run_once(HOOK + name, command, service)
+        return came or ("waiting", "")
