@@ -13,7 +13,8 @@ import pytest
 from hanse.control.edge_table import Table
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
-from hanse.deploy.edge.builtin.server import SOCKET, EdgeServer
+from hanse.deploy.edge.builtin.server import EdgeServer
+from hanse.deploy.edge.driven import SOCKET
 from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
 from hanse.kernel.host import Host
 

@@ -1,8 +1,4 @@
-"""The process of the built-in edge: it listens, is driven over its socket of control, and stops in order.
-
-The socket of control takes a line of JSON, and answers with one: `{"do": "apply", "table": {...}}`. A connection is for
-one question; whoever waits for a server to be drained waits on a connection of its own.
-"""
+"""The process of the built-in edge: it listens, is driven over its socket of control, and stops in order."""
 
 from __future__ import annotations
 
@@ -13,77 +9,19 @@ import ssl
 from contextlib import suppress
 from typing import final
 
-import msgspec
-
-from hanse.control.edge_figures import Figures
-from hanse.control.edge_mirror import Pairs
-from hanse.control.edge_table import Table
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.builtin.client import LIMITS, Client
 from hanse.deploy.edge.builtin.edge import SWEEP_SECONDS, Edge
 from hanse.deploy.edge.builtin.reading import reading
-from hanse.deploy.own_socket import own_socket, why_not
+from hanse.deploy.edge.driven import BACKLOG, SOCKET, Question, Reply, control
 from hanse.gateway.callers import Callers
 from hanse.gateway.listen import bound, url_of
-from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
-LINE_BYTES_MAX = 64 * 1024 * 1024
-"""Of one question: a table of some thousand servers is some hundred KiB."""
-
-ASKING_SECONDS = 10.0
-"""That whoever drives has for a question."""
-
-BACKLOG = 2048
-"""Connections that wait to be accepted."""
-
-SOCKET = "control.sock"
-"""Name of the socket of control, in the edge's folder."""
-
-FAILED = "failed.json"
-"""Name of the file in which a process that could not start says why."""
-
 _STEP = 250
 _log = logging.getLogger("hanse.edge")
-
-
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver asks.
-
-    Attributes:
-        do: The verb.
-        table: To show.
-        server: That is to be drained or cut.
-        seconds: To wait.
-    """
-
-    do: str
-    table: Table | None = None
-    server: str = ""
-    seconds: float = 0.0
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What it is told.
-
-    Attributes:
-        problem: What is wrong with the question; empty where nothing is.
-        url: Where the edge listens.
-        pid: Of its process.
-        figures: What it has counted.
-        pairs: What copies of requests came to.
-        done: Whether a server is drained.
-        count: How many were cut.
-    """
-
-    problem: str = ""
-    url: str = ""
-    pid: int = 0
-    figures: Figures | None = None
-    pairs: Pairs | None = None
-    done: bool = False
-    count: int = 0
 
 
 @final
@@ -125,8 +63,7 @@ class EdgeServer:
             server = await loop.create_server(self._client, sock=listener, backlog=BACKLOG, ssl=self._tls)
             url = url_of(listener)
             self.url = url.replace("http:", "https:", 1) if self._tls else url
-            own = own_socket(place.folder / SOCKET)
-            control = await asyncio.start_unix_server(self._driven, sock=own, limit=LINE_BYTES_MAX)
+            driven = await control(place.folder, self._done)
             async with Tasks(_failed) as tasks:
                 _ = tasks.start(self._sweep())
                 try:
@@ -134,7 +71,7 @@ class EdgeServer:
                     await self._drain(server)
                 finally:
                     server.close()
-                    control.close()
+                    driven.close()
                     (place.folder / SOCKET).unlink(missing_ok=True)
                     for client in list(self._clients):
                         client.abort()
@@ -167,27 +104,6 @@ class EdgeServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
                 await self.edge.quiet()
-
-    async def _driven(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one question of whoever drives."""
-        with suppress(ConnectionError, TimeoutError, ValueError, asyncio.IncompleteReadError):
-            if why_not(writer.get_extra_info("socket")):
-                writer.close()
-                return
-            async with asyncio.timeout(ASKING_SECONDS):
-                line = await reader.readuntil(b"\n")
-            writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
-            await writer.drain()
-        writer.close()
-
-    async def _answer(self, line: bytes) -> Reply:
-        try:
-            asked = msgspec.json.decode(line, type=Question)
-            return await self._done(asked)
-        except msgspec.DecodeError as error:
-            return Reply(problem=f"expected a question such as {{'do': 'figures'}}: {error}")
-        except Fault as fault:
-            return Reply(problem=fault.detail)
 
     async def _done(self, asked: Question) -> Reply:
         edge, reply = self.edge, Reply()

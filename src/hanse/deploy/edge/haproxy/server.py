@@ -15,16 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import final
 
-import msgspec
-
 from hanse.deploy.edge.base import Place
-from hanse.deploy.edge.builtin.server import ASKING_SECONDS, BACKLOG, LINE_BYTES_MAX, SOCKET, Question, Reply
+from hanse.deploy.edge.driven import BACKLOG, Question, Reply, control, done
 from hanse.deploy.edge.haproxy.config import LOG, files
 from hanse.deploy.edge.haproxy.edge import HaproxyEdge, Process, log_socket
 from hanse.deploy.edge.haproxy.layout import Layout
 from hanse.deploy.edge.haproxy.shown import Shown
 from hanse.deploy.edge.haproxy.worker import Worker, started
-from hanse.deploy.own_socket import own_socket, why_not
 from hanse.gateway.listen import bound, url_of
 from hanse.kernel.faults import Fault, Misconfigured
 from hanse.kernel.host import Host
@@ -85,15 +82,13 @@ class HaproxyServer:
                     _ = await edge.start()
                     loop = asyncio.get_running_loop()
                     loop.add_reader(log, edge.read_log)
-                    control = await asyncio.start_unix_server(
-                        self._driven, sock=own_socket(place.folder / SOCKET), limit=LINE_BYTES_MAX
-                    )
+                    driven = await control(place.folder, self._done)
                     _ = await self.stopped.wait()
                     # What this process holds open would be listened at for ever.
                     listener.close()
                     await edge.stop(self._grace)
                     loop.remove_reader(log)
-                    control.close()
+                    driven.close()
                 finally:
                     self._watching = None
                     await edge.stop(0.0)
@@ -123,47 +118,17 @@ class HaproxyServer:
             await asyncio.sleep(pause)
             pause = min(2 * pause, AGAIN_SECONDS_MAX)
 
-    async def _driven(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one question of whoever drives."""
-        with suppress(ConnectionError, TimeoutError, ValueError, asyncio.IncompleteReadError):
-            if why_not(writer.get_extra_info("socket")):
-                writer.close()
-                return
-            async with asyncio.timeout(ASKING_SECONDS):
-                line = await reader.readuntil(b"\n")
-            writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
-            await writer.drain()
-        writer.close()
-
-    async def _answer(self, line: bytes) -> Reply:
-        try:
-            return await self._done(msgspec.json.decode(line, type=Question))
-        except msgspec.DecodeError as error:
-            return Reply(problem=f"expected a question such as {{'do': 'figures'}}: {error}")
-        except Fault as fault:
-            return Reply(problem=fault.detail)
-
     async def _done(self, asked: Question) -> Reply:
-        edge = self._edge
-        assert edge is not None
+        assert self._edge is not None
         match asked.do:
             case "hello":
                 return Reply(url=self._url, pid=os.getpid())
-            case "apply" if asked.table is not None:
-                await edge.apply(asked.table)
-                return Reply()
-            case "figures":
-                return Reply(figures=await edge.figures())
-            case "drained":
-                return Reply(done=await edge.drained(asked.server, asked.seconds))
-            case "cut":
-                return Reply(count=await edge.cut(asked.server))
             case "stop":
                 self._grace = asked.seconds
                 self.stopped.set()
                 return Reply()
             case _:
-                raise Misconfigured(f"the edge knows no {asked.do!r} like this")
+                return await done(self._edge, asked)
 
 
 def _failed(error: BaseException) -> None:
