@@ -9,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
 # Tests start some thousand processes: each would compile all of Hanse again, for a third of the time that all take.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types mypy pyright complete suite unit test-matrix planted transports faults judge fuzz fmt lock bench clean
+.PHONY: help demo test lint types mypy pyright complete suite coverage unit test-matrix planted transports faults judge fuzz fmt lock bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -17,11 +17,7 @@ help: ## Print this list
 demo: $(VENV)/.demo ## Serve examples/countries
 	$(BIN)/hanse run examples/countries/app.py
 
-test: lint types $(VENV)/.dev ## Check everything: linters, types, layers, tests, examples, snippets, coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report
+test: lint types suite ## Check everything: linters, types, layers, tests, examples, snippets
 
 lint: $(VENV)/.dev ## Check style, layers and dependencies
 	$(BIN)/ruff check -q .
@@ -41,8 +37,14 @@ mypy: $(VENV)/.dev
 complete: $(VENV)/.dev
 	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/basedpyright --verifytypes hanse --ignoreexternal
 
-suite: $(VENV)/.dev ## Run all tests without measuring coverage
+suite: $(VENV)/.dev ## Run all tests
 	$(BIN)/pytest -n 3 --dist worksteal
+
+coverage: $(VENV)/.dev ## Run all tests, and measure which lines and branches they run; takes twice as long
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 unit: $(VENV)/.dev ## Run the fast tests
 	$(BIN)/pytest -n 3 --dist worksteal tests/unit
