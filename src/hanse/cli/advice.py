@@ -166,6 +166,10 @@ FAULTS: Mapping[str, Advice] = {
         "The handler calls another service, or commits by itself: nobody could take that back.",
         "See the effects up to there; the handler may ask `current().rehearsal`. Or replay one, and look at it.",
     ),
+    "not_in_shadow": Advice(
+        "A request that was copied to another release begins a saga, whose answer nobody can foresee.",
+        "Have the release mirror only methods that begin none, or compare it by a share of requests.",
+    ),
     "not_forwarded": Advice(
         "A client takes the edge for a proxy to anywhere, or sends a body with a request for WebSocket.",
         "Ask for a path of this system, in a request of its own.",

@@ -33,6 +33,9 @@ GATEWAY = "gateway"
 READY_PATH, FOREIGN_PATH = "/readyz", "/"
 """What is asked where the settings name no path."""
 
+EDGE_ADDRESS = "127.0.0.1"
+"""Where the edge asks services from: what it says of clients, and of copies of requests, is believed."""
+
 _SHELL = re.compile(r"[|&;<>()`*?~\n]|\$\(|\$\{\w+[^\w}]|(?:^|\s)#|^\s*[A-Za-z_]\w*=")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _PLACE = re.compile(r"\{(host|port|instance|release)\}")
@@ -183,8 +186,11 @@ def desired_of(settings: Settings, parts: Parts, runs: Runs, resources: Iterable
     """
     own = {part.name: part for part in _with_gateway(parts)}
     found = {one.service: one for one in resources}
+    # The edge tells them who asks, and which requests are copies.
+    trusted = ",".join(dict.fromkeys((EDGE_ADDRESS, *settings.gateway.trusted_proxies)))
     for name, part in own.items():
-        found[name] = _own(part, settings.services.get(name, ServiceSettings()), parts.app, runs)
+        service = settings.services.get(name, ServiceSettings())
+        found[name] = _own(part, service, parts.app, runs, {"HANSE_GATEWAY__TRUSTED_PROXIES": trusted})
     for name, service in settings.services.items():
         if name not in own:
             if not service.command:
@@ -280,12 +286,12 @@ def _with_gateway(parts: Parts) -> tuple[Part, ...]:
     return (*parts.services, Part(GATEWAY, tuple(part.name for part in parts.services)))
 
 
-def _own(part: Part, service: ServiceSettings, app: str, runs: Runs) -> Desired:
+def _own(part: Part, service: ServiceSettings, app: str, runs: Runs, told: Mapping[str, str]) -> Desired:
     if service.command:
         raise Misconfigured(f"services.{part.name}: expected no command, as the app has a service of that name")
     line = (*runs.python, "run", app, "--services", part.name, "--port", "{port}", "--transport", runs.transport)
     # Shares of releases change while it runs.
-    environment = {"HANSE_NODE__FOLLOW_ROUTES": "true", **service.environment}
+    environment = {"HANSE_NODE__FOLLOW_ROUTES": "true", **told, **service.environment}
     command = Command(line, directory=runs.directory, environment=environment)
     needs = tuple(dict.fromkeys((*part.needs, *service.needs)))
     one = _wanted(part.name, service, command, READY_PATH)

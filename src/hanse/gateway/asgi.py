@@ -11,6 +11,7 @@ import msgspec
 from hanse.gateway.room import Room
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Malformed
+from hanse.kernel.message import SHADOW
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -72,7 +73,7 @@ _NONE: Mapping[str, Any] = {}
 SPECIAL = frozenset(
     {
         *(b"traceparent", b"tracestate", b"baggage", b"x-request-id", b"idempotency-key"),
-        *(b"if-match", b"if-none-match", b"prefer", b"origin", b"sec-fetch-site"),
+        *(b"if-match", b"if-none-match", b"prefer", b"origin", b"sec-fetch-site", SHADOW),
     }
 )
 """Headers that most requests of programs do without: whoever looks for several of them asks `Request.plain` first."""
@@ -102,6 +103,7 @@ class Request:
         begun: The status of an answer that goes on, such as a stream, once it has begun; 0 elsewhere.
         room: Where its body is counted while it is waited for; None where nobody counts.
         trace_id, id: Of the story and of this request, as answers name them.
+        trusted: Whether it came from a proxy whose word is taken.
         plain: Whether it has none of the `SPECIAL` headers, so that nobody need look for each of them.
     """
 
@@ -124,6 +126,7 @@ class Request:
         "status",
         "template",
         "trace_id",
+        "trusted",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,6 +141,7 @@ class Request:
         self.template: str = ""
         self.parameters: dict[str, str] = {}
         self.prefix: str = ""
+        self.trusted: bool = False
         self.charge: Callable[[str, str], None] | None = None
         self.room: Room | None = None
         self.trace_id: str = ""

@@ -7,9 +7,9 @@ from urllib.parse import unquote
 
 from hanse.gateway.asgi import Request
 from hanse.gateway.limits import KEY_CHARACTERS_MAX, TAGS_BYTES_MAX, TAGS_MAX
-from hanse.kernel.faults import Malformed
+from hanse.kernel.faults import Forbidden, Malformed
 from hanse.kernel.host import Host
-from hanse.kernel.message import ANONYMOUS, Headers, Identity
+from hanse.kernel.message import ANONYMOUS, BACKGROUND, SHADOW, Headers, Identity
 from hanse.kernel.traceparent import new_trace, parse_traceparent
 
 READING = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
@@ -26,6 +26,7 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
 
     Raises:
         Malformed: The idempotency key is too long to be kept.
+        Forbidden: It is marked as a copy, and nobody who is trusted says so.
     """
     if request.plain:
         traceparent = new_trace(host)
@@ -41,6 +42,7 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
     else:
         # A story that begins here is this request's alone, so that one id is enough to look for.
         request.id = host.new_id() if trace else request.trace_id
+    shadow = _is_shadow(request)
     return Headers(
         traceparent=traceparent,
         tracestate=request.header(b"tracestate") if trace else "",
@@ -48,7 +50,25 @@ def headers_of(request: Request, host: Host, identity: Identity = ANONYMOUS) -> 
         identity=identity,
         correlation_id=request.id,
         idempotency_key="" if request.method in READING else _key(request),
+        # Nobody gets the answer of a copy: whoever is busy sees to what people wait for.
+        priority=BACKGROUND if shadow else 0,
+        shadow=shadow,
     )
+
+
+def _is_shadow(request: Request) -> bool:
+    """Whether it is a copy, of which nothing lasts.
+
+    Raises:
+        Forbidden: It says so, and comes from nobody who is trusted. To handle it as any other would do twice what its
+            original does, where an edge is not known as one.
+    """
+    if SHADOW not in request.fields:
+        return False
+    if not request.trusted:
+        name, peer = SHADOW.decode(), request.address or "a socket without an address"
+        raise Forbidden(f"{name} is believed of an edge alone; if {peer} is one, add it to gateway.trusted_proxies")
+    return True
 
 
 def _key(request: Request) -> str:

@@ -113,6 +113,7 @@ class Manners:
 
 
 def _see_through(request: Request, proxies: Proxies) -> None:
+    request.trusted = proxies.trusts(request.address)
     seen = proxies.seen(request.address, request.header)
     if seen.address != request.address or seen.scheme:
         port = 0 if seen.address != request.address else cast("tuple[str, int]", request.scope["client"])[1]

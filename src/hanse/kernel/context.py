@@ -72,6 +72,14 @@ class Context(msgspec.Struct, eq=False):
         """The business tags of this story; add one with `tag`."""
         return self.headers.tags
 
+    @property
+    def shadow(self) -> bool:
+        """Whether this is for a copy of a request: what it writes is worked out, answered as if done, and dropped.
+
+        What a handler does outside of Hanse cannot be held back: it asks for this before such an effect.
+        """
+        return self.headers.shadow
+
     def tag(self, **tags: str) -> None:
         """Add business tags, such as `tag(booking_ref="ABC123")`: they travel with every call and event from here.
 

@@ -38,6 +38,9 @@ CALL, SEND, STREAM, REPLY, FAULT, ITEM, END, EVENT = Kind
 BACKGROUND = 1
 """The priority of work that nobody waits for; a server that comes near its limit refuses it first."""
 
+SHADOW = b"x-hanse-shadow"
+"""The HTTP header that an edge marks copies of requests with; see `Headers.shadow`. Only who is trusted may send it."""
+
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Who is asking: verified at the edge, carried from service to service.
@@ -90,6 +93,7 @@ class Headers(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             carried on, and nobody acts on it yet.
         release: The release that a route has chosen for this story: see `hanse.mesh.routes`.
         priority: 0 where somebody waits for it; above, it is shed first: see `BACKGROUND`.
+        shadow: Whether this belongs to a copy of a request, whose answer nobody gets: of what it writes nothing lasts.
         extra: Headers that this version does not know.
     """
 
@@ -108,6 +112,7 @@ class Headers(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     expires: float = 0.0
     release: str = ""
     priority: int = 0
+    shadow: bool = False
     extra: dict[str, str] = {}
 
 

@@ -76,7 +76,8 @@ class Endpoint(msgspec.Struct, frozen=True):
         stream: Handles a message with encoded items; None for a single answer.
         allow: Who may call; None for anybody in the system.
         encode: What makes bytes of the answer.
-        store: The store whose unit of work a call is; None where each write commits by itself.
+        store: The store whose unit of work a call is; None where each write commits by itself. Writes of a stream do,
+            but under the shadow mark: there they are one unit that is never committed, so that it reads what it wrote.
     """
 
     run: Run | None = None
@@ -327,7 +328,8 @@ class Server:
             yield self._refused(fault, message)
             return
         deadline = self._monotonic() + message.timeout if message.timeout else FOREVER
-        context = Context(self._host, _own(message.headers), deadline, message.id, message.address)
+        store = endpoint.store if message.headers.shadow else None
+        context = Context(self._host, _own(message.headers), deadline, message.id, message.address, store)
         items = endpoint.stream(context, message)
         self._streams += 1
         code = ""

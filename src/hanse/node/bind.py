@@ -35,7 +35,7 @@ METHODS_MAX = 1_000
 def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
     """The endpoint of an operation that a method implements."""
     if operation.stream:
-        return Endpoint(stream=_streaming(operation, method), allow=operation.options.allow)
+        return Endpoint(stream=_streaming(operation, method), allow=operation.options.allow, store=store)
     encode = codec_for(operation.result).encode
     run = _running(operation, method, store)
     return Endpoint(run=run, allow=operation.options.allow, encode=encode, store=store)
@@ -93,11 +93,14 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
 
     async def once(context: Context, message: Message) -> msgspec.Raw:
         key, scope = message.headers.idempotency_key, _scope(operation, message.headers.identity)
+        first = Mark(scope, key, hashlib.sha256(canonical(decode(message.body))).digest())
+        if context.shadow:
+            # It takes effect on nothing, so it neither waits for its original nor keeps that waiting.
+            return await _once(first, execute, store, context, message)
         if (scope, key) in under_way:
             raise _is_under_way(key)
         under_way.add((scope, key))
         try:
-            first = Mark(scope, key, hashlib.sha256(canonical(decode(message.body))).digest())
             return await _once(first, execute, store, context, message)
         finally:
             under_way.discard((scope, key))
@@ -132,7 +135,7 @@ def _streaming(operation: Operation, method: Method) -> Callable[[Context, Messa
     call = _calling(method)
 
     async def stream(context: Context, message: Message) -> AsyncIterator[bytes]:
-        del context  # a stream outlives any unit of work: each of its writes commits by itself
+        del context  # a stream outlives any unit of work: each of its writes commits by itself, see `Endpoint.store`
         async with closing(cast("AsyncIterator[object]", call(decode(message.body)))) as items:
             async for item in items:
                 yield encode(item)

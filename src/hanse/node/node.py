@@ -293,6 +293,9 @@ class Node:
             timeout: Seconds that it may take; 0 for no limit.
         """
         deadline = self.host.monotonic() + timeout if timeout else FOREVER
+        if ambient.get().shadow and not headers.shadow:
+            # No handler leaves the mark behind by beginning a story of its own.
+            headers = msgspec.structs.replace(headers, shadow=True)
         context = Context(self.host, headers, deadline)
         token = ambient.set(context)
         try:

@@ -28,6 +28,7 @@ from hanse.node.saga_journal import SagaPlace
 from hanse.node.saga_runner import SagaRunner
 from hanse.service.leases import Grant
 from hanse.service.saga_method import Pinned, arguments_of, result_of
+from hanse.service.shadow import NotInShadow, written
 from hanse.service.unit import Unit, unit_for
 from hanse.store.base import Batch, Put
 from hanse.store.query import And, Compare, OneOf, Query
@@ -119,14 +120,17 @@ class Sagas:
         Raises:
             KeyReused: The id is that of another saga.
             Overloaded: There are as many as there may be.
+            NotInShadow: The work is marked as a copy, and no saga was begun under this id.
         """
-        row = await self._made(pinned, arguments, id or self._host.new_id())
+        row, shadow = await self._made(pinned, arguments, id or self._host.new_id()), current().shadow
         write = Put(SAGAS, row.id, encode_json(row), self._host.new_id(), expected=0)
         batch = Batch(self._host.now(), writes=(write,), headers=codec_for(Headers).decode(row.headers))
         try:
-            positions = await self._store.commit(batch)
+            positions = await written(self._store, batch, shadow=shadow)
         except Conflict:
             return await self._begun_before(row)
+        if shadow:
+            raise NotInShadow(f"{row.name} is a saga: what it comes to is known only once its steps are done")
         fault_point("saga.begun")
         row = msgspec.structs.replace(row, rev=positions[0])
         if self._runner is not None:

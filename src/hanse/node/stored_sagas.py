@@ -11,8 +11,10 @@ import msgspec
 
 from hanse.delivery.saga_rows import BY_HAND, ENDED, SAGA_STEPS, SAGAS, SagaRow, SagaStep, saga_in, step_id, step_in
 from hanse.kernel.codec import stored_json
+from hanse.kernel.context import current
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed
 from hanse.kernel.host import Host
+from hanse.service.shadow import written
 from hanse.store.base import Batch, Put, Store
 from hanse.store.query import PAGE_MAX, Compare, Order, Query, Where
 
@@ -155,7 +157,7 @@ class StoredSagas:
             Put(SAGAS, row.id, stored_json(row), self._host.new_id(), expected=row.rev),
             Put(SAGA_STEPS, noted.id, stored_json(noted), self._host.new_id(), expected=0),
         )
-        positions = await self._store.commit(Batch(now, writes=writes))
+        positions = await written(self._store, Batch(now, writes=writes), shadow=current().shadow)
         return msgspec.structs.replace(row, rev=positions[0])
 
 

@@ -22,6 +22,7 @@ from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, PreconditionFailed
 from hanse.kernel.host import Host
 from hanse.kernel.process import Process
+from hanse.service.shadow import written
 from hanse.service.unit import Unit
 from hanse.store.base import Batch, Expect, Position, Store
 from hanse.store.plan import POSITION
@@ -182,10 +183,13 @@ class StoredLeases:
         )
         fault_point("lease.before_grant")
         try:
-            _ = await self.store.commit(Batch(self.host.now(), positions=positions, expects=(Expect(place, at),)))
+            _ = await self._written(Batch(self.host.now(), positions=positions, expects=(Expect(place, at),)))
         except PreconditionFailed:
             return None
         fault_point("lease.after_grant")
+        if current().shadow:
+            # It is in no store: whoever wants it next has to find it as it is there.
+            return Grant(self, name, taken, seconds, begun + seconds)
         # What this process has it need not watch to know when that is over.
         self._note(name, _Seen(taken, await self.store.position(f"{place}/beat"), begun, own))
         return Grant(self, name, taken, seconds, begun + seconds)
@@ -202,7 +206,7 @@ class StoredLeases:
         beat = Position(name, await self.store.position(name) + 1)
         batch = Batch(self.host.now(), positions=(beat,), expects=(grant.rests_on,))
         try:
-            _ = await self.store.commit(batch)
+            _ = await self._written(batch)
         except PreconditionFailed:
             grant.until = begun
             raise LeaseLost("somebody else has it", grant.name) from None
@@ -214,7 +218,7 @@ class StoredLeases:
         grant.until = self.host.monotonic()
         batch = Batch(self.host.now(), positions=(grant.given_back,), expects=(grant.rests_on,))
         with suppress(PreconditionFailed):
-            _ = await self.store.commit(batch)
+            _ = await self._written(batch)
         for wake in self._waiting:
             wake.set()
 
@@ -242,6 +246,9 @@ class StoredLeases:
             raise LeaseTaken("it was not given back in time", name) from None
         finally:
             del self._waiting[wake]
+
+    async def _written(self, batch: Batch) -> tuple[int, ...]:
+        return await written(self.store, batch, shadow=current().shadow)
 
     async def _rest(self, name: str, wake: asyncio.Event) -> None:
         """Wait until it changes hands, or may be over."""

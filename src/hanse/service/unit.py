@@ -18,6 +18,7 @@ from hanse.kernel.context import Context, current
 from hanse.kernel.fault_point import fault_point
 from hanse.kernel.faults import Conflict, NotFound, PreconditionFailed, TooLarge
 from hanse.kernel.message import Headers
+from hanse.service.shadow import written
 from hanse.store.base import Batch, Delete, Emit, Expect, Mark, Position, Put, Store, Write
 
 WRITES_MAX = 10_000
@@ -159,6 +160,8 @@ class Unit:
         Raises:
             Conflict, PreconditionFailed, NotFound: Somebody else was first; nothing was written.
             AlreadyHandled: The message that led here was handled before; nothing was written.
+
+        Under the shadow mark all of this is so, but that nothing is written; see `hanse.service.shadow`.
         """
         if not (self._rows or self._emits or self.first or self.marks or self.positions):
             return
@@ -176,7 +179,7 @@ class Unit:
         )
         fault_point("unit.before_commit")
         try:
-            positions = await self.store.commit(batch)
+            positions = await written(self.store, batch, shadow=self._context.shadow)
         except (PreconditionFailed, NotFound) as fault:
             insisted = [staged.insisted for (_, id), staged in rows if id == fault.id]
             if any(insisted) or not insisted:

@@ -34,6 +34,7 @@ EVERYTHING = Headers(
     correlation_id="c-0",
     key="order-7",
     expires=1_700_000_000.5,
+    shadow=True,
     extra={"x-of-tomorrow": "1", "Ünknown": "välue"},
 )
 

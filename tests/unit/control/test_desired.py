@@ -4,7 +4,7 @@ import pytest
 
 from hanse.control.desired import Command, Desired, Part, Parts, Probe, Runs, Seat, desired_of, filled
 from hanse.kernel.faults import Misconfigured
-from hanse.kernel.settings import HealthSettings, ServiceSettings, Settings
+from hanse.kernel.settings import GatewaySettings, HealthSettings, ServiceSettings, Settings
 
 RUNS = Runs(("python", "-m", "hanse"), "unix:run", "/srv/shop")
 SHOP = Parts("shop:app", (Part("orders", ("stock",)), Part("stock")), gateway=True)
@@ -54,6 +54,12 @@ def test_needs_in_a_circle_are_refused_by_name() -> None:
 )
 def test_what_cannot_run_is_refused(service: ServiceSettings, told: str) -> None:
     assert told in refused(web=service)
+
+
+def test_services_of_the_app_believe_the_edge_and_whom_they_believed_before() -> None:
+    trusting = Settings(gateway=GatewaySettings(trusted_proxies=("10.0.0.0/8",)))
+    environment = desired_of(trusting, SHOP, RUNS)["orders"].command.environment
+    assert environment["HANSE_GATEWAY__TRUSTED_PROXIES"] == "127.0.0.1,10.0.0.0/8"
 
 
 @pytest.mark.parametrize("name", ["../web", "my web", "", "-x", "x" * 64])

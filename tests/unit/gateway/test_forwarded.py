@@ -141,3 +141,18 @@ async def test_a_page_of_the_outer_host_is_our_own(behind: Callable[..., Any]) -
     asked = {"host": "inner:8000", "origin": "https://shop.example", "x_forwarded_host": "shop.example"}
     assert (await behind("10.0.0.1", "POST", "/orders", {"sku": "a"}, **asked)).status == 201
     assert (await behind("6.6.6.6", "POST", "/orders", {"sku": "a"}, **asked)).status == 403
+
+
+async def test_a_copy_that_an_edge_marks_is_answered_and_leaves_nothing(behind: Callable[..., Any]) -> None:
+    copied = await behind("10.0.0.1", "POST", "/orders", {"sku": "tea"}, x_hanse_shadow="1")
+
+    assert (copied.status, copied.json["sku"]) == (201, "tea")
+    assert (await behind("10.0.0.1", "GET", "/orders")).json["items"] == []
+
+
+async def test_a_mark_of_a_stranger_is_refused_rather_than_left_out(behind: Callable[..., Any]) -> None:
+    """Where an edge is not known as one, to leave the mark out would do everything twice."""
+    refused = await behind("6.6.6.6", "POST", "/orders", {"sku": "tea"}, x_hanse_shadow="1")
+
+    assert (refused.status, "add it to gateway.trusted_proxies" in refused.json["detail"]) == (403, True)
+    assert (await behind("10.0.0.1", "GET", "/orders")).json["items"] == []

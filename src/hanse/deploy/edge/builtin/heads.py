@@ -18,12 +18,10 @@ from hanse.gateway.limits import HEADER_BYTES_MAX, Limits
 from hanse.gateway.problem import HeadersTooLarge, UriTooLong
 from hanse.gateway.strict import check_head
 from hanse.kernel.faults import Malformed
+from hanse.kernel.message import SHADOW
 
 URL_BYTES_MAX = 16 * 1024
 """Of a request's target: services behind the edge have limits of their own."""
-
-SHADOW = b"x-hanse-shadow"
-"""Header that marks a copy of a request: what handles it writes nothing. Only an edge may set it."""
 
 _HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"transfer-encoding", b"upgrade"}
