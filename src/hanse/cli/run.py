@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import msgspec
@@ -17,6 +18,7 @@ from hanse.cli.complete import targets
 from hanse.cli.net import is_loopback
 from hanse.cli.options import Chosen, common, configured, working_folder
 from hanse.cli.output import Output
+from hanse.cli.source import from_source, load_app_from
 from hanse.cli.target import load_app, load_composed, wanted_target
 from hanse.gateway.asgi import Application
 from hanse.gateway.hosts import OWN
@@ -39,27 +41,33 @@ LIFE = "hanse.life"
 @configured(
     *("port", "host", "store", "services", "transport", "discovery", "events", "log-level", "log-format", "access-log")
 )
+@from_source
 @common
-def run(*, target: str | None, chosen: Chosen, output: Output) -> None:
+def run(*, target: str | None, source: Path | None, chosen: Chosen, output: Output) -> None:
     """Run an app, or the services of a file, in one process.
 
     TARGET is a file or a module, and the name of an App or Service in it where there are several: greet.py,
     shop.main, shop.main:app. Without one, it is what hanse.toml says under `app`.
 
     Over a transport that reaches other processes, a Service is run as its app's part, as with --services.
+
+    With --source its code comes from another folder, such as that of another release; settings, stores and sockets are
+    found from the current one all the same.
     """
     settings, _ = chosen.read()
     wanted = wanted_target(target, settings, "run")
     gc.set_threshold(GARBAGE_OBJECTS)  # before the app is loaded, which may know better
-    app, settings = _meant(wanted, settings)
+    app, settings = _meant(wanted, settings, source)
     # What a file says of the gateway's port is not about those who do not host it.
     if not has_gateway(settings.node.services) and ("gateway", "port") not in {flag.path for flag in chosen.flags}:
         settings = anywhere(settings)
     sys.exit(run_app(app, settings, output))
 
 
-def _meant(wanted: str, settings: Settings) -> tuple[App, Settings]:
+def _meant(wanted: str, settings: Settings, source: Path | None) -> tuple[App, Settings]:
     """What is run. One service of a fleet needs the others, and the app whose name they find each other by."""
+    if source is not None:
+        return load_app_from(wanted, source), settings
     alone = not settings.node.services and settings.node.transport.partition(":")[0] != "memory"
     if alone and (composed := load_composed(wanted, working_folder())) is not None:
         app, name = composed

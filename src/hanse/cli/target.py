@@ -131,6 +131,11 @@ def load_module(target: Target, folder: Path) -> ModuleType:
     return _import(_place(target, folder), target)
 
 
+def module_of(text: str, folder: Path) -> ModuleType:
+    """The module that a target was imported from. Raises what `load_module` does."""
+    return load_module(parse_target(text), folder)
+
+
 def choose(names: Mapping[str, object], target: Target, module: str) -> App | list[type[Service]]:
     """What a module offers to be run: the app that is named, else its only app, else the services that it defines.
 

@@ -6,6 +6,7 @@ word tells it everything.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from hanse.contract.declare import Contract, rpc
@@ -55,6 +56,8 @@ class Sight(Model):
         why: What it failed with.
         tally: What came of the requests of both releases.
         pairs: Answers to copies, beside those that they were copied from, since it was asked last.
+        callers: Names of the nodes that call others now: each has to say that it goes by the routes.
+        hosts: Services whose nodes the ground runs: one of these that is not among the callers calls nobody.
     """
 
     old: Crew
@@ -65,6 +68,27 @@ class Sight(Model):
     why: str = ""
     tally: Tally = Tally()
     pairs: Pairs = Pairs()
+    callers: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+def is_heeded(sight: Sight, heard: Mapping[str, int], position: int) -> bool:
+    """Whether all who call others go by the routes that were written up to a position.
+
+    Args:
+        sight: Who there is.
+        heard: How far each node has said that it has come, by its name.
+        position: Of the route that they are to go by.
+
+    Example:
+        >>> sight = Sight(old=Crew(), new=Crew(), share=0, mirrored=0, callers=("shop-1",), hosts=("shop",))
+        >>> is_heeded(sight, {}, 7), is_heeded(sight, {"shop-1": 7, "shop-2": 3}, 7)
+        (False, True)
+        >>> is_heeded(sight, {"shop-1": 7, "by-hand": 3}, 7)
+        False
+    """
+    others = [name for name in heard if name.rpartition("-")[0] not in sight.hosts]
+    return all(heard.get(name, -1) >= position for name in (*sight.callers, *others))
 
 
 class Ground(Contract, Protocol, name="hanse_ground"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from hanse.control.desired import Desired, Key
+from hanse.control.desired import Command, Desired, Key
 from hanse.control.edge_table import WHOLE, Mirror, Share, Split
 from hanse.control.ground import Wanted
 
@@ -30,10 +30,10 @@ class Overlay(msgspec.Struct, frozen=True):
 
     Attributes:
         release: The one that has what the new one has not.
-        directory: Where that is started; empty for where the settings say.
+        directory: Where its files are; empty for where the settings say. See `started_from`.
         count: Instances of it; -1 for as many as the settings say.
         new: The release that comes, if one does.
-        new_directory: Where that is started.
+        new_directory: Where its files are.
         new_count: Instances of it.
         share, mirrored: Of the requests, and of copies, for the new release, in basis points.
         salt: What hashes of visitors are made with.
@@ -121,6 +121,29 @@ def _sides(wanted: Desired, overlay: Overlay | None) -> Iterator[Desired]:
         yield _of(wanted, overlay.new, overlay.new_directory, overlay.new_count)
 
 
+def started_from(wanted: Desired, directory: str) -> Command:
+    """What starts a service whose files are in a folder of their own.
+
+    A foreign service is started there. One of the app is started where it always is, as paths of transports and stores
+    are found from there, and told where its code is.
+
+    Args:
+        wanted: The service.
+        directory: The folder; empty for where the settings say.
+
+    Example:
+        >>> till = Desired("till", Command(("hanse", "run", "cafe.py"), directory="/srv/cafe"), own=True)
+        >>> command = started_from(till, "/srv/cafe-2")
+        >>> command.directory, command.line
+        ('/srv/cafe', ('hanse', 'run', 'cafe.py', '--source', '/srv/cafe-2'))
+    """
+    command = wanted.command
+    if not directory:
+        return command
+    if wanted.own:
+        return replace(command, line=(*command.line, "--source", directory))
+    return replace(command, directory=directory)
+
+
 def _of(wanted: Desired, release: str, directory: str, count: int) -> Desired:
-    command = replace(wanted.command, directory=directory) if directory else wanted.command
-    return replace(wanted, command=command, release=release, instances=count)
+    return replace(wanted, command=started_from(wanted, directory), release=release, instances=count)

@@ -19,7 +19,7 @@ from hanse.contract.declare import rpc
 from hanse.contract.guard import scope
 from hanse.contract.model import Model, Resource, collection_of
 from hanse.control.edge_table import WHOLE, Points
-from hanse.control.ground import Ground, Sight, wanted_of
+from hanse.control.ground import Ground, Sight, is_heeded, wanted_of
 from hanse.control.judged import Judgement, Tally, judgement_of, looked, window_between
 from hanse.control.mirror_report import reported
 from hanse.control.plan import Plan
@@ -259,7 +259,7 @@ class Releases(
         self._looked[row.id] = now
         judged, verdict = await self._judged(row, sight.tally)
         judged = replace(judged, mirrored=reported(judged.mirrored, sight.pairs))
-        seen = seen_of(sight, row, in_force=await self._in_force(row), seconds=seconds, at=host.now())
+        seen = seen_of(sight, row, in_force=await self._in_force(row, sight), seconds=seconds, at=host.now())
         after = beat(row, judged_by(seen, verdict))
         if not is_news(held.value, after):
             self._working[row.id], self._judgements[row.id] = after, judged
@@ -337,14 +337,15 @@ class Releases(
     async def _route(self, row: Rollout) -> None:
         _ = await self.routes.put(KeptRoute(id=row.service, route=route_of(row)))
 
-    async def _in_force(self, row: Rollout) -> bool:
-        """Whether all nodes that say which routes they go by go by this rollout's."""
+    async def _in_force(self, row: Rollout, sight: Sight) -> bool:
+        """Whether all nodes go by this rollout's route: those that the ground runs, and whoever else says so."""
         now = current().host.monotonic()
         self._followers = {name: heard for name, heard in self._followers.items() if now - heard[1] < SILENT_SECONDS}
-        if not self._followers:
+        if not self._followers and not sight.callers:
             return True
         route = await self.routes.get(row.service)
-        return route.route == route_of(row) and all(position >= route.rev for position, _ in self._followers.values())
+        heard = {name: position for name, (position, _) in self._followers.items()}
+        return route.route == route_of(row) and is_heeded(sight, heard, route.rev)
 
 
 def asked_for(member: Member, release_set: str, who: str) -> Asked:

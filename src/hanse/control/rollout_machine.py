@@ -133,10 +133,13 @@ def _checking(row: Rollout, seen: Seen, _seconds: float) -> Rollout:
 def _preparing(row: Rollout, seen: Seen, _seconds: float) -> Rollout:
     if seen.hook == "failed":
         return _back(row, seen.why or "the release hook failed", at=seen.at, blamed=True)
-    if seen.hook == "passed":
+    if seen.hook == "passed" and seen.share == 0:
+        # Who knows of no share yet would ask the new release as soon as it is there.
         up = replace(row, new_count=row.plan.steps[0].new)
         return _turned(up, "deploying", at=seen.at, why="prepared")
-    return _patient(row, seen, ONCE_SECONDS, "the release hook has not ended")
+    is_done = seen.hook == "passed"
+    waits = "not every edge and node knows yet that it has no share" if is_done else "the release hook has not ended"
+    return _patient(row, seen, ONCE_SECONDS, waits)
 
 
 def _deploying(row: Rollout, seen: Seen, _seconds: float) -> Rollout:
@@ -169,7 +172,7 @@ def _stepping(row: Rollout, seen: Seen, seconds: float) -> Rollout:
 
 def _astray(row: Rollout, seen: Seen, seconds: float) -> Rollout:
     row = replace(row, astray=row.astray + seconds)
-    why = f"not every edge goes by a share of {row.share / 100:g} %, after {FORCE_SECONDS:g} s"
+    why = f"not every edge and node goes by a share of {row.share / 100:g} %, after {FORCE_SECONDS:g} s"
     return _held(row, why, at=seen.at) if row.astray > FORCE_SECONDS else row
 
 

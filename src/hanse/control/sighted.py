@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from hanse.control.edge_figures import Counts, Figures, Key
 from hanse.control.edge_window import Buckets, told
 from hanse.control.ground import Sight, Wanted
-from hanse.control.instances import System
+from hanse.control.instances import Phase, System
 from hanse.control.judged import Tally
 from hanse.control.rollout import Came, Crew
 from hanse.control.window import Condition
+
+_CALLING: tuple[Phase, ...] = ("ready", "draining")
+"""Phases in which a node may call others, and says which routes it goes by."""
 
 
 def crew_of(system: System, service: str, release: str) -> Crew:
@@ -47,6 +50,17 @@ def tally_of(figures: Figures, wanted: Wanted, system: System, slow: Mapping[str
 def counted(figures: Figures) -> dict[Key, Counts]:
     """All that was counted, by whose it is."""
     return {line.key: line.counts for line in figures.lines}
+
+
+def callers_of(system: System, services: Iterable[str]) -> tuple[str, ...]:
+    """The instances of services of the app that may call others now; who starts learns the routes before it does.
+
+    Args:
+        system: What runs.
+        services: Names of those of the app.
+    """
+    among = set(services)
+    return tuple(one.name for one in system.instances if one.service in among and one.phase in _CALLING)
 
 
 def sight_of(wanted: Wanted, system: System, tally: Tally, *, in_force: bool, came: Came, why: str = "") -> Sight:

@@ -7,6 +7,7 @@ from typing import Protocol, final
 
 from msgspec.structs import replace
 
+from hanse.control.desired import Desired
 from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
 from hanse.control.edge_window import Buckets, frozen
@@ -14,7 +15,7 @@ from hanse.control.ground import Ground, Sight, Wanted
 from hanse.control.instances import System
 from hanse.control.released import Overlay, overlay_for
 from hanse.control.rollout import Came
-from hanse.control.sighted import counted, sight_of, tally_of
+from hanse.control.sighted import callers_of, counted, sight_of, tally_of
 from hanse.kernel.faults import NotFound, Unavailable
 from hanse.service.service import Service
 
@@ -31,7 +32,7 @@ class Yard(Protocol):
         ...
 
     @property
-    def services(self) -> Mapping[str, object]:
+    def services(self) -> Mapping[str, Desired]:
         """What the settings want to run, by name."""
         ...
 
@@ -83,11 +84,17 @@ class LocalGround:
         tally = tally_of(figures, wanted, yard.system, self._slow_for(wanted, figures))
         in_force = yard.in_force and yard.overlays.get(wanted.service) == overlay_for(wanted)
         sight = sight_of(wanted, yard.system, tally, in_force=in_force, came=came, why=why)
+        if (own := self._own()) and wanted.service in own:
+            sight = replace(sight, callers=callers_of(yard.system, own), hosts=own)
         return replace(sight, pairs=await self._pairs(wanted)) if wanted.mirrored else sight
 
     async def settle(self, service: str, release: str, source: str, position: int) -> None:
         """See `Ground.settle`."""
         self._want(service, Overlay(release, source, position=position))
+
+    def _own(self) -> tuple[str, ...]:
+        """The services of the app."""
+        return tuple(name for name, one in self._yard.services.items() if one.own)
 
     def _want(self, service: str, overlay: Overlay) -> None:
         if service not in self._yard.services:

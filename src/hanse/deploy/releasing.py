@@ -84,12 +84,6 @@ class Releasing:
             Vetoed: It was rolled back, and nobody has lifted that.
         """
         wanted = self._service(ask.service)
-        if wanted.own:
-            # In another folder its transport and its store, by relative paths, would be others.
-            raise Misconfigured(
-                f"{ask.service} is a service of the app, which cannot be released by `hanse release` yet: run its new "
-                f"version beside it with `hanse run --set node.release=...`, and give it a share by [routes]"
-            )
         source = await asyncio.to_thread(source_of, ask.to, wanted.command, self._folder / FOLDER / ask.service)
         if wanted.port:
             raise Misconfigured(
@@ -132,7 +126,7 @@ class Releasing:
 
     def _service(self, name: str) -> Desired:
         found = self._yard.services.get(name)
-        if not isinstance(found, Desired):
+        if found is None:
             near = nearest(name, self._yard.services)
             raise NotFound("service", f"{name}; did you mean {near}?" if near else name)
         return found

@@ -11,11 +11,14 @@ from hanse.control.desired import Desired
 from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
 from hanse.control.instances import System
-from hanse.control.released import Overlay, shape_of
+from hanse.control.released import Overlay, shape_of, started_from
 from hanse.control.rollout import Came
 from hanse.deploy.memory import HOOK, hook_begun, hook_came
 from hanse.deploy.supervisor import Supervisor
 from hanse.kernel.settings import ServiceSettings
+
+SOURCE = "HANSE_SOURCE"
+"""Tells a release hook where the files of the new release are."""
 
 
 @final
@@ -75,7 +78,9 @@ class SupervisorYard:
         if came is None:
             # Remembered first: one that may have begun is never begun again.
             self._supervisor.remember(hook_begun(memory, name))
-            usual = plan.desired[service].command
-            command = replace(usual, line=("/bin/sh", "-c", hook), directory=directory or usual.directory)
+            usual = started_from(plan.desired[service], directory)
+            command = replace(usual, line=("/bin/sh", "-c", hook), shell=True)  # noqa: S604 - the settings' own command
+            if directory:
+                command = replace(command, environment={**command.environment, SOURCE: directory})
             self._supervisor.run_once(HOOK + name, command, service)
         return came or ("waiting", "")

@@ -40,8 +40,8 @@ KUBERNETES = "KUBERNETES_SERVICE_HOST"
 KUBERNETES_DRAIN_SECONDS = 5.0
 """How long Kubernetes may take to send a process no more requests, after it has told it to stop."""
 
-OTHERS = ("HANSE_CONFIG", "HANSE_URL", "HANSE_PROCESS", "HANSE_KEEPER")
-"""Variables that are no settings: the file to read, where a running system answers, and what `hanse up` tells of it."""
+OTHERS = ("HANSE_CONFIG", "HANSE_URL", "HANSE_PROCESS", "HANSE_KEEPER", "HANSE_SOURCE")
+"""Variables that are no settings: the file to read, where a running system answers, and what `hanse up` tells."""
 
 _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=\s*(?P<value>.*?)\s*")
 _QUOTED = re.compile(r"""(?:'(?P<plain>[^']*)'|"(?P<escaped>(?:[^"\\]|\\.)*)")\s*(?:#.*)?""")

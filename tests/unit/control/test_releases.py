@@ -41,6 +41,7 @@ class Obedient(Service, Ground, name="ground"):
         self.asked: dict[str, int] = {}
         self.failed: dict[str, int] = {}
         self.away = False
+        self.callers: tuple[str, ...] = ()
         self.news = asyncio.Event()
 
     async def hears(self, state: State, share: int) -> None:
@@ -69,6 +70,8 @@ class Obedient(Service, Ground, name="ground"):
             mirrored=wanted.mirrored,
             came="passed",
             tally=Tally(wanted.rollout, {"GET /": both}),
+            callers=self.callers,
+            hosts=("front",) if self.callers else (),
         )
 
 
@@ -93,6 +96,9 @@ class Platform:
                     case _:
                         pass
         raise AssertionError("a feed ended")
+
+    async def route(self, service: str) -> KeptRoute:
+        return await self.node.collection(KeptRoute).get(service)
 
     async def standing(self) -> Standing:
         return await self.node.collection(Standing).get("users")
@@ -174,15 +180,34 @@ async def test_nothing_changes_while_the_ground_is_away(platform: Platform) -> N
     assert (await platform.until(row.id, *ENDED)).state == "done"
 
 
-async def test_a_node_that_goes_by_an_older_route_holds_a_step_up(platform: Platform) -> None:
+async def test_a_node_that_goes_by_an_older_route_holds_everything_up(platform: Platform) -> None:
+    async def behind(position: int) -> Rollout:
+        for _ in range(4):
+            await platform.releases.followed("front", position)
+            await asyncio.sleep(SAYS_SECONDS)
+        return await platform.node.collection(Rollout).get(row.id)
+
     await platform.releases.followed("front", 0)
     row = await platform.begin(replace(ASKED, plan=blue_green(2)))
-    for _ in range(4):
-        await asyncio.sleep(SAYS_SECONDS)
-        await platform.releases.followed("front", 0)
-    held = await platform.node.collection(Rollout).get(row.id)
+    held = await behind(0)
+    # It would ask an instance of the new release as soon as it is there.
+    assert (held.state, held.new_count) == ("preparing", 0)
+    assert held.why == "not every edge and node knows yet that it has no share"
+    held = await behind((await platform.route("users")).rev)
     assert (held.state, held.shown, held.watched) == ("stepping", True, 0.0)
-    await platform.releases.followed("front", (await platform.node.collection(KeptRoute).get("users")).rev)
+    await platform.releases.followed("front", (await platform.route("users")).rev)
+    assert (await platform.until(row.id, *ENDED)).state == "done"
+
+
+async def test_nodes_that_the_ground_knows_have_to_say_so_even_if_none_was_heard_yet(platform: Platform) -> None:
+    platform.ground.callers = ("front-1",)
+    row = await platform.begin(replace(ASKED, plan=blue_green(2)))
+    await platform.releases.followed("front-2", 10_000)
+    await asyncio.sleep(SAYS_SECONDS)
+    assert (await platform.node.collection(Rollout).get(row.id)).state == "preparing"
+    for _ in range(4):
+        await platform.releases.followed("front-1", (await platform.route("users")).rev)
+        await asyncio.sleep(SAYS_SECONDS)
     assert (await platform.until(row.id, *ENDED)).state == "done"
 
 

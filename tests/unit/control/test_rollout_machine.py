@@ -166,7 +166,9 @@ def at(state: str, plan: Plan = PLANS[3]) -> Rollout:
     return world.row
 
 
-ALL_WELL = Seen(seconds=1.0, new=Crew(4, 4), old=Crew(4, 4), check="passed", hook="passed", trial="passed")
+ALL_WELL = Seen(
+    seconds=1.0, new=Crew(4, 4), old=Crew(4, 4), share=0, mirrored=0, check="passed", hook="passed", trial="passed"
+)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_an_edge_that_does_not_follow_is_told_of() -> None:
     for _ in range(int(FORCE_SECONDS) + 1):
         row = beat(row, replace(ALL_WELL, share=0, mirrored=0, ruling="go_on", requests=10_000))
     assert (row.state, row.step) == ("held", 0)
-    assert row.why == "not every edge goes by a share of 1 %, after 60 s"
+    assert row.why == "not every edge and node goes by a share of 1 %, after 60 s"
 
 
 def test_a_clock_that_jumps_is_no_evidence() -> None:

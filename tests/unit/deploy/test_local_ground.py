@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from hanse.control.desired import Command, Desired
 from hanse.control.edge_figures import Counts, Figures, Key, Line
 from hanse.control.edge_mirror import Pair, Pairs
 from hanse.control.ground import Wanted
@@ -34,7 +35,7 @@ class Yard:
 
     def __init__(self) -> None:
         self.system = System(instances=(Instance("web", 1, BASE, phase="ready"),))
-        self.services: dict[str, object] = {"web": None}
+        self.services: dict[str, Desired] = {"web": Desired("web", Command(("serve",)))}
         self.overlays: dict[str, Overlay] = {}
         self.in_force = True
         self.compared = Pairs()
@@ -56,6 +57,18 @@ class Yard:
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         self.hooks.append((name, service, directory))
         return "failed", "exit code 1"
+
+
+async def test_the_nodes_of_an_app_that_may_call_others_are_told() -> None:
+    yard = Yard()
+    yard.services["shop"] = replace(yard.services["web"], service="shop", own=True)
+    one = Instance("shop", 1, BASE, phase="ready")
+    starting, gone = replace(one, number=2, phase="starting"), replace(one, number=3, phase="stopping")
+    yard.system = System(instances=(*yard.system.instances, one, starting, gone))
+    sight = await LocalGround(yard).carry(replace(WANTED, service="shop"))
+    assert (sight.callers, sight.hosts) == (("shop-1",), ("shop",))
+    # Nodes send nothing to a foreign service by routes of theirs.
+    assert (await LocalGround(yard).carry(WANTED)).callers == ()
 
 
 def answered(times: int, milliseconds: float) -> Counts:

@@ -113,8 +113,6 @@ async def test_what_cannot_be_released_says_why(yard: Yard, tmp_path: Path) -> N
             await releasing.release(ReleaseAsk(service="webb", to="x"))
         with pytest.raises(Misconfigured, match="there is no folder"):
             await releasing.release(ReleaseAsk(service="web", to="nowhere"))
-        with pytest.raises(Misconfigured, match="shop is a service of the app, which cannot be released"):
-            await releasing.release(ReleaseAsk(service="shop", to="../web-2"))
         with pytest.raises(Misconfigured, match="it insists on port 80"):
             await releasing.release(ReleaseAsk(service="old", to="../web-2"))
         with pytest.raises(Misconfigured, match="one percent for ab"):

@@ -1,0 +1,84 @@
+"""Releases of the services of an app, with real processes and requests that go on all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hanse.deploy.release_words import ReleasesTold
+
+from .systems import Running, running
+from .test_release import Visitors
+
+APP = """
+import os
+from hanse import App, Gateway, Service, rpc
+from prices import TEA
+
+
+class Till(Service):
+    @rpc(idempotent=True)
+    async def price(self) -> str:
+        return TEA
+
+
+class Cafe(Service):
+    till: Till
+
+    @rpc(idempotent=True, route="GET /page")
+    async def tea(self) -> str:
+        return await self.till.price()
+
+
+app = App("cafe", Cafe, Till, gateway=Gateway().rpc(Cafe))
+"""
+
+SETTINGS = """
+app = "cafe.py"
+
+[edge]
+port = 0
+
+[services.till]
+instances = 2
+release_hook = "echo $PWD $HANSE_SOURCE >> hooks"
+"""
+
+
+def release(folder: Path, name: str) -> Path:
+    """The code of a release, in a folder of its own: what it charges is its name."""
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    (place / "cafe.py").write_text(APP)
+    (place / "prices.py").write_text(f"TEA = {name!r}")
+    return place
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("app")
+    _ = release(folder, ".")
+    for name in ("two", "three"):
+        _ = release(folder, name)
+    with running(folder, SETTINGS) as system:
+        _ = system.ready()
+        yield system
+
+
+def told_of(system: Running) -> ReleasesTold:
+    return msgspec.json.decode(system.hanse("rollout", "status", "--json").stdout, type=ReleasesTold)
+
+
+def test_a_service_of_the_app_comes_and_goes_and_no_call_is_lost(system: Running) -> None:
+    with Visitors(system.status().edge) as visitors:
+        for name, *how in (("two", "rolling", "--every", "0", "--bake", "0"), ("three", "blue-green", "--bake", "1s")):
+            done = system.hanse("release", "till", "--to", name, "--strategy", *how, "--wait")
+            assert done.returncode == 0, done.stderr
+            assert told_of(system).releases == {"till": name}
+    assert {status for status, _ in visitors.seen} == {200}, visitors.seen
+    assert {answer for _, answer in visitors.seen} == {'"."', '"two"', '"three"'}
+    here = system.folder.resolve()
+    assert (here / "hooks").read_text().splitlines() == [f"{here} {here / name}" for name in ("two", "three")]
