@@ -340,3 +340,15 @@ async def test_what_cannot_be_repeated_gets_a_connection_of_its_own_unless_the_t
                 got = [(await connection.ask("POST", "/", body=b"x")).status for _ in range(6)]
         assert got == [200] * 6
         assert one.connections == expected
+
+
+async def test_connections_that_were_made_for_one_request_do_not_pile_up_at_a_server(edge: Edge) -> None:
+    """A server that has a thread for each would run out of them."""
+    one = Upstream("one")
+    async with serving(one), asyncio.timeout(PATIENCE):
+        _ = await edge.show_one(one)
+        async with connected(edge.url) as connection:
+            got = [(await connection.ask("POST", "/", body=b"x")).status for _ in range(20)]
+        assert got == [200] * 20
+        assert one.connections == 20
+        await until(lambda: len(one.open) <= 1)

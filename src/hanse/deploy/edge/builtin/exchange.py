@@ -216,7 +216,7 @@ class Exchange:
         self._attempts += 1
         edge.tally.enter(pick.server.id)
         idle_max = IDLE_SECONDS if self._repeatable else target.retries.reuse_idle
-        upstream = edge.upstreams.take(pick.server, idle_max) if self._attempts == 1 and idle_max else None
+        upstream = edge.upstreams.take(pick.server, idle_max) if self._attempts == 1 else None
         if upstream is not None:
             self._send(upstream)
         else:

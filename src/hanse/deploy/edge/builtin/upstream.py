@@ -222,9 +222,13 @@ class Upstreams:
 
         Args:
             server: Where it leads.
-            idle_max: Seconds for which it may have been idle.
+            idle_max: Seconds for which it may have been idle; 0 for a new one, in the place of one that is idle: else
+                there would be one more with each request, and a server with a thread for each runs out of them.
         """
         idle = self._idle.get(_key(server))
+        if idle and not idle_max:
+            idle.popleft().close()
+            return None
         while idle:
             one = idle.pop()
             if one.alive and self._loop.time() - one.idle_since <= idle_max:
