@@ -14,7 +14,7 @@ from math import exp, log, log1p
 
 import msgspec
 
-from hanse.control.guards import Signal
+from hanse.control.signal import Signal
 from hanse.control.window import Outcomes, Window, total
 
 TIMES = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0)

@@ -96,6 +96,8 @@ class Desired(msgspec.Struct, frozen=True):
         stop_grace: Seconds between being told to end and being killed.
         own: Whether it is a service of the app, whose exit codes are known.
         turn: Counts how often somebody wanted it restarted.
+        memory_max: Bytes that an instance may use; 0 for any number.
+        cpu_max: Processors that it may use for long; 0 for any number.
     """
 
     service: str
@@ -110,6 +112,8 @@ class Desired(msgspec.Struct, frozen=True):
     stop_grace: float = 30.0
     own: bool = False
     turn: int = 0
+    memory_max: int = 0
+    cpu_max: float = 0.0
 
     @property
     def key(self) -> Key:
@@ -315,6 +319,8 @@ def _wanted(name: str, service: ServiceSettings, command: Command, path: str) ->
         probe=_probe(service, path),
         restart=service.restart,
         stop_grace=service.stop_grace,
+        memory_max=service.memory_max,
+        cpu_max=service.cpu_max,
     )
 
 

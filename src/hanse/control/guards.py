@@ -13,6 +13,8 @@ from statistics import median
 import msgspec
 from msgspec.structs import replace
 
+from hanse.control.appetite import Appetite
+from hanse.control.signal import Signal
 from hanse.control.window import Both, Condition, Outcomes, Window, folded, total
 
 FAILED_MIN = 20
@@ -54,19 +56,11 @@ LEAK_DOUBLES_SECONDS = 600.0
 INSTANCES_MAX = 16
 """Instances whose memory is looked at."""
 
+RESTARTS = 3
+"""Ends of a release's processes that nobody had asked for, while the other one has none, that are no chance."""
 
-class Signal(msgspec.Struct, frozen=True):
-    """Something that speaks against a release.
-
-    Attributes:
-        name: What kind of thing it is.
-        says: What was seen.
-        certain: Whether that is enough to roll back; else it only goes no further.
-    """
-
-    name: str
-    says: str
-    certain: bool = True
+RESTART_SECONDS = 60.0
+"""How long after one of them it goes no further."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -124,6 +118,9 @@ class Guarded(msgspec.Struct, frozen=True):
         broken, old_broken: Answers that did not fit the contract.
         letters, old_letters: Messages that were parked.
         unlikely: The chance that all of these are the new release's, by its share.
+        restarts, old_restarts: Ends of processes that nobody had asked for.
+        restarted_at: When the new release had the last of them; below 0 for never.
+        appetite: Since when the new release takes too much of the machine.
         late_since: When the event loop of the new one began to be late, in seconds; below 0 for not at all.
         at: Seconds of the last window.
         memory, old_memory: Of the new release's instances, and of one of the old ones on average.
@@ -137,6 +134,10 @@ class Guarded(msgspec.Struct, frozen=True):
     letters: int = 0
     old_letters: int = 0
     unlikely: float = 1.0
+    restarts: int = 0
+    old_restarts: int = 0
+    restarted_at: float = -1.0
+    appetite: Appetite = Appetite()
     late_since: float = -1.0
     at: float = 0.0
     memory: dict[str, Memory] = {}
@@ -157,6 +158,10 @@ class Guarded(msgspec.Struct, frozen=True):
             letters=self.letters + new.dead_letters,
             old_letters=self.old_letters + old.dead_letters,
             unlikely=self.unlikely * _share(window) ** new.dead_letters,
+            restarts=self.restarts + new.restarts,
+            old_restarts=self.old_restarts + old.restarts,
+            restarted_at=window.at if new.restarts else self.restarted_at,
+            appetite=self.appetite.after(window),
             late_since=(window.at if self.late_since < 0.0 else self.late_since) if late else -1.0,
             memory=_memory(self.memory, new, window.at),
             old_memory=_average(self.old_memory, old, window.at),
@@ -164,7 +169,8 @@ class Guarded(msgspec.Struct, frozen=True):
 
     def signals(self) -> tuple[Signal, ...]:
         """All that speaks against the new release now, what is certain first."""
-        found = (*self._instances(), *self._answers(), *self._late(), *self._leaks())
+        found = (*self._instances(), *self._restarts(), *self._answers(), *self._late(), *self._leaks())
+        found = (*found, *self.appetite.signals(self.now, self.old, self.at))
         return tuple(sorted(found, key=lambda one: not one.certain))
 
     def _instances(self) -> Iterator[Signal]:
@@ -175,6 +181,13 @@ class Guarded(msgspec.Struct, frozen=True):
         for name, seconds in sorted(self.now.unready.items()):
             certain = seconds >= UNREADY_SECONDS
             yield Signal("readiness", f"{name} was ready, and has not been for {seconds:.0f} s", certain=certain)
+
+    def _restarts(self) -> Iterator[Signal]:
+        certain = self.restarts >= RESTARTS * (1 + self.old_restarts)
+        lately = self.restarted_at >= 0.0 and self.at - self.restarted_at < RESTART_SECONDS
+        if certain or lately:
+            says = f"its processes ended {self.restarts} times; those of the old release {self.old_restarts} times"
+            yield Signal("restarts", says, certain=certain)
 
     def _answers(self) -> Iterator[Signal]:
         if self.broken and not self.old_broken:

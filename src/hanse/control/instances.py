@@ -51,6 +51,7 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
         exits: Seconds at which it ended lately, unasked.
         failures: Ends in a row, since it last was ready for long.
         restarts: Ends in all.
+        starved: Of these, those by the system, as memory had run out.
         good, bad: Looks in a row that found it healthy, or not.
         look_at: Second of the next look; 0 for none.
         looking: Whether one is under way.
@@ -76,6 +77,7 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
     exits: tuple[float, ...] = ()
     failures: int = 0
     restarts: int = 0
+    starved: int = 0
     good: int = 0
     bad: int = 0
     look_at: float = 0.0

@@ -21,7 +21,8 @@ import msgspec
 from msgspec.structs import replace
 
 from hanse.control.evidence import below, requests_below, requests_for
-from hanse.control.guards import Guarded, Signal
+from hanse.control.guards import Guarded
+from hanse.control.signal import Signal
 from hanse.control.verdict import Shown, Verdict, finite
 from hanse.control.weighing import METRICS, Metric, Weighed, compared, counted, weigh
 from hanse.control.window import Both, Window, folded

@@ -28,7 +28,7 @@ class Tally(msgspec.Struct, frozen=True):
     Attributes:
         since: Names that beginning: another one means that all counts began anew.
         routes: By name of a route or a type of messages.
-        new, old: How the instances of both are now.
+        new, old: How the instances of both are now; what is counted there was counted since then, too.
     """
 
     since: str = ""
@@ -77,14 +77,14 @@ def window_between(before: Tally | None, after: Tally, at: float) -> Window:
         {}
     """
     if before is None or before.since != after.since:
-        return Window(at, {}, after.new, after.old)
+        return Window(at, {}, _lately(after.new, after.new), _lately(after.old, after.old))
     routes: dict[str, Both] = {}
     for name, now in after.routes.items():
         was = before.routes.get(name, Both())
         both = Both(_less(now.new, was.new), _less(now.old, was.old))
         if both.new or both.old:
             routes[name] = both
-    return Window(at, routes, after.new, after.old)
+    return Window(at, routes, _lately(after.new, before.new), _lately(after.old, before.old))
 
 
 def looked(known: Judgement, window: Window, number: int, plan: Plan) -> tuple[Judgement, Verdict]:
@@ -121,6 +121,16 @@ def terms_of(plan: Plan, number: int) -> Terms:
         requests_min=step.requests,
         seconds_min=step.seconds,
         deadline_seconds=step.patience or DEADLINE_NEVER,
+    )
+
+
+def _lately(now: Condition, was: Condition) -> Condition:
+    """How instances are now, with what was counted since; one that has gone takes along what was counted of it."""
+    return replace(
+        now,
+        contract_broken=max(0, now.contract_broken - was.contract_broken),
+        dead_letters=max(0, now.dead_letters - was.dead_letters),
+        restarts=max(0, now.restarts - was.restarts),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
+import msgspec
+
 from hanse.control.edge_figures import Counts, Figures, Key
 from hanse.control.edge_window import Buckets, told
 from hanse.control.ground import Sight, Wanted
@@ -28,22 +30,40 @@ def crew_of(system: System, service: str, release: str) -> Crew:
     )
 
 
-def tally_of(figures: Figures, wanted: Wanted, system: System, slow: Mapping[str, Buckets]) -> Tally:
-    """What came of the requests of both releases, as the edge counted it.
+class Looks(msgspec.Struct, frozen=True):
+    """What a machine shows of the instances of one service.
+
+    Attributes:
+        at: Second of the machine's clock.
+        memory: Bytes that each process of it uses, with all that it has started, by the name of the process.
+        cpu: Processors that it uses.
+        memory_max, cpu_max: What each may use; 0 where nobody says.
+    """
+
+    at: float = 0.0
+    memory: dict[str, float] = {}
+    cpu: dict[str, float] = {}
+    memory_max: float = 0.0
+    cpu_max: float = 0.0
+
+
+def tally_of(figures: Figures, wanted: Wanted, system: System, slow: Mapping[str, Buckets], looks: Looks) -> Tally:
+    """What came of the requests of both releases, as the edge counted it, and how their instances are.
 
     Args:
         figures: Of the edge.
         wanted: Whose releases.
         system: What runs.
         slow: What is slow, by route; see `hanse.control.edge_window.frozen`.
+        looks: What the machine shows of them.
     """
     # What was counted by other limits is another beginning: the two cannot be told from each other.
     limits = blake2b(repr(sorted(slow.items())).encode(), digest_size=6).hexdigest() if slow else ""
     return Tally(
         f"{figures.since} {limits}",
         told(counted(figures), wanted.service, new=wanted.new, old=wanted.old, slow=slow),
-        _condition(system, wanted.service, wanted.new),
-        _condition(system, wanted.service, wanted.old),
+        _condition(system, wanted.service, wanted.new, looks),
+        _condition(system, wanted.service, wanted.old, looks),
     )
 
 
@@ -85,6 +105,16 @@ def sight_of(wanted: Wanted, system: System, tally: Tally, *, in_force: bool, ca
     )
 
 
-def _condition(system: System, service: str, release: str) -> Condition:
+def _condition(system: System, service: str, release: str, looks: Looks) -> Condition:
     mine = [one for one in system.of(service) if one.release == release]
-    return Condition(crashing=tuple(one.name for one in mine if one.phase == "crash loop"))
+    running = [one.process for one in mine if one.phase == "ready"]
+    return Condition(
+        crashing=tuple(one.name for one in mine if one.phase == "crash loop"),
+        killed=tuple(one.name for one in mine if one.starved),
+        unready={one.name: max(0.0, looks.at - one.since) for one in mine if one.phase == "unhealthy"},
+        restarts=sum(one.restarts for one in mine),
+        memory={name: looks.memory[name] for name in running if name in looks.memory},
+        memory_max=looks.memory_max,
+        cpu={name: looks.cpu[name] for name in running if name in looks.cpu},
+        cpu_max=looks.cpu_max,
+    )

@@ -44,6 +44,9 @@ KILL_SECONDS = 5.0
 SURGE = 1
 """Instances beyond those wanted, while old ones are replaced."""
 
+KILLED = (-int(signal.SIGKILL), 128 + int(signal.SIGKILL))
+"""What a process ends with that was killed, and a shell whose command was."""
+
 MISCONFIGURED = 78
 """The exit code with which a service of ours says that another start will not help."""
 
@@ -65,6 +68,7 @@ class Ended(msgspec.Struct, frozen=True):
         tail: The last lines that it printed.
         draw: Chance, from 0 to 1.
         why: What kept it from being launched.
+        starving: Whether the system has just killed somebody as memory had run out.
     """
 
     process: str
@@ -72,6 +76,7 @@ class Ended(msgspec.Struct, frozen=True):
     tail: tuple[str, ...] = ()
     draw: float = 0.5
     why: str = ""
+    starving: bool = False
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -446,6 +451,7 @@ def _after_end(one: Instance, event: Ended, wanted: Desired, now: float, *, away
         pid=0,
         tail=event.tail,
         restarts=one.restarts + 1,
+        starved=one.starved + _is_starved(one, event),
         look_at=0.0,
         looking=False,
         exits=exits,
@@ -464,9 +470,14 @@ def _after_end(one: Instance, event: Ended, wanted: Desired, now: float, *, away
     return replace(ended, until=now + backoff(ended.failures, event.draw))
 
 
+def _is_starved(one: Instance, event: Ended) -> bool:
+    """Whether the system killed it for its memory: then it is killed, and not by us."""
+    return event.starving and event.code in KILLED and not one.killed_at
+
+
 def _ending(one: Instance, event: Ended) -> str:
-    if event.why:
-        return event.why
+    if event.why or _is_starved(one, event):
+        return event.why or "killed by the system, as memory had run out"
     if one.phase == "stopping" and one.why:
         return one.why
     if event.code is None:

@@ -6,8 +6,8 @@ from math import inf
 
 import msgspec
 
-from hanse.control.guards import Signal
 from hanse.control.rollout import Ruling
+from hanse.control.signal import Signal
 
 WORDS: dict[Ruling, str] = {"go_on": "go on", "wait": "wait", "hold": "hold", "roll_back": "roll back"}
 

@@ -68,8 +68,11 @@ class Condition(msgspec.Struct, frozen=True):
         unready: Seconds for which those that were ready have not been, by instance.
         contract_broken: Answers within this window that did not fit the contract.
         dead_letters: Messages within this window that were parked.
+        restarts: Ends within this window that nobody had asked for.
         memory: Bytes in use, by instance.
         memory_max: Bytes that each may use; 0 where nobody knows.
+        cpu: Processors in use, by instance: 1.0 is all of one.
+        cpu_max: Processors that each may use for long; 0 where nobody says.
         lag: Seconds by which an event loop was late, at the worst.
     """
 
@@ -78,8 +81,11 @@ class Condition(msgspec.Struct, frozen=True):
     unready: dict[str, float] = {}
     contract_broken: int = 0
     dead_letters: int = 0
+    restarts: int = 0
     memory: dict[str, float] = {}
     memory_max: float = 0.0
+    cpu: dict[str, float] = {}
+    cpu_max: float = 0.0
     lag: float = 0.0
 
 

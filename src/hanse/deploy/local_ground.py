@@ -15,7 +15,7 @@ from hanse.control.ground import Ground, Sight, Wanted
 from hanse.control.instances import System
 from hanse.control.released import Overlay, overlay_for
 from hanse.control.rollout import Came
-from hanse.control.sighted import callers_of, counted, sight_of, tally_of
+from hanse.control.sighted import Looks, callers_of, counted, sight_of, tally_of
 from hanse.kernel.faults import NotFound, Unavailable
 from hanse.service.service import Service
 
@@ -58,6 +58,10 @@ class Yard(Protocol):
         """What the edge has counted. Raises `Unavailable` while it is away."""
         ...
 
+    async def looks(self, service: str) -> Looks:
+        """What the machine shows of the instances of a service."""
+        ...
+
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         """Run the release hook of a service, once under a name; what it has come to, and what it failed with."""
         ...
@@ -81,7 +85,8 @@ class LocalGround:
         self._want(wanted.service, overlay_for(wanted))
         figures = await self._figures()
         came, why = self._came(wanted)
-        tally = tally_of(figures, wanted, yard.system, self._slow_for(wanted, figures))
+        looks = await yard.looks(wanted.service)
+        tally = tally_of(figures, wanted, yard.system, self._slow_for(wanted, figures), looks)
         in_force = yard.in_force and yard.overlays.get(wanted.service) == overlay_for(wanted)
         sight = sight_of(wanted, yard.system, tally, in_force=in_force, came=came, why=why)
         if (own := self._own()) and wanted.service in own:

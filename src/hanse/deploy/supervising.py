@@ -70,7 +70,7 @@ async def supervise(wanted: Wanted, host: Host) -> int:
         for line in plan.made:
             _say(line)
         supervisor.take_over(greeting, plan)
-        yard = SupervisorYard(supervisor)
+        yard = SupervisorYard(supervisor, host)
         releasing = Releasing(yard, wanted.project.home.folder, host, app=plan.parts.name, transport=plan.transport)
         async with releasing, Tasks(_complain) as tasks:
             await releasing.recall()

@@ -58,6 +58,7 @@ from hanse.deploy.memory import HOOK, Memory, hook_ended
 from hanse.deploy.ports import free_port, is_free
 from hanse.deploy.prober import looked
 from hanse.deploy.project import Plan, Project
+from hanse.deploy.starving import Starving
 from hanse.deploy.told import told
 from hanse.kernel.faults import CouldNotStart, Fault
 from hanse.kernel.host import Host
@@ -99,6 +100,7 @@ class Supervisor:
         self._remembered = ""
         self._edge = EdgeSeat(None, lambda _: None, say)
         self._launches = 0
+        self._starving = Starving(host)
         self._wake: float | None = None
         self._ready = False
         self._wished: dict[Key, Desired] = {}
@@ -263,6 +265,7 @@ class Supervisor:
             self._know(before, after)
 
     def _step(self) -> None:
+        _ = self._starving.lately()  # so that who was killed long ago says nothing of who ends next
         before = self.memory.system
         shape = shape_of(self.memory.wishes.overlays)
         decision = decided(before, self.desired, self._host.monotonic(), shape)
@@ -383,7 +386,7 @@ class Supervisor:
                 self.stop()
 
     def _ended(self, process: str, code: int | None, tail: tuple[str, ...] = (), why: str = "") -> Ended:
-        return Ended(process, code, tail, self._host.chance.random(), why)
+        return Ended(process, code, tail, self._host.chance.random(), why, starving=self._starving.lately())
 
     def _orphaned(self) -> None:
         """The keeper has gone. On Linux, so has this process; elsewhere it ends those whom it knows."""

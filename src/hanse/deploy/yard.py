@@ -13,8 +13,11 @@ from hanse.control.edge_mirror import Pairs
 from hanse.control.instances import System
 from hanse.control.released import Overlay, shape_of, started_from
 from hanse.control.rollout import Came
+from hanse.control.sighted import Looks
+from hanse.deploy.looker import Looker
 from hanse.deploy.memory import HOOK, hook_begun, hook_came
 from hanse.deploy.supervisor import Supervisor
+from hanse.kernel.host import Host
 from hanse.kernel.settings import ServiceSettings
 
 SOURCE = "HANSE_SOURCE"
@@ -27,10 +30,12 @@ class SupervisorYard:
 
     Args of the constructor:
         supervisor: Runs what releases want.
+        host: Its clock.
     """
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, host: Host) -> None:
         self._supervisor = supervisor
+        self._looker = Looker(host)
 
     @property
     def system(self) -> System:
@@ -66,6 +71,10 @@ class SupervisorYard:
     async def pairs(self) -> Pairs:
         """See `Yard.pairs`."""
         return await self._supervisor.edge.pairs()
+
+    async def looks(self, service: str) -> Looks:
+        """See `Yard.looks`."""
+        return await self._looker.look(self.services.get(service), self.system.of(service))
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         """See `Yard.once`."""

@@ -28,6 +28,7 @@ DEFAULT = "default"
 
 Seconds = Annotated[float, Meta(ge=0, extra={"unit": "seconds"})]
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "bytes"})]
+BytesOrNone = Annotated[int, Meta(ge=0, extra={"unit": "bytes"})]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -184,6 +185,10 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
         balance: How requests are spread over its instances.
         sticky: Whether one visitor stays with one instance.
         release_hook: Command that runs once per rollout.
+        memory_max: Bytes that one instance may use, such as `"512MiB"`, before a new release is rolled back for it; 0
+            for any number.
+        cpu_max: Processors that one instance may use for long, such as 0.5, before a new release is rolled back for it;
+            0 for any number.
     """
 
     store: str = ""
@@ -204,6 +209,8 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
     balance: Literal["round_robin", "least_request", "source"] = "round_robin"
     sticky: bool = False
     release_hook: str = ""
+    memory_max: BytesOrNone = 0
+    cpu_max: Annotated[float, Meta(ge=0.0)] = 0.0
 
 
 class EdgeSettings(Section, frozen=True, kw_only=True):

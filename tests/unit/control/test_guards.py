@@ -115,7 +115,7 @@ def test_an_event_loop_that_stays_late_is_certain_after_a_while() -> None:
 
 def test_memory_that_grows_without_end_is_a_leak() -> None:
     known = growing(1 * MIB)
-    assert told(known) == [("memory", True)]
+    assert told(known) == [("memory", True), ("more memory", False)]
     assert "b1 needs 1.00 MiB more each second, and has used up all it may have in 13 min" in known.signals()[0].says
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from hanse.control.judged import Tally, judgement_of, looked, window_between
 from hanse.control.plan import canary
-from hanse.control.window import Both, Outcomes
+from hanse.control.window import Both, Condition, Outcomes
 
 COUNTS = st.integers(0, 50)
 OUTCOMES = st.builds(Outcomes, asked=COUNTS, failed=COUNTS, timed=COUNTS, slow=COUNTS, slowest=COUNTS)
@@ -45,3 +45,11 @@ def test_what_began_anew_is_no_window() -> None:
     counted = {"/": Both(new={"n": Outcomes(9)})}
     assert window_between(Tally("a", counted), Tally("b", counted), 1.0).routes == {}
     assert window_between(None, Tally("b", counted), 1.0).routes == {}
+
+
+def test_what_is_counted_of_instances_is_told_once() -> None:
+    first = Tally("a", new=Condition(restarts=2, dead_letters=5), old=Condition(contract_broken=1))
+    second = Tally("a", new=Condition(restarts=3, dead_letters=4), old=Condition(contract_broken=4))
+    window = window_between(first, second, 1.0)
+    assert (window.new.restarts, window.new.dead_letters, window.old.contract_broken) == (1, 0, 3)
+    assert window_between(None, first, 1.0).new.restarts == 0

@@ -7,8 +7,8 @@ from hanse.control.edge_window import frozen
 from hanse.control.ground import Wanted
 from hanse.control.instances import Instance, System
 from hanse.control.rollout import Crew
-from hanse.control.sighted import counted, crew_of, sight_of, tally_of
-from hanse.control.window import Outcomes
+from hanse.control.sighted import Looks, counted, crew_of, sight_of, tally_of
+from hanse.control.window import Condition, Outcomes
 
 WANTED = Wanted(
     rollout="r1",
@@ -46,7 +46,7 @@ def test_a_crew_is_counted_by_what_each_is_at() -> None:
     )
     assert crew_of(system, "web", "1") == Crew(ready=1, running=2)
     assert crew_of(system, "web", "2") == Crew(failed="web-3: exit code 1; 5 times in 60 s")
-    assert tally_of(Figures(since=1.0, revision=1), WANTED, system, {}).new.crashing == ("web-3",)
+    assert tally_of(Figures(since=1.0, revision=1), WANTED, system, {}, Looks()).new.crashing == ("web-3",)
 
 
 def test_requests_are_told_by_release_and_instance() -> None:
@@ -57,12 +57,27 @@ def test_requests_are_told_by_release_and_instance() -> None:
     )
     figures = Figures(since=1.0, revision=1, lines=lines)
     slow = frozen(counted(figures), "web", "1")
-    both = tally_of(figures, WANTED, System(), slow).routes["/"]
+    both = tally_of(figures, WANTED, System(), slow, Looks()).routes["/"]
     assert both.old == {"web-1": Outcomes(asked=600, failed=1, timed=600)}
     assert both.new == {"web-3": Outcomes(asked=10, failed=5, timed=10, slow=10, slowest=10)}
 
 
 def test_a_share_that_is_not_in_force_is_not_known() -> None:
-    tally = tally_of(Figures(since=1.0, revision=1), WANTED, System(), {})
+    tally = tally_of(Figures(since=1.0, revision=1), WANTED, System(), {}, Looks())
     assert sight_of(WANTED, System(), tally, in_force=False, came="waiting").share is None
     assert sight_of(WANTED, System(), tally, in_force=True, came="waiting").share == WANTED.share
+
+
+def test_how_instances_are_is_told_by_release() -> None:
+    system = System(
+        instances=(
+            Instance("web", 1, "1", phase="ready", run=1, restarts=1),
+            Instance("web", 2, "2", phase="unhealthy", run=2, since=7.0),
+            Instance("web", 3, "2", phase="backing off", run=3, restarts=2, starved=1),
+            Instance("web", 4, "2", phase="starting", run=4),
+        )
+    )
+    looks = Looks(10.0, memory={"web-1.1": 5.0, "web-4.4": 9.0})
+    tally = tally_of(Figures(since=1.0, revision=1), WANTED, system, {}, looks)
+    assert tally.old == Condition(restarts=1, memory={"web-1.1": 5.0})
+    assert tally.new == Condition(restarts=2, killed=("web-3",), unready={"web-2": 3.0}), "who starts is not looked at"

@@ -178,6 +178,24 @@ def test_what_ends_backs_off_longer_each_time_and_then_is_given_up_with_its_last
     assert world.processes == {}
 
 
+@pytest.mark.parametrize(
+    ("code", "starving", "starved"), [(-9, True, 1), (137, True, 1), (-9, False, 0), (-15, True, 0), (1, True, 0)]
+)
+def test_who_was_killed_as_memory_had_run_out_is_known(code: int, starved: int, *, starving: bool) -> None:
+    world = World(WEB)
+    process = world.process()
+    del world.processes[process]
+    world.hear(Ended(process, code, starving=starving))
+    assert (world.one().starved, world.one().restarts) == (starved, 1)
+    assert ("memory" in world.one().why) == bool(starved)
+
+
+def test_who_was_killed_by_us_had_not_too_much_memory() -> None:
+    one = Instance("web", 1, phase="stopping", run=3, killed_at=5.0)
+    after = observed(System((one,)), Ended(one.process, -9, starving=True), {WEB.key: WEB}, 6.0)
+    assert [(one.phase, one.starved) for one in after.instances] == [("backing off", 0)]
+
+
 def test_a_restart_ends_a_crash_loop() -> None:
     world = World(WEB)
     for _ in range(CRASHES_MAX):

@@ -29,7 +29,7 @@ async def answered(folder: Path, *asks: bytes) -> list[Answer]:
     """What a server answers, of a system that has not started anything."""
     project, host = Project(folder), Host.fixed(wall=1_700_000_000.0, seed=1)
     supervisor = Supervisor(project, host, print)
-    server = ControlServer(supervisor, project, host, Releasing(SupervisorYard(supervisor), folder, host))
+    server = ControlServer(supervisor, project, host, Releasing(SupervisorYard(supervisor, host), folder, host))
     before = await server.answer(b'{"verb":"status"}')
     assert before.status is not None
     assert before.status.services == ()

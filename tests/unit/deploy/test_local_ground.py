@@ -12,6 +12,7 @@ from hanse.control.ground import Wanted
 from hanse.control.instances import Instance, System
 from hanse.control.released import BASE, Overlay, overlay_for
 from hanse.control.rollout import Came
+from hanse.control.sighted import Looks
 from hanse.deploy.local_ground import LocalGround
 from hanse.kernel.faults import NotFound, Unavailable
 
@@ -42,6 +43,7 @@ class Yard:
         self.away = False
         self.hooks: list[tuple[str, str, str]] = []
         self.counts = Counts()
+        self.looked = Looks()
 
     def overlay(self, service: str, overlay: Overlay) -> None:
         self.overlays[service] = overlay
@@ -53,6 +55,9 @@ class Yard:
         if self.away:
             raise Unavailable("the edge is away")
         return Figures(since=1.0, revision=1, lines=(Line(Key("web", BASE, "web-1", "/"), self.counts),))
+
+    async def looks(self, service: str) -> Looks:
+        return self.looked if service == "web" else Looks()
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         self.hooks.append((name, service, directory))
@@ -142,3 +147,14 @@ async def test_answers_to_copies_are_told_of_the_service_that_is_mirrored() -> N
     assert (await ground.carry(WANTED)).pairs == Pairs(), "nothing is taken that nobody compares"
     found = (await ground.carry(replace(WANTED, share=0, mirrored=1_000, position=8))).pairs
     assert found == Pairs(pairs=(pair("web"),), dropped=1)
+
+
+async def test_what_the_machine_shows_is_told_of_the_release_that_it_is_of() -> None:
+    yard = Yard()
+    old, new = Instance("web", 1, BASE, phase="ready", run=1), Instance("web", 2, "2", phase="ready", run=2)
+    yard.system = System(instances=(old, new))
+    yard.looked = Looks(1.0, {"web-1.1": 10.0, "web-2.2": 90.0}, {"web-2.2": 0.5}, memory_max=50.0, cpu_max=2.0)
+    tally = (await LocalGround(yard).carry(WANTED)).tally
+    assert (tally.old.memory, tally.old.cpu) == ({"web-1.1": 10.0}, {})
+    assert (tally.new.memory, tally.new.cpu) == ({"web-2.2": 90.0}, {"web-2.2": 0.5})
+    assert (tally.new.memory_max, tally.new.cpu_max) == (50.0, 2.0)

@@ -13,6 +13,7 @@ from hanse.control.instances import Instance, System
 from hanse.control.released import BASE, Overlay, overlaid
 from hanse.control.releases import Vetoed
 from hanse.control.rollout import ENDED, Came
+from hanse.control.sighted import Looks
 from hanse.deploy.release_words import ReleaseAsk, RolloutAsk
 from hanse.deploy.releasing import Releasing
 from hanse.kernel.faults import Conflict, Misconfigured, NotFound
@@ -53,6 +54,9 @@ class Yard:
 
     async def figures(self) -> Figures:
         return Figures(since=1.0, revision=1)
+
+    async def looks(self, service: str) -> Looks:
+        return Looks()
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         return self.hook
