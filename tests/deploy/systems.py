@@ -16,6 +16,7 @@ from hanse.cli.system import until
 from hanse.deploy.control_client import asked
 from hanse.deploy.control_words import Ask, Status, is_settled
 from hanse.deploy.home import Home
+from hanse.deploy.linux import children_of
 
 HANSE = [sys.executable, "-m", "hanse"]
 WAIT_SECONDS = 60.0
@@ -111,6 +112,13 @@ class Running:
         code = self.process.wait(WAIT_SECONDS)
         self._reader.join(WAIT_SECONDS)
         return code
+
+
+def doors(system: Running, name: str) -> list[int]:
+    """Process ids of the edge, or of the egress, as they are now."""
+    place = str(system.folder / ".hanse" / "run" / name)
+    found = children_of(system.status().keeper)
+    return [pid for pid in found if place in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")]
 
 
 def hanse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

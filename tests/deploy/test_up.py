@@ -15,9 +15,8 @@ from urllib.error import URLError
 import pytest
 
 from hanse.deploy.control_words import Row, Status
-from hanse.deploy.linux import children_of
 
-from .systems import PYTHON, SETTINGS, Running, hanse, running, write
+from .systems import PYTHON, SETTINGS, Running, doors, hanse, running, write
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +143,7 @@ def test_a_supervisor_that_is_killed_is_followed_by_another_and_nothing_is_resta
 
 def test_an_edge_that_is_killed_comes_back_with_what_it_showed(system: Running) -> None:
     _ = system.ready()
-    (edge,) = edges(system)
+    (edge,) = doors(system, "edge")
     seen = len(system.lines)
     os.kill(edge, signal.SIGKILL)
     _ = system.until("the edge has ended", after=seen)
@@ -153,12 +152,7 @@ def test_an_edge_that_is_killed_comes_back_with_what_it_showed(system: Running) 
     while not answer.startswith("web"):
         with suppress(URLError, ConnectionError):
             answer = system.get("/api/")
-    assert edge not in edges(system)
-
-
-def edges(system: Running) -> list[int]:
-    status = system.status()
-    return [*set(children_of(status.keeper)) - {status.supervisor, *(one.pid for one in status.instances)}]
+    assert edge not in doors(system, "edge")
 
 
 GIVEN_UP = """

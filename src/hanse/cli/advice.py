@@ -88,6 +88,12 @@ FAULTS: Mapping[str, Advice] = {
         "Cookies or tokens have grown, or somebody probes.",
         "Send fewer; what the limit is stands in the text, and why in the page on limits.",
     ),
+    "not_a_neighbour": Advice(
+        "A program that asks the egress of `hanse up` for all of plain HTTP meant a host outside, or a service by "
+        "another name than that of the settings.",
+        "Name the service as the settings do; for a host outside, name it in `edge.egress_hosts`, or in `NO_PROXY` of "
+        "the program's environment, so that it is asked straight.",
+    ),
     "cannot_tell": Advice(
         "Calls travel as MessagePack, which ends at 64 bits, and a handler answered with an integer that has more; or "
         "with a moment before year 1. Nothing that it wrote was kept.",

@@ -33,12 +33,14 @@ class Asking(msgspec.Struct, frozen=True):
         cookies: By name.
         address: Of the client.
         may_force: Whether it comes from where a release may be chosen by header.
+        release: That of the request tree; empty for none.
     """
 
     header: Header
     cookies: Mapping[str, str]
     address: str
     may_force: bool = False
+    release: str = ""
 
 
 class Released(msgspec.Struct, frozen=True):
@@ -99,12 +101,14 @@ class Choices:
         return _longest(self._any, path)
 
     def release(self, target: Target, asking: Asking, draw: Draw) -> Released:
-        """The release that answers a request: the one it forces, the one that it sticks to, or one by chance."""
+        """The release that answers a request: the one it forces, or sticks to, or comes with, or one by chance."""
         wanted = asking.header(target.forced_by) if asking.may_force else ""
         if wanted and (target.service, wanted) in self.pools:
             return Released(wanted, forced=True)
         if session := self._session(target, asking):
             return Released(session)
+        if asking.release and (target.service, asking.release) in self.pools:
+            return Released(asking.release)
         shares = target.split.shares
         if len(shares) == 1:
             return Released(shares[0].release)

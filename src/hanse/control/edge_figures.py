@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -105,6 +106,34 @@ def since(before: Figures, after: Figures) -> dict[Key, Counts]:
     """What was counted between two looks; all of the later one, where the engine began anew in between."""
     known = {line.key: line.counts for line in before.lines} if before.since == after.since else {}
     return {line.key: _minus(line.counts, known.get(line.key)) for line in after.lines}
+
+
+def merged(one: Figures, other: Figures) -> Figures:
+    """What two edges of one system have counted; where either begins anew, so does all.
+
+    Example:
+        >>> key = Key("users", "1.5", "users-1", "/")
+        >>> outer = Figures(since=1.0, revision=7, lines=(Line(key, Counts(requests=2)),))
+        >>> inner = Figures(since=2.0, revision=7, lines=(Line(key, Counts(requests=3)),), in_flight={"users-1": 1})
+        >>> both = merged(outer, inner)
+        >>> both.since, both.lines[0].counts.requests, both.in_flight
+        (2.0, 5, {'users-1': 1})
+    """
+    lines: dict[Key, list[Line]] = {}
+    for line in (*one.lines, *other.lines):
+        lines.setdefault(line.key, []).append(line)
+    in_flight = Counter(one.in_flight)
+    in_flight.update(other.in_flight)
+    return Figures(
+        since=max(one.since, other.since),
+        revision=min(one.revision, other.revision),
+        lines=tuple(Line(key, total(same)) for key, same in lines.items()),
+        in_flight=dict(in_flight),
+        ejected=tuple(dict.fromkeys((*one.ejected, *other.ejected))),
+        kept=tuple(dict.fromkeys((*one.kept, *other.kept))),
+        mirrored=one.mirrored + other.mirrored,
+        unmirrored=one.unmirrored + other.unmirrored,
+    )
 
 
 def _minus(counts: Counts, old: Counts | None) -> Counts:

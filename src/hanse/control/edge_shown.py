@@ -38,12 +38,23 @@ def table_of(
         >>> table.routes[0].path, table.pools[0].servers[0].id
         ('/shop', 'web-1')
     """
-    routes = tuple(routes_of(settings, desired))
+    return table_for(tuple(routes_of(settings, desired)), settings, desired, overlays, serving, revision)
+
+
+def table_for(
+    routes: Sequence[EdgeRoute],
+    settings: Settings,
+    desired: Mapping[str, Desired],
+    overlays: Mapping[str, Overlay],
+    serving: Iterable[Serving],
+    revision: int,
+) -> Table:
+    """What shows these routes; see `table_of`."""
     there = list(serving)
     shown = {name: overlays.get(name, Overlay()) for name in dict.fromkeys(route.service for route in routes)}
     return Table(
         revision=revision,
-        routes=routes,
+        routes=tuple(routes),
         targets=tuple(
             Target(service=name, split=split_of(overlay), mirror=mirror_of(overlay)) for name, overlay in shown.items()
         ),
@@ -61,27 +72,6 @@ def routes_of(settings: Settings, desired: Mapping[str, Desired]) -> Iterator[Ed
         if service.route or service.host or (name == GATEWAY and desired[name].own):
             path = "/" + service.route.strip("/")
             yield EdgeRoute(service=name, host=service.host, path=path, strip_prefix=service.strip_prefix)
-
-
-def url_of(name: str, settings: Settings, edge: str, straight: str) -> str:
-    """Where neighbours find a service: through the edge, where that sends its requests there, or straight.
-
-    Args:
-        name: Of the service.
-        settings: Which services have routes.
-        edge: URL of the edge; empty where there is none.
-        straight: URL of its first instance.
-
-    Example:
-        >>> services = {"users": ServiceSettings(route="/users", strip_prefix=True), "mail": ServiceSettings()}
-        >>> [url_of(name, Settings(services=services), "http://e", "http://i") for name in services]
-        ['http://e/users', 'http://i']
-    """
-    service = settings.services.get(name, ServiceSettings())
-    if not edge or service.host or not (service.route or name == GATEWAY):
-        return straight
-    # Who sees the whole path is asked for it: its URL is that of the edge.
-    return edge + ("/" + service.route.strip("/") if service.strip_prefix else "")
 
 
 def _pool(one: Desired, service: ServiceSettings, serving: Sequence[Serving]) -> Pool:

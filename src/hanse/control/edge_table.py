@@ -192,6 +192,17 @@ class EdgeRoute(Value, frozen=True, kw_only=True):
     strip_prefix: bool = False
 
 
+class Egress(Value, frozen=True, kw_only=True):
+    """That an edge is for those inside: programs of the system ask it for their neighbours by name.
+
+    Attributes:
+        passing: Hosts that are no services, and that requests are passed on to: names, `*.shop.example` for all below
+            one, or `*` for any.
+    """
+
+    passing: tuple[str, ...] = ()
+
+
 class Table(Value, frozen=True, kw_only=True):
     """All that an edge shows.
 
@@ -202,6 +213,7 @@ class Table(Value, frozen=True, kw_only=True):
         pools: Who answers.
         proxies: Addresses and networks that are believed about who asks, such as a load balancer before the edge.
         forcing: Those that may choose a release by header.
+        egress: Set where it is for those inside; None for the door to the outside.
 
     Example:
         >>> pool = Pool(service="users", release="1.4", servers=(Server(id="users-1", port=4001),))
@@ -218,6 +230,7 @@ class Table(Value, frozen=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     proxies: tuple[str, ...] = ()
     forcing: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    egress: Egress | None = None
 
 
 def checked(table: Table) -> Table:

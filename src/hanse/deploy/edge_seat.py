@@ -24,12 +24,16 @@ class EdgeSeat:
         engine: What stands there; None for no edge, of which everything is taken at once.
         seen: Told of each revision that is in force.
         say: Told what is wrong.
+        name: What it is called there.
     """
 
-    def __init__(self, engine: Engine | None, seen: Callable[[int], None], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, engine: Engine | None, seen: Callable[[int], None], say: Callable[[str], None], name: str = "edge"
+    ) -> None:
         self._engine = engine
         self._seen = seen
         self._say = say
+        self._name = name
         self._table: Table | None = None
         self._changed = asyncio.Event()
         self._said = ""
@@ -119,4 +123,4 @@ class EdgeSeat:
     def _complain(self, problem: str) -> None:
         if problem != self._said:
             self._said = problem
-            self._say(f"edge: {problem}")
+            self._say(f"{self._name}: {problem}")

@@ -8,11 +8,12 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 
 import msgspec
 
 from hanse.control.edge_shown import routes_of
+from hanse.control.neighbours import ADDRESS
 from hanse.deploy.control_server import ControlServer
 from hanse.deploy.edge.base import Engine, Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
@@ -79,7 +80,7 @@ async def supervise(wanted: Wanted, host: Host) -> int:
             _ = tasks.start(_watch(supervisor, server, wanted.project, host), name="settings")
             if not wanted.quiet:
                 _ = tasks.start(_follow(wanted), name="logs")
-            await supervisor.run(_engine(plan, wanted.project, supervisor))
+            await supervisor.run(_engine(plan, wanted.project, supervisor), _egress(wanted.project, supervisor))
             serving.close()
     except Fault as fault:
         with suppress(OSError):
@@ -117,6 +118,11 @@ def _engine(plan: Plan, project: Project, supervisor: Supervisor) -> Engine | No
     if edge.engine == "haproxy":
         return HaproxyEngine(place, supervisor.launch_edge)
     return BuiltinEngine(place, supervisor.launch_edge)
+
+
+def _egress(project: Project, supervisor: Supervisor) -> Engine:
+    place = Place(folder=project.home.run / "egress", host=ADDRESS, port=supervisor.egress_port())
+    return BuiltinEngine(place, partial(supervisor.launch_edge, label="egress"))
 
 
 async def _watch(supervisor: Supervisor, server: ControlServer, project: Project, host: Host) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import final
 
@@ -17,8 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from hanse.control.desired import Command, Desired, Key, Seat, filled
-from hanse.control.edge_shown import table_of, url_of
+from hanse.control.edge_shown import table_of
 from hanse.control.instances import Instance, System
+from hanse.control.neighbours import goes_by_proxy, inner_table, is_wanted, proxy_variables, url_of, variable_of
 from hanse.control.released import shape_of
 from hanse.control.supervisor_machine import (
     Action,
@@ -39,8 +40,8 @@ from hanse.control.supervisor_machine import (
     recovered,
 )
 from hanse.control.wishes import Wishes, wished
+from hanse.deploy.doors import Doors
 from hanse.deploy.edge.base import Engine
-from hanse.deploy.edge_seat import EdgeSeat
 from hanse.deploy.keeper_link import KeeperLink
 from hanse.deploy.keeper_words import (
     Began,
@@ -70,6 +71,9 @@ ADDRESS = "127.0.0.1"
 EDGE = "edge@"
 """Begins the names of the edge's processes."""
 
+EGRESS = "egress"
+"""Its port is remembered by this name, which is none of an instance."""
+
 EDGE_GRACE_SECONDS = 2.0
 """That the edge has to end what is under way, once there is nobody behind it."""
 
@@ -98,7 +102,7 @@ class Supervisor:
         self._tasks = Tasks(self._failed)
         self._ends: dict[str, asyncio.Future[int]] = {}
         self._remembered = ""
-        self._edge = EdgeSeat(None, lambda _: None, say)
+        self._doors = Doors(None, None, lambda _: None, say)
         self._launches = 0
         self._starving = Starving(host)
         self._wake: float | None = None
@@ -106,6 +110,7 @@ class Supervisor:
         self._wished: dict[Key, Desired] = {}
         self._wished_of: tuple[Plan | None, Wishes] = (None, Wishes())
         self._follows = False
+        self._has_egress = False
         self.memory: Memory = Memory()
         self.plan: Plan | None = None
         self.orphaned: bool = False
@@ -151,29 +156,31 @@ class Supervisor:
         if down:
             self.stop()
 
-    async def run(self, engine: Engine | None) -> None:
+    async def run(self, engine: Engine | None, egress: Engine | None = None) -> None:
         """Do what there is to do, until all has ended that was to end.
 
         Args:
             engine: What stands at the edge.
+            egress: What programs of the system ask for each other, at `egress_port`.
 
         Raises:
             CouldNotStart: The edge cannot be started, and nothing ran yet.
         """
-        self._edge = EdgeSeat(engine, lambda revision: self._news.put_nowait(Seen(revision)), self._say)
+        self._doors = Doors(engine, egress, lambda revision: self._news.put_nowait(Seen(revision)), self._say)
+        self._has_egress = egress is not None
         async with self._tasks:
             await self._start_edge()
-            _ = self._tasks.start(self._edge.keep(), name="edge")
+            _ = self._tasks.start(self._doors.keep(), name="doors")
             self._step()
             # Whatever has ended for good may have left nothing to hear of.
             while not self._is_over():
                 await self._wait()
                 self._step()
-            await self._edge.stop(EDGE_GRACE_SECONDS)
+            await self._doors.stop(EDGE_GRACE_SECONDS)
 
     async def _start_edge(self) -> None:
         try:
-            await self._edge.start()
+            await self._doors.start(inside=bool(self._egress))
         except CouldNotStart as fault:
             if not self._follows:
                 raise
@@ -188,9 +195,9 @@ class Supervisor:
     # What others want
 
     @property
-    def edge(self) -> EdgeSeat:
-        """Its hold of the edge."""
-        return self._edge
+    def edge(self) -> Doors:
+        """Its hold of the edge, and of the egress."""
+        return self._doors
 
     def wish(self, wishes: Wishes) -> None:
         """Have something else run than the settings say."""
@@ -224,7 +231,7 @@ class Supervisor:
         """
         assert self.plan is not None
         instance = process.rpartition("@")[2]
-        launch = filled(command, Seat(instance, ADDRESS, 0, "", {**self.plan.variables, **self._urls()}))
+        launch = filled(command, Seat(instance, ADDRESS, 0, "", self._variables(service)))
         log = str(self._project.home.log_of(service))
         self._keeper.say(Launch(process, launch.arguments, launch.directory, launch.environment, instance, log))
 
@@ -280,7 +287,7 @@ class Supervisor:
         """Say once that all is as it should be, until it is not."""
         ready = not self.memory.wishes.down and is_met(self.memory.system, self.desired)
         if ready and not self._ready:
-            self._say("all is ready" + (f": {self._edge.url}" if self._edge.url else ""))
+            self._say("all is ready" + (f": {self._doors.url}" if self._doors.url else ""))
         self._ready = ready
 
     def _know(self, before: System, after: System) -> None:
@@ -311,7 +318,8 @@ class Supervisor:
             case Show(revision, serving):
                 assert self.plan is not None
                 overlays = self.memory.wishes.overlays
-                self._edge.show(table_of(self.plan.settings, self.plan.desired, overlays, serving, revision))
+                asked = self.plan.settings, self.plan.desired, overlays, serving, revision
+                self._doors.show(table_of(*asked), inner_table(*asked) if self._egress else None)
             case Watch(process, instance):
                 _ = self._tasks.start(self._watch(process, instance), name=f"watch {process}")
 
@@ -320,7 +328,7 @@ class Supervisor:
         wanted = self.desired[instance.key]
         try:
             port = self._port(instance.name, wanted)
-            variables = {**self.plan.variables, **self._urls()}
+            variables = self._variables(instance.service)
             launch = filled(wanted.command, Seat(instance.name, ADDRESS, port, instance.release, variables))
         except Fault as fault:
             self._news.put_nowait(self._ended(instance.process, None, why=str(fault)))
@@ -339,19 +347,32 @@ class Supervisor:
             self.memory = replace(self.memory, ports={**self.memory.ports, name: port})
         return port
 
-    def _urls(self) -> Mapping[str, str]:
-        """Where each service is found, for its neighbours."""
+    def egress_port(self) -> int:
+        """Where the egress listens, as long as there is a system: those who ask it were told when they started."""
+        port = self.memory.ports.get(EGRESS) or free_port(ADDRESS, self._host.chance, set(self.memory.ports.values()))
+        self.memory = replace(self.memory, ports={**self.memory.ports, EGRESS: port})
+        return port
+
+    @property
+    def _egress(self) -> str:
+        """URL of the egress; empty where nobody asks it."""
         assert self.plan is not None
-        found: dict[str, str] = {}
-        for name, wanted in self.plan.desired.items():
-            if name in self.plan.settings.resources:
+        wanted = self._has_egress and is_wanted(self.plan.settings, self.plan.desired)
+        return f"http://{ADDRESS}:{self.memory.ports[EGRESS]}" if wanted else ""
+
+    def _variables(self, service: str) -> dict[str, str]:
+        """What an instance has in its environment: what all have, and where its neighbours are found."""
+        assert self.plan is not None
+        plan, egress = self.plan, self._egress
+        found = dict(plan.variables)
+        for name, wanted in plan.desired.items():
+            if name in plan.settings.resources:
                 continue  # whoever needs it has its URL, which is none of HTTP
             first = f"{name}-1"
-            known = self.memory.ports.get(first)
-            straight = f"http://{ADDRESS}:{known or self._port(first, wanted)}"
-            found[f"HANSE_URL_{name.upper().replace('-', '_')}"] = url_of(
-                name, self.plan.settings, self._edge.url, straight
-            )
+            straight = f"http://{ADDRESS}:{self.memory.ports.get(first) or self._port(first, wanted)}"
+            found[variable_of(name)] = url_of(name, plan.settings, plan.desired, egress, straight)
+        if egress and goes_by_proxy(plan.settings, service):
+            found |= proxy_variables(egress, plan.variables)
         return found
 
     async def _look(self, process: str, instance: Instance) -> None:
@@ -361,7 +382,7 @@ class Supervisor:
 
     async def _watch(self, process: str, instance: Instance) -> None:
         seconds = max(0.0, instance.until - self._host.monotonic())
-        if await self._edge.idle(instance.name, seconds):
+        if await self._doors.idle(instance.name, seconds):
             self._news.put_nowait(Idle(process))
 
     # The keeper
@@ -397,15 +418,15 @@ class Supervisor:
                     os.killpg(one.pid, 9)
         self._news.put_nowait(_Replanned())
 
-    async def launch_edge(self, command: Sequence[str]) -> _EdgeProcess:
-        """Start the edge as a child of the keeper's, so that it outlives this process."""
+    async def launch_edge(self, command: Sequence[str], label: str = "edge") -> _EdgeProcess:
+        """Start the edge, or the egress, as a child of the keeper's, so that it outlives this process."""
         assert self.plan is not None
         self._launches += 1
-        name = f"{EDGE}{os.getpid()}.{self._launches}"
+        name = f"{EDGE}{label}.{os.getpid()}.{self._launches}"
         end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._ends[name] = end
         home = self._project.home
-        order = Launch(name, tuple(command), str(home.project), self.plan.variables, "edge", str(home.log_of("edge")))
+        order = Launch(name, tuple(command), str(home.project), self.plan.variables, label, str(home.log_of(label)))
         self._keeper.say(order)
         return _EdgeProcess(end)
 
@@ -414,8 +435,9 @@ class Supervisor:
         if end is not None and not end.done():
             end.set_result(1 if code is None else code)
         if not self.memory.wishes.down:
-            self._say("the edge has ended; it is started anew")
-            self._edge.again()
+            label = process.removeprefix(EDGE).partition(".")[0]
+            self._say(f"the {label} has ended; it is started anew")
+            self._doors.again()
 
     def _failed(self, error: BaseException) -> None:
         self._say(f"an unexpected error: {error!r}")

@@ -189,6 +189,7 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
             for any number.
         cpu_max: Processors that one instance may use for long, such as 0.5, before a new release is rolled back for it;
             0 for any number.
+        egress: Whether it asks its neighbours by name, as `http://users/`; by default what `edge.egress` says.
     """
 
     store: str = ""
@@ -211,6 +212,7 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
     release_hook: str = ""
     memory_max: BytesOrNone = 0
     cpu_max: Annotated[float, Meta(ge=0.0)] = 0.0
+    egress: bool | None = None
 
 
 class EdgeSettings(Section, frozen=True, kw_only=True):
@@ -221,11 +223,17 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
         port: Port to listen on; 0 takes a free one.
         engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes a fifth of the CPU
             and has to be installed; `none` is no door at all.
+        egress: Whether services ask their neighbours by name, as `http://users/`, by a proxy that `HTTP_PROXY` names.
+            It is a wish, as that proxy then gets all that they ask over plain HTTP.
+        egress_hosts: Hosts outside to which that proxy passes requests on: names, `*.shop.example` for all below one,
+            or `*` for any.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8000
     engine: Literal["auto", "builtin", "haproxy", "envoy", "none"] = "auto"
+    egress: bool = False
+    egress_hosts: tuple[str, ...] = ()
 
 
 class ResourceSettings(Section, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hanse.control.desired import Command, Desired
-from hanse.control.edge_shown import routes_of, table_of, url_of
+from hanse.control.edge_shown import routes_of, table_of
 from hanse.control.edge_table import checked
 from hanse.control.instances import Serving
 from hanse.control.released import BASE
@@ -41,12 +41,3 @@ def test_a_table_fits_together_and_shows_who_serves() -> None:
     ]
     assert (users.sticky, users.balance) == ("hanse-instance-users", "source")
     assert {pool.service for pool in table.pools} == {"users", "blog", "gateway"}
-
-
-def test_neighbours_go_through_the_edge_where_it_sends_their_requests_there() -> None:
-    edge, straight = "http://127.0.0.1:8000", "http://127.0.0.1:20001"
-    assert url_of("users", SETTINGS, edge, straight) == f"{edge}/api/users"
-    assert url_of("gateway", SETTINGS, edge, straight) == edge
-    for name in ("worker", "blog"):
-        assert url_of(name, SETTINGS, edge, straight) == straight
-    assert url_of("users", SETTINGS, "", straight) == straight

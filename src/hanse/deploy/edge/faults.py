@@ -28,6 +28,18 @@ class BrokenAnswer(Fault, status=502, detail="{service} answered with something 
     service: str
 
 
+class NotANeighbour(
+    Fault,
+    status=403,
+    detail="{host} is no service of this system; there are {services}; requests to hosts outside are passed on where "
+    "edge.egress_hosts names them",
+):
+    """A program of the system asked its proxy for a host that is no service, and that is not passed on to."""
+
+    host: str
+    services: str
+
+
 class NotForwarded(Fault, status=501, detail="the edge does not forward {what}"):
     """The request asks for something that cannot be handed on, such as a tunnel by CONNECT."""
 

@@ -13,16 +13,19 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
+from hanse.control.carried import carried
 from hanse.control.edge_choice import Asking, Header, Released
 from hanse.control.edge_figures import Counts
 from hanse.control.edge_mirror import Pair
+from hanse.control.edge_passing import OUTSIDE, neighbours_of, passage
 from hanse.control.edge_retry import Failure, Step, Tried, may_repeat, next_step
-from hanse.control.edge_table import EdgeRoute, Server, Target, Timeouts
+from hanse.control.edge_table import EdgeRoute, Server, Table, Target, Timeouts
 from hanse.deploy.edge.builtin.asker import Asker
 from hanse.deploy.edge.builtin.edge import Edge, Pick
 from hanse.deploy.edge.builtin.heads import (
     Line,
     Told,
+    baggage_of,
     cookies_of,
     request_head,
     response_head,
@@ -35,7 +38,7 @@ from hanse.deploy.edge.builtin.http1 import SWITCHING, Body, End, Event, Field, 
 from hanse.deploy.edge.builtin.mirror import Copy, begin_copy
 from hanse.deploy.edge.builtin.outgoing import WAITING_BYTES_MAX, Outgoing
 from hanse.deploy.edge.builtin.upstream import IDLE_SECONDS, Upstream
-from hanse.deploy.edge.faults import BrokenAnswer, NotRouted, OutcomeUnknown
+from hanse.deploy.edge.faults import BrokenAnswer, NotANeighbour, NotForwarded, NotRouted, OutcomeUnknown
 from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded, Unavailable
 from hanse.kernel.traceparent import new_trace, parse_traceparent
 
@@ -89,7 +92,10 @@ class Exchange:
         self.request_id: str = edge.request_id(head, self.trace_id)
         self.address: str = seen.address
         header = _header_of(head)
-        self._asking = Asking(header, cookies_of(head.get(b"cookie")), seen.address, self._may_force)
+        # Strangers choose no release.
+        inside = self._may_force or edge.choices.table.egress is not None
+        self._tree = carried(",".join(baggage_of(head))) if inside else ""
+        self._asking = Asking(header, cookies_of(head.get(b"cookie")), seen.address, self._may_force, self._tree)
         self._out = Outgoing(chunked=head.length is None, keep=0)
 
     # What the client's connection tells.
@@ -197,8 +203,12 @@ class Exchange:
         """Choose a server, by the table as it is now, and send the request there."""
         edge, choices = self._edge, self._edge.choices
         self._route = route = choices.route(self.line.host, self.line.path)
+        if choices.table.egress is not None and self.line.scheme == "https":
+            # To ask it in plain would tell everybody on the way what was meant to be secret.
+            self._refuse(NotForwarded("https:// in plain; let no HTTPS_PROXY name it"))
+            return
         if route is None:
-            self._refuse(NotRouted(self.line.path[:200]) if choices.table.routes else Unavailable("nothing runs yet"))
+            self._unrouted(choices.table)
             return
         self._target = target = choices.targets[route.service]
         if not self._attempts:
@@ -213,6 +223,24 @@ class Exchange:
             return
         if not self._attempts:
             self._copy = self._mirror(target, route, pick.release)
+        self._go(pick, target)
+
+    def _unrouted(self, table: Table) -> None:
+        """No service is asked for; perhaps a host outside is, to which requests are passed on."""
+        egress = table.egress
+        if egress is None or not self.line.scheme:
+            self._refuse(NotRouted(self.line.path[:200]) if table.routes else Unavailable("nothing runs yet"))
+        elif passed := passage(self.line.host, egress):
+            self._route, self._target, server = passed
+            self._pick = pick = Pick(server, "")
+            self._out = Outgoing(chunked=self.head.length is None, keep=0)
+            self._go(pick, self._target)
+        else:
+            self._refuse(NotANeighbour(self.line.host[:200], neighbours_of(table) or "none yet"))
+
+    def _go(self, pick: Pick, target: Target) -> None:
+        """Send the request to a server."""
+        edge = self._edge
         self._attempts += 1
         edge.tally.enter(pick.server.id)
         idle_max = IDLE_SECONDS if self._repeatable else target.retries.reuse_idle
@@ -267,6 +295,8 @@ class Exchange:
             forced_by=target.forced_by,
             prefix=stripped.rstrip("/"),
             shadow=shadow,
+            release=self._tree or (self._pick.release if self._pick and len(target.split.shares) > 1 else ""),
+            outside=route.service == OUTSIDE,
         )
         asked = without_prefix(self.line.target, stripped) if stripped else self.line.target
         return request_head(self.head, asked, told, upgrade=self.head.upgrade)
@@ -332,7 +362,7 @@ class Exchange:
             case Body(data):
                 out.append(self._piece(data))
             case ResponseHead():
-                self._reusable = event.keep_alive and event.framing != "close"
+                self._reusable = event.keep_alive and event.framing != "close" and self.server != OUTSIDE
                 self._answer(event, out)
             case End() if self.status >= _OK:
                 return event

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from hanse.control.carried import MEMBER, carrying
 from hanse.deploy.edge.builtin.http1 import Field, RequestHead, ResponseHead
 from hanse.deploy.edge.faults import NotForwarded
 from hanse.gateway.limits import HEADER_BYTES_MAX, Limits
@@ -49,11 +50,13 @@ class Line(msgspec.Struct, frozen=True):
         target: Path and query, as they came.
         path: Percent-decoded, to find the route by.
         host: As the request names it.
+        scheme: Of the URL, where it asks for a whole one, as whoever asks a proxy does; else empty.
     """
 
     target: bytes
     path: str
     host: str
+    scheme: str = ""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
         traceparent: Of the story.
         request_id: Of the request.
         shadow: Whether this is a copy.
+        release: Of the request tree, to be handed on; empty for none.
+        outside: Whether it goes to a host that is no service, which is told what the client said and nothing else.
     """
 
     host: str
@@ -82,6 +87,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     forced_by: str = ""
     prefix: str = ""
     shadow: bool = False
+    release: str = ""
+    outside: bool = False
 
 
 def read_line(head: RequestHead, limits: Limits) -> Line:
@@ -97,20 +104,21 @@ def read_line(head: RequestHead, limits: Limits) -> Line:
     if len(head.target) > URL_BYTES_MAX:
         raise UriTooLong(URL_BYTES_MAX)
     if head.method == "CONNECT":
-        raise NotForwarded("CONNECT")
+        raise NotForwarded("CONNECT; it is asked plainly, as `GET http://users/`, so let no HTTPS_PROXY name it")
     if head.upgrade and head.length != 0:
         raise NotForwarded("a body with a request for WebSocket")
     check_head([(name, value) for name, _, value in head.fields], head.version)
-    target, host = head.target, head.get(b"host")
+    target, host, named = head.target, head.get(b"host"), ""
     if absolute := _ABSOLUTE.fullmatch(target):
         host, target = absolute[1], absolute[2] or b"/"
+        named = "https" if head.target[:5].lower() == b"https" else "http"
         target = target if target.startswith(b"/") else b"/" + target
     if not _TARGET.fullmatch(target) or b"#" in target:
         raise Malformed("expected a path that begins with / and holds printable ASCII without #")
     path = unquote_to_bytes(target.partition(b"?")[0]).decode(errors="surrogateescape")
     if "\0" in path or "/./" in path + "/" or "/../" in path + "/":
         raise Malformed("expected a path without . or .. for segments, and without zero bytes")
-    return Line(target, path, host.decode("latin-1"))
+    return Line(target, path, host.decode("latin-1"), named)
 
 
 def without_prefix(target: bytes, prefix: str) -> bytes:
@@ -141,7 +149,14 @@ def request_head(head: RequestHead, target: bytes, told: Told, *, upgrade: bool 
         upgrade: Whether the request for another protocol is handed on.
     """
     dropped = _HOP | {b"host", SHADOW} | _named(head.fields) | (_TOLD if told.trusted else _TOLD | _CLAIMED)
-    dropped |= {b"traceparent", b"x-request-id"} | (set[bytes]() if told.may_force else {told.forced_by.encode()})
+    if told.outside:
+        dropped = _HOP | {b"host", SHADOW} | _named(head.fields)
+    else:
+        dropped |= {b"traceparent", b"x-request-id"} | (set[bytes]() if told.may_force else {told.forced_by.encode()})
+    baggage = baggage_of(head)
+    carries = not told.outside and bool(told.release or any(MEMBER in value for value in baggage))
+    if carries:
+        dropped |= {b"baggage"}
     host = told.host.encode("latin-1")
     lines = [b"%b %b HTTP/1.1" % (head.method.encode("latin-1"), target), b"Host: " + host]
     lines += [
@@ -149,7 +164,10 @@ def request_head(head: RequestHead, target: bytes, told: Told, *, upgrade: bool 
         for name, raw, value in head.fields
         if name not in dropped and (b"_" not in name or name.replace(b"_", b"-") not in _OURS)
     ]
-    lines += _about(head, told)
+    if not told.outside:
+        lines += _about(head, told)
+    if carries and (handed := carrying(baggage, told.release)):
+        lines.append(b"baggage: " + handed.encode("latin-1"))
     if head.get(b"transfer-encoding"):
         lines.append(b"Transfer-Encoding: chunked")
     if upgrade:
@@ -174,6 +192,11 @@ def _about(head: RequestHead, told: Told) -> list[bytes]:
     if told.shadow:
         lines.append(SHADOW + b": 1")
     return lines
+
+
+def baggage_of(head: RequestHead) -> list[str]:
+    """What a request tree carries, in as many headers as it came."""
+    return [value.decode("latin-1") for name, _, value in head.fields if name == b"baggage"]
 
 
 def response_head(head: ResponseHead, more: list[bytes], *, chunked: bool, close: bool) -> bytes:
