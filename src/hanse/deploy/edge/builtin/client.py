@@ -75,8 +75,8 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
         exchange = self._exchange
-        if exchange is not None and exchange.tunnel:
-            exchange.tunnelled(data, up=True)
+        if exchange is not None and exchange.tunnel is not None:
+            exchange.tunnel.up(data)
             return
         if self._lingers_until or self._broken:
             return
@@ -101,7 +101,8 @@ class Client(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """See asyncio."""
-        return self._exchange is not None and self._exchange.asker_eof()
+        tunnel = self._exchange.tunnel if self._exchange is not None else None
+        return tunnel is not None and tunnel.asker_eof()
 
     def pause_writing(self) -> None:
         """See asyncio."""

@@ -13,34 +13,24 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
-from hanse.control.carried import carried
-from hanse.control.edge_choice import Asking, Header, Released
 from hanse.control.edge_figures import Counts
 from hanse.control.edge_mirror import Pair
-from hanse.control.edge_passing import OUTSIDE, neighbours_of, passage
+from hanse.control.edge_passing import OUTSIDE
 from hanse.control.edge_retry import Failure, Step, Tried, may_repeat, next_step
-from hanse.control.edge_table import EdgeRoute, Server, Table, Target, Timeouts
+from hanse.control.edge_table import Server, Timeouts
+from hanse.deploy.edge.builtin.answering import Answering
 from hanse.deploy.edge.builtin.asker import Asker
-from hanse.deploy.edge.builtin.edge import Edge, Pick
-from hanse.deploy.edge.builtin.heads import (
-    Line,
-    Told,
-    baggage_of,
-    cookies_of,
-    request_head,
-    response_head,
-    set_cookie,
-    switching_head,
-    trailer_lines,
-    without_prefix,
-)
+from hanse.deploy.edge.builtin.destination import Destination, Nowhere, destination
+from hanse.deploy.edge.builtin.edge import Edge
+from hanse.deploy.edge.builtin.heads import Line, set_cookie, switching_head, trailer_lines
 from hanse.deploy.edge.builtin.http1 import SWITCHING, Body, End, Event, Field, RequestHead, ResponseHead, Upgraded
+from hanse.deploy.edge.builtin.incoming import Incoming
 from hanse.deploy.edge.builtin.mirror import Copy, begin_copy
 from hanse.deploy.edge.builtin.outgoing import WAITING_BYTES_MAX, Outgoing
+from hanse.deploy.edge.builtin.tunnel import Tunnel
 from hanse.deploy.edge.builtin.upstream import IDLE_SECONDS, Upstream
-from hanse.deploy.edge.faults import BrokenAnswer, NotANeighbour, NotForwarded, NotRouted, OutcomeUnknown
+from hanse.deploy.edge.faults import BrokenAnswer, OutcomeUnknown
 from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded, Unavailable
-from hanse.kernel.traceparent import new_trace, parse_traceparent
 
 _OK = 200
 _SERVER_ERROR = 500
@@ -60,42 +50,28 @@ class Exchange:
         self.began: float = edge.host.monotonic()
         self.moved: float = edge.loop.time()
         self.status: int = 0
-        self.head: RequestHead = head
-        self.line: Line = line
         self.asker: Asker = asker
         self._edge = edge
+        self._incoming = incoming = Incoming(edge, asker.peer, head, line)
+        self.head: RequestHead = head
+        self.address: str = incoming.address
+        self.request_id: str = incoming.request_id
+        self.trace_id: str = incoming.trace_id
         self._keyed = bool(head.get(b"idempotency-key"))
         self._repeatable = may_repeat(head.method, keyed=self._keyed)
-        self._route: EdgeRoute | None = None
-        self._target: Target | None = None
-        self._released = Released("")
+        self._at: Destination | None = None
+        self._nowhere: Nowhere | None = None
         self._cookie = ""
-        self._pick: Pick | None = None
         self._attempts = 0
         self._avoided: set[str] = set()
         self._upstream: Upstream | None = None
         self._fresh = False
-        self._chunked = False
-        self._closing = False
-        self._reusable = False
+        self._answering = Answering(head)
         self._whole = False
         self._early = b""
         self._copy: Copy | None = None
         self._over = False
-        self.tunnel: bool = False
-        self._ended_up = self._ended_down = False
-        seen = edge.seen(asker.peer, head)
-        self._trusted, self._may_force = seen.trusted, seen.may_force
-        trace = parse_traceparent(head.get(b"traceparent").decode("latin-1"))
-        self._traceparent = str(trace) if trace else new_trace(edge.host)
-        self.trace_id: str = self._traceparent[3:35]
-        self.request_id: str = edge.request_id(head, self.trace_id)
-        self.address: str = seen.address
-        header = _header_of(head)
-        # Strangers choose no release.
-        inside = self._may_force or edge.choices.table.egress is not None
-        self._tree = carried(",".join(baggage_of(head))) if inside else ""
-        self._asking = Asking(header, cookies_of(head.get(b"cookie")), seen.address, self._may_force, self._tree)
+        self.tunnel: Tunnel | None = None
         self._out = Outgoing(chunked=head.length is None, keep=0)
 
     # What the client's connection tells.
@@ -119,10 +95,10 @@ class Exchange:
         if self._over:
             return
         self._out.end(trailers)
-        if self._copy is not None and self._target is not None:
+        if self._copy is not None and self._at is not None:
             if self.head.length is None:
                 self._copy.body(trailer_lines(trailers))
-            self._copy.send(self._target.timeouts.head)
+            self._copy.send(self._at.target.timeouts.head)
         self._flush()
 
     def asker_full(self, *, full: bool) -> None:
@@ -135,15 +111,15 @@ class Exchange:
         if self._over:
             return
         if not self.status:
-            self._counts(self._pick).gone += 1
+            self._counts().gone += 1
         self._end()
         if self._upstream is not None:
             self._upstream.abort()
 
     def early(self, data: bytes) -> None:
         """What a client says in another protocol before the server has agreed to it."""
-        if self.tunnel:
-            self.tunnelled(data, up=True)
+        if self.tunnel is not None:
+            self.tunnel.up(data)
         elif not self._over:
             self._early += data
             if len(self._early) > WAITING_BYTES_MAX:
@@ -164,15 +140,16 @@ class Exchange:
 
     def look(self, now: float) -> None:
         """Break off what has waited too long."""
-        timeouts = self._target.timeouts if self._target else Timeouts()
+        timeouts = self._at.target.timeouts if self._at else Timeouts()
         upstream = self._upstream
         if self._over or upstream is None:
             return
-        still = now - self.moved
-        if self.tunnel:
-            if still > timeouts.tunnel:
+        if self.tunnel is not None:
+            if now - self.tunnel.moved > timeouts.tunnel:
                 self.cut()
-        elif self.status:
+            return
+        still = now - self.moved
+        if self.status:
             if still > timeouts.idle and not self.asker.full:
                 self._failed(Failure.HALFWAY)
         elif still > (timeouts.head if self._out.done else timeouts.idle) and (self._out.done or upstream.full):
@@ -181,7 +158,7 @@ class Exchange:
     @property
     def server(self) -> str:
         """Id of the server that it is at; empty for none."""
-        return self._pick.server.id if self._pick else ""
+        return self._at.pick.server.id if self._at else ""
 
     @property
     def wants_body(self) -> bool:
@@ -201,124 +178,75 @@ class Exchange:
 
     def _attempt(self) -> None:
         """Choose a server, by the table as it is now, and send the request there."""
-        edge, choices = self._edge, self._edge.choices
-        self._route = route = choices.route(self.line.host, self.line.path)
-        if choices.table.egress is not None and self.line.scheme == "https":
-            # To ask it in plain would tell everybody on the way what was meant to be secret.
-            self._refuse(NotForwarded("https:// in plain; let no HTTPS_PROXY name it"))
+        found = destination(self._edge, self._incoming.line, self._incoming.asking, self._avoided)
+        if isinstance(found, Nowhere):
+            self._at, self._nowhere = None, found
+            self._refuse(found.fault)
             return
-        if route is None:
-            self._unrouted(choices.table)
-            return
-        self._target = target = choices.targets[route.service]
+        self._at = found
+        self._cookie = self._cookie or found.cookie
+        target, pick = found.target, found.pick
         if not self._attempts:
-            self._out = Outgoing(
-                chunked=self.head.length is None, keep=target.retries.body_bytes if self._repeatable else 0
-            )
-        self._released = choices.release(target, self._asking, edge.host.chance.random)
-        self._cookie = self._cookie or self._released.cookie
-        self._pick = pick = edge.pick(target, self._asking, self._released, self._avoided)
-        if pick is None:
-            self._refuse(Unavailable(f"no server of {target.service} takes requests; try again in a moment"))
-            return
-        if not self._attempts:
-            self._copy = self._mirror(target, route, pick.release)
-        self._go(pick, target)
-
-    def _unrouted(self, table: Table) -> None:
-        """No service is asked for; perhaps a host outside is, to which requests are passed on."""
-        egress = table.egress
-        if egress is None or not self.line.scheme:
-            self._refuse(NotRouted(self.line.path[:200]) if table.routes else Unavailable("nothing runs yet"))
-        elif passed := passage(self.line.host, egress):
-            self._route, self._target, server = passed
-            self._pick = pick = Pick(server, "")
-            self._out = Outgoing(chunked=self.head.length is None, keep=0)
-            self._go(pick, self._target)
-        else:
-            self._refuse(NotANeighbour(self.line.host[:200], neighbours_of(table) or "none yet"))
-
-    def _go(self, pick: Pick, target: Target) -> None:
-        """Send the request to a server."""
-        edge = self._edge
+            keeps = self._repeatable and not found.is_outside
+            self._out = Outgoing(chunked=self.head.length is None, keep=target.retries.body_bytes if keeps else 0)
+            self._copy = self._mirror(found)
         self._attempts += 1
-        edge.tally.enter(pick.server.id)
+        self._edge.tally.enter(pick.server.id)
         idle_max = IDLE_SECONDS if self._repeatable else target.retries.reuse_idle
-        upstream = edge.upstreams.take(pick.server, idle_max) if self._attempts == 1 else None
+        upstream = self._edge.upstreams.take(pick.server, idle_max) if self._attempts == 1 else None
         if upstream is not None:
-            self._send(upstream)
+            self._send(upstream, found)
         else:
             try:
-                edge.start(self._connect(pick, target.timeouts.connect))
+                self._edge.start(self._connect(found))
             except Overloaded as fault:
                 self._refuse(fault)
 
-    async def _connect(self, pick: Pick, timeout: float) -> None:
-        if pick.pause:
-            await asyncio.sleep(pick.pause)
+    async def _connect(self, at: Destination) -> None:
+        server = at.pick.server
+        if at.pick.pause:
+            await asyncio.sleep(at.pick.pause)
         if self._over:
             return
         try:
-            upstream = await self._edge.upstreams.connect(pick.server, timeout)
+            upstream = await self._edge.upstreams.connect(server, at.target.timeouts.connect)
         except (OSError, TimeoutError, UnicodeError):
             # UnicodeError: the name of a host that cannot be one.
             if not self._over:
-                self._edge.failed_at(pick.server)
+                self._edge.failed_at(server)
                 self._failed(Failure.UNSENT)
             return
         if self._over:
             self._edge.upstreams.park(upstream)
         else:
-            self._send(upstream)
+            self._send(upstream, at)
 
-    def _send(self, upstream: Upstream) -> None:
-        target, route = self._target, self._route
-        assert target is not None
-        assert route is not None
+    def _send(self, upstream: Upstream, at: Destination) -> None:
         self._upstream, self._fresh = upstream, not upstream.used
         upstream.begin(self, to_head=self.head.method == "HEAD")
         self.moved = self._edge.loop.time()
-        upstream.write([self._head_for(upstream.server, target, route), *self._out.take()])
+        upstream.write([self._incoming.head_for(upstream.server, at), *self._out.take()])
         self.asker.read(on=not upstream.full)
 
-    def _head_for(self, server: Server, target: Target, route: EdgeRoute, *, shadow: bool = False) -> bytes:
-        """The head that a server gets."""
-        stripped = route.path if route.strip_prefix else ""
-        told = Told(
-            host=self.line.host or f"{server.host}:{server.port}",
-            peer=self.asker.peer,
-            scheme=self._edge.scheme,
-            traceparent=self._traceparent,
-            request_id=self.request_id,
-            trusted=self._trusted,
-            may_force=self._may_force,
-            forced_by=target.forced_by,
-            prefix=stripped.rstrip("/"),
-            shadow=shadow,
-            release=self._tree or (self._pick.release if self._pick and len(target.split.shares) > 1 else ""),
-            outside=route.service == OUTSIDE,
-        )
-        asked = without_prefix(self.line.target, stripped) if stripped else self.line.target
-        return request_head(self.head, asked, told, upgrade=self.head.upgrade)
-
-    def _mirror(self, target: Target, route: EdgeRoute, release: str) -> Copy | None:
+    def _mirror(self, at: Destination) -> Copy | None:
         """Begin a copy for another release, where the table wants one of this request."""
+        target = at.target
         if target.mirror is None or self.head.upgrade:
             return None
         pair = Pair(
             service=target.service,
-            route=route.path,
+            route=at.route.path,
             method=self.head.method,
-            target=self.line.target.decode("ascii"),
+            target=self._incoming.line.target.decode("ascii"),
             trace_id=self.trace_id,
-            release=release,
+            release=at.pick.release,
             mirror=target.mirror.release,
         )
 
         def head(server: Server) -> bytes:
-            return self._head_for(server, target, route, shadow=True)
+            return self._incoming.head_for(server, at, shadow=True)
 
-        return begin_copy(self._edge, target, pair, self._asking, head)
+        return begin_copy(self._edge, target, pair, self._incoming.asking, head)
 
     def _flush(self) -> None:
         """Send on what has come of the body; the client waits where that is too much."""
@@ -344,13 +272,13 @@ class Exchange:
         for event in events:
             if ended is not None:
                 # More than was asked for: whatever it answers, it is nothing that anybody here has asked.
-                self._reusable = False
+                self._answering.reusable = False
                 break
             ended = self._take(event, out)
-            if self.tunnel or self._over:
+            if self.tunnel is not None or self._over:
                 return
-        if ended is not None and self._chunked:
-            out.append(trailer_lines(ended.trailers))
+        if ended is not None:
+            out.append(self._answering.end(ended.trailers))
         if out:
             self.asker.write(b"".join(out))
         if ended is not None:
@@ -362,7 +290,8 @@ class Exchange:
             case Body(data):
                 out.append(self._piece(data))
             case ResponseHead():
-                self._reusable = event.keep_alive and event.framing != "close" and self.server != OUTSIDE
+                keeps = event.keep_alive and event.framing != "close"
+                self._answering.reusable = keeps and self.server != OUTSIDE
                 self._answer(event, out)
             case End() if self.status >= _OK:
                 return event
@@ -375,64 +304,62 @@ class Exchange:
         """A piece of the answer's body, as it goes over the wire."""
         if self._copy is not None:
             self._copy.told.body(data)
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        return self._answering.piece(data)
 
     def _answer(self, head: ResponseHead, out: list[bytes]) -> None:
         """The head of an answer."""
         status = head.status
         if status < _OK and status != SWITCHING:
-            if self.head.version != "1.0":
-                out.append(response_head(head, [], chunked=False, close=False))
+            out.append(self._answering.interim(head))
             return
         if status == SWITCHING and not (self.head.upgrade and head.get(b"upgrade")):
             self.garbled()
             return
-        pick, counts = self._pick, self._counts(self._pick)
-        assert pick is not None
-        counts.requests += 1
-        counts.retried += self._attempts > 1
-        counts.errors += status >= _SERVER_ERROR
-        counts.took(self._edge.host.monotonic() - self.began)
+        at = self._at
+        assert at is not None
+        self._count(head)
         self.status = status
         if self._copy is not None:
             self._copy.told.head(head)
         self._out.forget()
         if status == SWITCHING:
             self._switch(head, out)
-            return
-        unframed = head.framing in {"chunked", "close"}
-        self._chunked = unframed and self.head.version != "1.0"
-        self._closing = (
-            not self.head.keep_alive
-            or self.head.version == "1.0"
-            or self.head.upgrade
-            or not self._out.done
-            or (unframed and not self._chunked)
-            or self._edge.stopping
-        )
-        out.append(response_head(head, self._more(head, pick.server), chunked=self._chunked, close=self._closing))
+        else:
+            last = not self._out.done or self._edge.stopping
+            out.append(self._answering.begin(head, self._more(head, at), last=last))
+
+    def _count(self, head: ResponseHead) -> None:
+        counts = self._counts()
+        counts.requests += 1
+        counts.retried += self._attempts > 1
+        counts.errors += head.status >= _SERVER_ERROR
+        counts.took(self._edge.host.monotonic() - self.began)
 
     def _switch(self, head: ResponseHead, out: list[bytes]) -> None:
         """Begin a tunnel."""
         upstream = self._upstream
         assert upstream is not None
-        self.tunnel = upstream.tunnel = True
+        self.tunnel = upstream.switched = Tunnel(self.asker, upstream, self._tunnel_over)
         self.asker.write(b"".join([*out, switching_head(head)]))
         upstream.write([self._early])
         self._early = b""
         self.asker.read(on=not upstream.full)
 
-    def _more(self, head: ResponseHead, server: Server) -> list[bytes]:
+    def _tunnel_over(self) -> None:
+        self._upstream = None
+        self._end()
+
+    def _more(self, head: ResponseHead, at: Destination) -> list[bytes]:
         """What the edge adds to the head of an answer."""
         lines: list[bytes] = []
         secure = self._edge.scheme == "https"
         if not head.get(b"x-request-id"):
             lines.append(b"X-Request-ID: " + self.request_id.encode("latin-1"))
-        if self._cookie and self._target is not None:
-            lines.append(set_cookie(self._target.split.cookie, self._cookie, secure=secure))
-        sticky = self._pick.sticky if self._pick else ""
-        if sticky and self._asking.cookies.get(sticky) != server.id:
-            lines.append(set_cookie(sticky, server.id, secure=secure))
+        if self._cookie:
+            lines.append(set_cookie(at.target.split.cookie, self._cookie, secure=secure))
+        sticky, server = at.pick.sticky, at.pick.server.id
+        if sticky and self._incoming.asking.cookies.get(sticky) != server:
+            lines.append(set_cookie(sticky, server, secure=secure))
         return lines
 
     def _finish(self) -> None:
@@ -442,8 +369,8 @@ class Exchange:
         self._upstream, self._whole = None, True
         self._end()
         whole = self._out.done and not self._out.waiting
-        self.asker.over(keep=not self._closing and whole)
-        if whole and self._reusable and upstream.between:
+        self.asker.over(keep=not self._answering.closing and whole)
+        if whole and self._answering.reusable and upstream.between:
             self._edge.upstreams.park(upstream)
         elif whole:
             upstream.close()
@@ -456,87 +383,51 @@ class Exchange:
 
     def upstream_lost(self) -> None:
         """See `Waiting`."""
-        self._upstream = None
         if self._over:
             return
-        if self.tunnel:
-            self._end()
-            self.asker.over(keep=False)
-        elif self.status:
+        if self.tunnel is not None:
+            self.tunnel.upstream_lost()
+            return
+        self._upstream = None
+        if self.status:
             self._failed(Failure.HALFWAY)
         else:
-            if self._fresh and self._pick is not None:
-                self._edge.failed_at(self._pick.server)
+            if self._fresh and self._at is not None:
+                self._edge.failed_at(self._at.pick.server)
             self._failed(Failure.UNHEARD)
-
-    # A tunnel.
-
-    def tunnelled(self, data: bytes, *, up: bool) -> None:
-        """See `Waiting`."""
-        self.moved = self._edge.loop.time()
-        if not up:
-            self.asker.write(data)
-        elif self._upstream is not None and self._upstream.alive:
-            self._upstream.write([data])
-
-    def asker_eof(self) -> bool:
-        """The client sends nothing more; whether its connection stays open, as the server may still say something."""
-        upstream = self._upstream
-        if not self.tunnel or upstream is None:
-            return False
-        self._ended_up = True
-        upstream.write_eof()
-        return not self._both_ended()
-
-    def upstream_eof(self) -> bool:
-        """See `Waiting`."""
-        self._ended_down = True
-        self.asker.end_writing()
-        return not self._both_ended()
-
-    def _both_ended(self) -> bool:
-        """Whether neither side of a tunnel says anything more; then it is over."""
-        upstream = self._upstream
-        if not self._ended_up or not self._ended_down or upstream is None:
-            return False
-        self._upstream = None
-        self._end()
-        upstream.close()
-        self.asker.over(keep=False)
-        return True
 
     # Ends.
 
     def _failed(self, failure: Failure) -> None:
         """An attempt failed; what is done about it is decided by `next_step`."""
-        target, pick = self._target, self._pick
-        assert target is not None
-        assert pick is not None
+        at = self._at
+        assert at is not None
+        target, server = at.target, at.pick.server.id
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abort()
-        self._counts(pick).failed += 1
-        others = self._edge.has_others(target, self._avoided | {pick.server.id})
+        self._counts().failed += 1
+        others = self._edge.has_others(target, self._avoided | {server})
         tried = Tried(self.head.method, self._keyed, self._attempts, self._out.kept, others)
         step = next_step(failure, tried, target.retries)
         if step == "again":
             if failure is Failure.UNSENT or self._fresh:
-                self._avoided.add(pick.server.id)
-            self._edge.tally.leave(pick.server.id)
-            self._pick = None
+                self._avoided.add(server)
+            self._edge.tally.leave(server)
+            self._at = None
             self._out.rewind()
             self._attempt()
         elif step == "break off":
-            self._counts(pick).errors += self.status < _SERVER_ERROR
+            self._counts().errors += self.status < _SERVER_ERROR
             self._end()
             self.asker.abort()
         else:
-            self._counts(pick).unknown += step == "unknown"
+            self._counts().unknown += step == "unknown"
             self._refuse(_fault(step, target.service))
 
     def _refuse(self, fault: Fault) -> None:
         """Answer with what went wrong."""
-        counts = self._counts(self._pick)
+        counts = self._counts()
         counts.requests += 1
         counts.errors += fault.status >= _SERVER_ERROR
         counts.retried += self._attempts > 1
@@ -546,19 +437,18 @@ class Exchange:
 
     def _end(self) -> None:
         self._over = True
-        if self._pick is not None:
-            self._edge.tally.leave(self._pick.server.id)
+        if self._at is not None:
+            self._edge.tally.leave(self._at.pick.server.id)
         if self._copy is not None:
             self._copy.over(whole=self._whole, sent=self._out.done)
         self._edge.over(self)
 
-    def _counts(self, pick: Pick | None) -> Counts:
-        route = self._route
-        where = route.path if route else ""
-        service = route.service if route else ""
-        if pick is None:
-            return self._edge.tally.of(service, self._released.release, "", where)
-        return self._edge.tally.of(service, pick.release, pick.server.id, where)
+    def _counts(self) -> Counts:
+        at = self._at
+        if at is not None:
+            return self._edge.tally.of(at.route.service, at.pick.release, at.pick.server.id, at.route.path)
+        route, release = (self._nowhere.route, self._nowhere.release) if self._nowhere else (None, "")
+        return self._edge.tally.of(route.service if route else "", release, "", route.path if route else "")
 
 
 def _fault(step: Step, service: str) -> Fault:
@@ -571,10 +461,3 @@ def _fault(step: Step, service: str) -> Fault:
             return BrokenAnswer(service)
         case _:
             return Unavailable(f"no server of {service} takes requests; try again in a moment")
-
-
-def _header_of(head: RequestHead) -> Header:
-    def header(name: str) -> str:
-        return head.get(name.encode()).decode("latin-1")
-
-    return header

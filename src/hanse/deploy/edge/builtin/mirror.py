@@ -105,17 +105,9 @@ class Shadow:
         """See `Waiting`."""
         self._fail(ConnectionError("its server went away"))
 
-    def tunnelled(self, data: bytes, *, up: bool) -> None:
-        """See `Waiting`: a copy never asks for another protocol."""
-        del data, up
-
     def upstream_full(self, *, full: bool) -> None:
         """See `Waiting`: a copy is sent at once."""
         del full
-
-    def upstream_eof(self) -> bool:
-        """See `Waiting`."""
-        return False
 
     def _end(self, keep: bool) -> None:  # noqa: FBT001 - its only argument
         if not self.done.done():

@@ -33,20 +33,24 @@ class Waiting(Protocol):
         """What came is no answer of HTTP."""
         ...
 
-    def tunnelled(self, data: bytes, /, *, up: bool) -> None:
-        """Bytes of another protocol came, on their way up to the server or down from it."""
-        ...
-
     def upstream_full(self, *, full: bool) -> None:
         """Whether the server takes no more for now."""
         ...
 
-    def upstream_eof(self, /) -> bool:
-        """The server sends nothing more; whether its connection stays open to be written to."""
-        ...
-
     def upstream_lost(self, /) -> None:
         """The connection is gone."""
+        ...
+
+
+class Switched(Protocol):
+    """What is told what a server says once it speaks another protocol."""
+
+    def down(self, data: bytes, /) -> None:
+        """It says something."""
+        ...
+
+    def upstream_eof(self, /) -> bool:
+        """It sends nothing more; whether its connection stays open to be written to."""
         ...
 
 
@@ -59,7 +63,7 @@ class Upstream(asyncio.Protocol):
         waiting: What uses it; None while it is idle.
         used: How many requests it had.
         idle_since: On the loop's clock.
-        tunnel: Whether it speaks another protocol by now.
+        switched: What it speaks another protocol with by now; None while that is HTTP.
         full: Whether more cannot be written for now.
         reading: Whether it is read from.
     """
@@ -69,7 +73,7 @@ class Upstream(asyncio.Protocol):
         self.waiting: Waiting | None = None
         self.used: int = 0
         self.idle_since: float = 0.0
-        self.tunnel: bool = False
+        self.switched: Switched | None = None
         self.full: bool = False
         self.reading: bool = True
         self.lost: bool = False
@@ -140,8 +144,8 @@ class Upstream(asyncio.Protocol):
             # Nothing was asked: a server that says that it hangs up, or one that cannot be understood.
             self._owner.forget(self)
             self.abort()
-        elif self.tunnel:
-            waiting.tunnelled(data, up=False)
+        elif self.switched is not None:
+            self.switched.down(data)
         else:
             try:
                 events = self._responses.feed(data)
@@ -156,15 +160,15 @@ class Upstream(asyncio.Protocol):
         last = events[-1] if events else None
         rest = last.rest if isinstance(last, Upgraded) else b""
         waiting.came(events)
-        if rest and self.waiting is waiting and self.tunnel:
-            waiting.tunnelled(rest, up=False)
+        if rest and self.switched is not None:
+            self.switched.down(rest)
 
     def eof_received(self) -> bool:
         """See asyncio."""
         if self.waiting is None:
             return False
-        if self.tunnel:
-            return self.waiting.upstream_eof()
+        if self.switched is not None:
+            return self.switched.upstream_eof()
         self._tell(self.waiting, self._responses.eof())
         return False
 
@@ -182,7 +186,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
-        if exc is not None and self.waiting is not None and not self.tunnel:
+        if exc is not None and self.waiting is not None and self.switched is None:
             self._last_words()
         self.lost = True
         self._owner.forget(self)
