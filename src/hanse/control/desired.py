@@ -88,7 +88,9 @@ class Desired(msgspec.Struct, frozen=True):
         command: What starts an instance of it.
         instances: How many.
         release: Which of its releases this is; there may be several at once.
-        port: The one that it insists on; 0 for any.
+        port: The one of the machine that it insists on; 0 for any.
+        inner: The one that it insists on in a network of its own; 0 where it has none.
+        reaches: Ports of the machine that it reaches from there, beside those of its neighbours.
         needs: Names of services that have to be ready before it starts.
         probe: How it is seen whether it is healthy.
         restart: When it is started anew.
@@ -105,6 +107,8 @@ class Desired(msgspec.Struct, frozen=True):
     instances: int = 1
     release: str = ""
     port: int = 0
+    inner: int = 0
+    reaches: tuple[int, ...] = ()
     needs: tuple[str, ...] = ()
     probe: Probe = Probe()
     restart: Literal["always", "on-failure", "never"] = "always"
@@ -130,7 +134,7 @@ class Desired(msgspec.Struct, frozen=True):
         """What an instance is started from: where this differs, it is replaced by another one."""
         command = self.command
         parts = (command.line, command.directory, sorted(command.environment.items()), self.port, self.turn)
-        return _digest(repr(parts))
+        return _digest(repr((*parts, self.inner, self.reaches) if self.inner else parts))
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -293,6 +297,8 @@ def _with_gateway(parts: Parts) -> tuple[Part, ...]:
 def _own(part: Part, service: ServiceSettings, app: str, runs: Runs, told: Mapping[str, str]) -> Desired:
     if service.command:
         raise Misconfigured(f"services.{part.name}: expected no command, as the app has a service of that name")
+    if service.own_network:
+        raise Misconfigured(f"services.{part.name}.own_network: expected a foreign service, got one of the app")
     line = (*runs.python, "run", app, "--services", part.name, "--port", "{port}", "--transport", runs.transport)
     # Shares of releases change while it runs.
     environment = {"HANSE_NODE__FOLLOW_ROUTES": "true", **told, **service.environment}
@@ -310,11 +316,16 @@ def _foreign(name: str, service: ServiceSettings, directory: str) -> Desired:
 
 
 def _wanted(name: str, service: ServiceSettings, command: Command, path: str) -> Desired:
+    if problem := _problem_of_network(service):
+        raise Misconfigured(f"services.{name}.{problem}")
+    own = service.own_network
     return Desired(
         name,
         command,
         service.instances,
-        port=service.port,
+        port=0 if own else service.port,
+        inner=service.port if own else 0,
+        reaches=service.reaches,
         needs=service.needs,
         probe=_probe(service, path),
         restart=service.restart,
@@ -322,6 +333,17 @@ def _wanted(name: str, service: ServiceSettings, command: Command, path: str) ->
         memory_max=service.memory_max,
         cpu_max=service.cpu_max,
     )
+
+
+def _problem_of_network(service: ServiceSettings) -> str:
+    """What makes no sense of a network of its own; empty for nothing."""
+    if service.own_network and not service.port:
+        return "own_network: expected a `port` that it insists on; whoever listens at {port} needs none"
+    if service.reaches and not service.own_network:
+        return "reaches: expected `own_network = true` beside it; whoever is on the machine reaches all of its ports"
+    if service.port in service.reaches:
+        return f"reaches: expected other ports than its own, {service.port}, which leads to itself there"
+    return ""
 
 
 def _probe(service: ServiceSettings, path: str) -> Probe:
@@ -346,7 +368,7 @@ def _check(found: Mapping[str, Desired]) -> None:
         if one.port and one.instances > 1:
             raise Misconfigured(
                 f"services.{name}: expected one instance, as it insists on port {one.port}, got {one.instances}; "
-                f"leave `port` away and use {{port}} or $PORT in its command"
+                f"leave `port` away and use {{port}} or $PORT in its command, or say `own_network = true` (Linux)"
             )
         if one.instances > INSTANCES_MAX:
             raise Misconfigured(f"services.{name}.instances: expected at most {INSTANCES_MAX}, got {one.instances}")

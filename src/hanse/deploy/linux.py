@@ -5,6 +5,7 @@ Elsewhere these do nothing: then a child outlives a parent that is killed, unles
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ PROC = Path("/proc")
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 _PARENT = 1
 """Where /proc/PID/stat has the parent, behind the state."""
 
@@ -33,6 +35,34 @@ def _prctl_of() -> Callable[[int, int], int] | None:
 
 
 _prctl = _prctl_of()
+
+
+def leave_network() -> None:
+    """Have this process, and all that it starts, be in a network of their own, in which nothing is up.
+
+    Whoever may not do so as they are, does it as a user who has rights there alone.
+
+    Raises:
+        OSError: This machine does not allow it; says what it would take.
+    """
+    if not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOSYS, "it takes Linux, as other systems have no networks for single processes")
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    user, group = os.geteuid(), os.getegid()
+    if library.unshare(_NEW_NETWORK) == 0:
+        return
+    if library.unshare(_NEW_USER | _NEW_NETWORK) != 0:
+        why = os.strerror(ctypes.get_errno())
+        raise OSError(
+            ctypes.get_errno(),
+            f"it takes root (CAP_SYS_ADMIN), or a kernel that lets users have namespaces "
+            f"(/proc/sys/user/max_user_namespaces, max_net_namespaces): {why}",
+        )
+    # As whom they were before, and as nobody else.
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        _ = (PROC / "self" / name).write_text(text)
 
 
 def adopt() -> None:

@@ -15,6 +15,7 @@ from hanse.control.desired import Desired, Parts, Runs, desired_of
 from hanse.control.procfile import FILE as PROCFILE, formation_of
 from hanse.control.resources import with_resources
 from hanse.deploy.home import NAME, Home
+from hanse.deploy.own_network import why_not
 from hanse.deploy.procfile import is_procfile, procfile_layer
 from hanse.deploy.resources.prepare import prepare
 from hanse.kernel.faults import CouldNotStart, Misconfigured
@@ -132,8 +133,19 @@ async def read(project: Project, environ: Mapping[str, str], host: Host, running
         # People read along; who ships logs says which format they want.
         variables["HANSE_LOG_FORMAT"] = "text"
     desired = desired_of(settings, parts, runs, [one.desired for one in ready])
+    await _check_networks(desired)
     made = tuple(f"{one.name}: {one.told}" for one in ready if one.told)
     return Plan(settings, desired, variables, parts, with_url(transport, settings.resources), made)
+
+
+async def _check_networks(desired: Mapping[str, Desired]) -> None:
+    """See that those who want a network of their own can have it, before anything runs."""
+    wants = next((one.service for one in desired.values() if one.inner), "")
+    if wants and (why := await why_not()):
+        raise CouldNotStart(
+            f"services.{wants}.own_network: {why}; without it, leave `port` away and use {{port}} or $PORT in "
+            f"its command"
+        )
 
 
 def _with_formation(settings: Settings, parts: Parts, formation: str) -> Settings:

@@ -88,7 +88,8 @@ class Releasing:
         if wanted.port:
             raise Misconfigured(
                 f"services.{ask.service}: two releases cannot run beside each other, as it insists on port "
-                f"{wanted.port}; leave `port` away and use {{port}} or $PORT in its command"
+                f"{wanted.port}; leave `port` away and use {{port}} or $PORT in its command, or say `own_network = "
+                f"true` (Linux)"
             )
         asked = Asked(
             service=ask.service,

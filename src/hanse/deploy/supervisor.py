@@ -56,12 +56,13 @@ from hanse.deploy.keeper_words import (
     StopAsked,
 )
 from hanse.deploy.memory import HOOK, Memory, hook_ended
+from hanse.deploy.own_network import REACHES_MAX, Network, wrapped
 from hanse.deploy.ports import free_port, is_free
 from hanse.deploy.prober import looked
 from hanse.deploy.project import Plan, Project
 from hanse.deploy.starving import Starving
 from hanse.deploy.told import told
-from hanse.kernel.faults import CouldNotStart, Fault
+from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
@@ -329,14 +330,30 @@ class Supervisor:
         try:
             port = self._port(instance.name, wanted)
             variables = self._variables(instance.service)
-            launch = filled(wanted.command, Seat(instance.name, ADDRESS, port, instance.release, variables))
+            seat = Seat(instance.name, ADDRESS, wanted.inner or port, instance.release, variables)
+            launch = filled(wanted.command, seat)
+            words = self._wrapped(launch.arguments, wanted, port)
         except Fault as fault:
             self._news.put_nowait(self._ended(instance.process, None, why=str(fault)))
             return
         self._remember()
         log = str(self._project.home.log_of(instance.service))
-        order = Launch(instance.process, launch.arguments, launch.directory, launch.environment, instance.name, log)
+        order = Launch(instance.process, words, launch.directory, launch.environment, instance.name, log)
         self._keeper.say(order)
+
+    def _wrapped(self, words: tuple[str, ...], wanted: Desired, port: int) -> tuple[str, ...]:
+        """A command as it is started: in a network of its own, for whoever has one."""
+        if not wanted.inner:
+            return words
+        assert self.plan is not None
+        plan, ports = self.plan, self.memory.ports
+        machine = [*wanted.reaches, *([ports[EGRESS]] if self._egress else [])]
+        machine += [plan.desired[name].port for name in plan.settings.resources if name in plan.desired]
+        machine += [ports.get(f"{name}-1", 0) for name in plan.desired]
+        reached = tuple(one for one in dict.fromkeys(machine) if one not in {0, port, wanted.inner})
+        if len(reached) > REACHES_MAX:
+            raise Misconfigured(f"services.{wanted.service}: a network of its own reaches {REACHES_MAX} ports at most")
+        return wrapped(words, Network(port, wanted.inner, reached, wanted.command.shell))
 
     def _port(self, name: str, wanted: Desired) -> int:
         """The port of an instance: the one that it had, as long as nobody else listens there."""

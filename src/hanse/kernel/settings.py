@@ -174,6 +174,9 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
         directory: Where it is started; by default where the settings are.
         environment: Variables that it gets beside those of `hanse up` and of `.env`; `${NAME}` stands for one of these.
         port: The one port that it insists on; 0 for a free one.
+        own_network: Whether each instance has a network of its own (Linux), so that all may insist on `port`; from
+            there it reaches its neighbours, resources and `reaches`, and nothing else.
+        reaches: Ports of this machine that it finds at its own loopback then, such as 5432.
         needs: Services and resources that have to be ready before it is started, and are stopped after it.
         restart: When it is started anew after its end: `always`, `on-failure` or `never`.
         stop_grace: Seconds that it has to end by itself at a stop, once it has been told to.
@@ -199,6 +202,8 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
     directory: str = ""
     environment: dict[str, str] = field(default_factory=dict[str, str])
     port: Port = 0
+    own_network: bool = False
+    reaches: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] = ()
     needs: tuple[str, ...] = ()
     restart: Literal["always", "on-failure", "never"] = "always"
     stop_grace: Seconds = 30.0
