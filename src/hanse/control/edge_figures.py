@@ -8,11 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-BOUNDS_MS = (
-    *(1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 750.0),
-    *(1_000.0, 1_500.0, 2_000.0, 3_000.0, 5_000.0, 7_500.0, 10_000.0, 30_000.0),
-)
-"""Upper ends of the buckets of latencies, in milliseconds; one more bucket is for all that took longer."""
+from hanse.kernel.latency import BOUNDS_MS, no_latencies
 
 
 class Key(msgspec.Struct, frozen=True, order=True):
@@ -50,7 +46,7 @@ class Counts(msgspec.Struct):
     retried: int = 0
     failed: int = 0
     gone: int = 0
-    buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
+    buckets: list[int] = msgspec.field(default_factory=no_latencies)
 
     def took(self, seconds: float) -> None:
         """Count how long an answer took to its head."""

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
+from msgspec.structs import replace
 
 from hanse.control.edge_figures import Counts, Figures, Key
 from hanse.control.edge_window import Buckets, told
 from hanse.control.ground import Sight, Wanted
 from hanse.control.instances import Phase, System
 from hanse.control.judged import Tally
+from hanse.control.ledgers import lines_of
 from hanse.control.rollout import Came, Crew
 from hanse.control.window import Condition
+from hanse.node.ledger import Ledger
 
 _CALLING: tuple[Phase, ...] = ("ready", "draining")
 """Phases in which a node may call others, and says which routes it goes by."""
@@ -38,6 +41,7 @@ class Looks(msgspec.Struct, frozen=True):
         memory: Bytes that each process of it uses, with all that it has started, by the name of the process.
         cpu: Processors that it uses.
         memory_max, cpu_max: What each may use; 0 where nobody says.
+        ledgers: What nodes of the app have counted, by the name of the process.
     """
 
     at: float = 0.0
@@ -45,6 +49,7 @@ class Looks(msgspec.Struct, frozen=True):
     cpu: dict[str, float] = {}
     memory_max: float = 0.0
     cpu_max: float = 0.0
+    ledgers: dict[str, Ledger] = {}
 
 
 def tally_of(figures: Figures, wanted: Wanted, system: System, slow: Mapping[str, Buckets], looks: Looks) -> Tally:
@@ -83,6 +88,11 @@ def callers_of(system: System, services: Iterable[str]) -> tuple[str, ...]:
     return tuple(one.name for one in system.instances if one.service in among and one.phase in _CALLING)
 
 
+def with_ledgers(figures: Figures, system: System, looks: Looks) -> Figures:
+    """What the edge has counted, and the nodes of the app beside it."""
+    return replace(figures, lines=(*figures.lines, *lines_of(system.instances, looks.ledgers)))
+
+
 def sight_of(wanted: Wanted, system: System, tally: Tally, *, in_force: bool, came: Came, why: str = "") -> Sight:
     """All that is so.
 
@@ -108,13 +118,17 @@ def sight_of(wanted: Wanted, system: System, tally: Tally, *, in_force: bool, ca
 def _condition(system: System, service: str, release: str, looks: Looks) -> Condition:
     mine = [one for one in system.of(service) if one.release == release]
     running = [one.process for one in mine if one.phase == "ready"]
+    ledgers = [looks.ledgers[one.process] for one in mine if one.process in looks.ledgers]
     return Condition(
         crashing=tuple(one.name for one in mine if one.phase == "crash loop"),
         killed=tuple(one.name for one in mine if one.starved),
         unready={one.name: max(0.0, looks.at - one.since) for one in mine if one.phase == "unhealthy"},
+        contract_broken=sum(calls.broken for told in ledgers for calls in told.calls.values()),
+        dead_letters=sum(messages.parked for told in ledgers for messages in told.messages.values()),
         restarts=sum(one.restarts for one in mine),
         memory={name: looks.memory[name] for name in running if name in looks.memory},
         memory_max=looks.memory_max,
         cpu={name: looks.cpu[name] for name in running if name in looks.cpu},
         cpu_max=looks.cpu_max,
+        lag=max((told.lag for told in ledgers), default=0.0),
     )

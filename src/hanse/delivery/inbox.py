@@ -80,6 +80,12 @@ class Inbox:
             parked_max: Messages that failed and are parked, at most.
         """
         self.group: str = group
+        self.handled: int = 0
+        """Messages that were handled at the first try, since it is there."""
+        self.failed: int = 0
+        """Those that failed at the first try."""
+        self.letters: int = 0
+        """Those that were parked as they failed, by this inbox."""
         self._store = store
         self._host = host
         self._ordered = ordered
@@ -193,13 +199,16 @@ class Inbox:
             error = await self._try(message, run)
         finally:
             self._brake.left(message.id)
+        first = message.headers.attempt == 1
         if error is None:
+            self.handled += first
             fault_point("inbox.after_handler")
             return True
         if is_moved(error, self.group, key):
             return False
         if isinstance(error, OUTAGES):
             raise error
+        self.failed += first
         if not is_final(message.headers.attempt, error, attempts_max):
             raise self._failed(error) from error
         return await self._park_failed(message, error)
@@ -271,6 +280,7 @@ class Inbox:
             parked = await self._park(message, letter, drawer)
             self._drawers.forget(key)
         self._parked += 1
+        self.letters += 1
         return True
 
     def _tell(self, letter: DeadLetter, error: Exception) -> None:

@@ -15,7 +15,7 @@ from hanse.control.ground import Ground, Sight, Wanted
 from hanse.control.instances import System
 from hanse.control.released import Overlay, overlay_for
 from hanse.control.rollout import Came
-from hanse.control.sighted import Looks, callers_of, counted, sight_of, tally_of
+from hanse.control.sighted import Looks, callers_of, counted, sight_of, tally_of, with_ledgers
 from hanse.kernel.faults import NotFound, Unavailable
 from hanse.service.service import Service
 
@@ -83,9 +83,9 @@ class LocalGround:
         """See `Ground.carry`."""
         yard = self._yard
         self._want(wanted.service, overlay_for(wanted))
-        figures = await self._figures()
+        figures, looks = await self._figures(), await yard.looks(wanted.service)
+        figures = with_ledgers(figures, yard.system, looks)
         came, why = self._came(wanted)
-        looks = await yard.looks(wanted.service)
         tally = tally_of(figures, wanted, yard.system, self._slow_for(wanted, figures), looks)
         in_force = yard.in_force and yard.overlays.get(wanted.service) == overlay_for(wanted)
         sight = sight_of(wanted, yard.system, tally, in_force=in_force, came=came, why=why)

@@ -74,7 +74,9 @@ class SupervisorYard:
 
     async def looks(self, service: str) -> Looks:
         """See `Yard.looks`."""
-        return await self._looker.look(self.services.get(service), self.system.of(service))
+        plan = self._supervisor.plan
+        token = "" if plan is None else plan.settings.gateway.metrics_token
+        return await self._looker.look(self.services.get(service), self.system.of(service), token)
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         """See `Yard.once`."""

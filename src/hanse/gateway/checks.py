@@ -9,6 +9,7 @@ from hanse.gateway.forwarded import Proxies
 from hanse.gateway.front_door import Check
 from hanse.gateway.health import Health
 from hanse.gateway.hosts import Hosts
+from hanse.gateway.ledgers import Ledgers
 from hanse.gateway.manners import Manners
 from hanse.gateway.nodes import Nodes
 from hanse.gateway.rates import Meters
@@ -31,6 +32,7 @@ def checks_of(
     if node.settings.gateway.metrics == "off":
         return checks
     figures: dict[str, Check] = {"metrics": metrics, "routez": Routing(node), "nodez": Nodes(node)}
+    figures["ledgerz"] = Ledgers(node)
     return checks | {f"/{name}": check for name, check in figures.items() if not taken((name,))}
 
 

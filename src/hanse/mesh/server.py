@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from hanse.kernel.faults import (
     UnknownOperation,
 )
 from hanse.kernel.host import Host
+from hanse.kernel.latency import BOUNDS_MS, no_latencies
 from hanse.kernel.message import BACKGROUND, NO_HEADERS, Headers, Kind, Message
 from hanse.kernel.telemetry import Side
 from hanse.kernel.unfit import UNFIT, told, unfit
@@ -52,6 +54,9 @@ handler that runs here was let in with it: to shed it would fail, halfway, just 
 BACKGROUND_SHARE = 0.8
 """Share of a limit up to which there is room for what nobody waits for: events, rules, schedules, and what these call.
 The rest is kept for calls of people, so that a backlog delays itself and not them."""
+
+UNTIMED = 3
+"""Of four calls, one is timed: a clock for each of them would cost more than all else that is counted of them."""
 
 STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
@@ -88,12 +93,16 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class _Tally:
-    """Calls that went well. An object, as to count in it costs less than in a dictionary."""
+    """Calls that went well, and how long some took. An object, as to count in it costs less than in a dictionary."""
 
-    __slots__ = ("well",)
+    __slots__ = ("latencies", "well")
 
     def __init__(self) -> None:
         self.well = 0
+        self.latencies = no_latencies()
+
+    def took(self, seconds: float) -> None:
+        self.latencies[bisect_left(BOUNDS_MS, seconds * 1000.0)] += 1
 
 
 class Server:
@@ -120,6 +129,8 @@ class Server:
         self._waiting = False
         self._well: dict[str, _Tally] = {}
         self._failed: dict[tuple[str, str], int] = {}
+        self.undone: dict[tuple[str, str], int] = {}
+        """Of `ended`, those that were turned away before they began, so that whoever asked asks elsewhere."""
 
     def add(self, address: str, endpoint: Endpoint) -> None:
         """Serve an address."""
@@ -148,6 +159,10 @@ class Server:
     def ended(self) -> dict[tuple[str, str], int]:
         """Calls and streams that have ended, by address and by their fault's code; empty where it went well."""
         return {**{(address, ""): tally.well for address, tally in self._well.items() if tally.well}, **self._failed}
+
+    def latencies(self, address: str) -> Sequence[int]:
+        """How many of every fourth call that went well took how long, by `hanse.kernel.latency.BOUNDS_MS`."""
+        return self._well[address].latencies
 
     def drain(self) -> None:
         """Let no more calls in but those of work that is under way here, so that it comes to its end under any load.
@@ -233,7 +248,10 @@ class Server:
         else:
             if context.expired:
                 return self._expired(context, message)
-            self._well[message.address].well += 1
+            tally = self._well[message.address]
+            tally.well += 1
+            if not tally.well & UNTIMED and message.timeout:
+                tally.took(self._monotonic() - deadline + message.timeout)
             return Message(_REPLY, message.id, "", 0.0, NO_HEADERS, body)
         finally:
             del running[context]
@@ -251,7 +269,7 @@ class Server:
         host, deadlines, running, monotonic = self._host, self._deadlines, self._running, self._monotonic
         encode, store, faulted = endpoint.encode, endpoint.store, self._faulted
 
-        async def handle(lot: Lot[Any], worker: Worker) -> None:
+        async def handle(lot: Lot[Any], worker: Worker) -> None:  # noqa: C901 - written out
             if len(running) >= self._busy:
                 return await self._ask_all(lot, worker)
             kind, address, headers, asks, handled = lot.kind, lot.address, lot.headers, lot.asks, lot.asker.handled
@@ -279,6 +297,8 @@ class Server:
                         answer = self._expired(context, message)
                     else:
                         answer, tally.well = told, tally.well + 1
+                        if not tally.well & UNTIMED:
+                            tally.took(monotonic() - began)
                 finally:
                     del running[context]
                     _leave(token)
@@ -376,6 +396,9 @@ class Server:
         reply = undone_message(fault, message.id) if elsewhere else fault_message(fault, message.id)
         if message.address in self._endpoints:  # others are names that anybody may have made up
             self._count(message.address, reply.headers.type)
+            if elsewhere:
+                key = message.address, reply.headers.type
+                self.undone[key] = self.undone.get(key, 0) + 1
         return reply
 
     def _count(self, address: str, code: str) -> None:

@@ -44,6 +44,7 @@ from hanse.node.figures import NodeFigures, counted_by, store_figures
 from hanse.node.health import Condition, Health
 from hanse.node.hosted import Hosted, contract_client, events_client, jobs_client, rows_client
 from hanse.node.kept_routes import KeptRoutes
+from hanse.node.ledger import Ledger, ledger_of
 from hanse.node.leftover import left_over, told_at_end
 from hanse.node.letters import Letters, letters_client
 from hanse.node.letters_served import serve_letters
@@ -317,6 +318,10 @@ class Node:
             schedules=[schedule for duty in self._duties for schedule in duty.schedules],
             counted=counted_by(self.hosted),
         )
+
+    def ledger(self) -> Ledger:
+        """What it has counted of calls and messages since it started."""
+        return ledger_of(self._server, [inbox for hosted in self.hosted for inbox in hosted.inboxes])
 
     def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:
         """Who would answer a call that this node made now, and why not others.

@@ -3,9 +3,10 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from hanse.control.edge_figures import BOUNDS_MS, Counts, Figures, Key, Line, since, total
+from hanse.control.edge_figures import Counts, Figures, Key, Line, since, total
 from hanse.control.edge_table import EdgeRoute, Mirror, Pool, Server, Share, Split, Table, Target, checked, problems_of
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.latency import BOUNDS_MS
 
 
 def split(*shares: tuple[str, int]) -> Split:

@@ -1,7 +1,8 @@
-from hanse.control.edge_figures import BOUNDS_MS, Counts, Key
+from hanse.control.edge_figures import Counts, Key
 from hanse.control.edge_window import REQUESTS_MIN, Buckets, frozen, told
 from hanse.control.judge import heard, judge, judging
 from hanse.control.window import Window
+from hanse.kernel.latency import BOUNDS_MS
 
 
 def counts(*seconds: float, errors: int = 0) -> Counts:

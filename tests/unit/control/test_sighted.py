@@ -7,8 +7,9 @@ from hanse.control.edge_window import frozen
 from hanse.control.ground import Wanted
 from hanse.control.instances import Instance, System
 from hanse.control.rollout import Crew
-from hanse.control.sighted import Looks, counted, crew_of, sight_of, tally_of
-from hanse.control.window import Condition, Outcomes
+from hanse.control.sighted import Looks, counted, crew_of, sight_of, tally_of, with_ledgers
+from hanse.control.window import Both, Condition, Outcomes
+from hanse.node.ledger import Calls, Ledger, Messages
 
 WANTED = Wanted(
     rollout="r1",
@@ -81,3 +82,21 @@ def test_how_instances_are_is_told_by_release() -> None:
     tally = tally_of(Figures(since=1.0, revision=1), WANTED, system, {}, looks)
     assert tally.old == Condition(restarts=1, memory={"web-1.1": 5.0})
     assert tally.new == Condition(restarts=2, killed=("web-3",), unready={"web-2": 3.0}), "who starts is not looked at"
+
+
+def test_what_nodes_have_counted_is_told_beside_what_the_edge_has() -> None:
+    old, new = Instance("web", 1, "1", phase="ready", run=1), Instance("web", 2, "2", phase="ready", run=2)
+    ledgers = {
+        "web-1.1": Ledger({"web.get": Calls(asked=9)}, {"web.hear": Messages(handled=5)}),
+        "web-2.2": Ledger({"web.get": Calls(asked=4, failed=3, broken=1)}, {"web.hear": Messages(2, 1, 1)}, lag=0.5),
+    }
+    system, looks = System(instances=(old, new)), Looks(ledgers=ledgers)
+    figures = with_ledgers(Figures(since=1.0, revision=1, lines=(line("web", "2", "web-2", counts(7)),)), system, looks)
+    tally = tally_of(figures, WANTED, system, {}, looks)
+    assert tally.routes == {
+        "/": Both(new={"web-2": Outcomes(7)}),
+        "web.get": Both(new={"web-2.2": Outcomes(4, 3)}, old={"web-1.1": Outcomes(9)}),
+        "on web.hear": Both(new={"web-2.2": Outcomes(3, 1)}, old={"web-1.1": Outcomes(5)}),
+    }
+    assert (tally.new.contract_broken, tally.new.dead_letters, tally.new.lag) == (1, 1, 0.5)
+    assert (tally.old.contract_broken, tally.old.dead_letters, tally.old.lag) == (0, 0, 0.0)
