@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from hanse.cli.system import until
 from hanse.deploy.control_client import asked, asked_of_releases
-from hanse.deploy.control_words import Ask, Status, is_settled
+from hanse.deploy.control_words import Ask, Row, Status, is_settled
+from hanse.deploy.edge.base import Place
+from hanse.deploy.edge.builtin.engine import BuiltinEngine
+from hanse.deploy.edge.driver import Driver
 from hanse.deploy.home import Home
 from hanse.deploy.release_words import ReleaseAsk, ReleasesTold, RolloutAsk
 
 READY_SECONDS = 60.0
 
 SERVER = """
-import asyncio, os, sys
+import asyncio, json, os, sys
 
 release = os.path.basename(os.getcwd())
-fails, slow = float(os.environ.get("FAILS", 0)), float(os.environ.get("SLOW", 0))
-if os.path.exists("how"):
-    fails, slow = map(float, open("how").read().split())
-count = 0
+how = json.load(open("how"))
+fails, slow, leaks = how.get("fails", 0), how.get("slow", 0.002), how.get("leaks", 0)
+body = json.dumps({"release": release} | ({} if how.get("lacks") else {"price": 3})).encode()
+count, kept = 0, []
 
 async def serve(reader, writer):
     global count
@@ -38,9 +41,11 @@ async def serve(reader, writer):
                 count += 1
                 if int(count * fails) != int((count - 1) * fails):
                     status = b"500 Failed"
+                if leaks:
+                    kept.append(b"x" * leaks)
                 await asyncio.sleep(slow)
-            body = release.encode()
-            writer.write(b"HTTP/1.1 %s\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (status, len(body), body))
+            told = b"Content-Type: application/json\\r\\nContent-Length: %d" % len(body)
+            writer.write(b"HTTP/1.1 %s\\r\\n%s\\r\\n\\r\\n%s" % (status, told, body))
     except (asyncio.IncompleteReadError, OSError):
         writer.close()
 
@@ -50,10 +55,18 @@ async def main():
 
 asyncio.run(main())
 """
-"""Answers with the name of its folder. A file `how` there says which part fails, and how many seconds it takes."""
+"""Answers with the name of its folder, and a price. The file `how` there says which part `fails`, how many seconds it
+takes, how many bytes each request leaves behind, and whether the price is missing."""
 
-GOOD = {"a": "0 0.002", "b": "0 0.002"}
-BAD = {"half of all fails": "0.5 0.002", "one of five fails": "0.2 0.002", "500 ms slower": "0 0.502"}
+GOOD: dict[str, dict[str, object]] = {"a": {}, "b": {}}
+BAD: dict[str, dict[str, object]] = {
+    "half of all fails": {"fails": 0.5},
+    "one of five fails": {"fails": 0.2},
+    "500 ms slower": {"slow": 0.502},
+    "leaks 200 KB a request": {"leaks": 200_000},
+    "lacks a field": {"lacks": True},
+}
+"""What is bad about a release, and how it is made so."""
 
 SETTINGS = """
 [edge]
@@ -82,15 +95,14 @@ class Tried:
     def rollout(self, ask: RolloutAsk | None = None) -> ReleasesTold:
         return asked_of_releases(self.home, Ask("rollout", rollout=ask or RolloutAsk(service="web")))
 
-    def kill(self, number: int) -> int:
-        """`kill -9` one of those that are ready; which process that was, 0 for none."""
-        ready = [row for row in self.status().instances if row.phase == "ready"]
-        if not ready:
-            return 0
-        pid = ready[number % len(ready)].pid
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return pid
+    def edge(self) -> Driver:
+        """Its edge, to be asked what it has counted."""
+        return BuiltinEngine(Place(folder=self.home.run / "edge"))
+
+    def victim(self, number: int) -> Row | None:
+        """One of the instances; None where not all of them are ready."""
+        status = self.status()
+        return status.instances[number % len(status.instances)] if is_settled(status) else None
 
 
 @contextmanager
@@ -99,7 +111,7 @@ def tried(folder: Path, instances: int) -> Generator[Tried]:
     (folder / "serve.py").write_text(SERVER)
     for name, how in {**GOOD, **{f"bad{number}": how for number, how in enumerate(BAD.values())}}.items():
         (folder / name).mkdir()
-        (folder / name / "how").write_text(how)
+        (folder / name / "how").write_text(json.dumps(how))
     (folder / "hanse.toml").write_text(SETTINGS.format(python=sys.executable, instances=instances))
     with subprocess.Popen(
         [sys.executable, "-m", "hanse", "up", "--quiet"], cwd=folder, stdout=subprocess.DEVNULL

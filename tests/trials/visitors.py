@@ -15,7 +15,7 @@ LINKS_MAX = 200
 
 
 class Visit(msgspec.Struct):
-    """One request, and what came of it: `status` is 0 where nothing came."""
+    """One request, and what came of it: `status` is 0 where nothing came, `sent` is when it went out."""
 
     at: float
     user: int
@@ -24,6 +24,7 @@ class Visit(msgspec.Struct):
     status: int = 0
     seconds: float = 0.0
     body: str = ""
+    sent: float = 0.0
 
 
 class Visitors:
@@ -75,6 +76,7 @@ class Visitors:
         key = f"Idempotency-Key: visit-{number}\r\n" if visit.keyed else ""
         body = "Content-Length: 0\r\n" if visit.method == "POST" else ""
         head = f"{visit.method} /page HTTP/1.1\r\nHost: trial\r\nX-User-Id: {visit.user}\r\n{key}{body}\r\n"
+        visit.sent = asyncio.get_running_loop().time()
         writer.write(head.encode())
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
