@@ -11,6 +11,7 @@ import h11
 import msgspec
 import pytest
 
+from hanse.control.edge_figures import Line
 from hanse.control.edge_table import Pool, Table
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
@@ -63,6 +64,25 @@ async def test_what_is_under_way_at_a_server_goes_on_when_a_table_forgets_it(edg
         held.let_go.set()
         assert (await asking).body == b"held"
     assert await edge.engine.drained(edge.server(held).id, PATIENCE)
+
+
+async def test_who_waits_for_an_answer_is_told_until_it_comes(edge: Edge) -> None:
+    if not edge.features.waiting:
+        pytest.skip("it does not tell who waits")
+    held = Held("held")
+    async with serving(held), asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        _ = await edge.show_one(held)
+        asking = group.create_task(ask(edge.url))
+        _ = await held.begun.wait()
+        (line,) = await waiting_at(edge)
+        assert (line.key.server, line.counts.requests, sum(line.counts.buckets)) == (edge.server(held).id, 1, 1)
+        held.let_go.set()
+        assert (await asking).body == b"held"
+    assert await waiting_at(edge) == []
+
+
+async def waiting_at(edge: Edge) -> list[Line]:
+    return [line for line in (await edge.engine.figures()).waiting if line.key.service == edge.service]
 
 
 async def broken_off(url: str) -> bool:

@@ -68,6 +68,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         revision: Of the table in force.
         lines: By key; only those that have counted anything.
         in_flight: By server: requests, and tunnels such as WebSockets, that are under way.
+        waiting: By key: requests that have no answer yet, by how long they wait (in `requests` and `buckets` alone);
+            nothing, where the engine does not tell.
         ejected: Servers that get nothing because connections to them failed.
         kept: Servers that would be ejected too, if that did not take more than half of their pool.
         mirrored: Copies that were sent.
@@ -78,6 +80,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     lines: tuple[Line, ...] = ()
     in_flight: dict[str, int] = {}
+    waiting: tuple[Line, ...] = ()
     ejected: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     mirrored: int = 0

@@ -55,8 +55,33 @@ def frozen(counted: Mapping[Key, Counts], service: str, release: str) -> dict[st
     }
 
 
+def overdue(waiting: Mapping[Key, Counts], slow: Mapping[str, Buckets]) -> dict[Key, Counts]:
+    """Requests that have no answer yet, and wait for longer than ninety-nine of a hundred did: they are slow already.
+
+    Counted at once, they are counted in the same way when they are answered; so nobody has to wait for the answers of a
+    release that is slow by seconds to know that it is.
+
+    Args:
+        waiting: Requests that wait, by how long; see `hanse.control.edge_figures.Figures`.
+        slow: What is slow, as `frozen` tells it.
+    """
+    found: dict[Key, Counts] = {}
+    for key, counts in waiting.items():
+        limits = slow.get(key.route, slow.get(""))
+        late = counts.buckets[limits.slowest + 1 :] if limits else []
+        if any(late):
+            found[key] = Counts(requests=sum(late), buckets=[*[0] * (len(counts.buckets) - len(late)), *late])
+    return found
+
+
 def told(
-    counted: Mapping[Key, Counts], service: str, *, new: str, old: str, slow: Mapping[str, Buckets]
+    counted: Mapping[Key, Counts],
+    service: str,
+    *,
+    new: str,
+    old: str,
+    slow: Mapping[str, Buckets],
+    waiting: Mapping[Key, Counts] | None = None,
 ) -> dict[str, Both]:
     """What came of a service's requests, for a `Window`.
 
@@ -66,6 +91,7 @@ def told(
         new: The one that is judged.
         old: The one beside it.
         slow: What is slow, as `frozen` tells it.
+        waiting: Requests that have no answer yet.
 
     Example:
         >>> key = Key("users", "1.5", "users-1.5-1", "/api/users")
@@ -77,7 +103,7 @@ def told(
         {'users-1.5-1': Outcomes(asked=4, failed=1, timed=4, slow=1, slowest=0)}
     """
     routes: dict[str, tuple[dict[str, Outcomes], dict[str, Outcomes]]] = {}
-    for key, counts in counted.items():
+    for key, counts in (*counted.items(), *overdue(waiting or {}, slow).items()):
         if key.service != service or key.release not in {new, old} or not key.server:
             continue
         of = routes.setdefault(key.route, ({}, {}))[0 if key.release == new else 1]

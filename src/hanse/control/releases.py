@@ -230,7 +230,7 @@ class Releases(
         """See `RouteKeeper.followed`."""
         self._followers[instance] = (position, current().host.monotonic())
 
-    @rule(Rollout, where=lambda row: one_of(row.state, _LIVE), every="1s", lease="15s", concurrency=20)
+    @rule(Rollout, where=lambda row: one_of(row.state, _LIVE), every="250ms", lease="15s", concurrency=20)
     async def carry_on(self, held: Held[Rollout]) -> None:
         """Take one rollout a beat further."""
         await self._beat(held)

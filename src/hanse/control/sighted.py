@@ -64,9 +64,10 @@ def tally_of(figures: Figures, wanted: Wanted, system: System, slow: Mapping[str
     """
     # What was counted by other limits is another beginning: the two cannot be told from each other.
     limits = blake2b(repr(sorted(slow.items())).encode(), digest_size=6).hexdigest() if slow else ""
+    waiting = {line.key: line.counts for line in figures.waiting}
     return Tally(
         f"{figures.since} {limits}",
-        told(counted(figures), wanted.service, new=wanted.new, old=wanted.old, slow=slow),
+        told(counted(figures), wanted.service, new=wanted.new, old=wanted.old, slow=slow, waiting=waiting),
         _condition(system, wanted.service, wanted.new, looks),
         _condition(system, wanted.service, wanted.old, looks),
     )

@@ -1,8 +1,8 @@
 from hanse.control.edge_figures import Counts, Key
 from hanse.control.edge_window import REQUESTS_MIN, Buckets, frozen, told
 from hanse.control.judge import heard, judge, judging
-from hanse.control.window import Window
 from hanse.kernel.latency import BOUNDS_MS
+from hanse.control.window import Outcomes, Window
 
 
 def counts(*seconds: float, errors: int = 0) -> Counts:
@@ -43,6 +43,20 @@ def test_what_takes_longer_than_all_buckets_is_slow_and_slowest() -> None:
     limits = {"": Buckets(len(BOUNDS_MS) - 1, len(BOUNDS_MS) - 1)}
     both = told({Key("users", "1.5", "u", "/"): counts(99.0)}, "users", new="1.5", old="1.4", slow=limits)
     assert (both["/"].new["u"].slow, both["/"].new["u"].slowest) == (1, 1)
+
+
+def test_who_waits_for_longer_than_anybody_did_is_slow_before_the_answer_comes() -> None:
+    limits = {"": Buckets(BOUNDS_MS.index(10.0), BOUNDS_MS.index(20.0))}
+    key = Key("users", "1.5", "u", "/")
+    before = told({}, "users", new="1.5", old="1.4", slow=limits, waiting={key: counts(0.4, 0.3, 0.015, 0.001)})
+    assert before["/"].new["u"] == Outcomes(asked=2, timed=2, slow=2, slowest=2)
+    after = told({key: counts(0.5, 0.4)}, "users", new="1.5", old="1.4", slow=limits)
+    assert after == before
+
+
+def test_who_waits_is_not_slow_where_nobody_knows_what_is() -> None:
+    waiting = {Key("users", "1.5", "u", "/"): counts(9.0)}
+    assert told({}, "users", new="1.5", old="1.4", slow={}, waiting=waiting) == {}
 
 
 def test_other_releases_and_requests_that_nobody_answered_are_left_out() -> None:

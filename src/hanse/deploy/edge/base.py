@@ -25,6 +25,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             back what `Connection` names, goes by the host of a whole URL, keeps its connections where a server ends
             its own, hands on answers that come before a body was read, and waits for a body by another time than for a
             head.
+        waiting: It tells of requests that wait for an answer, and for how long.
         ejects: It leaves a server alone at once that goes away with a request, and no more than half of a pool.
     """
 
@@ -34,6 +35,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     cookies: bool = False
     unknown_told: bool = False
     exact: bool = False
+    waiting: bool = False
     ejects: bool = False
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, final
 import msgspec
 
 from hanse.control.edge_choice import Asking, Choices, Released, Turns
-from hanse.control.edge_figures import Figures
+from hanse.control.edge_figures import Counts, Figures, Key, Line
 from hanse.control.edge_health import Ejected, checked_in_vain, eject, is_back, may_eject, still_out
 from hanse.control.edge_retry import SAME_SERVER_PAUSE
 from hanse.control.edge_table import Server, Table, Target, checked
@@ -79,6 +79,11 @@ class Underway(Protocol):
     @property
     def server(self) -> str:
         """Id of the server that it is at."""
+        ...
+
+    @property
+    def waits(self) -> Key | None:
+        """For whose answer it waits; None where the head of one has come, or nobody was asked."""
         ...
 
     def look(self, now: float, /) -> None:
@@ -238,7 +243,19 @@ class Edge:
     def figures(self) -> Figures:
         """What was counted."""
         figures = self.tally.figures(self.choices.table.revision, tuple(self._ejected), tuple(sorted(self._kept)))
-        return msgspec.structs.replace(figures, mirrored=self.mirrors.sent, unmirrored=self.mirrors.left_out)
+        return msgspec.structs.replace(
+            figures, waiting=self._waiting(), mirrored=self.mirrors.sent, unmirrored=self.mirrors.left_out
+        )
+
+    def _waiting(self) -> tuple[Line, ...]:
+        now = self.host.monotonic()
+        found: dict[Key, Counts] = {}
+        for one in self.exchanges:
+            if (key := one.waits) is not None:
+                counts = found.setdefault(key, Counts())
+                counts.requests += 1
+                counts.took(now - one.began)
+        return tuple(Line(key, counts) for key, counts in found.items())
 
     def cut(self, server: str) -> int:
         """Break off all that is under way at a server; how many these were."""

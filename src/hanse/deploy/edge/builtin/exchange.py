@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
-from hanse.control.edge_figures import Counts
+from hanse.control.edge_figures import Counts, Key
 from hanse.control.edge_mirror import Pair
 from hanse.control.edge_passing import OUTSIDE
 from hanse.control.edge_retry import Failure, Step, Tried, may_repeat, next_step
@@ -159,6 +159,14 @@ class Exchange:
     def server(self) -> str:
         """Id of the server that it is at; empty for none."""
         return self._at.pick.server.id if self._at else ""
+
+    @property
+    def waits(self) -> Key | None:
+        """For whose answer it waits; None where the head of one has come, or nobody was asked."""
+        at = self._at
+        if at is None or self.status or self._over:
+            return None
+        return Key(at.route.service, at.pick.release, at.pick.server.id, at.route.path)
 
     @property
     def wants_body(self) -> bool:
