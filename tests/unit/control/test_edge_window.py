@@ -1,8 +1,8 @@
 from hanse.control.edge_figures import Counts, Key
 from hanse.control.edge_window import REQUESTS_MIN, Buckets, frozen, told
 from hanse.control.judge import heard, judge, judging
-from hanse.kernel.latency import BOUNDS_MS
 from hanse.control.window import Outcomes, Window
+from hanse.kernel.latency import BOUNDS_MS
 
 
 def counts(*seconds: float, errors: int = 0) -> Counts:
