@@ -17,13 +17,18 @@ from hanse.control.edge_figures import Counts, total
 from hanse.control.edge_table import EdgeRoute, Pool, Server, Share, Split, State, Table, Target
 from hanse.deploy.edge.base import Engine, Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
+from hanse.deploy.edge.envoy import program as envoy
+from hanse.deploy.edge.envoy.engine import EnvoyEngine
+from hanse.deploy.edge.haproxy import program as haproxy
 from hanse.deploy.edge.haproxy.engine import HaproxyEngine
-from hanse.deploy.edge.haproxy.program import found
 from hanse.kernel.faults import CouldNotStart
 
 from .wire import Upstream
 
-ENGINES = {"builtin": BuiltinEngine, "haproxy": HaproxyEngine}
+ENGINES = {"builtin": BuiltinEngine, "envoy": EnvoyEngine, "haproxy": HaproxyEngine}
+PROGRAMS = {"envoy": envoy.found, "haproxy": haproxy.found}
+"""What finds those that are no part of us."""
+
 PURE = "builtin, on h11"
 """Our own engine where only the core is installed: tests of what goes over the wire run on it as well."""
 
@@ -82,9 +87,9 @@ async def showing(edge: Edge, *upstreams: Upstream) -> AsyncGenerator[None]:
 @pytest.fixture(scope="session", params=sorted(ENGINES))
 def running(request: pytest.FixtureRequest) -> Iterator[tuple[Engine, str]]:
     """An engine that runs, and where."""
-    if request.param == "haproxy":
+    if find := PROGRAMS.get(request.param):
         try:
-            _ = found()
+            _ = find()
         except CouldNotStart as missing:
             pytest.skip(missing.detail)
     with tempfile.TemporaryDirectory(prefix="edge") as folder:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hanse.control.edge_choice import bucket
 from hanse.control.edge_table import EdgeRoute, Table
 
 from .conftest import Edge
@@ -151,6 +152,14 @@ async def test_whoever_got_a_release_keeps_it_while_its_share_grows(edge: Edge) 
             assert least <= len(got) <= most
             before = got
         assert await shares(edge, 0, old, new, names[:50]) == set()
+
+
+async def test_all_engines_agree_on_who_gets_a_release(edge: Edge) -> None:
+    old, new = Upstream("old"), Upstream("new")
+    names = [*people(40), "a" * 50, "b" * 51, "c" * 60, "d" * 120, "J=e,+'"]
+    async with serving(old, new):
+        got = await shares(edge, 3_000, old, new, names)
+    assert got == {name for name in names if bucket("r7", name) < 3_000}
 
 
 async def test_a_visitor_without_a_name_is_given_one(edge: Edge) -> None:

@@ -166,6 +166,7 @@ class Target(Value, frozen=True, kw_only=True):
         retries: What is tried again.
         mirror: Who gets copies; None for nobody.
         forced_by: Header by which whoever the table trusts chooses a release, such as to try one that has no share yet.
+        protocol: What its servers speak: `http`, or `h2c`, HTTP/2 without TLS, as gRPC needs it.
     """
 
     service: str
@@ -174,6 +175,7 @@ class Target(Value, frozen=True, kw_only=True):
     retries: Retries = Retries()
     mirror: Mirror | None = None
     forced_by: str = "x-hanse-release"
+    protocol: Literal["http", "h2c"] = "http"
 
 
 class EdgeRoute(Value, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from hanse.control.neighbours import ADDRESS
 from hanse.deploy.control_server import ControlServer
 from hanse.deploy.edge.base import Engine, Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
+from hanse.deploy.edge.envoy.engine import EnvoyEngine
 from hanse.deploy.edge.haproxy.engine import HaproxyEngine
 from hanse.deploy.keeper import environment_of
 from hanse.deploy.keeper_words import Greeting
@@ -26,7 +27,7 @@ from hanse.deploy.releasing import Releasing
 from hanse.deploy.screen import Screen
 from hanse.deploy.supervisor import Supervisor
 from hanse.deploy.yard import SupervisorYard
-from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
@@ -112,9 +113,9 @@ def _engine(plan: Plan, project: Project, supervisor: Supervisor) -> Engine | No
     edge = plan.settings.edge
     if edge.engine == "none" or not any(routes_of(plan.settings, plan.desired)):
         return None
-    if edge.engine == "envoy":
-        raise Misconfigured("edge.engine: envoy is not to be had yet; use `auto`, `builtin` or `haproxy`")
     place = Place(folder=project.home.run / "edge", host=edge.host, port=edge.port)
+    if edge.engine == "envoy":
+        return EnvoyEngine(place, supervisor.launch_edge)
     if edge.engine == "haproxy":
         return HaproxyEngine(place, supervisor.launch_edge)
     return BuiltinEngine(place, supervisor.launch_edge)

@@ -227,7 +227,7 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
         host: Address to listen on; only this machine reaches the default.
         port: Port to listen on; 0 takes a free one.
         engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes a fifth of the CPU
-            and has to be installed; `none` is no door at all.
+            and has to be installed, as has `envoy`, which speaks HTTP/2 and gRPC; `none` is no door at all.
         egress: Whether services ask their neighbours by name, as `http://users/`, by a proxy that `HTTP_PROXY` names.
             It is a wish, as that proxy then gets all that they ask over plain HTTP.
         egress_hosts: Hosts outside to which that proxy passes requests on: names, `*.shop.example` for all below one,
