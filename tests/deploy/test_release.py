@@ -106,10 +106,10 @@ def released(system: Running, *arguments: str) -> tuple[int, ReleasesTold | None
     return done.returncode, msgspec.json.decode(told.stdout, type=ReleasesTold), done.stderr
 
 
-def over(system: Running) -> str:
+def over(system: Running, service: str = "web") -> str:
     """The state in which the latest rollout ends."""
     for _ in range(LOOKS_MAX):
-        told = system.hanse("rollout", "status", "web", "--json")
+        told = system.hanse("rollout", "status", service, "--json")
         (one,) = msgspec.json.decode(told.stdout, type=ReleasesTold).rollouts
         if one.rollout.state in ENDED:
             return one.rollout.state

@@ -11,7 +11,7 @@ import pytest
 from hanse.deploy.release_words import ReleasesTold
 
 from .systems import Running, running
-from .test_release import Visitors
+from .test_release import Visitors, over
 
 APP = """
 import os
@@ -63,9 +63,19 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     _ = release(folder, ".")
     for name in ("two", "three"):
         _ = release(folder, name)
+    _ = breaking(folder)
     with running(folder, SETTINGS) as system:
         _ = system.ready()
         yield system
+
+
+def breaking(folder: Path) -> Path:
+    """A release whose till wants to know more than the cafe says."""
+    place = release(folder, "breaking")
+    (place / "cafe.py").write_text(
+        APP.replace("def price(self)", "def price(self, size: int)").replace(".price()", ".price(1)")
+    )
+    return place
 
 
 def told_of(system: Running) -> ReleasesTold:
@@ -73,6 +83,8 @@ def told_of(system: Running) -> ReleasesTold:
 
 
 def test_a_service_of_the_app_comes_and_goes_and_no_call_is_lost(system: Running) -> None:
+    hooks = system.folder / "hooks"
+    before = len(hooks.read_text().splitlines()) if hooks.exists() else 0
     with Visitors(system.status().edge) as visitors:
         for name, *how in (("two", "rolling", "--every", "0", "--bake", "0"), ("three", "blue-green", "--bake", "1s")):
             done = system.hanse("release", "till", "--to", name, "--strategy", *how, "--wait")
@@ -81,4 +93,21 @@ def test_a_service_of_the_app_comes_and_goes_and_no_call_is_lost(system: Running
     assert {status for status, _ in visitors.seen} == {200}, visitors.seen
     assert {answer for _, answer in visitors.seen} == {'"."', '"two"', '"three"'}
     here = system.folder.resolve()
-    assert (here / "hooks").read_text().splitlines() == [f"{here} {here / name}" for name in ("two", "three")]
+    assert hooks.read_text().splitlines()[before:] == [f"{here} {here / name}" for name in ("two", "three")]
+
+
+def test_what_breaks_its_callers_is_refused_before_it_is_started(system: Running) -> None:
+    before = system.get("/page")
+    done = system.hanse("release", "till", "--to", "breaking", "--strategy", "blue-green", "--wait")
+    assert done.returncode == 1
+    assert "till breaking is refused: " in done.stderr
+    assert "cafe (base) counts on it: till.price: arguments: field size is needed, and is not there" in done.stderr
+    assert system.get("/page") == before
+    assert "breaking" not in {one.release for one in system.status().instances}
+    # Whoever knows better has it begin; it is taken back before anybody is sent there.
+    more = ("--strategy", "ab", "--steps", "1", "--breaking")
+    done = system.hanse("release", "till", "--to", "breaking", *more)
+    assert done.returncode == 0, done.stderr
+    assert system.hanse("rollout", "abort", "till").returncode == 0
+    assert "refused" not in system.hanse("rollout", "status", "till").stdout
+    assert over(system, "till") == "rolled_back"

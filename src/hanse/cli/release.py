@@ -60,9 +60,10 @@ def asking(command: Callable[..., T]) -> Callable[..., T]:
     @click.option(
         "--bake", default=f"{BAKE_SECONDS:g}s", show_default=True, metavar="TIME", help="The old one stays warm."
     )
+    @click.option("--breaking", is_flag=True, help="Even if it does not fit those who run beside it.")
     @wraps(command)
     def wrapped(*args: object, every: str, bake: str, steps: str, **rest: object) -> T:
-        names = ("service", "to", "strategy", "requests")
+        names = ("service", "to", "strategy", "requests", "breaking")
         said = {name: rest.pop(name) for name in names}
         times = {"every": lasting(every), "bake": lasting(bake)}
         ask = convert({**said, **times, "steps": percents(steps), "who": operator_name()}, ReleaseAsk)

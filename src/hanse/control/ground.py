@@ -25,6 +25,7 @@ class Wanted(Model):
         old, new: The releases.
         old_source, new_source: Where they are started; empty for where the settings say.
         position: Of the commit that wants it: what was wanted before a later one is passed over.
+        breaking: Whether it is wanted though it may not fit those who run beside it.
         old_count, new_count: Instances of each.
         share, mirrored: Of the requests, and of copies, for the new release, in basis points.
         state: How the rollout stands: in `checking`, `preparing` and `trying` something is to be done once.
@@ -44,6 +45,7 @@ class Wanted(Model):
     old_source: str = ""
     new_source: str = ""
     position: int = 0
+    breaking: bool = False
 
 
 class Sight(Model):
@@ -125,4 +127,5 @@ def wanted_of(row: Rollout) -> Wanted:
         old_source=row.old_source,
         new_source=row.new_source,
         position=row.rev,
+        breaking=row.breaking,
     )

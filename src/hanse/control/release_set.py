@@ -35,6 +35,7 @@ class Member(Model):
         source: Where it is started; empty for where the settings say.
         digest: What the new release consists of.
         needs: Those that it calls; what is not of the set is there already.
+        breaking: Whether it goes on though it may not fit those who run beside it.
     """
 
     service: str
@@ -45,6 +46,7 @@ class Member(Model):
     source: str = ""
     digest: str = ""
     needs: tuple[str, ...] = ()
+    breaking: bool = False
 
 
 class ReleaseSet(Resource, collection="hanse_release_sets", indexed=("state",)):

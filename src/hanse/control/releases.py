@@ -100,6 +100,7 @@ class Asked(Model):
         old: The release that runs, where nothing has been released before.
         who: Who asks for it.
         release_set: Id of the release set that it belongs to; empty for none.
+        breaking: Whether it goes on though it may not fit those who run beside it.
     """
 
     service: str
@@ -111,6 +112,7 @@ class Asked(Model):
     old: str = ""
     who: str = ""
     release_set: str = ""
+    breaking: bool = False
 
 
 class Releases(
@@ -171,6 +173,7 @@ class Releases(
             new_source=asked.source,
             digest=asked.digest,
             release_set=asked.release_set,
+            breaking=asked.breaking,
             kept_warm=bool(asked.release_set),
             who=asked.who,
         )
@@ -357,6 +360,7 @@ def asked_for(member: Member, release_set: str, who: str) -> Asked:
         instances=member.instances,
         source=member.source,
         digest=member.digest,
+        breaking=member.breaking,
         old=member.old,
         who=who,
         release_set=release_set,

@@ -84,6 +84,7 @@ class Rollout(Resource, collection="hanse_rollouts", indexed=("service", "state"
         lived: Seconds for which it was looked at in all.
         astray: Seconds for which not every edge has gone by the share.
         release_set: Id of the release set that it belongs to; empty for none.
+        breaking: Whether it goes on though it may not fit those who run beside it.
         kept_warm: Whether it ends only when its release set does.
         blamed: Whether the new release is to blame for the way back, and is not to be released again.
         who: Who asked for it.
@@ -113,6 +114,7 @@ class Rollout(Resource, collection="hanse_rollouts", indexed=("service", "state"
     lived: float = 0.0
     astray: float = 0.0
     release_set: str = ""
+    breaking: bool = False
     kept_warm: bool = False
     blamed: bool = False
     who: str = ""

@@ -62,6 +62,10 @@ class Yard(Protocol):
         """What the machine shows of the instances of a service."""
         ...
 
+    def fits(self, wanted: Wanted) -> tuple[Came, str]:
+        """Whether a release fits those who run beside it, by what all of them promise; and what does not."""
+        ...
+
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         """Run the release hook of a service, once under a name; what it has come to, and what it failed with."""
         ...
@@ -124,7 +128,9 @@ class LocalGround:
         return replace(found, pairs=tuple(one for one in found.pairs if one.service == wanted.service))
 
     def _came(self, wanted: Wanted) -> tuple[Came, str]:
-        """What is done once in a state: nothing speaks against a release here but its hook."""
+        """What is done once in a state; nothing is tried out here."""
+        if wanted.state == "checking":
+            return self._yard.fits(wanted)
         if wanted.state == "preparing":
             return self._yard.once(f"hook-{wanted.rollout}", wanted.service, wanted.new_source)
         return "passed", ""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from hanse.control.desired import Desired, Parts, Runs, desired_of
 from hanse.control.procfile import FILE as PROCFILE, formation_of
+from hanse.control.promises import Promised
 from hanse.control.resources import with_resources
 from hanse.deploy.home import NAME, Home
 from hanse.deploy.own_network import why_not
@@ -29,7 +30,8 @@ LOAD_SECONDS = 60.0
 
 HANSE = (sys.executable, "-m", "hanse")
 PARTS = (sys.executable, "-m", "hanse.cli.parts")
-"""What tells the parts of an app: a process of its own, as code of anybody's may do anything."""
+PROMISES = (sys.executable, "-m", "hanse.cli.promises")
+"""What tells of an app: processes of their own, as code of anybody's may do anything."""
 
 OWN = ("PORT", "HOST", "HANSE_INSTANCE", "HANSE_RELEASE", "HANSE_CONFIG", "HANSE_ENV", "HANSE_KEEPER", "HANSE_PROCESS")
 """Variables that are told to each process anew, or to none."""
@@ -179,9 +181,39 @@ async def parts_of(app: str, folder: Path) -> Parts:
         Misconfigured: There is no such app.
         CouldNotStart: It cannot be imported, in time.
     """
+    return msgspec.json.decode(await told_by((*PARTS, app), app, folder), type=Parts)
+
+
+async def promises_of(app: str, folder: Path, source: str = "") -> dict[str, Promised]:
+    """What the services of an app promise and count on.
+
+    Args:
+        app: As the settings name it.
+        folder: Where they are.
+        source: Where its code is; empty for there, too.
+
+    Raises:
+        Misconfigured: There is no such app.
+        CouldNotStart: It cannot be imported, in time.
+    """
+    words = (*PROMISES, app, *((source,) if source else ()))
+    return msgspec.json.decode(await told_by(words, app, folder), type=dict[str, Promised])
+
+
+async def told_by(words: tuple[str, ...], app: str, folder: Path) -> bytes:
+    """The last line that a process prints, which imports an app.
+
+    Args:
+        words: Its command.
+        app: What it imports.
+        folder: Where it is started.
+
+    Raises:
+        Misconfigured: There is no such app.
+        CouldNotStart: It cannot be imported, in time.
+    """
     process = await asyncio.create_subprocess_exec(
-        *PARTS,
-        app,
+        *words,
         cwd=folder,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -191,14 +223,17 @@ async def parts_of(app: str, folder: Path) -> Parts:
         async with asyncio.timeout(LOAD_SECONDS):
             told, wrong = await process.communicate()
     except TimeoutError:
-        process.kill()
-        _ = await process.wait()
         raise CouldNotStart(f"the app {app!r} was not imported in {LOAD_SECONDS:g} s") from None
+    finally:
+        # Whoever waits no longer leaves nobody behind.
+        if process.returncode is None:
+            process.kill()
+            _ = await process.wait()
     if process.returncode:
         why = wrong.decode(errors="replace").strip() or f"the app {app!r} could not be imported"
         raise (Misconfigured if process.returncode == Misconfigured.exit_code else CouldNotStart)(why)
     # What the app prints while it is imported comes before.
-    return msgspec.json.decode(told.splitlines()[-1], type=Parts)
+    return told.splitlines()[-1]
 
 
 def stamps_of(project: Project) -> tuple[tuple[str, int, int], ...]:

@@ -35,6 +35,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
         every: Seconds that a step lasts at the least.
         requests: How many the new release has to have answered within a step of a canary.
         bake: Seconds that the old release is kept warm.
+        breaking: Whether it goes on though it may not fit those who run beside it.
         who: Who asks for it.
     """
 
@@ -45,6 +46,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
     every: float = EVERY_SECONDS
     requests: int = REQUESTS
     bake: float = BAKE_SECONDS
+    breaking: bool = False
     who: str = ""
 
 

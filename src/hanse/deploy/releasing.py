@@ -100,6 +100,7 @@ class Releasing:
             digest=source.digest,
             old=BASE,
             who=ask.who,
+            breaking=ask.breaking,
         )
         with self._node.context(_operator(ask.who)):
             return await self._node.client(Releases).begin(asked)

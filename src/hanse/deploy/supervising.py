@@ -14,6 +14,7 @@ import msgspec
 
 from hanse.control.edge_shown import routes_of
 from hanse.control.neighbours import ADDRESS
+from hanse.deploy.checks import Checks
 from hanse.deploy.control_server import ControlServer
 from hanse.deploy.edge.base import Engine, Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
@@ -22,7 +23,7 @@ from hanse.deploy.edge.haproxy.engine import HaproxyEngine
 from hanse.deploy.keeper import environment_of
 from hanse.deploy.keeper_words import Greeting
 from hanse.deploy.logs import Follower, LogLine
-from hanse.deploy.project import Plan, Project, read, stamps_of
+from hanse.deploy.project import Plan, Project, promises_of, read, stamps_of
 from hanse.deploy.releasing import Releasing
 from hanse.deploy.screen import Screen
 from hanse.deploy.supervisor import Supervisor
@@ -72,9 +73,10 @@ async def supervise(wanted: Wanted, host: Host) -> int:
         for line in plan.made:
             _say(line)
         supervisor.take_over(greeting, plan)
-        yard = SupervisorYard(supervisor, host)
+        checks = Checks(lambda source: promises_of(supervisor.app, wanted.project.folder, source))
+        yard = SupervisorYard(supervisor, checks, host)
         releasing = Releasing(yard, wanted.project.home.folder, host, app=plan.parts.name, transport=plan.transport)
-        async with releasing, Tasks(_complain) as tasks:
+        async with checks, releasing, Tasks(_complain) as tasks:
             await releasing.recall()
             server = ControlServer(supervisor, wanted.project, host, releasing)
             serving = await server.serve(control)

@@ -205,6 +205,11 @@ class Supervisor:
         self._wish(wishes)
         self._news.put_nowait(_Replanned())
 
+    @property
+    def app(self) -> str:
+        """What the settings name as the app."""
+        return "" if self.plan is None else self.plan.settings.app
+
     def replan(self, plan: Plan) -> None:
         """Have what newer settings say run."""
         self.plan = plan

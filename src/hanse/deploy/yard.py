@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import final
 
 from msgspec.structs import replace
@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from hanse.control.desired import Desired
 from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
+from hanse.control.ground import Wanted
 from hanse.control.instances import System
 from hanse.control.released import Overlay, shape_of, started_from
 from hanse.control.rollout import Came
 from hanse.control.sighted import Looks
+from hanse.deploy.checks import Checked, Checks, Side
 from hanse.deploy.looker import Looker
 from hanse.deploy.memory import HOOK, hook_begun, hook_came
 from hanse.deploy.supervisor import Supervisor
@@ -30,11 +32,13 @@ class SupervisorYard:
 
     Args of the constructor:
         supervisor: Runs what releases want.
+        checks: Compare what releases promise.
         host: Its clock.
     """
 
-    def __init__(self, supervisor: Supervisor, host: Host) -> None:
+    def __init__(self, supervisor: Supervisor, checks: Checks, host: Host) -> None:
         self._supervisor = supervisor
+        self._checks = checks
         self._looker = Looker(host)
 
     @property
@@ -77,6 +81,22 @@ class SupervisorYard:
         plan = self._supervisor.plan
         token = "" if plan is None else plan.settings.gateway.metrics_token
         return await self._looker.look(self.services.get(service), self.system.of(service), token)
+
+    def fits(self, wanted: Wanted) -> tuple[Came, str]:
+        """See `Yard.fits`. Nobody knows what foreign services promise."""
+        own = [name for name, one in self.services.items() if one.own]
+        if wanted.service not in own or wanted.breaking:
+            return "passed", ""
+        others = [side for name in own if name != wanted.service for side in self._sides(name)]
+        old, new = (wanted.service, wanted.old, wanted.old_source), (wanted.service, wanted.new, wanted.new_source)
+        return self._checks.came(Checked(f"check-{wanted.rollout}", new, old, tuple(others)))
+
+    def _sides(self, service: str) -> Iterator[Side]:
+        """The releases of a service that run."""
+        overlay = self.overlays.get(service, Overlay())
+        yield service, overlay.release, overlay.directory
+        if overlay.new_count:
+            yield service, overlay.new, overlay.new_directory
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         """See `Yard.once`."""

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from hanse.control.desired import Command, Desired
+from hanse.control.promises import Promises
+from hanse.deploy.checks import Checks
 from hanse.deploy.control_client import NotDone, asked
 from hanse.deploy.control_server import ControlServer
 from hanse.deploy.control_words import Answer, Ask, Refused, Row, Status, Wish, given_up, is_settled
@@ -25,11 +27,16 @@ from hanse.kernel.settings import Settings
 WEB = Desired("web", Command(("serve",)))
 
 
+async def nothing(_source: str) -> Promises:
+    return {}
+
+
 async def answered(folder: Path, *asks: bytes) -> list[Answer]:
     """What a server answers, of a system that has not started anything."""
     project, host = Project(folder), Host.fixed(wall=1_700_000_000.0, seed=1)
     supervisor = Supervisor(project, host, print)
-    server = ControlServer(supervisor, project, host, Releasing(SupervisorYard(supervisor, host), folder, host))
+    yard = SupervisorYard(supervisor, Checks(nothing), host)
+    server = ControlServer(supervisor, project, host, Releasing(yard, folder, host))
     before = await server.answer(b'{"verb":"status"}')
     assert before.status is not None
     assert before.status.services == ()

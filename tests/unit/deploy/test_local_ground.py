@@ -39,6 +39,7 @@ class Yard:
         self.services: dict[str, Desired] = {"web": Desired("web", Command(("serve",)))}
         self.overlays: dict[str, Overlay] = {}
         self.in_force = True
+        self.fit: tuple[Came, str] = ("passed", "")
         self.compared = Pairs()
         self.away = False
         self.hooks: list[tuple[str, str, str]] = []
@@ -58,6 +59,9 @@ class Yard:
 
     async def looks(self, service: str) -> Looks:
         return self.looked if service == "web" else Looks()
+
+    def fits(self, wanted: Wanted) -> tuple[Came, str]:
+        return self.fit
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         self.hooks.append((name, service, directory))

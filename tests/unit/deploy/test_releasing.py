@@ -9,6 +9,7 @@ import pytest
 from hanse.control.desired import Command, Desired
 from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
+from hanse.control.ground import Wanted
 from hanse.control.instances import Instance, System
 from hanse.control.released import BASE, Overlay, overlaid
 from hanse.control.releases import Vetoed
@@ -33,6 +34,7 @@ class Yard:
         }
         self.overlays: dict[str, Overlay] = {}
         self.in_force = True
+        self.fit: tuple[Came, str] = ("passed", "")
         self.compared = Pairs()
         self.hook: tuple[Came, str] = ("passed", "")
 
@@ -57,6 +59,9 @@ class Yard:
 
     async def looks(self, service: str) -> Looks:
         return Looks()
+
+    def fits(self, wanted: Wanted) -> tuple[Came, str]:
+        return self.fit
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         return self.hook
@@ -109,6 +114,17 @@ async def test_a_hook_that_fails_takes_the_release_back_and_vetoes_it(yard: Yard
         assert told.vetoes == ()
         with pytest.raises(NotFound, match="veto"):
             await releasing.rollout(RolloutAsk(service="web", lift="web-2"))
+
+
+async def test_what_does_not_fit_is_refused_before_anything_is_started(yard: Yard, tmp_path: Path) -> None:
+    yard.fit = ("failed", "shop (base) calls what is gone: web")
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        await releasing.release(ASK)
+        assert await over(releasing) == "refused"
+        told = await releasing.rollout(RolloutAsk(service="web"))
+    assert told.rollouts[0].rollout.why == "shop (base) calls what is gone: web"
+    assert told.vetoes == ()
+    assert yard.overlays["web"].new_count == 0
 
 
 async def test_what_cannot_be_released_says_why(yard: Yard, tmp_path: Path) -> None:

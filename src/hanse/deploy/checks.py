@@ -1,0 +1,100 @@
+"""Checks whether releases fit those who run beside them: has each code tell what it promises, and compares that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Self, final
+
+import msgspec
+
+from hanse.control.promises import Beside, Promised, Promises, in_words, misfits
+from hanse.control.rollout import Came
+from hanse.kernel.faults import CouldNotStart, Fault
+from hanse.kernel.tasks import Tasks
+
+CHECKS_MAX = 100
+"""Rollouts of which it is remembered what their check came to."""
+
+Side = tuple[str, str, str]
+"""A release of a service: names of both, and where its code is; empty for where the settings say."""
+
+Tell = Callable[[str], Awaitable[Promises]]
+"""Tells what the code in a folder promises. Raises `Fault`."""
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What is to be checked.
+
+    Attributes:
+        name: Of the check; the same is done once.
+        new: The release that comes.
+        old: The one that it is to replace.
+        others: Those of other services that run.
+    """
+
+    name: str
+    new: Side
+    old: Side
+    others: tuple[Side, ...]
+
+
+@final
+class Checks:
+    """See the module. What is checked is only read, so one that was cut off is simply done again.
+
+    Args of the constructor:
+        tell: Tells what the code in a folder promises.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._tasks = Tasks(lambda _: None)
+        self._running: dict[str, asyncio.Task[str]] = {}
+
+    async def __aenter__(self) -> Self:
+        _ = await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._tasks.__aexit__(None, None, None)
+
+    def came(self, what: Checked) -> tuple[Came, str]:
+        """What a check has come to, and what does not fit; the first who asks has it begin."""
+        task = self._running.get(what.name)
+        if task is None:
+            while len(self._running) >= CHECKS_MAX:
+                _ = self._running.pop(next(iter(self._running))).cancel()
+            task = self._running[what.name] = self._tasks.start(self._check(what), name=what.name)
+        if not task.done():
+            return "waiting", ""
+        why = "the check was cut off" if task.cancelled() else _why(task)
+        return ("failed", why) if why else ("passed", "")
+
+    async def _check(self, what: Checked) -> str:
+        """What does not fit; empty where all does."""
+        sides = (what.new, what.old, *what.others)
+        told = await self._told({source for _, _, source in sides})
+        new, old, *others = (_beside(side, told) for side in sides)
+        return in_words(misfits(new.promised, old, others))
+
+    async def _told(self, sources: Iterable[str]) -> Mapping[str, Promises]:
+        found: dict[str, Promises] = {}
+        # One after the other: each is a process that imports an app, on a machine that has other things to do.
+        for source in sorted(sources):
+            try:
+                found[source] = await self._tell(source)
+            except Fault as fault:
+                whose = source or "the project's folder"
+                raise CouldNotStart(f"what the code in {whose} promises is not known: {fault}") from None
+        return found
+
+
+def _beside(side: Side, told: Mapping[str, Promises]) -> Beside:
+    service, release, source = side
+    return Beside(service, release, told[source].get(service, Promised()))
+
+
+def _why(task: asyncio.Task[str]) -> str:
+    error = task.exception()
+    return task.result() if error is None else str(error) or repr(error)
