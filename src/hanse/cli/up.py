@@ -68,7 +68,9 @@ def _kept(project: Project, output: Output) -> int:
     lock = project.home.lock()
     try:
         listener = project.home.listen()
-        wanted = Wanted(project, output.quiet, output.colour and sys.stdout.isatty())
+        terminal = sys.stdout.isatty()
+        live = terminal and not output.quiet and os.environ.get("TERM") != "dumb"
+        wanted = Wanted(project, output.quiet, output.colour and terminal, live)
         return guarded(lambda: Keeper(command_of(wanted), listener, Host.system()).run())
     finally:
         os.close(lock)

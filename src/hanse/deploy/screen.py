@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import final
+
+from hanse.deploy.live import erased
 
 PIECES_MAX = 1_000
 """Pieces of text that wait to be written."""
 
 CLOSE_SECONDS = 1.0
 """How long what waits may take at the end."""
+
+WIDTH, HEIGHT = 80, 24
+"""Of what does not tell its size."""
+
+Pinned = Callable[[int, int], Sequence[str]]
+"""Gives lines that stay below all others, for a terminal of so many columns and rows."""
 
 
 @final
@@ -24,6 +32,7 @@ class Screen:
 
     Args of the constructor:
         write: Writes bytes; may take as long as it likes, and may fail once nobody is there any more.
+        size: Tells columns and rows of the terminal.
 
     Example:
         >>> told: list[bytes] = []
@@ -34,8 +43,13 @@ class Screen:
         [b'hanse: all is ready\n']
     """
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, write: Callable[[bytes], object], size: Callable[[], tuple[int, int]] = lambda: (WIDTH, HEIGHT)
+    ) -> None:
         self._write = write
+        self._size = size
+        self._pinned: Pinned | None = None
+        self._drawn: Sequence[str] = ()
         self._waiting: queue.Queue[str | None] = queue.Queue(PIECES_MAX)
         self._left_out = 0
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
@@ -53,6 +67,12 @@ class Screen:
         except queue.Full:
             self._left_out += text.count("\n") + 1
 
+    def pin(self, pinned: Pinned) -> None:
+        """Have lines stay below all others; where the screen is busy, the next text brings them along."""
+        self._pinned = pinned
+        with suppress(queue.Full):
+            self._waiting.put_nowait("")
+
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Have what waits written, as far as that takes no longer."""
         with suppress(queue.Full):
@@ -60,7 +80,26 @@ class Screen:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        while (text := self._waiting.get()) is not None:
+        texts: list[str | None] = []
+        while None not in texts:
+            texts = [self._waiting.get()]
+            with suppress(queue.Empty):
+                # All that waits is written at once, so that what is pinned is not drawn for each of it.
+                while len(texts) < PIECES_MAX:
+                    texts.append(self._waiting.get_nowait())
             # Should they have closed their end, services run on.
             with suppress(OSError):
-                _ = self._write(f"{text}\n".encode(errors="backslashreplace"))
+                self._put([text for text in texts if text], last=None in texts)
+
+    def _put(self, texts: Sequence[str], *, last: bool) -> None:
+        """Write texts, and below them what is pinned; at the end it goes."""
+        pinned, before = self._pinned, self._drawn
+        told = "".join(f"{text}\n" for text in texts)
+        if pinned is not None:
+            width, height = self._size()
+            self._drawn = () if last else pinned(width, height)
+            if not texts and self._drawn == before:
+                return
+            told = erased(before, width) + told + "\n".join(self._drawn)
+        if told:
+            _ = self._write(told.encode(errors="backslashreplace"))

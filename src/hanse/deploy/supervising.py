@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -22,11 +23,13 @@ from hanse.deploy.edge.envoy.engine import EnvoyEngine
 from hanse.deploy.edge.haproxy.engine import HaproxyEngine
 from hanse.deploy.keeper import environment_of
 from hanse.deploy.keeper_words import Greeting
+from hanse.deploy.live import Looked, rows_of, table_of
 from hanse.deploy.logs import Follower, LogLine
 from hanse.deploy.project import Plan, Project, promises_of, read, stamps_of
 from hanse.deploy.releasing import Releasing
-from hanse.deploy.screen import Screen
+from hanse.deploy.screen import HEIGHT, WIDTH, Screen
 from hanse.deploy.supervisor import Supervisor
+from hanse.deploy.usage import usage_by_session
 from hanse.deploy.yard import SupervisorYard
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
@@ -37,6 +40,12 @@ WATCH_SECONDS = 0.5
 
 FOLLOW_SECONDS = 0.1
 """Between two looks at what services have printed."""
+
+LIVE_SECONDS = 0.25
+"""Between two looks at what the table shows; it is drawn anew where that has changed."""
+
+USAGE_SECONDS = 2.0
+"""Between two looks at what processes take: to ask of all of them costs some milliseconds."""
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """Of the names of instances, in turn."""
@@ -49,11 +58,13 @@ class Wanted(msgspec.Struct, frozen=True):
         project: What to run.
         quiet: Whether what services print is not shown.
         colour: Whether what is shown may be coloured.
+        live: Whether it is shown on a terminal, with a table that is kept up to date.
     """
 
     project: Project
     quiet: bool = False
     colour: bool = False
+    live: bool = False
 
 
 def command_of(wanted: Wanted) -> list[str]:
@@ -83,6 +94,8 @@ async def supervise(wanted: Wanted, host: Host) -> int:
             _ = tasks.start(_watch(supervisor, server, wanted.project, host), name="settings")
             if not wanted.quiet:
                 _ = tasks.start(_follow(wanted), name="logs")
+            if wanted.live:
+                _ = tasks.start(_live(wanted, supervisor, host), name="table")
             await supervisor.run(_engine(plan, wanted.project, supervisor), _egress(wanted.project, supervisor))
             serving.close()
     except Fault as fault:
@@ -160,6 +173,19 @@ async def _follow(wanted: Wanted) -> None:
         await asyncio.sleep(FOLLOW_SECONDS)
 
 
+async def _live(wanted: Wanted, supervisor: Supervisor, host: Host) -> None:
+    """Keep a table of all services below what is shown."""
+    looked, then = Looked(after=await asyncio.to_thread(usage_by_session)), host.monotonic()
+    while True:
+        rows = rows_of(supervisor.memory.system, supervisor.desired, looked)
+        _screen().pin(partial(table_of, rows, colour=wanted.colour))
+        await asyncio.sleep(LIVE_SECONDS)
+        now = host.monotonic()
+        if now - then >= USAGE_SECONDS:
+            looked = Looked(looked.after, await asyncio.to_thread(usage_by_session), now - then)
+            then = now
+
+
 def _painter(colour: bool) -> Callable[[LogLine], str]:  # noqa: FBT001 - as it is told
     seen: dict[str, int] = {}
 
@@ -182,7 +208,13 @@ def _show(text: str) -> None:
 
 @cache
 def _screen() -> Screen:
-    return Screen(_write)
+    return Screen(_write, _size)
+
+
+def _size() -> tuple[int, int]:
+    found = shutil.get_terminal_size() if not sys.stdout.isatty() else os.get_terminal_size(sys.stdout.fileno())
+    # One that was never told its size says that it has none.
+    return found.columns or WIDTH, found.lines or HEIGHT
 
 
 def _write(data: bytes) -> None:
