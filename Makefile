@@ -9,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
 # Tests start some thousand processes: each would compile all of Hanse again, for a third of the time that all take.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types mypy pyright complete suite coverage unit test-matrix planted transports faults judge fuzz fmt lock bench clean
+.PHONY: help demo test lint types mypy pyright complete suite coverage unit test-matrix planted transports faults trials judge fuzz fmt lock bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -60,6 +60,9 @@ transports: $(VENV)/.dev ## Run the suite of transports on all of them, and writ
 
 faults: $(VENV)/.dev ## Kill and break what really runs, and write docs/testing/faults-survived.md
 	$(BIN)/python tools/faults.py
+
+trials: $(VENV)/.dev ## Release, kill and abort a real system under requests, and write docs/testing/trials.md
+	$(BIN)/python tools/trials.py
 
 judge: $(VENV)/.dev ## Try the judge of releases on thousands of rollouts, and write docs/testing/judge-figures.md
 	$(BIN)/python tools/judge.py
