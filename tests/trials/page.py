@@ -24,10 +24,11 @@ One release after the other, of three instances each.
 | strategy | releases | requests meanwhile | failed | one takes | slowest answer |
 |---|---:|---:|---:|---:|---:|
 """
-KILLED = """
+KILLED = f"""
 ## Instances that are killed
 
-`kill -9`, one of eight instances at a time; two of five requests are `POST`, half of these with an `Idempotency-Key`.
+`kill -9`, one of {PARTS["kills"].instances} instances at a time; two of five requests are `POST`, \
+half of these with an `Idempotency-Key`.
 
 | kills | requests that may be repeated | failed | others | failed, and said so | failed, and did not |
 |---:|---:|---:|---:|---:|---:|

@@ -259,7 +259,7 @@ async def mirrored(kind: str, system: Tried, times: int) -> Mirrored:
 
 PARTS: dict[str, Part] = {
     **{strategy: Part(partial(deployed, strategy), 50) for strategy in ASKS},
-    "kills": Part(killed, 100, instances=8),
+    "kills": Part(killed, 100, instances=24),
     "aborts": Part(aborted, 20),
     **{kind: Part(partial(bad, kind), 3 if "leaks" in how else 5) for kind, how in BAD.items() if "lacks" not in how},
     **{kind: Part(partial(mirrored, kind), 5) for kind, how in BAD.items() if "lacks" in how},

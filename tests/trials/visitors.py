@@ -71,8 +71,17 @@ class Visitors:
             visit.body = repr(error)
         visit.seconds = loop.time() - visit.at
 
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """A connection that is kept, and that the other end has not given up meanwhile."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
+
     async def _asked(self, visit: Visit, number: int) -> tuple[int, str]:
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._kept() or await asyncio.open_connection(self._host, self._port)
         key = f"Idempotency-Key: visit-{number}\r\n" if visit.keyed else ""
         body = "Content-Length: 0\r\n" if visit.method == "POST" else ""
         head = f"{visit.method} /page HTTP/1.1\r\nHost: trial\r\nX-User-Id: {visit.user}\r\n{key}{body}\r\n"
