@@ -79,7 +79,12 @@ def _pool(one: Desired, service: ServiceSettings, serving: Sequence[Serving]) ->
         service=one.service,
         release=one.release,
         servers=tuple(
-            Server(id=each.instance, port=each.port, state="draining" if each.draining else "up")
+            Server(
+                id=each.instance,
+                port=each.port,
+                weight=each.weight,
+                state="draining" if each.draining else "up",
+            )
             for each in serving
             if (each.service, each.release) == one.key
         ),

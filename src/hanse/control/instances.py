@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from hanse.control.desired import Key
+from hanse.control.slow_start import WHOLE_WEIGHT
 
 Phase = Literal[
     "waiting",
@@ -109,13 +110,23 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """An instance, as the edge is to show it."""
+    """An instance, as the edge is to show it.
+
+    Attributes:
+        instance: Its name.
+        service: Whose.
+        release: Of which of its releases.
+        port: Where it listens.
+        draining: Whether it gets no more requests.
+        weight: Its share, less while it is young.
+    """
 
     instance: str
     service: str
     release: str
     port: int
     draining: bool = False
+    weight: int = WHOLE_WEIGHT
 
 
 class System(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from hanse.control.desired import Command, Desired, Key
 from hanse.control.instances import Instance, Phase, Serving, System
+from hanse.control.slow_start import WHOLE_WEIGHT, next_change, weight_at
 
 BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.5, 30.0
 """Between an end and the next start: it doubles with each, and chance takes up to half of it."""
@@ -195,7 +196,9 @@ def recovered(system: System, held: Mapping[str, int], now: float) -> tuple[Syst
     return replace(system, instances=found, serving=None), lost
 
 
-def decided(system: System, desired: Mapping[Key, Desired], now: float, shape: str = "") -> Decision:
+def decided(
+    system: System, desired: Mapping[Key, Desired], now: float, shape: str = "", slow_start: float = 0.0
+) -> Decision:
     """What is to be done about what runs, given what should.
 
     Args:
@@ -203,6 +206,7 @@ def decided(system: System, desired: Mapping[Key, Desired], now: float, shape: s
         desired: What should run, by service and release; with no instances, what should go.
         now: Second of the machine's clock.
         shape: What the edge is to show beside who serves; another one has all of it shown anew.
+        slow_start: Seconds after which an instance has its whole share, where others of its release are older.
 
     Example:
         >>> web = Desired("web", Command(("serve",)))
@@ -218,10 +222,10 @@ def decided(system: System, desired: Mapping[Key, Desired], now: float, shape: s
         before = system
         system = _populated(system, desired, now)
         system = _moved(system, desired, now, actions)
-        system = _shown(system, actions, shape)
+        system = _shown(system, actions, shape, now, slow_start)
         if system == before:
             break
-    return Decision(system, tuple(actions), _wake(system, now))
+    return Decision(system, tuple(actions), _wake(system, now, slow_start))
 
 
 def is_met(system: System, desired: Mapping[Key, Desired]) -> bool:
@@ -508,8 +512,13 @@ def backoff(failures: int, draw: float) -> float:
 # What the edge shows
 
 
-def _shown(system: System, actions: list[Action], shape: str) -> System:
-    serving = tuple(sorted(filter(None, map(_serving, system.instances)), key=lambda one: one.instance))
+def _shown(system: System, actions: list[Action], shape: str, now: float, slow_start: float) -> System:
+    young = {one.name: one for one in _young(system, now, slow_start)}
+    found = (
+        _serving(one, weight_at(now - one.since, slow_start) if one.name in young else WHOLE_WEIGHT)
+        for one in system.instances
+    )
+    serving = tuple(sorted(filter(None, found), key=lambda one: one.instance))
     untold = any(one.phase == "draining" and not one.revision for one in system.instances)
     if serving == system.serving and shape == system.shape and not untold:
         return system
@@ -522,11 +531,20 @@ def _shown(system: System, actions: list[Action], shape: str) -> System:
     return replace(system, instances=instances, shown=revision, serving=serving, shape=shape)
 
 
-def _serving(one: Instance) -> Serving | None:
+def _young(system: System, now: float, slow_start: float) -> Iterator[Instance]:
+    """Those that do not have their whole share yet, as others of their release had it already when they came."""
+    ready = [one for one in system.instances if one.phase == "ready"]
+    oldest = {one.key: one.since for one in sorted(ready, key=lambda one: -one.since)}
+    for one in ready:
+        if oldest[one.key] + slow_start <= one.since and next_change(now - one.since, slow_start) is not None:
+            yield one
+
+
+def _serving(one: Instance, weight: int) -> Serving | None:
     draining = one.phase == "draining" or (one.phase == "stopping" and one.revision > 0)
     if not one.port or not (one.phase == "ready" or draining):
         return None
-    return Serving(one.name, one.service, one.release, one.port, draining)
+    return Serving(one.name, one.service, one.release, one.port, draining, weight)
 
 
 # Helpers
@@ -548,9 +566,10 @@ def _with(system: System, old: Instance, new: Instance) -> System:
     return replace(system, instances=tuple(new if one.name == old.name else one for one in system.instances))
 
 
-def _wake(system: System, now: float) -> float | None:
+def _wake(system: System, now: float, slow_start: float) -> float | None:
     """The next moment that means something; those that have passed have been looked at, and wait for news."""
     times = [at for one in system.instances for at in _times(one)]
+    times += [one.since + (next_change(now - one.since, slow_start) or 0.0) for one in _young(system, now, slow_start)]
     return min((at for at in times if at > now), default=None)
 
 

@@ -281,7 +281,8 @@ class Supervisor:
         _ = self._starving.lately()  # so that who was killed long ago says nothing of who ends next
         before = self.memory.system
         shape = shape_of(self.memory.wishes.overlays)
-        decision = decided(before, self.desired, self._host.monotonic(), shape)
+        slow_start = self.plan.settings.edge.slow_start if self.plan is not None else 0.0
+        decision = decided(before, self.desired, self._host.monotonic(), shape, slow_start)
         self._wake = decision.wake
         self._know(before, decision.system)
         self._remember()

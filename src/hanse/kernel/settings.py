@@ -228,6 +228,8 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
         port: Port to listen on; 0 takes a free one.
         engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes a fifth of the CPU
             and has to be installed, as has `envoy`, which speaks HTTP/2 and gRPC; `none` is no door at all.
+        slow_start: Seconds over which an instance that has come gets its whole share, where others of its release are
+            older; 0 gives it at once.
         egress: Whether services ask their neighbours by name, as `http://users/`, by a proxy that `HTTP_PROXY` names.
             It is a wish, as that proxy then gets all that they ask over plain HTTP.
         egress_hosts: Hosts outside to which that proxy passes requests on: names, `*.shop.example` for all below one,
@@ -237,6 +239,7 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8000
     engine: Literal["auto", "builtin", "haproxy", "envoy", "none"] = "auto"
+    slow_start: Seconds = 10.0
     egress: bool = False
     egress_hosts: tuple[str, ...] = ()
 

@@ -30,6 +30,12 @@ def test_a_foreign_service_of_that_name_is_not_the_gateway() -> None:
     assert list(routes_of(Settings(), {"gateway": Desired("gateway", Command(("x",)))})) == []
 
 
+def test_who_is_young_weighs_less() -> None:
+    table = table_of(SETTINGS, DESIRED, {}, [Serving("users-1", "users", BASE, 20_001, weight=28)], 1)
+    users = next(pool for pool in table.pools if pool.service == "users")
+    assert [server.weight for server in users.servers] == [28]
+
+
 def test_a_table_fits_together_and_shows_who_serves() -> None:
     serving = [Serving("users-1", "users", BASE, 20_001), Serving("users-2", "users", BASE, 20_002, draining=True)]
     table = checked(table_of(SETTINGS, DESIRED, {}, [*serving, Serving("worker-1", "worker", BASE, 20_003)], 7))
