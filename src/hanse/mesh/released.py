@@ -18,7 +18,7 @@ from hanse.kernel.message import FAULT, NO_HEADERS, Headers, Message
 from hanse.kernel.route import Route
 from hanse.mesh.explained import Explained, route_name
 from hanse.mesh.fault import is_undone
-from hanse.mesh.routes import release_for
+from hanse.mesh.routes import Way, headed, way_for
 from hanse.transport.base import RELEASE, Answer, AsksAtOnce, Features, Receiver, Transport, service_of
 from hanse.transport.direct import NotSent
 
@@ -57,6 +57,7 @@ class Released:
             host: Its clock and chance.
         """
         self.routes: Mapping[str, Route] = {}
+        self._home = ""
         self._transport = transport
         self._host = host
         self._away: dict[tuple[str, str], float] = {}
@@ -86,29 +87,30 @@ class Released:
         """See `Transport.leave`."""
         self._transport.leave(service)
 
-    def route(self, routes: Mapping[str, Route]) -> None:
+    def route(self, routes: Mapping[str, Route], home: str = "") -> None:
         """See `TakesRoutes.route`."""
         self.routes = dict(routes)
+        self._home = home
 
     def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:
         """Which release would be asked for; who of it answers, the broker knows."""
         service = service_of(address)
-        release = self._release_for(service, headers)
+        release = self._way(service, headers).release
         among = f"release {release} of {service}, or of any if nobody serves that" if release else f"all of {service}"
         summary = f"the transport chooses by itself among the instances of {among}"
         return Explained(address, summary, release, route=route_name(service, self.routes.get(service)))
 
     def request(self, message: Message, /) -> Awaitable[Message]:
         """See `Transport.request`."""
-        if not self.routes and not message.headers.release:
+        if not self.routes and not message.headers.release and not self._home:
             return self._transport.request(message)
-        return self._request(message)
+        return self._request(self._begun(message))
 
     def ask(self, message: Message, /) -> Awaitable[Answer]:
         """See `AsksAtOnce.ask`."""
-        if not self.routes and not message.headers.release:
+        if not self.routes and not message.headers.release and not self._home:
             return self._ask(message)
-        return self._request(message)
+        return self._request(self._begun(message))
 
     def given_up(self) -> None:
         """See `AsksAtOnce.given_up`."""
@@ -116,13 +118,15 @@ class Released:
 
     async def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""
+        message = self._begun(message)
         begun, service = self._host.monotonic(), service_of(message.address)
         for _ in range(RELEASES_MAX):
-            release = self._release_for(service, message.headers)
+            way = self._way(service, message.headers)
+            release = way.release
             if not release:
                 break
             try:
-                items = self._transport.stream(_of_release(self._later(message, begun), release))
+                items = self._transport.stream(_of_release(self._later(message, begun), way))
                 async with closing(items) as replies:
                     async for reply in replies:
                         yield reply
@@ -137,11 +141,12 @@ class Released:
     async def _request(self, message: Message) -> Message:
         begun, service = self._host.monotonic(), service_of(message.address)
         for _ in range(RELEASES_MAX):
-            release = self._release_for(service, message.headers)
+            way = self._way(service, message.headers)
+            release = way.release
             if not release:
                 break
             try:
-                reply = await self._transport.request(_of_release(self._later(message, begun), release))
+                reply = await self._transport.request(_of_release(self._later(message, begun), way))
             except (NotSent, UnknownOperation):
                 self._is_away(service, release)
             else:
@@ -152,13 +157,19 @@ class Released:
                 self._is_away(service, release)
         return await self._transport.request(self._later(message, begun))
 
-    def _release_for(self, service: str, headers: Headers) -> str:
+    def _begun(self, message: Message) -> Message:
+        """A message of a story that began here, where it stays with the release of this node."""
+        if not self._home or message.headers.release:
+            return message
+        return message.with_headers(msgspec.structs.replace(message.headers, release=self._home))
+
+    def _way(self, service: str, headers: Headers) -> Way:
         """The release that a call goes to, of those that are not known to be away; empty for any."""
         route = self.routes.get(service, _ANY)
         wanted = {headers.release, *route.releases, *(name for rule in route.rules for name in rule.releases)} - {""}
         now = self._host.monotonic()
         offered = [name for name in wanted if self._away.get((service, name), 0.0) <= now]
-        return release_for(route, headers, offered, self._host.chance.random())
+        return way_for(route, headers, offered, self._host.chance.random())
 
     def _is_away(self, service: str, release: str) -> None:
         if len(self._away) >= AWAY_MAX:
@@ -210,11 +221,11 @@ def _nothing() -> None:
     """A request that is cancelled says so itself."""
 
 
-def _of_release(message: Message, release: str) -> Message:
-    """A message for one release: so whatever is called for it in turn is asked of that release too."""
+def _of_release(message: Message, way: Way) -> Message:
+    """A message for one release; whatever is called for it in turn stays with that, where it was chosen."""
     service, _, operation = message.address.rpartition(".")
-    headers = msgspec.structs.replace(message.headers, release=release)
-    return msgspec.structs.replace(message, address=f"{service}{RELEASE}{release}.{operation}", headers=headers)
+    address = f"{service}{RELEASE}{way.release}.{operation}"
+    return msgspec.structs.replace(message, address=address, headers=headed(message.headers, way))
 
 
 def _plain(message: Message) -> Message:

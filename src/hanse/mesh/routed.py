@@ -22,7 +22,7 @@ from hanse.mesh.directory import Directory
 from hanse.mesh.explained import Explained, explained
 from hanse.mesh.fault import undone_message
 from hanse.mesh.known import Known, known_instance, known_of
-from hanse.mesh.routes import ANY, Way
+from hanse.mesh.routes import ANY, Way, headed
 from hanse.mesh.sender import FIRST_SECONDS, Sender
 from hanse.transport.base import Features, Receiver, TellsTrouble, Transport, service_of
 from hanse.transport.direct import Direct
@@ -74,6 +74,7 @@ class Routed:
         self._served: dict[str, Receiver] = {}
         self._handlers: dict[str, Callable[[str], Handle]] = {}
         self._weight = here.weight
+        self._home = ""
         self._opened = AsyncExitStack()
         self._announcing: asyncio.Handle | None = None
 
@@ -87,9 +88,10 @@ class Routed:
         """What is underneath: see `Direct.native`."""
         return self._direct.native
 
-    def route(self, routes: Mapping[str, Route]) -> None:
-        """Share calls among releases as these say, by service; they replace those before."""
+    def route(self, routes: Mapping[str, Route], home: str = "") -> None:
+        """See `TakesRoutes.route`."""
         self.chooser.routes = dict(routes)
+        self._home = home
         self.chooser.changed()
 
     def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:
@@ -184,7 +186,7 @@ class Routed:
         """See `Transport.request`."""
         service = message.address.rpartition(".")[0]  # `service_of`, on the way of every call
         way = ANY
-        if self.chooser.routes or message.headers.release:
+        if self.chooser.routes or message.headers.release or self._home:
             way, message = self._way(service, message)
         if service in self._served and (way is ANY or self._is_here(service, way)):
             return self._local.request(message)
@@ -200,11 +202,11 @@ class Routed:
 
     def _way(self, service: str, message: Message) -> tuple[Way, Message]:
         """Where a message goes by its route, and the message that tells so to what is called for it in turn."""
+        if self._home and not message.headers.release:
+            message = message.with_headers(msgspec.structs.replace(message.headers, release=self._home))
         headers, here = message.headers, self.here.release if service in self._served else ""
         way = self.chooser.way(service, headers, self._host.chance.random, here)
-        if not way.release or way.release == headers.release:
-            return way, message
-        return way, message.with_headers(msgspec.structs.replace(headers, release=way.release))
+        return way, message.with_headers(headed(headers, way)) if way.pins else message
 
     def _is_here(self, service: str, way: Way) -> bool:
         if way is ANY:

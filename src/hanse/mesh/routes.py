@@ -1,7 +1,9 @@
 """Which release a call goes to, where several run: a route says how calls are shared among them. Pure.
 
 A story (a request, and all that is called for it) stays with the release that was chosen for it first, wherever that
-release has the service: so two halves of a change meet each other. And all calls of a story are shared alike: not each
+release has the service: so two halves of a change meet each other. Where a route has one release only, nothing was
+chosen, and the story goes on as it came: else the one release of a caller would take what a canary of the same name is
+not yet to have. And all calls of a story are shared alike: not each
 one is drawn, but the story, or what the route has it stick to.
 """
 
@@ -24,10 +26,12 @@ class Way(msgspec.Struct, frozen=True):
     Attributes:
         release: Those of it are asked, where it is there; empty for any.
         key: Whatever has the same goes to the same one, as long as that is there; empty for the lighter one.
+        pins: Whether that was chosen among several, so that the story stays with it.
     """
 
     release: str = ""
     key: str = ""
+    pins: bool = False
 
 
 ANY = Way()
@@ -37,14 +41,42 @@ ANY = Way()
 class TakesRoutes(Protocol):
     """Whatever shares calls among releases."""
 
-    def route(self, routes: Mapping[str, Route]) -> None:
-        """Share them as these say, by what is called; they replace those before."""
+    def route(self, routes: Mapping[str, Route], home: str = "") -> None:
+        """Share them as these say, by what is called; they replace those before.
+
+        Args:
+            routes: How.
+            home: The release with which stories stay that begin here; empty for none.
+        """
         ...
 
 
 def way_for(route: Route, headers: Headers, offered: Collection[str], draw: float) -> Way:
     """Where a call goes; see `release_for`."""
-    return Way(release_for(route, headers, offered, draw), value_of(headers, route.belongs_to))
+    release = release_for(route, headers, offered, draw)
+    pins = bool(release) and not headers.release and is_split(route, offered)
+    return Way(release, value_of(headers, route.belongs_to), pins)
+
+
+def is_split(route: Route, offered: Collection[str] | None = None) -> bool:
+    """Whether a route has several releases to choose among.
+
+    Args:
+        route: A service's.
+        offered: Those that there are; None for all.
+
+    Example:
+        >>> is_split(Route(releases={"1": 95, "2": 5})), is_split(Route(releases={"1": 0, "2": 5}))
+        (True, False)
+    """
+    shares = [route.releases, *(rule.releases for rule in route.rules)]
+    names = {name for share in shares for name, weight in share.items() if weight > 0}
+    return len(names if offered is None else names.intersection(offered)) > 1
+
+
+def headed(headers: Headers, way: Way) -> Headers:
+    """What a call carries on its way: the release that its story stays with from now on, where one was chosen."""
+    return msgspec.structs.replace(headers, release=way.release) if way.pins else headers
 
 
 def release_for(route: Route, headers: Headers, offered: Collection[str], draw: float) -> str:

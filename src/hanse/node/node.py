@@ -24,10 +24,10 @@ from hanse.mesh.client import Ask, Caller, Policy, asking, iterating
 from hanse.mesh.explained import Explained, explained_by
 from hanse.mesh.known import Known, known_by
 from hanse.mesh.released import OfRelease, released
-from hanse.mesh.routes import TakesRoutes
+from hanse.mesh.routes import TakesRoutes, is_split
 from hanse.mesh.server import Server
 from hanse.mesh.watch import Watch, watch_of
-from hanse.node.app import App, Part, parts_named
+from hanse.node.app import GATEWAY, App, Part, has_gateway, parts_named
 from hanse.node.background import as_unit
 from hanse.node.described import described
 from hanse.node.dumps import require_loaded
@@ -372,9 +372,17 @@ class Node:
         _ = self._opened.callback(self._server.close)
         self._opened.push_async_callback(self._tasks.cancel)
 
-    def _go_by(self, routes: Mapping[str, Route]) -> None:
+    def _go_by(self, routes: Mapping[str, Route], home: str = "") -> None:
         if isinstance(self._calls, TakesRoutes):
-            self._calls.route(routes)
+            self._calls.route(routes, home)
+
+    def _go_by_kept(self, routes: Mapping[str, Route]) -> None:
+        """Go by routes that have changed. What begins here stays with this release, while there is another one."""
+        hosts = [part.name for part in self.parts]
+        if has_gateway(self.settings.node.services):
+            hosts.append(GATEWAY)
+        in_two = any(is_split(routes[name]) for name in hosts if name in routes)
+        self._go_by(routes_with(self.app, self.settings.routes, routes), self._here.release if in_two else "")
 
     async def _follow_routes(self) -> None:
         """Go by the routes that are kept, before anything is called, and from then on."""
@@ -384,7 +392,7 @@ class Node:
             self._here.instance,
             self._caller,
             self.host,
-            lambda routes: self._go_by(routes_with(self.app, self.settings.routes, routes)),
+            self._go_by_kept,
         )
         for work in (kept.follow(), kept.say()):
             _ = self._tasks.start(work, name="routes")

@@ -99,11 +99,27 @@ async def first(calls: Released, message: Message = STREAM) -> str:
     return replies[0].body.decode()
 
 
-async def test_who_serves_a_release_sees_the_plain_address_and_is_told_the_release(
+async def test_who_serves_a_release_sees_the_plain_address_and_is_told_what_was_chosen(
     calls: Released, broker: Broker
 ) -> None:
     assert (await body(calls), await first(calls)) == ("1.5 orders.place", "1.5 orders.watch")
-    assert {message.headers.release for message in broker.asked} == {"1.5"}
+    assert {message.headers.release for message in broker.asked} == {""}, "there was nothing to choose"
+    calls.listen("orders@1.4", OfRelease(Instance("1.4")))
+    calls.route({"orders": Route(releases={"1.5": 1, "1.4": 1})})
+    broker.asked.clear()
+    told = {await body(calls) for _ in range(50)}
+    assert told == {"1.4 orders.place", "1.5 orders.place"}
+    assert {(one.address, one.headers.release) for one in broker.asked} == {
+        ("orders@1.4.place", "1.4"),
+        ("orders@1.5.place", "1.5"),
+    }
+
+
+async def test_what_begins_here_stays_with_the_release_that_is_here(calls: Released, broker: Broker) -> None:
+    calls.listen("orders@1.4", OfRelease(Instance("1.4")))
+    calls.route({"orders": Route(releases={"1.5": 1, "1.4": 1})}, "1.4")
+    assert {await body(calls) for _ in range(50)} == {"1.4 orders.place"}
+    assert await first(calls) == "1.4 orders.watch"
 
 
 async def test_without_a_route_the_message_goes_as_it_is(calls: Released, broker: Broker) -> None:

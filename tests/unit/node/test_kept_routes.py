@@ -50,6 +50,30 @@ class Keeper(Service, RouteKeeper, owns=(KeptRoute,)):
         self.heard[instance] = position
 
 
+class Till(Service):
+    release: str = ""
+
+    @rpc
+    async def price(self) -> str:
+        return self.release
+
+
+class Cafe(Service):
+    till: Till
+    release: str = ""
+
+    @rpc
+    async def tea(self) -> tuple[str, str]:
+        return self.release, await self.till.price()
+
+
+class Door(Service):
+    cafe: Cafe
+    till: Till
+
+
+CAFE = App("shop", Door, Cafe, Till)
+SPLIT = Route(releases={"1": 1, "2": 1})
 SHOP = App("shop", Orders, Front)
 PLATFORM = App("shop", Keeper)
 ALL_OLD, ALL_NEW = Route(releases={"1": 1}), Route(releases={"2": 1})
@@ -68,8 +92,9 @@ class Fleet:
         here = Announcement(f"{service}{release}", "", app=app.name, release=release)
         network = self.network
         routed = Routed(here, MemoryTransport(), network.direct(here.instance), network.discovery(), host=self.host)
-        node = NodeSettings(services=(service,), instance=here.instance, follow_routes=service == "front")
-        known = {"orders": ServiceSettings(settings={"release": release})} if app is SHOP else {}
+        follows = service == "front" or app is CAFE
+        node = NodeSettings(services=(service,), instance=here.instance, release=release, follow_routes=follows)
+        known = {service: ServiceSettings(settings={"release": release})} if release else {}
         settings = Settings(node=node, services=known, routes=routes)
         one = Node(app, settings, host=self.host, transport=routed, stores=lambda _url: self.stores[service])
         await self.nodes.enter_async_context(one)
@@ -141,3 +166,36 @@ async def test_what_was_known_holds_while_nobody_keeps_it(host: Host) -> None:
         assert await asked(front) == {"2"}
         await again.collection(KeptRoute).put(KeptRoute(id="orders", route=ALL_OLD))
         await soon(front, {"1"})
+
+
+async def cafes(host: Host, cafe: Route, till: Route, ask: str = "door") -> set[tuple[str, str]]:
+    """Which release of the cafe, and which of its till, answer to stories that begin at the door, or elsewhere."""
+    fleet = Fleet(host)
+    async with fleet.nodes:
+        keeper = await fleet.start(PLATFORM, "hanse_route_keeper")
+        for name, route in (("cafe", cafe), ("till", till)):
+            await keeper.collection(KeptRoute).create(KeptRoute(id=name, route=route))
+        for service in ("cafe", "till"):
+            for release in ("1", "2"):
+                one = await fleet.start(CAFE, service, release)
+                if (service, release) == ("cafe", "2"):
+                    second = one
+        if ask == "cafe":
+            return {("2", await second.client(Till).price()) for _ in range(50)}
+        door = await fleet.start(CAFE, "door")
+        return {await door.client(Cafe).tea() for _ in range(50)}
+
+
+async def test_a_story_stays_in_one_release_where_both_ends_are_in_two(host: Host) -> None:
+    assert await cafes(host, SPLIT, SPLIT) == {("1", "1"), ("2", "2")}
+
+
+async def test_the_one_release_of_a_caller_is_no_choice_that_another_service_is_bound_by(host: Host) -> None:
+    """A till that is to have none yet is not asked by all who come through a cafe of the same name."""
+    assert await cafes(host, ALL_NEW, ALL_OLD) == {("2", "1")}
+    assert {till for _, till in await cafes(host, ALL_NEW, SPLIT)} == {"1", "2"}
+
+
+async def test_what_begins_in_one_of_two_releases_stays_there(host: Host) -> None:
+    assert await cafes(host, SPLIT, SPLIT, ask="cafe") == {("2", "2")}
+    assert await cafes(host, ALL_NEW, SPLIT, ask="cafe") == {("2", "1"), ("2", "2")}
