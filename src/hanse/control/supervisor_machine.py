@@ -176,16 +176,25 @@ def observed(system: System, event: Event, desired: Mapping[Key, Desired], now: 
     return system
 
 
-def recovered(system: System, held: Mapping[str, int], now: float) -> tuple[System, list[Ended]]:
-    """What was kept of a system, as somebody new goes on with it, and which ends nobody has heard of.
+def recovered(
+    system: System, held: Mapping[str, int], ports: Mapping[str, int], now: float
+) -> tuple[System, list[Ended | Launched]]:
+    """What was kept of a system, as somebody new goes on with it, and which launches and ends nobody has heard of.
 
     Args:
         system: As it was kept.
         held: Process ids of the processes that live, by the name of the process.
+        ports: Where each instance listens, by its name.
         now: Second of the machine's clock.
     """
     alive = [one for one in system.instances if one.is_alive]
-    lost = [Ended(one.process, None, why="lost") for one in alive if one.process not in held]
+    lost: list[Ended | Launched] = [Ended(one.process, None, why="lost") for one in alive if one.process not in held]
+    # Whoever was killed as it had one launched was not told that it runs.
+    lost += [
+        Launched(one.process, held[one.process], ports.get(one.name, 0))
+        for one in alive
+        if one.process in held and not one.pid
+    ]
     found = tuple(
         replace(one, looking=False, watched=False, look_at=now if one.look_at else 0.0, pid=held[one.process])
         if one.is_alive and one.process in held

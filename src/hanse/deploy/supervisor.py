@@ -144,11 +144,12 @@ class Supervisor:
             self._wish(Wishes(only=self._project.only))
         kept = {one.process: one for one in greeting.kept}
         held = {name: one.pid for name, one in kept.items()}
-        system, lost = recovered(self.memory.system, held, now)
+        system, lost = recovered(self.memory.system, held, self.memory.ports, now)
         self.memory = replace(self.memory, system=system)
         known = {one.process for one in system.instances if one.is_alive}
         for event in lost:
-            self._news.put_nowait(replace(event, draw=self._host.chance.random()))
+            chance = self._host.chance.random()
+            self._news.put_nowait(replace(event, draw=chance) if isinstance(event, Ended) else event)
         for name, one in kept.items():
             if one.ended:
                 self._hear(Gone(name, one.code, one.tail))

@@ -472,12 +472,25 @@ def test_whoever_comes_back_goes_on_with_what_lives_and_hears_of_what_does_not()
     world = World(two)
     world.run(1)
     first, second = world.system.instances
-    system, lost = recovered(world.system, {first.process: 7}, world.now)
+    system, lost = recovered(world.system, {first.process: 7}, {}, world.now)
     assert lost == [Ended(second.process, None, why="lost")]
     assert system.instances[0] == replace(first, pid=7, look_at=world.now)
     again = decided(system, world.desired, world.now)
     assert [type(action) for action in again.actions] == [Look, Show]
     assert not any(isinstance(action, Start | Signal) for action in again.actions)
+
+
+@pytest.mark.parametrize("probe", [PROBE, Probe()])
+def test_whoever_comes_back_is_told_of_a_launch_that_nobody_has_heard_of(probe: Probe) -> None:
+    """Else it would not be looked at until it has taken too long, and be killed for that."""
+    web = replace(WEB, probe=probe)
+    begun = decided(System(), {web.key: web}, 1.0).system
+    system, unheard = recovered(begun, {"web-1.1": 7}, {"web-1": 8_001}, 2.0)
+    assert unheard == [Launched("web-1.1", 7, 8_001)]
+    for event in unheard:
+        system = observed(system, event, {web.key: web}, 2.0)
+    (one,) = system.instances
+    assert (one.port, one.phase, bool(one.look_at)) == (8_001, "starting" if probe.path else "ready", bool(probe.path))
 
 
 @pytest.mark.parametrize(
@@ -533,7 +546,7 @@ class Chaos(RuleBasedStateMachine):
         if lost and world.processes:
             del world.processes[min(world.processes)]
         held = dict.fromkeys(world.processes, 1)
-        world.system, ends = recovered(world.system, held, world.now)
+        world.system, ends = recovered(world.system, held, {}, world.now)
         world.looks = []
         for end in ends:
             world.hear(end)
