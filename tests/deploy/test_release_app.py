@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def release(folder: Path, name: str) -> Path:
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("app")
     _ = release(folder, ".")
-    for name in ("two", "three"):
+    for name in ("two", "three", "four"):
         _ = release(folder, name)
     _ = breaking(folder)
     with running(folder, SETTINGS) as system:
@@ -85,13 +87,14 @@ def told_of(system: Running) -> ReleasesTold:
 def test_a_service_of_the_app_comes_and_goes_and_no_call_is_lost(system: Running) -> None:
     hooks = system.folder / "hooks"
     before = len(hooks.read_text().splitlines()) if hooks.exists() else 0
+    first = system.get("/page")
     with Visitors(system.status().edge) as visitors:
         for name, *how in (("two", "rolling", "--every", "0", "--bake", "0"), ("three", "blue-green", "--bake", "1s")):
             done = system.hanse("release", "till", "--to", name, "--strategy", *how, "--wait")
             assert done.returncode == 0, done.stderr
             assert told_of(system).releases == {"till": name}
     assert {status for status, _ in visitors.seen} == {200}, visitors.seen
-    assert {answer for _, answer in visitors.seen} == {'"."', '"two"', '"three"'}
+    assert {answer for _, answer in visitors.seen} == {first, '"two"', '"three"'}
     here = system.folder.resolve()
     assert hooks.read_text().splitlines()[before:] == [f"{here} {here / name}" for name in ("two", "three")]
 
@@ -111,3 +114,16 @@ def test_what_breaks_its_callers_is_refused_before_it_is_started(system: Running
     assert system.hanse("rollout", "abort", "till").returncode == 0
     assert "refused" not in system.hanse("rollout", "status", "till").stdout
     assert over(system, "till") == "rolled_back"
+
+
+def test_a_supervisor_that_is_killed_amid_a_release_is_followed_by_one_that_ends_it(system: Running) -> None:
+    name = "four"
+    with Visitors(system.status().edge) as visitors:
+        done = system.hanse("release", "till", "--to", name, "--strategy", "rolling", "--every", "1s", "--bake", "1s")
+        assert done.returncode == 0, done.stderr
+        before = system.status().supervisor
+        os.kill(before, signal.SIGKILL)
+        assert over(system, "till") == "done"
+    assert system.status().supervisor != before
+    assert {status for status, _ in visitors.seen} == {200}, visitors.seen
+    assert system.get("/page") == f'"{name}"'
