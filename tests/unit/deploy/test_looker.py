@@ -41,7 +41,7 @@ async def test_what_an_instance_takes_is_seen_between_two_looks() -> None:
         assert looks.memory["web-1.3"] > 32 * 2**20
         assert (looks.memory_max, looks.cpu_max) == (7.0, 0.5)
         for _ in range(LOOKS_MAX):
-            if looks.cpu:
+            if looks.cpu.get("web-1.3"):  # on a busy machine it may have had no turn in between
                 break
             looks = await looker.look(None, [one])
         assert 0.0 < looks.cpu["web-1.3"] < 1.5, f"at the second look, {LOOK_SECONDS_MIN} s later"
