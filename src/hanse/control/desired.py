@@ -46,12 +46,16 @@ Key = tuple[str, str]
 """Of what should run: service and release."""
 
 
+GRPC_HEALTH = "grpc.health.v1"
+"""What is asked of a server of gRPC instead of a path."""
+
+
 class Probe(msgspec.Struct, frozen=True):
     """How it is seen whether an instance is healthy; see `HealthSettings` for what each number means.
 
     Attributes:
-        path: What is asked over HTTP, or the URL of a server that is asked in words of its own; empty where nothing
-            can be, so that whoever runs is healthy.
+        path: What is asked over HTTP, `GRPC_HEALTH`, or the URL of a server that is asked in words of its own; empty
+            where nothing can be, so that whoever runs is healthy.
         interval, timeout, startup: Seconds.
         rise, fall: Answers in a row.
     """
@@ -351,7 +355,7 @@ def _probe(service: ServiceSettings, path: str) -> Probe:
     told = health if isinstance(health, HealthSettings) else HealthSettings(path=health)
     asked = told.path or path
     if service.protocol != "http":
-        asked = ""
+        asked = GRPC_HEALTH if service.protocol == "h2c" else ""
     return Probe(asked, told.interval, told.timeout, told.rise, told.fall, told.startup)
 
 

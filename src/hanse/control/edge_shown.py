@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
-from hanse.control.desired import GATEWAY, Desired
+from hanse.control.desired import GATEWAY, GRPC_HEALTH, Desired
 from hanse.control.edge_table import EdgeRoute, Pool, Server, Table, Target
 from hanse.control.instances import Serving
 from hanse.control.released import Overlay, mirror_of, overlaid, split_of
@@ -56,7 +57,8 @@ def table_for(
         revision=revision,
         routes=tuple(routes),
         targets=tuple(
-            Target(service=name, split=split_of(overlay), mirror=mirror_of(overlay)) for name, overlay in shown.items()
+            Target(service=name, split=split_of(overlay), mirror=mirror_of(overlay), protocol=_protocol(settings, name))
+            for name, overlay in shown.items()
         ),
         pools=tuple(
             _pool(one, settings.services.get(one.service, ServiceSettings()), there)
@@ -72,6 +74,27 @@ def routes_of(settings: Settings, desired: Mapping[str, Desired]) -> Iterator[Ed
         if service.route or service.host or (name == GATEWAY and desired[name].own):
             path = "/" + service.route.strip("/")
             yield EdgeRoute(service=name, host=service.host, path=path, strip_prefix=service.strip_prefix)
+
+
+def needs_http2(settings: Settings, desired: Mapping[str, Desired]) -> str:
+    """The first service with a route to which an edge has to speak HTTP/2; empty where none needs that.
+
+    Args:
+        settings: What services speak.
+        desired: What should run.
+
+    Example:
+        >>> settings = Settings(services={"stock": ServiceSettings(command="serve", route="/", protocol="h2c")})
+        >>> from hanse.control.desired import Command
+        >>> needs_http2(settings, {"stock": Desired("stock", Command(("serve",)))})
+        'stock'
+    """
+    routed = (route.service for route in routes_of(settings, desired))
+    return next((name for name in routed if _protocol(settings, name) == "h2c"), "")
+
+
+def _protocol(settings: Settings, name: str) -> Literal["http", "h2c"]:
+    return "h2c" if settings.services.get(name, ServiceSettings()).protocol == "h2c" else "http"
 
 
 def _pool(one: Desired, service: ServiceSettings, serving: Sequence[Serving]) -> Pool:
@@ -90,5 +113,6 @@ def _pool(one: Desired, service: ServiceSettings, serving: Sequence[Serving]) ->
         ),
         balance=service.balance,
         sticky=f"{COOKIE}{one.service}" if service.sticky else "",
-        health=one.probe.path,
+        # Only that connections are taken can be asked of a server that speaks no HTTP/1.1.
+        health="" if one.probe.path == GRPC_HEALTH else one.probe.path,
     )

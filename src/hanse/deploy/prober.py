@@ -1,4 +1,4 @@
-"""Asks an instance how it is, over HTTP: that its port takes connections proves nothing.
+"""Asks an instance how it is, over HTTP or by the health service of gRPC: that its port is open proves nothing.
 
 Servers that speak something else are asked in their own words (`resources/look.py`).
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
-from hanse.control.desired import Probe
+from hanse.control.desired import GRPC_HEALTH, Probe
+from hanse.deploy.grpc_health import grpc_health
 from hanse.deploy.resources.look import look
 
 HEAD_BYTES_MAX = 4 * 1024
@@ -27,15 +28,20 @@ async def looked(probe: Probe, host: str, port: int) -> str:
     """
     if "://" in probe.path:
         return await look(probe.path, probe.timeout)
+    grpc = probe.path == GRPC_HEALTH
+    asked = probe.path if grpc else f"GET {probe.path}"
     try:
         async with asyncio.timeout(probe.timeout):
+            if grpc:
+                why = await grpc_health(host, port)
+                return f"{asked}: {why}" if why else ""
             return judged(await _first_line(probe.path, host, port), probe.path)
     except TimeoutError:
-        return f"no answer to GET {probe.path} in {probe.timeout:g} s"
+        return f"no answer to {asked} in {probe.timeout:g} s"
     except ConnectionRefusedError:
         return f"nobody listens at port {port}"
     except (OSError, EOFError, ValueError) as error:
-        return f"GET {probe.path}: {str(error) or type(error).__name__}"
+        return f"{asked}: {str(error) or type(error).__name__}"
 
 
 def judged(line: bytes, path: str) -> str:

@@ -13,7 +13,7 @@ from functools import cache, partial
 
 import msgspec
 
-from hanse.control.edge_shown import routes_of
+from hanse.control.edge_shown import needs_http2, routes_of
 from hanse.control.neighbours import ADDRESS
 from hanse.deploy.checks import Checks
 from hanse.deploy.control_server import ControlServer
@@ -31,7 +31,7 @@ from hanse.deploy.screen import HEIGHT, WIDTH, Screen
 from hanse.deploy.supervisor import Supervisor
 from hanse.deploy.usage import usage_by_session
 from hanse.deploy.yard import SupervisorYard
-from hanse.kernel.faults import Fault
+from hanse.kernel.faults import Fault, Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
@@ -131,6 +131,11 @@ def _engine(plan: Plan, project: Project, supervisor: Supervisor) -> Engine | No
     place = Place(folder=project.home.run / "edge", host=edge.host, port=edge.port)
     if edge.engine == "envoy":
         return EnvoyEngine(place, supervisor.launch_edge)
+    if service := needs_http2(plan.settings, plan.desired):
+        raise Misconfigured(
+            f'services.{service}.protocol = "h2c": the edge speaks HTTP/1.1 to servers with edge.engine = '
+            f'"{edge.engine}"; set "envoy", which speaks HTTP/2'
+        )
     if edge.engine == "haproxy":
         return HaproxyEngine(place, supervisor.launch_edge)
     return BuiltinEngine(place, supervisor.launch_edge)

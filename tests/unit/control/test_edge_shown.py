@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from hanse.control.desired import Command, Desired
-from hanse.control.edge_shown import routes_of, table_of
+from hanse.control.desired import GRPC_HEALTH, Command, Desired, Probe
+from hanse.control.edge_shown import needs_http2, routes_of, table_of
 from hanse.control.edge_table import checked
 from hanse.control.instances import Serving
 from hanse.control.released import BASE
@@ -28,6 +28,15 @@ def test_who_has_a_route_or_a_host_is_shown_and_the_gateway_of_the_app_has_the_r
 
 def test_a_foreign_service_of_that_name_is_not_the_gateway() -> None:
     assert list(routes_of(Settings(), {"gateway": Desired("gateway", Command(("x",)))})) == []
+
+
+def test_a_service_of_grpc_is_shown_as_one_and_asked_for_connections_alone() -> None:
+    settings = Settings(services={"stock": ServiceSettings(command="x", route="/", protocol="h2c")})
+    desired = {"stock": Desired("stock", Command(("x",)), probe=Probe(GRPC_HEALTH))}
+    table = checked(table_of(settings, desired, {}, [], 1))
+    assert (table.targets[0].protocol, table.pools[0].health) == ("h2c", "")
+    assert needs_http2(settings, desired) == "stock"
+    assert needs_http2(SETTINGS, DESIRED) == ""
 
 
 def test_who_is_young_weighs_less() -> None:
