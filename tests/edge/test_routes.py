@@ -6,7 +6,7 @@ from hanse.control.edge_choice import bucket
 from hanse.control.edge_table import EdgeRoute, Table
 
 from .conftest import Edge
-from .wire import Upstream, ask, connected, serving
+from .wire import Exchange, Upstream, ask, connected, serving
 
 
 async def test_the_longest_path_by_whole_segments_wins(edge: Edge) -> None:
@@ -173,6 +173,27 @@ async def test_a_visitor_without_a_name_is_given_one(edge: Edge) -> None:
             first = await ask(edge.url)
             cookie = [("Cookie", f"hanse_seat={first.cookies['hanse_seat']}")]
             assert {(await ask(edge.url, headers=cookie)).body for _ in range(3)} == {first.body}
+
+
+async def test_who_fails_at_everything_is_counted_once(edge: Edge) -> None:
+    async def sick(exchange: Exchange) -> None:
+        request = await exchange.whole()
+        await exchange.answer(500 if request.headers.get("x-user") == "ann" else 200)
+
+    old, new = Upstream("old", sick), Upstream("new", sick)
+    target = edge.target({"2": 10_000, "1": 0}, salt="r", sticks_to=("header.x-user",), cookie="seat")
+    async with serving(old, new):
+        _ = await edge.show(edge.table(edge.pool(old), edge.pool(new, release="2"), target=target))
+        for name in ("ann", "ann", "bob", "ann"):
+            _ = await ask(edge.url, headers=[("X-User", name)])
+        for _ in range(3):
+            _ = await ask(edge.url)
+    counts = await edge.counted()
+    assert (counts.requests, counts.errors) == (7, 3)
+    if edge.features.people:
+        assert (counts.whose, counts.people, counts.people_failed) == (7, 5, 1)
+    else:
+        assert counts.whose == 0, "nobody looked, and requests are judged"
 
 
 async def test_only_whoever_is_trusted_may_choose_a_release(edge: Edge) -> None:

@@ -232,6 +232,19 @@ def _share(shares: Sequence[Share], place: int) -> str:
     return shares[-1].release
 
 
+def asker_of(split: Split, asking: Asking) -> str:
+    """Who asks, as far as a request says so by what it sticks to; empty for nobody knows.
+
+    Args:
+        split: Says where that is read.
+        asking: The request.
+    """
+    # Behind one address there may be many.
+    marks = (source for source in split.sticks_to if source != "address")
+    found = (_read(asking, *source.split(".", 1)) for source in marks)
+    return next(filter(None, found), "") or (asking.cookies.get(split.cookie, "") if split.cookie else "")
+
+
 def _key(split: Split, asking: Asking, draw: Draw) -> tuple[str, str]:
     """What a request sticks to, and the cookie to set for that."""
     for source in split.sticks_to:

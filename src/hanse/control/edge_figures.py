@@ -37,6 +37,9 @@ class Counts(msgspec.Struct):
         retried: Requests that another server, or another connection, had failed before.
         failed: Attempts that failed here, whether or not another one then answered.
         gone: Requests whose clients left before they were answered; no errors of anybody.
+        whose: Requests of which it was looked who asked, as they are shared among releases; see `edge_people`.
+        people: Of these, each who asked once a second, and nobody who has failed before.
+        people_failed: Of those, each who failed, once in a rollout.
         buckets: How many took how long to the head of their answers, by `BOUNDS_MS`.
     """
 
@@ -46,6 +49,9 @@ class Counts(msgspec.Struct):
     retried: int = 0
     failed: int = 0
     gone: int = 0
+    whose: int = 0
+    people: int = 0
+    people_failed: int = 0
     buckets: list[int] = msgspec.field(default_factory=no_latencies)
 
     def took(self, seconds: float) -> None:

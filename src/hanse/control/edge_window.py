@@ -1,6 +1,7 @@
 """What an edge has counted, as a judge is told it.
 
-An edge counts requests and not people, and keeps latencies in buckets: so what is slow begins at the end of a bucket.
+Where an edge looks who asks, people are told and not requests: see `edge_people`. It keeps latencies in buckets, of all
+requests: so what is slow begins at the end of a bucket.
 """
 
 from __future__ import annotations
@@ -112,11 +113,12 @@ def told(
 
 
 def _outcomes(counts: Counts, slow: Buckets | None) -> Outcomes:
+    asked, failed = (counts.people, counts.people_failed) if counts.whose else (counts.requests, counts.errors)
     if slow is None:
-        return Outcomes(counts.requests, counts.errors)
+        return Outcomes(asked, failed)
     return Outcomes(
-        counts.requests,
-        counts.errors,
+        asked,
+        failed,
         timed=sum(counts.buckets),
         slow=sum(counts.buckets[slow.slow + 1 :]),
         slowest=sum(counts.buckets[slow.slowest + 1 :]),

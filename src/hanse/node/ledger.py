@@ -29,7 +29,7 @@ class Calls(msgspec.Struct):
         asked: Those that have ended; one that was turned away before it began, as the node stops, is none.
         failed: Of these, with a fault that is not the caller's.
         broken: Of these, with an answer that cannot be told as the contract says.
-        buckets: How many of every fourth that went well took how long, by `BOUNDS_MS`.
+        buckets: How many of every 32nd that went well took how long, by `BOUNDS_MS`.
     """
 
     asked: int = 0

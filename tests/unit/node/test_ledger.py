@@ -89,7 +89,7 @@ async def test_what_a_node_turned_away_as_it_stops_is_asked_elsewhere_and_counts
     server.close()
 
 
-async def test_every_fourth_call_is_timed(host: Host) -> None:
+async def test_a_part_of_the_calls_is_timed(host: Host) -> None:
     times = 3 * (UNTIMED + 1)
     async with Node(App("shop", Till, Mailer), host=host) as node:
         for _ in range(times):

@@ -13,6 +13,7 @@ import msgspec
 from hanse.control.edge_choice import Asking, Choices, Released, Turns
 from hanse.control.edge_figures import Counts, Figures, Key, Line
 from hanse.control.edge_health import Ejected, checked_in_vain, eject, is_back, may_eject, still_out
+from hanse.control.edge_people import People
 from hanse.control.edge_retry import SAME_SERVER_PAUSE
 from hanse.control.edge_table import Server, Table, Target, checked
 from hanse.deploy.edge.builtin.http1 import Reading, RequestHead
@@ -106,6 +107,7 @@ class Edge:
         scheme: `http` or `https`.
         choices: The table in force, compiled.
         tally: What is counted.
+        people: Who has asked.
         upstreams: Connections to servers.
         mirrors: Copies of requests.
         exchanges: What is under way.
@@ -126,6 +128,7 @@ class Edge:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.scheme: str = scheme
         self.tally: Tally = Tally(host.now())
+        self.people: People = People()
         self.upstreams: Upstreams = Upstreams(self.loop, reading)
         self.mirrors: Mirrors = Mirrors()
         self.exchanges: set[Underway] = set()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
+from hanse.control.edge_choice import asker_of
 from hanse.control.edge_figures import Counts, Key
 from hanse.control.edge_mirror import Pair
 from hanse.control.edge_passing import OUTSIDE
@@ -341,7 +342,17 @@ class Exchange:
         counts.requests += 1
         counts.retried += self._attempts > 1
         counts.errors += head.status >= _SERVER_ERROR
+        self._count_asker(counts, failed=head.status >= _SERVER_ERROR)
         counts.took(self._edge.host.monotonic() - self.began)
+
+    def _count_asker(self, counts: Counts, *, failed: bool) -> None:
+        """Count people beside requests, where who asks decides which release answers."""
+        at = self._at
+        if at is None or not (split := at.target.split).sticks_to:
+            return
+        who = asker_of(split, self._incoming.asking)
+        place, now = (at.pick.server.id, at.route.path), self._edge.host.monotonic()
+        self._edge.people.count(counts, place, split.salt, who, now, failed=failed)
 
     def _switch(self, head: ResponseHead, out: list[bytes]) -> None:
         """Begin a tunnel."""
@@ -426,7 +437,11 @@ class Exchange:
             self._out.rewind()
             self._attempt()
         elif step == "break off":
-            self._counts().errors += self.status < _SERVER_ERROR
+            counts = self._counts()
+            counts.errors += self.status < _SERVER_ERROR
+            if self.status < _SERVER_ERROR and target.split.sticks_to:
+                who = asker_of(target.split, self._incoming.asking)
+                self._edge.people.failed(counts, target.split.salt, who)
             self._end()
             self.asker.abort()
         else:
@@ -439,6 +454,7 @@ class Exchange:
         counts.requests += 1
         counts.errors += fault.status >= _SERVER_ERROR
         counts.retried += self._attempts > 1
+        self._count_asker(counts, failed=fault.status >= _SERVER_ERROR)
         self.status = fault.status
         self._end()
         self.asker.refuse(fault, self.trace_id)

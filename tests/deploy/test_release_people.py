@@ -1,0 +1,115 @@
+"""People for whom everything fails, whatever release they ask, count once each against it, however often they try."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from hanse.control.edge_choice import bucket
+from hanse.control.rollout import Rollout
+from hanse.control.verdict import Shown
+from hanse.deploy.release_words import ReleasesTold
+
+from .systems import PYTHON, Running, running
+from .test_release import Visitors
+
+SERVER = """
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(500 if self.headers.get("X-User-Id") else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+"""
+"""Whoever has a name has an account that is broken."""
+
+SETTINGS = f"""
+[edge]
+port = 0
+
+[services.web]
+command = "{PYTHON} serve.py {{host}} {{port}}"
+directory = "one"
+route = "/"
+"""
+
+LOOKS_MAX = 200
+
+
+def begun(system: Running) -> Rollout:
+    """The rollout, once it has a share."""
+    for _ in range(LOOKS_MAX):
+        told = system.hanse("rollout", "status", "web", "--json")
+        (one,) = msgspec.json.decode(told.stdout, type=ReleasesTold).rollouts
+        if one.rollout.share:
+            return one.rollout
+    raise AssertionError(one)
+
+
+def judged(system: Running, seen: list[int]) -> Shown:
+    """What the judge knows of failures, once there were more than enough of them, had each counted."""
+    for _ in range(LOOKS_MAX):
+        told = system.hanse("rollout", "status", "web", "--json")
+        (one,) = msgspec.json.decode(told.stdout, type=ReleasesTold).rollouts
+        if one.verdict is not None and len(seen) > 100 and one.verdict.metrics[0].new_events:
+            return one.verdict.metrics[0]
+    raise AssertionError(one)
+
+
+@contextmanager
+def broken(url: str, names: list[str]) -> Iterator[list[int]]:
+    """People who ask again and again; what they were answered."""
+    ended, seen = threading.Event(), list[int]()
+
+    def ask(name: str) -> None:
+        link = HTTPConnection(urlsplit(url).netloc, timeout=30.0)
+        while not ended.wait(0.01):
+            link.request("GET", "/page", headers={"X-User-Id": name})
+            answer = link.getresponse()
+            _ = answer.read()
+            seen.append(answer.status)
+        link.close()
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_people_for_whom_everything_fails_count_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "serve.py").write_text(SERVER)
+        (tmp_path / name / "name").write_text(name)
+    with running(tmp_path, SETTINGS) as system:
+        edge = system.ready().edge
+        with Visitors(edge, number=8):
+            done = system.hanse("release", "web", "--to", "../two", "--steps", "50,100", "--every", "5m")
+            assert done.returncode == 0, done.stderr
+            salt = begun(system).id
+            # All of them are at the new release, and none at the old one.
+            names = [name for name in map("user-{}".format, range(100)) if bucket(salt, name) < 5_000][:3]
+            with broken(edge, names) as seen:
+                failed = judged(system, seen)
+        assert set(seen) == {500}
+        assert 1 <= failed.new_events <= len(names), f"of {len(seen)} requests that failed"
