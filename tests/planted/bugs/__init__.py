@@ -22,6 +22,7 @@ from ..worlds import (  # noqa: TID252 - once, for all bugs
     office,
     oracle,
     parked,
+    supervised,
     trips,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "office",
     "oracle",
     "parked",
+    "supervised",
     "trips",
 ]
 
