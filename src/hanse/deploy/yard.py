@@ -17,8 +17,9 @@ from hanse.control.rollout import Came
 from hanse.control.sighted import Looks
 from hanse.deploy.checks import Checked, Checks, Side
 from hanse.deploy.looker import Looker
-from hanse.deploy.memory import HOOK, hook_begun, hook_came
+from hanse.deploy.memory import HOOK, hook_begun, hook_came, hook_ended
 from hanse.deploy.supervisor import Supervisor
+from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.settings import ServiceSettings
 
@@ -113,5 +114,8 @@ class SupervisorYard:
             command = replace(usual, line=("/bin/sh", "-c", hook), shell=True)  # noqa: S604 - the settings' own command
             if directory:
                 command = replace(command, environment={**command.environment, SOURCE: directory})
-            self._supervisor.run_once(HOOK + name, command, service)
+            try:
+                self._supervisor.run_once(HOOK + name, command, service)
+            except Fault as fault:
+                self._supervisor.remember(hook_ended(self._supervisor.memory, HOOK + name, None, str(fault)))
         return came or ("waiting", "")
