@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -49,6 +50,7 @@ ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
 """
 """Asks another server for whatever it is asked to, as any program does, and tells what both have heard."""
 
+NOT_FOUND = 404
 COMMAND = f"{PYTHON} serve.py {{host}} {{port}}"
 SETTINGS = f"""
 [edge]
@@ -144,3 +146,23 @@ def test_an_egress_that_is_killed_comes_back_at_the_same_place(system: Running) 
     _ = system.ready()
     assert asked(system, "/plain?url=URL/7")["answer"]["path"] == "/7"
     assert asked(system, "/shop/HTTP_PROXY")["variable"] == url
+
+
+def test_a_route_that_is_changed_takes_effect_and_nobody_is_restarted(system: Running) -> None:
+    before = {one.instance: one.pid for one in system.ready().instances}
+    file = system.folder / "hanse.toml"
+    seen = len(system.lines)
+    file.write_text(file.read_text().replace('route = "/plain"', 'route = "/moved"'))
+    _ = system.until("the settings were read anew", after=seen)
+    _ = system.hanse("wait", "-q")
+    assert asked(system, "/moved/x")["instance"].startswith("plain-")
+    with pytest.raises(HTTPError) as gone:
+        _ = system.get("/plain/x")
+    with gone.value:
+        assert gone.value.code == NOT_FOUND
+    file.write_text(file.read_text().replace('route = "/moved"', 'route = "/plain"'))
+    seen = len(system.lines)
+    _ = system.until("the settings were read anew", after=seen)
+    _ = system.hanse("wait", "-q")
+    assert asked(system, "/plain/x")["instance"].startswith("plain-")
+    assert {one.instance: one.pid for one in system.ready().instances} == before

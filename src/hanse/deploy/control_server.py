@@ -115,7 +115,8 @@ class ControlServer:
             wanted,
             rows,
             supervisor.memory.wishes.down,
-            system.shown,
+            # What has changed and was not told yet is a table of its own.
+            system.shown + (supervisor.plan is not None and supervisor.shape != system.shape),
             system.seen,
             self.problem,
         )

@@ -79,7 +79,7 @@ class Status(msgspec.Struct, frozen=True):
         services: What should run.
         instances: What runs.
         ending: Whether all is to end.
-        shown, seen: Revision of the table that the edge was given last, and of the one that is in force there.
+        shown, seen: Revision of the table that the edge is to show, and of the one that is in force there.
         problem: What is wrong with the settings as they are now; those from before are in force.
     """
 
@@ -111,7 +111,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def is_settled(status: Status) -> bool:
-    """Whether all that should run is ready, and nothing else is there.
+    """Whether all that should run is ready, nothing else is there, and the edge goes by that.
 
     Example:
         >>> is_settled(Status("", "", 1, 2, (), ()))
@@ -122,7 +122,7 @@ def is_settled(status: Status) -> bool:
         there = [row for row in mine if row.phase in {"ready", "done"}]
         if len(there) != wish.instances or len(mine) != wish.instances:
             return False
-    return True
+    return status.seen >= status.shown
 
 
 def given_up(status: Status) -> list[Row]:

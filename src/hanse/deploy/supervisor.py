@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from typing import final
 
 import msgspec
@@ -20,7 +21,7 @@ from hanse.control.desired import Command, Desired, Key, Seat, filled
 from hanse.control.edge_shown import table_of
 from hanse.control.instances import Instance, System
 from hanse.control.neighbours import goes_by_proxy, inner_table, is_wanted, proxy_variables, url_of, variable_of
-from hanse.control.released import shape_of
+from hanse.control.released import Overlay
 from hanse.control.supervisor_machine import (
     Action,
     Ended,
@@ -110,6 +111,7 @@ class Supervisor:
         self._ready = False
         self._wished: dict[Key, Desired] = {}
         self._wished_of: tuple[Plan | None, Wishes] = (None, Wishes())
+        self._shaped: tuple[Plan | None, Mapping[str, Overlay], str] = (None, {}, "")
         self._follows = False
         self._has_egress = False
         self.memory: Memory = Memory()
@@ -246,6 +248,20 @@ class Supervisor:
         self.memory = replace(self.memory, wishes=wishes)
 
     @property
+    def shape(self) -> str:
+        """What the doors are to show beside who serves, in letters that differ where that does.
+
+        It is what the settings say of routes and the like, and what releases say of shares.
+        """
+        assert self.plan is not None
+        plan, overlays = self.plan, self.memory.wishes.overlays
+        if self._shaped[0] is not plan or self._shaped[1] is not overlays:
+            nobody = plan.settings, plan.desired, overlays, (), 0
+            tables = msgspec.json.encode((table_of(*nobody), inner_table(*nobody)))
+            self._shaped = plan, overlays, blake2b(tables, digest_size=8).hexdigest()
+        return self._shaped[2]
+
+    @property
     def desired(self) -> dict[Key, Desired]:
         """What should run, with what was wished for."""
         assert self.plan is not None
@@ -281,9 +297,8 @@ class Supervisor:
     def _step(self) -> None:
         _ = self._starving.lately()  # so that who was killed long ago says nothing of who ends next
         before = self.memory.system
-        shape = shape_of(self.memory.wishes.overlays)
         slow_start = self.plan.settings.edge.slow_start if self.plan is not None else 0.0
-        decision = decided(before, self.desired, self._host.monotonic(), shape, slow_start)
+        decision = decided(before, self.desired, self._host.monotonic(), self.shape, slow_start)
         self._wake = decision.wake
         self._know(before, decision.system)
         self._remember()

@@ -12,7 +12,7 @@ from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
 from hanse.control.ground import Wanted
 from hanse.control.instances import System
-from hanse.control.released import Overlay, shape_of, started_from
+from hanse.control.released import Overlay, started_from
 from hanse.control.rollout import Came
 from hanse.control.sighted import Looks
 from hanse.deploy.checks import Checked, Checks, Side
@@ -62,7 +62,7 @@ class SupervisorYard:
     def in_force(self) -> bool:
         """See `Yard.in_force`."""
         system = self.system
-        return system.shape == shape_of(self.overlays) and system.seen >= system.shown
+        return system.shape == self._supervisor.shape and system.seen >= system.shown
 
     def overlay(self, service: str, overlay: Overlay) -> None:
         """See `Yard.overlay`."""

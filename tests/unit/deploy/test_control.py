@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from hanse.control.desired import Command, Desired
 from hanse.control.promises import Promises
@@ -142,4 +143,7 @@ def test_a_system_is_settled_when_all_that_should_run_is_ready_and_nothing_else_
     assert is_settled(status(wanted=0))
     for rows in ([], [("web", "starting")], [("web", "ready"), ("web", "draining")]):
         assert not is_settled(status(*rows))
+    told = replace(status(("web", "ready")), shown=7, seen=6)
+    assert not is_settled(told), "the edge does not go by it yet"
+    assert is_settled(replace(told, seen=7))
     assert [row.instance for row in given_up(status(("web", "crash loop")))] == ["web-1"]
