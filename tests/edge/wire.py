@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sized
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import h11
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test that waits has failed."""
 
 Headers = Iterable[tuple[str, str]]
@@ -215,6 +216,10 @@ async def named(exchange: Exchange) -> None:
     await exchange.answer(200, exchange.server.name.encode())
 
 
+TURNS = 8
+"""Of the loop, in which whatever was taken is there, and whatever was broken off is gone."""
+
+
 class Upstream:
     """A server of a test, that notes all it was asked."""
 
@@ -231,7 +236,7 @@ class Upstream:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def kill(self) -> None:
@@ -239,13 +244,18 @@ class Upstream:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in list(self.open):
-            writer.transport.abort()
-        await asyncio.sleep(0)
+        # One that was just taken has no transport yet: that takes the loop a few turns.
+        for _ in range(TURNS):
+            for writer in list(self.open):
+                writer.transport.abort()
+            await asyncio.sleep(0)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Coroutine[Any, Any, None]:
         self.connections += 1
         self.open.add(writer)
+        return self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self.raw is not None:
                 await self.raw(reader, writer)
@@ -254,8 +264,10 @@ class Upstream:
         except (ConnectionError, h11.ProtocolError, asyncio.IncompleteReadError):
             self.gone.set()
         finally:
-            self.open.discard(writer)
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            self.open.discard(writer)
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         exchange = Exchange(self, reader, writer)
