@@ -63,7 +63,7 @@ def release(folder: Path, name: str) -> Path:
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("app")
     _ = release(folder, ".")
-    for name in ("two", "three", "four"):
+    for name in ("two", "three", "four", "five"):
         _ = release(folder, name)
     _ = breaking(folder)
     with running(folder, SETTINGS) as system:
@@ -92,11 +92,24 @@ def test_a_service_of_the_app_comes_and_goes_and_no_call_is_lost(system: Running
         for name, *how in (("two", "rolling", "--every", "0", "--bake", "0"), ("three", "blue-green", "--bake", "1s")):
             done = system.hanse("release", "till", "--to", name, "--strategy", *how, "--wait")
             assert done.returncode == 0, done.stderr
-            assert told_of(system).releases == {"till": name}
+            assert told_of(system).releases["till"] == name
     assert {status for status, _ in visitors.seen} == {200}, visitors.seen
     assert {answer for _, answer in visitors.seen} == {first, '"two"', '"three"'}
     here = system.folder.resolve()
     assert hooks.read_text().splitlines()[before:] == [f"{here} {here / name}" for name in ("two", "three")]
+
+
+def test_two_services_are_released_as_one(system: Running) -> None:
+    first = system.get("/page")
+    with Visitors(system.status().edge) as visitors:
+        how = ("--to", "five", "--strategy", "rolling", "--every", "0", "--bake", "0")
+        done = system.hanse("release", "cafe", "till", *how, "--wait")
+        assert done.returncode == 0, done.stderr
+    assert {one: told_of(system).releases[one] for one in ("cafe", "till")} == {"cafe": "five", "till": "five"}
+    lines = [line for line in done.stderr.splitlines() if ": done" in line]
+    assert [line.split(":")[1].strip() for line in lines] == ["till", "cafe"], "whoever is called goes first"
+    assert {status for status, _ in visitors.seen} == {200}, visitors.seen
+    assert {answer for _, answer in visitors.seen} <= {first, '"five"'}
 
 
 def test_what_breaks_its_callers_is_refused_before_it_is_started(system: Running) -> None:
@@ -104,7 +117,8 @@ def test_what_breaks_its_callers_is_refused_before_it_is_started(system: Running
     done = system.hanse("release", "till", "--to", "breaking", "--strategy", "blue-green", "--wait")
     assert done.returncode == 1
     assert "till breaking is refused: " in done.stderr
-    assert "cafe (base) counts on it: till.price: arguments: field size is needed, and is not there" in done.stderr
+    beside = told_of(system).releases.get("cafe", "base")
+    assert f"cafe ({beside}) counts on it: till.price: arguments: field size is needed, and is not there" in done.stderr
     assert system.get("/page") == before
     assert "breaking" not in {one.release for one in system.status().instances}
     # Whoever knows better has it begin; it is taken back before anybody is sent there.

@@ -14,8 +14,8 @@ from hanse.cli.letters import operator_name
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.project import located
-from hanse.cli.release_text import HEADINGS, lines_of, plan_lines, rows_of
-from hanse.control.rollout import ENDED, Command, Rollout
+from hanse.cli.release_text import HEADINGS, begun_lines, is_over, lines_of, problem_of, rows_of, set_lines
+from hanse.control.rollout import Command
 from hanse.control.verdict import Verdict
 from hanse.control.verdict_forms import OK, Hook, verdict_for_argo, verdict_for_flagger
 from hanse.deploy.control_client import POLL_SECONDS, NotDone, asked_of_releases
@@ -47,7 +47,7 @@ STRATEGIES = ("canary", "rolling", "blue-green", "ab", "mirror")
 def asking(command: Callable[..., T]) -> Callable[..., T]:
     """Add what may be said of a release; the command takes it as `ask`."""
 
-    @click.argument("service")
+    @click.argument("services", nargs=-1, required=True, metavar="SERVICE...")
     @click.option(
         "--to", required=True, metavar="RELEASE", help="A folder, a revision of git, or what {release} takes."
     )
@@ -62,9 +62,9 @@ def asking(command: Callable[..., T]) -> Callable[..., T]:
     )
     @click.option("--breaking", is_flag=True, help="Even if it does not fit those who run beside it.")
     @wraps(command)
-    def wrapped(*args: object, every: str, bake: str, steps: str, **rest: object) -> T:
-        names = ("service", "to", "strategy", "requests", "breaking")
-        said = {name: rest.pop(name) for name in names}
+    def wrapped(*args: object, services: tuple[str, ...], every: str, bake: str, steps: str, **rest: object) -> T:
+        names = ("to", "strategy", "requests", "breaking")
+        said = {"service": services[0], "also": services[1:], **{name: rest.pop(name) for name in names}}
         times = {"every": lasting(every), "bake": lasting(bake)}
         ask = convert({**said, **times, "steps": percents(steps), "who": operator_name()}, ReleaseAsk)
         return command(*args, ask=ask, **rest)
@@ -79,20 +79,21 @@ def asking(command: Callable[..., T]) -> Callable[..., T]:
 @as_json
 @common
 def release(*, ask: ReleaseAsk, wait: bool, home: Home, json_wanted: bool, output: Output) -> None:
-    """Release SERVICE anew, in steps that are judged, and back by itself where it is bad."""
+    """Release SERVICE anew, in steps that are judged, and back by itself where it is bad.
+
+    Several are released as one, those that are called before those that call them: one after the other, and where one
+    of them is bad, all go back.
+    """
     told = asked_of_releases(home, Ask("release", release=ask))
-    row = told.rollouts[0].rollout
     if not json_wanted:
-        output.note(f"hanse: {row.service}: {row.old} -> {row.new}")
-        for line in plan_lines(row.plan):
+        for line in begun_lines(told):
             output.note(f"hanse: {line}")
     if wait:
-        told = _over(home, row, output)
-        row = told.rollouts[0].rollout
+        told = _over(home, told, output)
     if json_wanted:
         print_json(told)
-    if wait and row.state != "done":
-        raise NotDone(f"{row.service} {row.new} is {row.state.replace('_', ' ')}: {row.why}")
+    if wait and (problem := problem_of(told)):
+        raise NotDone(problem)
 
 
 @click.group()
@@ -236,18 +237,24 @@ def _show(home: Home, ask: RolloutAsk, output: Output, *, json_wanted: bool) -> 
             click.echo(line)
     else:
         print_table(rows_of(told), output, headings=HEADINGS)
+        for line in set_lines(told):
+            output.note(f"hanse: {line}")
 
 
-def _over(home: Home, row: Rollout, output: Output) -> ReleasesTold:
-    """How it is, once a rollout is over; every turn is told as it comes."""
-    never, shown = threading.Event(), 0
-    ask = Ask("rollout", rollout=RolloutAsk(service=row.service))
+def _over(home: Home, begun: ReleasesTold, output: Output) -> ReleasesTold:
+    """How it is, once a rollout or a release set is over; every turn is told as it comes."""
+    never, shown = threading.Event(), dict[str, int]()
+    about = (
+        RolloutAsk(release_set=begun.sets[0].id)
+        if begun.sets
+        else RolloutAsk(service=begun.rollouts[0].rollout.service)
+    )
     while True:
-        told = asked_of_releases(home, ask)
-        now = told.rollouts[0].rollout
-        for turn in now.history[shown:]:
-            output.note(f"hanse: {now.service}: {turn.state.replace('_', ' ')}, {turn.share / 100:g} %: {turn.why}")
-        shown = len(now.history)
-        if now.state in ENDED:
+        told = asked_of_releases(home, Ask("rollout", rollout=about))
+        for now in (one.rollout for one in told.rollouts):
+            for turn in now.history[shown.get(now.service, 0) :]:
+                output.note(f"hanse: {now.service}: {turn.state.replace('_', ' ')}, {turn.share / 100:g} %: {turn.why}")
+            shown[now.service] = len(now.history)
+        if is_over(told):
             return told
         _ = never.wait(POLL_SECONDS)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from hanse.control.edge_table import WHOLE
 from hanse.control.plan import Plan, Step
+from hanse.control.release_set import LIVE_SETS
 from hanse.control.rollout import ENDED, Rollout
 from hanse.deploy.release_words import ReleasesTold, RolloutTold
 
@@ -42,6 +43,37 @@ def _step(step: Step) -> str:
     least += [f"{step.requests} requests of the new one"] if step.requests else []
     lasts = " and ".join(least) + ", " if least else ""
     return f"{share} of the requests; {step.new} new instances, {step.old} old ones; {lasts}until {ENDS[step.ends]}"
+
+
+def begun_lines(told: ReleasesTold) -> Iterator[str]:
+    """What begins: one rollout, or those of a set in their order."""
+    members = [(one.service, one.old, one.new, one.plan) for row in told.sets for one in row.members]
+    rollouts = [(row.service, row.old, row.new, row.plan) for row in (one.rollout for one in told.rollouts)]
+    for service, old, new, plan in members or rollouts:
+        yield f"{service}: {old} -> {new}"
+        yield from plan_lines(plan)
+
+
+def set_lines(told: ReleasesTold) -> Iterator[str]:
+    """The release sets, a line for each."""
+    for row in told.sets:
+        names = ", ".join(member.service for member in row.members)
+        yield f"as one: {names}: {row.state.replace('_', ' ')}{f', {row.why}' if row.why else ''}"
+
+
+def is_over(told: ReleasesTold) -> bool:
+    """Whether what was asked about is over: a release set, else a rollout."""
+    if told.sets:
+        return told.sets[0].state not in LIVE_SETS
+    return told.rollouts[0].rollout.state in ENDED
+
+
+def problem_of(told: ReleasesTold) -> str:
+    """Why what is over did not come to its place; empty where it did."""
+    if told.sets:
+        return "" if told.sets[0].state == "done" else next(set_lines(told))
+    row = told.rollouts[0].rollout
+    return "" if row.state == "done" else f"{row.service} {row.new} is {row.state.replace('_', ' ')}: {row.why}"
 
 
 def rows_of(told: ReleasesTold) -> list[list[str]]:

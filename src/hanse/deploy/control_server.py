@@ -14,7 +14,7 @@ from hanse.control.wishes import needed, restarted, scaled
 from hanse.deploy.control_words import ASK_BYTES_MAX, Answer, Ask, Refused, Row, Status, Wish
 from hanse.deploy.own_socket import why_not
 from hanse.deploy.project import Project
-from hanse.deploy.release_words import RolloutAsk
+from hanse.deploy.release_words import ReleaseAsk, ReleasesTold, RolloutAsk
 from hanse.deploy.releasing import Releasing
 from hanse.deploy.supervisor import Supervisor
 from hanse.kernel.faults import Fault, Forbidden, Malformed
@@ -62,14 +62,20 @@ class ControlServer:
             return Answer(refused=_refused(Malformed(f"expected an ask of a command, got {line[:80]!r}: {error}")))
         try:
             if ask.release is not None:
-                row = await self._releasing.release(ask.release)
-                return Answer(releases=await self._releasing.rollout(RolloutAsk(service=row.service)))
+                return Answer(releases=await self._release(ask.release))
             if ask.rollout is not None:
                 return Answer(releases=await self._releasing.rollout(ask.rollout))
             self._obey(ask)
         except Fault as fault:
             return Answer(refused=_refused(fault))
         return Answer(self.status())
+
+    async def _release(self, ask: ReleaseAsk) -> ReleasesTold:
+        if ask.also:
+            begun = await self._releasing.release_set(ask)
+            return await self._releasing.rollout(RolloutAsk(release_set=begun.id))
+        row = await self._releasing.release(ask)
+        return await self._releasing.rollout(RolloutAsk(service=row.service))
 
     def _obey(self, ask: Ask) -> None:
         supervisor = self._supervisor

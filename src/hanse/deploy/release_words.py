@@ -7,6 +7,7 @@ import msgspec
 from hanse.control.edge_table import Points
 from hanse.control.mirror_report import MirrorReport
 from hanse.control.plan import Plan, Strategy, ab, blue_green, canary, mirror, rolling
+from hanse.control.release_set import ReleaseSet
 from hanse.control.rollout import Command, Rollout, Veto
 from hanse.control.verdict import Verdict
 from hanse.kernel.faults import Misconfigured
@@ -30,6 +31,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         service: Its name.
         to: A folder, a revision of git, or a name that the service's command takes.
+        also: Other services that come to the same with it, as one release set.
         strategy: How it comes to its place.
         steps: Percents: of a canary, of the users of an `ab`, of the requests that are mirrored.
         every: Seconds that a step lasts at the least.
@@ -41,6 +43,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     to: str
+    also: tuple[str, ...] = ()
     strategy: Strategy = "canary"
     steps: tuple[float, ...] = ()
     every: float = EVERY_SECONDS
@@ -55,6 +58,7 @@ class RolloutAsk(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         service: Whose; empty for all.
+        release_set: Id of the release set whose; empty for any.
         command: What to do; None to be told how it stands.
         share: What the new release is to have of the requests, in basis points; None for what its plan says.
         lift: Release whose vetoes are lifted; empty for none.
@@ -62,6 +66,7 @@ class RolloutAsk(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     service: str = ""
+    release_set: str = ""
     command: Command | None = None
     share: Points | None = None
     lift: str = ""
@@ -87,11 +92,13 @@ class ReleasesTold(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rollouts: The latest of each service.
+        sets: Release sets: the one that was asked for, or all that are on their way.
         releases: Which release each service has that was ever released.
         vetoes: What is not released again until somebody lifts that.
     """
 
     rollouts: tuple[RolloutTold, ...] = ()
+    sets: tuple[ReleaseSet, ...] = ()
     releases: dict[str, str] = {}
     vetoes: tuple[Veto, ...] = ()
 

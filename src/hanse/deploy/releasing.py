@@ -10,6 +10,7 @@ import msgspec
 
 from hanse.control.desired import Desired
 from hanse.control.judged import Judgement
+from hanse.control.release_set import LIVE_SETS, Member, ReleaseSet
 from hanse.control.released import BASE, Overlay
 from hanse.control.releases import Asked, Releases, Standing
 from hanse.control.rollout import ENDED, Rollout, Veto
@@ -83,16 +84,47 @@ class Releasing:
             Conflict: The service is on its way already, or has that release.
             Vetoed: It was rolled back, and nobody has lifted that.
         """
-        wanted = self._service(ask.service)
-        source = await asyncio.to_thread(source_of, ask.to, wanted.command, self._folder / FOLDER / ask.service)
+        asked = await self._asked(ask, ask.service)
+        with self._node.context(_operator(ask.who)):
+            return await self._node.client(Releases).begin(asked)
+
+    async def release_set(self, ask: ReleaseAsk) -> ReleaseSet:
+        """Begin to release several services as one, those that are called before those that call them.
+
+        Raises:
+            Misconfigured: One is there twice, or they need each other in a circle; or what `release` raises it for.
+            NotFound, Conflict, Vetoed: As `release`, of any of them; then none is begun.
+        """
+        members = [await self._member(ask, service) for service in (ask.service, *ask.also)]
+        with self._node.context(_operator(ask.who)):
+            return await self._node.client(Releases).begin_set(members, who=ask.who)
+
+    async def _member(self, ask: ReleaseAsk, service: str) -> Member:
+        asked = await self._asked(ask, service)
+        return Member(
+            service=service,
+            old=asked.old,
+            new=asked.new,
+            plan=asked.plan,
+            instances=asked.instances,
+            source=asked.source,
+            digest=asked.digest,
+            needs=self._service(service).needs,
+            breaking=asked.breaking,
+        )
+
+    async def _asked(self, ask: ReleaseAsk, service: str) -> Asked:
+        """What is asked for one of the services that somebody wants to release."""
+        wanted = self._service(service)
+        source = await asyncio.to_thread(source_of, ask.to, wanted.command, self._folder / FOLDER / service)
         if wanted.port:
             raise Misconfigured(
-                f"services.{ask.service}: two releases cannot run beside each other, as it insists on port "
+                f"services.{service}: two releases cannot run beside each other, as it insists on port "
                 f"{wanted.port}; leave `port` away and use {{port}} or $PORT in its command, or say `own_network = "
                 f"true` (Linux)"
             )
-        asked = Asked(
-            service=ask.service,
+        return Asked(
+            service=service,
             new=source.release,
             plan=plan_of(ask, wanted.instances),
             instances=wanted.instances,
@@ -102,8 +134,6 @@ class Releasing:
             who=ask.who,
             breaking=ask.breaking,
         )
-        with self._node.context(_operator(ask.who)):
-            return await self._node.client(Releases).begin(asked)
 
     async def rollout(self, ask: RolloutAsk) -> ReleasesTold:
         """How rollouts stand, once it is done what was asked for.
@@ -124,7 +154,7 @@ class Releasing:
             elif ask.command is not None:
                 row = await self._live(ask.service)
                 _ = await self._node.client(Releases).command(row.id, ask.command, who=ask.who)
-            return await self._told(ask.service)
+            return await self._told(ask)
 
     def _service(self, name: str) -> Desired:
         found = self._yard.services.get(name)
@@ -140,15 +170,18 @@ class Releasing:
             raise NotFound("rollout", f"of {service} that is on its way")
         return live[0]
 
-    async def _told(self, service: str) -> ReleasesTold:
-        latest: dict[str, Rollout] = {}
+    async def _told(self, ask: RolloutAsk) -> ReleasesTold:
+        service, latest = ask.service, dict[str, Rollout]()
         async for row in self._node.collection(Rollout).scan():
             known = latest.get(row.service)
-            if (not service or row.service == service) and (known is None or known.began_at <= row.began_at):
+            if service not in ("", row.service) or ask.release_set not in ("", row.release_set):
+                continue
+            if known is None or known.began_at <= row.began_at:
                 latest[row.service] = row
         vetoes = [one async for one in self._node.collection(Veto).scan()]
         return ReleasesTold(
             rollouts=tuple([await self._known_of(row) for row in latest.values()]),
+            sets=tuple([one async for one in self._node.collection(ReleaseSet).scan() if _is_meant(one, ask)]),
             releases={name: one.release for name, one in (await self.standing()).items()},
             vetoes=tuple(one for one in vetoes if not service or one.service == service),
         )
@@ -160,6 +193,12 @@ class Releasing:
             return RolloutTold(rollout=row)
         verdict = msgspec.json.decode(known.verdict, type=Verdict) if known.verdict else None
         return RolloutTold(rollout=row, verdict=verdict, mirrored=known.mirrored)
+
+
+def _is_meant(one: ReleaseSet, ask: RolloutAsk) -> bool:
+    if ask.release_set:
+        return one.id == ask.release_set
+    return one.state in LIVE_SETS and ask.service in ("", *(member.service for member in one.members))
 
 
 def _directory(source: Source) -> str:

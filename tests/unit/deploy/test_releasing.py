@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hanse.control.desired import Command, Desired
 from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
 from hanse.control.ground import Wanted
 from hanse.control.instances import Instance, System
+from hanse.control.release_set import LIVE_SETS
 from hanse.control.released import BASE, Overlay, overlaid
 from hanse.control.releases import Vetoed
 from hanse.control.rollout import ENDED, Came
 from hanse.control.sighted import Looks
-from hanse.deploy.release_words import ReleaseAsk, RolloutAsk
+from hanse.deploy.release_words import ReleaseAsk, ReleasesTold, RolloutAsk
 from hanse.deploy.releasing import Releasing
 from hanse.kernel.faults import Conflict, Misconfigured, NotFound
 from hanse.kernel.host import Host
@@ -37,6 +40,7 @@ class Yard:
         self.fit: tuple[Came, str] = ("passed", "")
         self.compared = Pairs()
         self.hook: tuple[Came, str] = ("passed", "")
+        self.hooks: dict[str, tuple[Came, str]] = {}
 
     @property
     def system(self) -> System:
@@ -64,7 +68,7 @@ class Yard:
         return self.fit
 
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
-        return self.hook
+        return self.hooks.get(service, self.hook)
 
 
 @pytest.fixture
@@ -77,8 +81,6 @@ def yard(tmp_path: Path) -> Yard:
 
 async def over(releasing: Releasing) -> str:
     """The state in which a rollout ends."""
-    import asyncio
-
     async with asyncio.timeout(60.0):
         while True:
             told = await releasing.rollout(RolloutAsk(service="web"))
@@ -101,6 +103,61 @@ async def test_a_folder_comes_to_its_place_and_is_there_after_a_restart(yard: Ya
     async with Releasing(again, tmp_path / ".hanse", Host.system()) as releasing:
         standing = await releasing.standing()
         assert standing["web"].source == str(tmp_path / "web-2")
+
+
+def of_two(yard: Yard, folder: Path) -> ReleaseAsk:
+    """A release of a service and of the one that it calls, as one."""
+    command = Command(("serve",), directory=str(folder / "web"))
+    yard.services["stock"] = Desired("stock", command, instances=1)
+    yard.services["web"] = Desired("web", command, instances=2, needs=("stock",))
+    return replace(ASK, also=("stock",))
+
+
+async def set_over(releasing: Releasing, id: str) -> ReleasesTold:
+    """All of a release set, once it is over."""
+    async with asyncio.timeout(60.0):
+        while True:
+            told = await releasing.rollout(RolloutAsk(release_set=id))
+            if told.sets[0].state not in LIVE_SETS:
+                return told
+            await asyncio.sleep(0.05)
+
+
+async def test_several_are_released_as_one_those_that_are_called_first(yard: Yard, tmp_path: Path) -> None:
+    ask = of_two(yard, tmp_path)
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        begun = await releasing.release_set(ask)
+        assert [one.service for one in begun.members] == ["stock", "web"]
+        assert (await releasing.rollout(RolloutAsk(service="web"))).sets[0].id == begun.id
+        told = await set_over(releasing, begun.id)
+        assert told.sets[0].state == "done"
+        assert told.releases == {"stock": "web-2", "web": "web-2"}
+        began = {one.rollout.service: one.rollout.began_at for one in told.rollouts}
+        assert began["stock"] < began["web"]
+        assert (await releasing.rollout(RolloutAsk())).sets == (), (
+            "those that are over are told when they are asked for"
+        )
+
+
+async def test_where_one_of_a_set_is_bad_all_go_back(yard: Yard, tmp_path: Path) -> None:
+    ask = of_two(yard, tmp_path)
+    yard.hooks["web"] = ("failed", "exit code 1")
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        told = await set_over(releasing, (await releasing.release_set(ask)).id)
+        assert (told.sets[0].state, told.sets[0].why) == ("rolled_back", "web: exit code 1")
+        assert {one.rollout.service: one.rollout.state for one in told.rollouts} == dict.fromkeys(
+            ("stock", "web"), "rolled_back"
+        )
+
+
+async def test_of_a_set_that_makes_no_sense_nothing_is_begun(yard: Yard, tmp_path: Path) -> None:
+    ask = of_two(yard, tmp_path)
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        with pytest.raises(NotFound, match="stoc; did you mean stock"):
+            _ = await releasing.release_set(replace(ask, also=("stoc",)))
+        with pytest.raises(Misconfigured, match="each service once, got web, web"):
+            _ = await releasing.release_set(replace(ask, also=("web",)))
+        assert (await releasing.rollout(RolloutAsk())).rollouts == ()
 
 
 async def test_a_hook_that_fails_takes_the_release_back_and_vetoes_it(yard: Yard, tmp_path: Path) -> None:
