@@ -55,6 +55,33 @@ async def test_envoy_of_the_wheel_is_started_again_with_what_it_showed(program: 
     assert killed.isdisjoint(now)
 
 
+async def test_who_leaves_while_it_is_asked_how_it_is_is_told_of_no_more(program: str) -> None:
+    asked, told = asyncio.Event(), asyncio.Event()
+
+    async def ill(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Break off all that is asked; only whether one is well takes long to say."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET /health "):
+            asked.set()
+            _ = await told.wait()
+
+    leaves, stays, fails = Upstream("leaves", raw=ill), Upstream("stays"), Upstream("fails", raw=ill)
+    with tempfile.TemporaryDirectory(prefix="edge") as folder:
+        engine = EnvoyEngine(Place(folder=Path(folder), port=0), program=program)
+        edge = Edge(engine, await engine.start())
+        async with serving(leaves, stays, fails), asyncio.timeout(PATIENCE):
+            _ = await edge.show(edge.table(edge.pool(leaves, stays, health="/health")))
+            while not asked.is_set():
+                assert (await ask(edge.url)).body == b"stays"
+            _ = await edge.show(edge.table(edge.pool(fails, stays, health="/health")))
+            told.set()
+            # Whoever fails from now on is looked at after the one that has left.
+            while edge.server(fails).id not in (ejected := (await engine.figures()).ejected):
+                assert (await ask(edge.url)).body == b"stays"
+        await engine.stop(0.0)
+    assert ejected == (edge.server(fails).id,)
+
+
 async def test_a_program_that_is_no_envoy_is_told_before_anything_listens() -> None:
     with tempfile.TemporaryDirectory(prefix="edge") as folder:
         engine = EnvoyEngine(Place(folder=Path(folder), port=0), program="/bin/true")

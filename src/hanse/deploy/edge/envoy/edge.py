@@ -48,6 +48,9 @@ TAKEN_SECONDS = 4.0
 SWEEP_SECONDS = 0.02
 """Between two looks at who leaves, and who was left alone."""
 
+RETRY_SECONDS = 1.0
+"""Before files are written again that could not be."""
+
 CUTS_MAX = 50
 """How often what is under way at a server is broken off, until nothing is."""
 
@@ -122,6 +125,7 @@ class EnvoyEdge:
             self._write("rds.json", told)
             await self._taken(f"revision {table.revision}", lambda: self._shows(table))
             self.table, self._wanted = table, wanted
+            self._out = {name: self._out[name] for name in still_out(self._out, _up(table))}
             await self._show({name: left(ends, self._seen(wanted.get(name, ()))) for name, ends in before.items()})
             # What was given to whoever goes before this is counted as under way there from now on.
             _ = await self._asked()
@@ -302,10 +306,17 @@ class EnvoyEdge:
         while True:
             _ = await self._stirred.wait()
             self._stirred.clear()
-            with suppress(Unavailable, Misconfigured):
+            try:
                 _ = await self._looked()
                 await self._judge(loop.time())
                 await self._let_go()
+            except (Unavailable, Misconfigured):
+                pass  # Envoy ends, or is started again: then it is stirred by what comes next
+            except OSError as error:
+                # Such as a disk that is full: whoever is left alone is to be let back once it is not.
+                _log.error("who leaves the edge, and who is back, is not shown: %s", error)
+                self._stirred.set()
+                await asyncio.sleep(RETRY_SECONDS)
             if self._out or any(one.status == "DRAINING" for ends in self._shown.values() for one in ends):
                 self._stirred.set()
                 await asyncio.sleep(SWEEP_SECONDS)
@@ -321,7 +332,11 @@ class EnvoyEdge:
         async with asyncio.TaskGroup() as group:
             for pool, server in asked:
                 _ = group.create_task(_ask(answers, pool, server))
+        # Another table may have come while they were asked.
+        there = {one.id: one for pool in self.table.pools for one in pool.servers if takes(one)}
         for pool, server in asked:
+            if there.get(server.id) != server:
+                continue
             back = is_back(answers.get(server.id))
             if server.id in self._out and back:
                 del self._out[server.id]
