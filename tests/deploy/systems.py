@@ -110,8 +110,12 @@ class Running:
     def end(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
         code = self.process.wait(WAIT_SECONDS)
-        self._reader.join(WAIT_SECONDS)
+        self.heard_out()
         return code
+
+    def heard_out(self) -> None:
+        """Wait until all that it printed was read."""
+        self._reader.join(WAIT_SECONDS)
 
 
 def doors(system: Running, name: str) -> list[int]:
@@ -142,8 +146,10 @@ def running(folder: Path, settings: str = SETTINGS, *arguments: str) -> Generato
     with subprocess.Popen(
         [*HANSE, "up", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
+        system = Running(folder, process)
         try:
-            yield Running(folder, process)
+            yield system
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
+            system.heard_out()

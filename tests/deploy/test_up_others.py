@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,10 +75,17 @@ def test_haproxy_is_the_edge_of_a_system_and_is_kept_running(tmp_path: Path) -> 
         assert system.end() == 0
 
 
-def test_postgresql_is_made_once_and_keeps_what_was_written(tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users reach as well: PostgreSQL runs as one of its own, where root starts it."""
+    with tempfile.TemporaryDirectory(prefix="hanse-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_postgresql_is_made_once_and_keeps_what_was_written(open_folder: Path) -> None:
     needs("postgresql")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # it runs as a user of its own, where root starts it
     settings = f"""
 [edge]
 port = 0
@@ -90,8 +99,8 @@ route = "/"
 health = "/"
 environment = {{ DATABASE = "resource:db" }}
 """
-    (tmp_path / "told.py").write_text(TOLD)
-    with running(tmp_path, settings) as system:
+    (open_folder / "told.py").write_text(TOLD)
+    with running(open_folder, settings) as system:
         assert system.until("web-1 starts") > system.until("db-1 is ready")
         _ = system.ready()
         before = int(system.get("/"))
@@ -101,7 +110,7 @@ environment = {{ DATABASE = "resource:db" }}
         _ = system.ready()
         assert int(system.get("/")) > before, "what was committed is there after a kill"
         assert system.end() == 0
-    with running(tmp_path, settings) as system:
+    with running(open_folder, settings) as system:
         _ = system.ready()
         assert int(system.get("/")) > before + 1, "and after all has ended"
         assert system.end() == 0
