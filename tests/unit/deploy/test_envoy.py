@@ -19,7 +19,7 @@ from hanse.deploy.edge.envoy.counting import Counting
 from hanse.deploy.edge.envoy.cutting import cut_off
 from hanse.deploy.edge.envoy.lines import Told, count, read
 from hanse.deploy.edge.envoy.pools import Endpoint, Shape, assignments, clusters, joined, left, shapes_of
-from hanse.deploy.edge.envoy.program import found, usable, version_of
+from hanse.deploy.edge.envoy.program import ENVOY, found
 from hanse.deploy.edge.envoy.routes import check, routes
 from hanse.deploy.edge.envoy.worker import Standing, asked
 from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
@@ -137,9 +137,9 @@ def test_what_a_grpc_service_answers_is_no_failed_attempt() -> None:
 
 
 async def test_a_program_that_is_none_is_told(tmp_path: Path) -> None:
-    assert version_of("HAProxy version 2.6.12") is None
+    assert ENVOY.version_of("HAProxy version 2.6.12") is None
     with pytest.raises(CouldNotStart, match="cannot be run"):
-        _ = await usable(str(tmp_path / "envoy"))
+        _ = await ENVOY.usable(str(tmp_path / "envoy"))
     if "envoy" not in sys.modules:
         assert found(lambda _: "/opt/envoy")
 

@@ -15,7 +15,7 @@ from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.haproxy.config import config, files, quoted
 from hanse.deploy.edge.haproxy.layout import Layout, Placement, fitted
 from hanse.deploy.edge.haproxy.lines import count, read
-from hanse.deploy.edge.haproxy.program import found, usable, version_of
+from hanse.deploy.edge.haproxy.program import HAPROXY, found
 from hanse.deploy.edge.haproxy.runtime import read_standings, wrong
 from hanse.deploy.edge.haproxy.shown import Shown, commands, encoded, service_of, shown
 from hanse.kernel.faults import CouldNotStart, Misconfigured
@@ -256,11 +256,11 @@ def test_names_come_back_from_the_log(name: str) -> None:
 
 def test_versions_are_read_from_what_the_program_says() -> None:
     assert found(lambda _: "/opt/haproxy") == "/opt/haproxy"
-    assert version_of("HA-Proxy version 1.8.8") == (1, 8)
-    assert version_of("Docker version 20") is None
+    assert HAPROXY.version_of("HA-Proxy version 1.8.8") == (1, 8)
+    assert HAPROXY.version_of("Docker version 20") is None
 
 
 async def test_what_is_no_haproxy_is_told_with_what_to_install() -> None:
     for program in ("/bin/true", "/nowhere/haproxy"):
         with pytest.raises(CouldNotStart, match="apt install haproxy"):
-            _ = await usable(program)
+            _ = await HAPROXY.usable(program)

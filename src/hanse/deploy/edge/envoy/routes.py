@@ -6,9 +6,8 @@ else.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from urllib.parse import quote
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from hanse.control.edge_table import WHOLE, EdgeRoute, Pool, Server, Table, Target
 from hanse.deploy.edge.envoy.pools import Resource, Shape, takes
 from hanse.deploy.edge.faults import NotRouted
+from hanse.deploy.edge.foreign import problems_of
 from hanse.gateway.problem import problem_response
 from hanse.kernel.faults import Fault, Malformed, Misconfigured, Unavailable
 
@@ -29,7 +29,6 @@ UNSENT_BYTES = 1024 * 1024
 """Of a request that is kept until a server has taken its connection, where it is not kept to be sent again."""
 
 BACK_OFF = {"base_interval": "0.005s", "max_interval": "0.1s"}
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _PREDICATE = {
     "name": "envoy.retry_host_predicates.previous_hosts",
     "typed_config": {
@@ -251,35 +250,11 @@ def check(table: Table) -> None:
         Misconfigured: A name, a path or an address of the table; lists all that are wrong.
     """
     problems = [
-        *(
-            f"{what} {name!r}: expected letters, digits, '.', '_' and '-', 128 at most"
-            for what, name in _names(table)
-            if not _NAME.fullmatch(name)
-        ),
-        *(
-            f"the server {server.id}: expected an IP address, got {server.host!r}"
-            for pool in table.pools
-            for server in pool.servers
-            if not _is_address(server.host)
-        ),
+        *problems_of(table),
         *(f"{text!r}: expected a text of Unicode" for text in _texts(table) if not _is_unicode(text)),
     ]
     if problems:
         raise Misconfigured(f"Envoy cannot show revision {table.revision}:\n  " + "\n  ".join(problems))
-
-
-def _names(table: Table) -> Iterator[tuple[str, str]]:
-    for target in table.targets:
-        yield f"the header by which a release of {target.service} is chosen,", target.forced_by
-        if target.split.cookie:
-            yield f"the cookie of {target.service}", target.split.cookie
-        for source in target.split.sticks_to:
-            kind, _, name = source.partition(".")
-            if kind != "address":
-                yield f"{target.service} sticks to the {kind}", name
-    for pool in table.pools:
-        if pool.sticky:
-            yield f"the cookie of {pool.service}", pool.sticky
 
 
 def _texts(table: Table) -> Iterator[str]:
@@ -291,16 +266,5 @@ def _is_unicode(text: str) -> bool:
     try:
         _ = text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_address(text: str) -> bool:
-    # A scope, as of fe80::1%eth0, could be any text.
-    if "%" in text:
-        return False
-    try:
-        _ = ip_address(text)
-    except ValueError:
         return False
     return True

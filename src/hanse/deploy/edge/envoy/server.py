@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 from contextlib import suppress
 from typing import final
 
@@ -17,8 +16,9 @@ from hanse.deploy.edge.driven import SOCKET, Question, Reply, control, done
 from hanse.deploy.edge.envoy.bootstrap import bootstrap
 from hanse.deploy.edge.envoy.edge import EnvoyEdge
 from hanse.deploy.edge.envoy.worker import started
+from hanse.deploy.edge.foreign import check_certificate
 from hanse.gateway.listen import bound, url_of
-from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
@@ -60,7 +60,7 @@ class EnvoyServer:
         Raises:
             CouldNotStart: The address is taken, or Envoy does not start.
         """
-        _certified(self._place)
+        check_certificate(self._place)
         # Envoy listens by itself: this finds a free port, and whoever has taken the one that is wanted.
         with bound(self._place.host, self._place.port) as listener:
             url, self._port = url_of(listener), listener.getsockname()[1]
@@ -116,20 +116,3 @@ class EnvoyServer:
 
 def _failed(error: BaseException) -> None:
     _log.error("the edge looks after nothing any more", exc_info=error)
-
-
-def _certified(place: Place) -> None:
-    """See to it that certificate and key can be read, and belong to each other.
-
-    Raises:
-        Misconfigured: They cannot, or do not.
-    """
-    if not place.certificate:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise Misconfigured(
-            f"edge.certificate: expected a certificate and its key (PEM) in {place.certificate} and "
-            f"{place.key or place.certificate}: {error}"
-        ) from None

@@ -6,13 +6,13 @@ import sys
 
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.driven import run
-from hanse.deploy.edge.haproxy.program import usable
+from hanse.deploy.edge.haproxy.program import HAPROXY
 from hanse.deploy.edge.haproxy.server import HaproxyServer
 from hanse.kernel.host import Host
 
 
 async def _made(place: Place) -> HaproxyServer:
-    return HaproxyServer(place, await usable(sys.argv[2]), Host.system())
+    return HaproxyServer(place, await HAPROXY.usable(sys.argv[2]), Host.system())
 
 
 if __name__ == "__main__":

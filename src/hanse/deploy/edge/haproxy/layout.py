@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import TypeVar
 
 import msgspec
 
 from hanse.control.edge_table import Balance, Pool, Table, Target, Timeouts
+from hanse.deploy.edge.foreign import problems_of
 from hanse.kernel.faults import Misconfigured
 
 SLOTS_MIN = 8
@@ -34,7 +34,6 @@ SHARES_MAX = 8
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _PATH = re.compile(r"/[!-~]{0,1000}|")
 
 
@@ -230,11 +229,7 @@ def check(table: Table) -> None:
         Misconfigured: A name, a path or an address of the table; lists all that are wrong.
     """
     problems = [
-        *(
-            f"{what} {name!r}: expected letters, digits, '.', '_' and '-', 128 at most"
-            for what, name in _names(table)
-            if not _NAME.fullmatch(name)
-        ),
+        *problems_of(table),
         *(
             f"the health path {pool.health!r} of {pool.service}: expected / and printable ASCII, 1000 letters at most"
             for pool in table.pools
@@ -251,12 +246,6 @@ def check(table: Table) -> None:
             if route.strip_prefix and route.path.rstrip("/").count("/") > SEGMENTS_MAX
         ),
         *(
-            f"the server {server.id}: expected an IP address, got {server.host!r}"
-            for pool in table.pools
-            for server in pool.servers
-            if not _is_address(server.host)
-        ),
-        *(
             f"{target.service}: {len(target.split.shares)} releases share its requests, of {SHARES_MAX} that may"
             for target in table.targets
             if len(target.split.shares) > SHARES_MAX
@@ -264,28 +253,3 @@ def check(table: Table) -> None:
     ]
     if problems:
         raise Misconfigured(f"HAProxy cannot show revision {table.revision}:\n  " + "\n  ".join(problems))
-
-
-def _names(table: Table) -> Iterable[tuple[str, str]]:
-    for target in table.targets:
-        yield f"the header by which a release of {target.service} is chosen,", target.forced_by
-        if target.split.cookie:
-            yield f"the cookie of {target.service}", target.split.cookie
-        for source in target.split.sticks_to:
-            kind, _, name = source.partition(".")
-            if kind != "address":
-                yield f"{target.service} sticks to the {kind}", name
-    for pool in table.pools:
-        if pool.sticky:
-            yield f"the cookie of {pool.service}", pool.sticky
-
-
-def _is_address(text: str) -> bool:
-    # A scope, as of fe80::1%eth0, could be any text.
-    if "%" in text:
-        return False
-    try:
-        _ = ip_address(text)
-    except ValueError:
-        return False
-    return True

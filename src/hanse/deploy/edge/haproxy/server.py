@@ -10,20 +10,20 @@ import asyncio
 import logging
 import os
 import socket
-import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.driven import BACKLOG, Question, Reply, control, done
+from hanse.deploy.edge.foreign import check_certificate
 from hanse.deploy.edge.haproxy.config import LOG, files
 from hanse.deploy.edge.haproxy.edge import HaproxyEdge, Process, log_socket
 from hanse.deploy.edge.haproxy.layout import Layout
 from hanse.deploy.edge.haproxy.shown import Shown
 from hanse.deploy.edge.haproxy.worker import Worker, started
 from hanse.gateway.listen import bound, url_of
-from hanse.kernel.faults import Fault, Misconfigured
+from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
@@ -139,14 +139,8 @@ def _certificate(place: Place) -> None:
     """Put certificate and key into the one file that HAProxy reads."""
     if not place.certificate:
         return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key or None)
-        texts = [Path(path).read_bytes() for path in dict.fromkeys((place.certificate, place.key)) if path]
-    except (OSError, ssl.SSLError) as error:
-        raise Misconfigured(
-            f"edge.certificate: expected a certificate and its key (PEM) in {place.certificate} and "
-            f"{place.key or place.certificate}: {error}"
-        ) from None
+    check_certificate(place)
+    texts = [Path(path).read_bytes() for path in dict.fromkeys((place.certificate, place.key)) if path]
     path = place.folder / "edge.pem"
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
