@@ -18,10 +18,21 @@ from groups import (
     sim,
     startup,
     store,
+    supervise,
 )
 
 _ALL = (
-    *(inprocess.GROUP, calls.GROUP, calls.RABBIT, gateway.GROUP, edge.GROUP, events.GROUP, startup.GROUP, fleet.GROUP),
+    *(
+        inprocess.GROUP,
+        calls.GROUP,
+        calls.RABBIT,
+        gateway.GROUP,
+        edge.GROUP,
+        supervise.GROUP,
+        events.GROUP,
+        startup.GROUP,
+        fleet.GROUP,
+    ),
     *(reload.GROUP, store.GROUP, store.POSTGRESQL, store.MONGODB, store.REDIS),
     *(rest.GROUP, post.GROUP, listing.GROUP, live.GROUP),
     *durable.GROUPS,

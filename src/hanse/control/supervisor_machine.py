@@ -17,6 +17,7 @@ ended, and the edge shows it no more.
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
@@ -26,6 +27,20 @@ from msgspec.structs import replace
 from hanse.control.desired import Command, Desired, Key
 from hanse.control.instances import Instance, Phase, Serving, System
 from hanse.control.slow_start import WHOLE_WEIGHT, next_change, weight_at
+from hanse.control.supervisor_words import (
+    Action,
+    Ended,
+    Event,
+    Idle,
+    Launched,
+    Look,
+    Looked,
+    Seen,
+    Show,
+    Signal,
+    Start,
+    Watch,
+)
 
 BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.5, 30.0
 """Between an end and the next start: it doubles with each, and chance takes up to half of it."""
@@ -50,94 +65,6 @@ KILLED = (-int(signal.SIGKILL), 128 + int(signal.SIGKILL))
 
 MISCONFIGURED = 78
 """The exit code with which a service of ours says that another start will not help."""
-
-
-class Launched(msgspec.Struct, frozen=True):
-    """A process runs."""
-
-    process: str
-    pid: int
-    port: int
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """A process has ended, or could not be launched.
-
-    Attributes:
-        process: Its name.
-        code: What it returned; negative for a signal; None where nobody knows.
-        tail: The last lines that it printed.
-        draw: Chance, from 0 to 1.
-        why: What kept it from being launched.
-        starving: Whether the system has just killed somebody as memory had run out.
-    """
-
-    process: str
-    code: int | None
-    tail: tuple[str, ...] = ()
-    draw: float = 0.5
-    why: str = ""
-    starving: bool = False
-
-
-class Looked(msgspec.Struct, frozen=True):
-    """A process was asked how it is; `why` says what is wrong, if anything."""
-
-    process: str
-    why: str = ""
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """The edge has taken a table."""
-
-    revision: int
-
-
-class Idle(msgspec.Struct, frozen=True):
-    """Nothing is in flight at a process."""
-
-    process: str
-
-
-Event = Launched | Ended | Looked | Seen | Idle
-
-
-class Start(msgspec.Struct, frozen=True):
-    """Launch a process for an instance."""
-
-    instance: Instance
-
-
-class Signal(msgspec.Struct, frozen=True):
-    """Send a signal to a process, or to all of its group."""
-
-    process: str
-    number: int
-    group: bool = False
-
-
-class Look(msgspec.Struct, frozen=True):
-    """Ask a process how it is."""
-
-    process: str
-    instance: Instance
-
-
-class Show(msgspec.Struct, frozen=True):
-    """Have the edge show who serves."""
-
-    revision: int
-    serving: tuple[Serving, ...]
-
-
-class Watch(msgspec.Struct, frozen=True):
-    """Say when nothing is in flight at an instance."""
-
-    process: str
-    instance: Instance
-
-
-Action = Start | Signal | Look | Show | Watch
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -249,7 +176,7 @@ def is_met(system: System, desired: Mapping[Key, Desired]) -> bool:
         (True, False)
     """
     there = [one for one in system.instances if one.phase in ("ready", "done") and not one.leaving]
-    numbers = {key: sum(one.key == key for one in there) for key in desired}
+    numbers = Counter(one.key for one in there)
     return len(there) == len(system.instances) and all(
         numbers[key] == wanted.instances for key, wanted in desired.items()
     )
@@ -259,10 +186,21 @@ def is_met(system: System, desired: Mapping[Key, Desired]) -> bool:
 
 
 def _populated(system: System, desired: Mapping[Key, Desired], now: float) -> System:
+    there: dict[Key, list[Instance]] = {}
+    for one in system.instances:
+        there.setdefault(one.key, []).append(one)
     for wanted in desired.values():
-        system = _peopled(system, wanted, now)
+        # This is asked with each thing that is heard, and nearly always there is nothing to do.
+        if not _is_peopled(there.get(wanted.key, []), wanted):
+            system = _peopled(system, wanted, now)
     instances = tuple(one if one.leaving or one.key in desired else _leaving(one) for one in system.instances)
     return replace(system, instances=tuple(one for one in instances if one.is_alive or not one.leaving))
+
+
+def _is_peopled(there: Sequence[Instance], wanted: Desired) -> bool:
+    """Whether a release has its instances, and no others."""
+    build = wanted.build
+    return len(there) == wanted.instances and all(not one.leaving and one.build == build for one in there)
 
 
 def _peopled(system: System, wanted: Desired, now: float) -> System:

@@ -7,7 +7,7 @@ from hanse import World, simulation
 from hanse.control import supervisor_machine
 from hanse.control.desired import Desired
 from hanse.control.instances import Instance, System
-from hanse.control.supervisor_machine import Action
+from hanse.control.supervisor_words import Action
 
 from . import instead, supervised
 

@@ -4,7 +4,7 @@ A process that hangs outlives the system that it belongs to."""
 from hanse import World, simulation
 from hanse.control import supervisor_machine
 from hanse.control.instances import Instance
-from hanse.control.supervisor_machine import Action
+from hanse.control.supervisor_words import Action
 
 from . import instead, supervised
 

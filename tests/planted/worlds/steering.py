@@ -23,7 +23,8 @@ from hanse.control.releases import is_news, judged_by, seen_of
 from hanse.control.rollout import ENDED, Rollout
 from hanse.control.rollout_machine import beat, begun
 from hanse.control.sighted import Looks, sight_of, tally_of
-from hanse.control.supervisor_machine import (
+from hanse.control.supervisor_machine import decided, observed, recovered
+from hanse.control.supervisor_words import (
     Action,
     Ended,
     Event,
@@ -36,9 +37,6 @@ from hanse.control.supervisor_machine import (
     Signal,
     Start,
     Watch,
-    decided,
-    observed,
-    recovered,
 )
 from hanse.control.wishes import Wishes, wished
 from hanse.kernel.settings import ServiceSettings, Settings

@@ -16,21 +16,11 @@ from hanse.control.supervisor_machine import (
     MISCONFIGURED,
     SEEN_SECONDS,
     SURGE,
-    Ended,
-    Event,
-    Idle,
-    Launched,
-    Look,
-    Looked,
-    Seen,
-    Show,
-    Signal,
-    Start,
-    Watch,
     decided,
     observed,
     recovered,
 )
+from hanse.control.supervisor_words import Ended, Event, Idle, Launched, Look, Looked, Seen, Show, Signal, Start, Watch
 
 PROBE = Probe("/up", interval=2.0, fall=2, startup=30.0)
 WEB = Desired("web", Command(("web",)), probe=PROBE, stop_grace=10.0)
