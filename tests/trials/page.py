@@ -35,7 +35,7 @@ half of these with an `Idempotency-Key`.
 """
 OUT = """
 From the kill until the edge sends nothing there any more: {out_ms:g} ms (median), {out_ms_p99:g} ms (99 of 100), \
-{out_ms_most:g} ms (the most); asked of the edge all the time, which slows it down.
+{out_ms_most:g} ms (the most); asked of the edge every 2 ms.
 """
 ABORTED = """
 ## Releases that are aborted
