@@ -56,7 +56,7 @@ BACKGROUND_SHARE = 0.8
 The rest is kept for calls of people, so that a backlog delays itself and not them."""
 
 UNTIMED = 31
-"""Of 32 calls, one is timed: to time each would cost a sixth more of a call within a process."""
+"""Of 32 calls, one is timed: a clock for each of them would cost more than all else that is counted of them."""
 
 STOPPING = "this node is stopping; go on elsewhere, or when it is back"
 
