@@ -10,6 +10,7 @@ from typing import ClassVar, cast
 import msgspec
 import pytest
 from tests.store.opening_suite import THINGS, WIDER, OpeningOnServer
+from tests.store.proxy import Side, between
 
 from hanse.kernel.faults import CouldNotStart, Unavailable
 from hanse.node.stores import stored_in
@@ -71,6 +72,15 @@ async def test_a_server_that_forgets_is_refused_unless_that_is_wanted(url: str) 
         CouldNotStart, match="got fsync=off and synchronous_commit=on; turn both on, or say synchronous"
     ):
         await opens(url.replace("&synchronous=off", ""))
+
+
+@pytest.mark.parametrize("side", ["asked", "answered"])
+async def test_a_connection_that_breaks_as_it_is_made_is_made_anew(url: str, quick_server: Server, side: Side) -> None:
+    async with between(quick_server.port) as proxy:
+        proxy.cut_at(side, 1)
+        async with linked(proxy.url(url)) as (link, _):
+            assert (await link.fetch("SELECT 1"))[0][0] == 1
+        assert proxy.cuts == 1
 
 
 async def test_a_server_that_only_reads_is_refused(url: str) -> None:

@@ -56,6 +56,11 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, (LostError, OSError, TimeoutError)) or code_of(error)[:2] in _GOING
 
 
+def is_broken(error: BaseException) -> bool:
+    """Whether a connection broke off that somebody had taken."""
+    return isinstance(error, (LostError, ConnectionError)) and not isinstance(error, ConnectionRefusedError)
+
+
 def meaning(error: Exception, place: str) -> Exception:
     """What to raise in place of an error: a fault where it is known what it means, else the error itself.
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured, Unavailable
 from hanse.kernel.host import Host
-from hanse.store.postgresql.failures import code_of, meaning
+from hanse.store.postgresql.failures import code_of, is_broken, meaning
 from hanse.store.postgresql.url import PostgresqlUrl
 from hanse.store.remote.reach import Reach
 
@@ -148,7 +148,7 @@ class Dialer:
         for turn in range(len(servers)):
             at = (self._at + turn) % len(servers)
             try:
-                link = await self._connected(servers[at])
+                link = await self._taken(servers[at])
             except Exception as error:
                 if len(servers) == 1 or not isinstance(_refusal(error, self.place), Unavailable):
                     raise
@@ -157,6 +157,15 @@ class Dialer:
                 self._at = at
                 return link
         raise ConnectionError("; ".join(why))
+
+    async def _taken(self, server: str) -> Link:
+        """A connection to a server; one that breaks as it is made says nothing yet about who is there."""
+        try:
+            return await self._connected(server)
+        except Exception as error:
+            if not is_broken(error):
+                raise
+        return await self._connected(server)
 
     async def _connected(self, server: str) -> Link:
         return await self._connect(
