@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sized
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -217,7 +218,7 @@ async def named(exchange: Exchange) -> None:
 
 
 TURNS = 8
-"""Of the loop, in which whatever was taken is there, and whatever was broken off is gone."""
+"""Of the loop, in which whatever was broken off is gone."""
 
 
 class Upstream:
@@ -233,22 +234,38 @@ class Upstream:
         self.gone = asyncio.Event()
         """Set when a connection was lost in the middle of a request."""
         self.open: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
+        self._taken: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._socket = socket.create_server(("127.0.0.1", self.port), backlog=100)
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._socket, self._take, self._socket)
 
     async def kill(self) -> None:
         """Be gone at once, as a process that is killed: nobody listens, and all connections are reset."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        # One that was just taken has no transport yet: that takes the loop a few turns.
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        _ = await asyncio.gather(*self._taken)
+        for writer in list(self.open):
+            writer.transport.abort()
         for _ in range(TURNS):
-            for writer in list(self.open):
-                writer.transport.abort()
             await asyncio.sleep(0)
+
+    def _take(self, listening: socket.socket) -> None:
+        """Take a connection; not by asyncio's own server, which forgets one that it took as it was closed."""
+        with suppress(BlockingIOError):
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader, self._accept)
+            taking = asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
+            task = asyncio.ensure_future(taking)
+            self._taken.add(task)
+            task.add_done_callback(self._taken.discard)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Coroutine[Any, Any, None]:
         self.connections += 1

@@ -15,7 +15,7 @@ from hanse.control.edge_figures import Counts
 from hanse.control.edge_table import EdgeRoute, Pool, Server, Share, Split, Table, Target
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.envoy.bootstrap import bootstrap
-from hanse.deploy.edge.envoy.counting import Counting
+from hanse.deploy.edge.envoy.counting import LINE_SECONDS, Counting
 from hanse.deploy.edge.envoy.cutting import cut_off
 from hanse.deploy.edge.envoy.lines import Told, count, read
 from hanse.deploy.edge.envoy.pools import Endpoint, Shape, assignments, clusters, joined, left, shapes_of
@@ -116,7 +116,7 @@ def test_errors_of_an_application_are_no_failed_attempts_whichever_is_told_first
     told = Told(service="users", pool="c", server="a", status=503, head=1)
 
     def looked(counting: Counting, errors: int) -> set[str]:
-        return counting.looked({where: Standing(0, errors, 0)}, {"c": shape}, {where: "a"})
+        return counting.looked({where: Standing(0, errors, 0)}, {"c": shape}, {where: "a"}, 0.0)
 
     counting = Counting()
     counting.over(told, "1")
@@ -132,8 +132,34 @@ def test_errors_of_an_application_are_no_failed_attempts_whichever_is_told_first
 def test_what_a_grpc_service_answers_is_no_failed_attempt() -> None:
     shape = Shape("users", "1", "round_robin", 1.0, 30.0, "h2c")
     where = "c", "127.0.0.1", 1
-    assert Counting().looked({where: Standing(0, 5, 0)}, {"c": shape}, {where: "a"}) == set()
-    assert Counting().looked({where: Standing(0, 5, 1)}, {"c": shape}, {where: "a"}) == {"a"}
+    assert Counting().looked({where: Standing(0, 5, 0)}, {"c": shape}, {where: "a"}, 0.0) == set()
+    assert Counting().looked({where: Standing(0, 5, 1)}, {"c": shape}, {where: "a"}, 0.0) == {"a"}
+
+
+def test_an_answer_that_has_begun_is_no_failed_attempt_unless_it_never_has_its_line() -> None:
+    shape = Shape("users", "1", "round_robin", 1.0, 30.0, "http")
+    where = "c", "127.0.0.1", 1
+    told = Told(service="users", pool="c", server="a", status=503, head=1)
+    counting = Counting()
+
+    def failed(standing: Standing, now: float) -> int:
+        _ = counting.looked({where: standing}, {"c": shape}, {where: "a"}, now)
+        return sum(line.counts.failed for line in counting.lines())
+
+    assert failed(Standing(1, 1, 0), 0.0) == 0
+    counting.over(told, "1")
+    assert failed(Standing(0, 1, 0), 1.0) == 0
+    # Connections that were refused are known at once; of others, as many as can have been no answers.
+    assert failed(Standing(2, 3, 1), 2.0) == 1
+    assert failed(Standing(2, 6, 1), 3.0) == 3
+    counting.over(told, "1")
+    # The older one of both was explained.
+    assert failed(Standing(2, 6, 1), 6.9) == 3
+    assert failed(Standing(2, 6, 1), 6.9 + LINE_SECONDS) == 4
+    # Answers that begin and end all the time are none, for as long as it takes.
+    for second in range(100, 200):
+        counting.over(told, "1")
+        assert failed(Standing(1, second - 92, 1), float(second)) == 4
 
 
 async def test_a_program_that_is_none_is_told(tmp_path: Path) -> None:

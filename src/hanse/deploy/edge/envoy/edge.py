@@ -255,9 +255,10 @@ class EnvoyEdge:
         """How servers are, with attempts that failed counted."""
         async with self._looking:
             standings = await self._process.standings()
-            # Whatever they count has been told of by now, so that what is left over are attempts that failed.
+            # Whatever had ended by then has been told of by now, so that what is left over are attempts that failed.
             await self._all_told()
-            self._doubted |= self._counting.looked(standings, self._shapes, self._names)
+            now = asyncio.get_running_loop().time()
+            self._doubted |= self._counting.looked(standings, self._shapes, self._names, now)
             return standings
 
     async def drained(self, server: str, seconds: float) -> bool:
