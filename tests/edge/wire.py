@@ -108,6 +108,10 @@ class Connection:
         return self._http.trailing_data[0]
 
 
+GONE = (OSError, h11.RemoteProtocolError)
+"""What whoever asks meets where a door goes away: it is refused, or reset, or the connection ends without an answer."""
+
+
 @asynccontextmanager
 async def connected(url: str, limit: int = 65536) -> AsyncGenerator[Connection]:
     """A connection to the edge."""

@@ -37,6 +37,10 @@ Balance = Literal["round_robin", "least_request", "source"]
 """Who is next: in turn by weight; the less busy of two drawn; the one that the client's address belongs to."""
 
 
+Protocol = Literal["http", "h2c"]
+"""What servers speak: HTTP/1.1; or HTTP/2 without TLS, as gRPC needs it."""
+
+
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Plain data that can be sent and stored as it is."""
 
@@ -175,7 +179,7 @@ class Target(Value, frozen=True, kw_only=True):
     retries: Retries = Retries()
     mirror: Mirror | None = None
     forced_by: str = "x-hanse-release"
-    protocol: Literal["http", "h2c"] = "http"
+    protocol: Protocol = "http"
 
 
 class EdgeRoute(Value, frozen=True, kw_only=True):

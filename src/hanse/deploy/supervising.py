@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache, partial
 
@@ -19,6 +19,7 @@ from hanse.deploy.checks import Checks
 from hanse.deploy.control_server import ControlServer
 from hanse.deploy.edge.base import Engine, Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
+from hanse.deploy.edge.driver import Driver, Launch
 from hanse.deploy.edge.envoy.engine import EnvoyEngine
 from hanse.deploy.edge.haproxy.engine import HaproxyEngine
 from hanse.deploy.keeper import environment_of
@@ -129,16 +130,22 @@ def _engine(plan: Plan, project: Project, supervisor: Supervisor) -> Engine | No
     if edge.engine == "none" or not any(routes_of(plan.settings, plan.desired)):
         return None
     place = Place(folder=project.home.run / "edge", host=edge.host, port=edge.port)
-    if edge.engine == "envoy":
-        return EnvoyEngine(place, supervisor.launch_edge)
-    if service := needs_http2(plan.settings, plan.desired):
+    engine = _ENGINES[edge.engine](place, supervisor.launch_edge)
+    service = needs_http2(plan.settings, plan.desired)
+    if service and not engine.features.grpc:
         raise Misconfigured(
             f'services.{service}.protocol = "h2c": the edge speaks HTTP/1.1 to servers with edge.engine = '
-            f'"{edge.engine}"; set "envoy", which speaks HTTP/2'
+            f'"{edge.engine}"; set "haproxy" or "envoy", which speak HTTP/2'
         )
-    if edge.engine == "haproxy":
-        return HaproxyEngine(place, supervisor.launch_edge)
-    return BuiltinEngine(place, supervisor.launch_edge)
+    return engine
+
+
+_ENGINES: Mapping[str, Callable[[Place, Launch], Driver]] = {
+    "auto": BuiltinEngine,
+    "builtin": BuiltinEngine,
+    "haproxy": HaproxyEngine,
+    "envoy": EnvoyEngine,
+}
 
 
 def _egress(project: Project, supervisor: Supervisor) -> Engine:

@@ -227,7 +227,7 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
         host: Address to listen on; only this machine reaches the default.
         port: Port to listen on; 0 takes a free one.
         engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes a fifth of the CPU
-            and has to be installed, as has `envoy`, which speaks HTTP/2 and gRPC; `none` is no door at all.
+            and has to be installed, as has `envoy`; these two speak HTTP/2 and gRPC; `none` is no door at all.
         slow_start: Seconds over which an instance that has come gets its whole share, where others of its release are
             older; 0 gives it at once.
         egress: Whether services ask their neighbours by name, as `http://users/`, by a proxy that `HTTP_PROXY` names.

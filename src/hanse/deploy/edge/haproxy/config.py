@@ -87,7 +87,7 @@ def config(place: Place, layout: Layout, now: Shown, *, listener: int, socket: s
     lines = [
         *_head(place, socket),
         "frontend edge",
-        f"  bind fd@{listener} proto h1{_tls(place)}",
+        f"  bind fd@{listener}{_tls(place)}",
         *(f"  {rule}" for rule in _rules(place, layout)),
         "backend nobody",
         "  http-request deny status 503",
@@ -153,7 +153,7 @@ def _head(place: Place, socket: str) -> Iterator[str]:
 
 def _tls(place: Place) -> str:
     # Certificate and key are put beside each other in the folder: HAProxy reads one file.
-    return " ssl crt edge.pem alpn http/1.1" if place.certificate else ""
+    return " ssl crt edge.pem alpn h2,http/1.1" if place.certificate else ""
 
 
 def _rules(place: Place, layout: Layout) -> Iterator[str]:
@@ -302,7 +302,7 @@ def _told(place: Place) -> Iterator[str]:
     )
     yield from (
         f"http-request del-header {name}"
-        for name in ("Keep-Alive", "Proxy-Connection", "TE", "Proxy-Authorization", "HTTP2-Settings")
+        for name in ("Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "HTTP2-Settings")
     )
     yield "http-request del-header Upgrade unless { req.hdr(upgrade) -m str -i websocket }"
     yield "http-request set-var(txn.strip) var(txn.route),field(2,:)"
@@ -383,8 +383,11 @@ def _backend(number: int, backend: Backend, seats: Mapping[Slot, Seat]) -> Itera
     yield f"  timeout server {_ms(timeouts.head)}"
     yield f"  timeout tunnel {_ms(timeouts.tunnel)}"
     yield f"  retries {shape.attempts - 1}"
-    # Streams of events are silent for long, and this is the one time that can be told for them before they begin.
-    yield f"  http-request set-timeout server {_ms(timeouts.idle)} if {{ req.hdr(accept) -m sub text/event-stream }}"
+    # Streams are silent for long, and this is the one time that can be told for them before they begin.
+    streams = "" if shape.protocol == "h2c" else " if { req.hdr(accept) -m sub text/event-stream }"
+    yield f"  http-request set-timeout server {_ms(timeouts.idle)}{streams}"
+    if shape.protocol != "h2c":
+        yield "  http-request del-header TE"
     yield "  use-server %[var(txn.slot)] if { var(txn.slot) -m found }"
     if shape.health:
         yield "  option httpchk"
@@ -393,9 +396,10 @@ def _backend(number: int, backend: Backend, seats: Mapping[Slot, Seat]) -> Itera
     # A connection that fails has the server looked at, and only if that fails too it is left alone: were it so at once,
     # the last one that is left would be waited for, for a second, by each request that goes on to it.
     fresh = "" if shape.reuse else " sni var(txn.fresh)"
+    speaks = " proto h2" if shape.protocol == "h2c" else ""
     yield (
         "  default-server check inter 60s fastinter 50ms downinter 100ms rise 1 fall 1000 "
-        f"observe layer4 error-limit 1 on-error sudden-death{fresh}"
+        f"observe layer4 error-limit 1 on-error sudden-death{speaks}{fresh}"
     )
     for place in range(backend.slots):
         seat = seats.get((number, place), EMPTY)

@@ -8,7 +8,7 @@ from hanse.deploy.edge.base import Features, Place
 from hanse.deploy.edge.driver import Driver, Launch, launch
 from hanse.deploy.edge.haproxy.program import found
 
-FEATURES = Features(cookies=True)
+FEATURES = Features(grpc=True, cookies=True)
 
 
 @final

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from hanse.control.edge_table import Balance, Pool, Table, Target, Timeouts
+from hanse.control.edge_table import Balance, Pool, Protocol, Table, Target, Timeouts
 from hanse.deploy.edge.foreign import problems_of
 from hanse.kernel.faults import Misconfigured
 
@@ -46,6 +46,7 @@ class Shape(msgspec.Struct, frozen=True):
         timeouts: Of its service.
         attempts: Of one request.
         reuse: Whether what may not be repeated may use an idle connection.
+        protocol: What its servers speak.
     """
 
     balance: Balance
@@ -53,6 +54,7 @@ class Shape(msgspec.Struct, frozen=True):
     timeouts: Timeouts
     attempts: int
     reuse: bool
+    protocol: Protocol = "http"
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -157,7 +159,8 @@ def fitted(layout: Layout, before: Placement, table: Table, busy: Iterable[Slot]
 def shape_of(target: Target, pool: Pool) -> Shape:
     """What a pool needs of its backend."""
     retries = target.retries
-    return Shape(pool.balance, pool.health, target.timeouts, retries.attempts, retries.reuse_idle > 0)
+    reuse = retries.reuse_idle > 0
+    return Shape(pool.balance, pool.health, target.timeouts, retries.attempts, reuse, target.protocol)
 
 
 def _stays(
