@@ -72,6 +72,9 @@ def test_haproxy_is_the_edge_of_a_system_and_is_kept_running(tmp_path: Path) -> 
         assert system.hanse("wait", "-q").returncode == 0
         assert system.get("/api/x").startswith("web-")
         assert len(doors(system, "edge")) >= 1
+        refused = system.hanse("release", "web", "--to", "../later", "--strategy", "mirror")
+        assert refused.returncode == 1
+        assert "the edge that runs makes no copies" in refused.stderr
         assert system.end() == 0
 
 

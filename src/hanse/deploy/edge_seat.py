@@ -39,6 +39,11 @@ class EdgeSeat:
         self._said = ""
         self.url: str = ""
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether nothing is missed of copies of requests: the edge makes them, or there is none."""
+        return self._engine is None or self._engine.features.mirrors
+
     async def start(self) -> None:
         """Start the edge, or take one over that runs.
 

@@ -46,6 +46,10 @@ class Yard(Protocol):
         """Whether the edge goes by all that is wanted."""
         ...
 
+    def uncopied(self, service: str) -> str:
+        """Why no copies of the requests to a service could be made and compared; empty where they can."""
+        ...
+
     def overlay(self, service: str, overlay: Overlay) -> None:
         """Have something else run of a service than the settings say; it is remembered."""
         ...

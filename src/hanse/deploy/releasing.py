@@ -80,7 +80,8 @@ class Releasing:
 
         Raises:
             NotFound: There is no such service.
-            Misconfigured: There is no such release, or what is asked for makes no plan.
+            Misconfigured: There is no such release, or what is asked for makes no plan, or copies of requests are
+                asked for where none can be compared.
             Conflict: The service is on its way already, or has that release.
             Vetoed: It was rolled back, and nobody has lifted that.
         """
@@ -116,6 +117,8 @@ class Releasing:
     async def _asked(self, ask: ReleaseAsk, service: str) -> Asked:
         """What is asked for one of the services that somebody wants to release."""
         wanted = self._service(service)
+        if ask.strategy == "mirror" and (why := self._yard.uncopied(service)):
+            raise Misconfigured(f"services.{service}: expected a strategy that can be carried out, got mirror: {why}")
         source = await asyncio.to_thread(source_of, ask.to, wanted.command, self._folder / FOLDER / service)
         if wanted.port:
             raise Misconfigured(

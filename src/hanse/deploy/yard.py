@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from hanse.control.desired import Desired
 from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
+from hanse.control.edge_shown import routes_of
 from hanse.control.ground import Wanted
 from hanse.control.instances import System
 from hanse.control.released import Overlay, started_from
@@ -25,6 +26,11 @@ from hanse.kernel.settings import ServiceSettings
 
 SOURCE = "HANSE_SOURCE"
 """Tells a release hook where the files of the new release are."""
+
+_UNCOPIED = (
+    "the edge that runs makes no copies of requests whose answers could be compared, which only "
+    'edge.engine = "builtin" does; set that and start the system anew, or release by another strategy, such as canary'
+)
 
 
 @final
@@ -63,6 +69,14 @@ class SupervisorYard:
         """See `Yard.in_force`."""
         system = self.system
         return system.shape == self._supervisor.shape and system.seen >= system.shown
+
+    def uncopied(self, service: str) -> str:
+        """See `Yard.uncopied`. Whoever is not behind the edge is asked through the egress, which makes copies."""
+        plan = self._supervisor.plan
+        if plan is None or self._supervisor.edge.edge.mirrors:
+            return ""
+        routed = any(route.service == service for route in routes_of(plan.settings, plan.desired))
+        return _UNCOPIED if routed else ""
 
     def overlay(self, service: str, overlay: Overlay) -> None:
         """See `Yard.overlay`."""

@@ -39,6 +39,7 @@ class Yard:
         self.in_force = True
         self.fit: tuple[Came, str] = ("passed", "")
         self.compared = Pairs()
+        self.no_copies = ""
         self.hook: tuple[Came, str] = ("passed", "")
         self.hooks: dict[str, tuple[Came, str]] = {}
 
@@ -51,6 +52,9 @@ class Yard:
             for number in range(one.instances)
         ]
         return System(instances=tuple(ready))
+
+    def uncopied(self, service: str) -> str:
+        return self.no_copies
 
     def overlay(self, service: str, overlay: Overlay) -> None:
         self.overlays[service] = overlay
@@ -87,6 +91,16 @@ async def over(releasing: Releasing) -> str:
             if (state := told.rollouts[0].rollout.state) in ENDED:
                 return state
             await asyncio.sleep(0.05)
+
+
+async def test_copies_that_nobody_could_compare_are_refused_before_anything_starts(yard: Yard, tmp_path: Path) -> None:
+    yard.no_copies = "the edge makes no copies"
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        for ask in (replace(ASK, strategy="mirror"), replace(ASK, strategy="mirror", to="nowhere")):
+            with pytest.raises(Misconfigured, match="that can be carried out, got mirror: the edge makes"):
+                _ = await releasing.release(ask)
+        assert (await releasing.rollout(RolloutAsk())).rollouts == ()
+        assert (await releasing.release(ASK)).new == "web-2"
 
 
 async def test_a_folder_comes_to_its_place_and_is_there_after_a_restart(yard: Yard, tmp_path: Path) -> None:
