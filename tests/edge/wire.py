@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import h11
 
+from hanse.kernel.tasks import Tasks
+
 PATIENCE = 60.0
 """Seconds after which a test that waits has failed."""
 
@@ -239,6 +241,7 @@ class Upstream:
         """Set when a connection was lost in the middle of a request."""
         self.open: set[asyncio.StreamWriter] = set()
         self._socket: socket.socket | None = None
+        self._tasks = Tasks(lambda _: None)
         self._taken: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -267,7 +270,7 @@ class Upstream:
             reader = asyncio.StreamReader()
             protocol = asyncio.StreamReaderProtocol(reader, self._accept)
             taking = asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
-            task = asyncio.ensure_future(taking)
+            task = self._tasks.start(taking)
             self._taken.add(task)
             task.add_done_callback(self._taken.discard)
 

@@ -81,7 +81,8 @@ class Counting:
                 continue
             # What a gRPC service answers in its own words is an error to Envoy as well.
             own = self._own.pop((where[0], name), 0)
-            more = self._refused(where, standing) if shape.protocol == "h2c" else self._failed(where, standing, own, now)
+            grpc = shape.protocol == "h2c"
+            more = self._refused(where, standing) if grpc else self._failed(where, standing, own, now)
             if more:
                 self._of(Key(shape.service, shape.release, name, "")).failed += more
                 found.add(name)
