@@ -1,4 +1,7 @@
-"""People for whom everything fails, whatever release they ask, count once each against it, however often they try."""
+"""People for whom everything fails, whatever release they ask, count once each against it, however often they try.
+
+So they bring no release back.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from hanse.control.verdict import Shown
 from hanse.deploy.release_words import ReleasesTold
 
 from .systems import PYTHON, Running, running
-from .test_release import Visitors
+from .test_release import Visitors, over
 
 SERVER = """
 import sys
@@ -50,6 +53,9 @@ route = "/"
 
 LOOKS_MAX = 200
 
+PAUSE_SECONDS = 0.05
+"""Between two requests of somebody: they are not so many that the release that all of them have is slower for it."""
+
 
 def begun(system: Running) -> Rollout:
     """The rollout, once it has a share."""
@@ -78,7 +84,7 @@ def broken(url: str, names: list[str]) -> Iterator[list[int]]:
 
     def ask(name: str) -> None:
         link = HTTPConnection(urlsplit(url).netloc, timeout=30.0)
-        while not ended.wait(0.01):
+        while not ended.wait(PAUSE_SECONDS):
             link.request("GET", "/page", headers={"X-User-Id": name})
             answer = link.getresponse()
             _ = answer.read()
@@ -96,7 +102,7 @@ def broken(url: str, names: list[str]) -> Iterator[list[int]]:
             thread.join()
 
 
-def test_people_for_whom_everything_fails_count_once(tmp_path: Path) -> None:
+def test_people_for_whom_everything_fails_count_once_and_bring_nothing_back(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "serve.py").write_text(SERVER)
@@ -104,12 +110,14 @@ def test_people_for_whom_everything_fails_count_once(tmp_path: Path) -> None:
     with running(tmp_path, SETTINGS) as system:
         edge = system.ready().edge
         with Visitors(edge, number=8):
-            done = system.hanse("release", "web", "--to", "../two", "--steps", "50,100", "--every", "5m")
+            plan = ("--steps", "50,100", "--every", "10s", "--bake", "2s")
+            done = system.hanse("release", "web", "--to", "../two", *plan)
             assert done.returncode == 0, done.stderr
             salt = begun(system).id
             # All of them are at the new release, and none at the old one.
             names = [name for name in map("user-{}".format, range(100)) if bucket(salt, name) < 5_000][:3]
             with broken(edge, names) as seen:
                 failed = judged(system, seen)
+                assert over(system) == "done", system.hanse("rollout", "status", "web").stdout
         assert set(seen) == {500}
         assert 1 <= failed.new_events <= len(names), f"of {len(seen)} requests that failed"

@@ -3,6 +3,10 @@
 This is the weaker comparison: what changed may be the world, and not the release. So it takes twice as many failures
 as the old release had, and one in a hundred at the least, before it says anything; and then the way back is short.
 
+Only what comes while everything is the new release's is looked at, and of that only routes on which the old one answers
+nothing any more. That it had nothing to answer for a moment, amid a step that shares requests, says nothing: whoever
+waits for it then asks nobody else either, and those who are left may be the few for whom everything fails.
+
 The evidence is that of a mixture of rates above what is borne against that rate, which never rises above `1 / a` with a
 chance of more than `a`, however often it is looked at (Ville 1939; Wald 1947).
 """
@@ -15,7 +19,7 @@ from math import exp, log, log1p
 import msgspec
 
 from hanse.control.signal import Signal
-from hanse.control.window import Outcomes, Window, total
+from hanse.control.window import Both, Outcomes, Window, folded, total
 
 TIMES = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 """How many times what is borne a rate may be; each is given the same chance beforehand."""
@@ -41,30 +45,47 @@ EVIDENCE = 1_000.0
 WINDOW_MAX = 20.0
 """Failures of one window that count in full: what fails at once has one cause."""
 
+QUIET_SECONDS = 2.0
+"""How long the old release has answered nothing on a route before the new one is alone there: messages are shared by
+instances of both, whoever has the requests, and what the old one had begun it answers yet."""
+
+ROUTES_MAX = 128
+"""Routes that are looked at by themselves for that."""
+
 
 class Alone(msgspec.Struct, frozen=True):
     """What came of requests that only one release was asked.
 
     Attributes:
         old, old_failed: Requests of the old release, and failures, since the rollout began.
-        new, new_failed: Those of the new one while the old one had none; of a burst, a part.
+        new, new_failed: Those of the new one where it is alone; of a burst, a part.
+        shared_at: When the old one answered on a route last, in seconds since the rollout began; of those of late.
     """
 
     old: float = 0.0
     old_failed: float = 0.0
     new: float = 0.0
     new_failed: float = 0.0
+    shared_at: dict[str, float] = {}
 
-    def after(self, window: Window) -> Alone:
-        """With one more window."""
+    def after(self, window: Window, *, alone: bool) -> Alone:
+        """With one more window.
+
+        Args:
+            window: What came.
+            alone: Whether all that is asked goes to the new release, as far as the platform has a say.
+        """
         old = total(_each(both.old.values() for both in window.routes.values()))
-        known = Alone(self.old + old.asked, self.old_failed + old.failed, self.new, self.new_failed)
-        if old.asked:
-            return known
-        new = total(_each(both.new.values() for both in window.routes.values()))
+        known = msgspec.structs.replace(self, old=self.old + old.asked, old_failed=self.old_failed + old.failed)
+        if not alone:
+            return msgspec.structs.replace(known, shared_at={})
+        routes, at = folded(window.routes, self.shared_at, ROUTES_MAX), window.at
+        shared = {name: last for name, last in self.shared_at.items() if at - last < QUIET_SECONDS}
+        shared |= {name: at for name, both in routes.items() if _answers(both)}
+        new = total(_each(both.new.values() for name, both in routes.items() if name not in shared))
         part = min(1.0, WINDOW_MAX / new.failed) if new.failed else 1.0
         return msgspec.structs.replace(
-            known, new=self.new + new.asked * part, new_failed=self.new_failed + new.failed * part
+            known, new=self.new + new.asked * part, new_failed=self.new_failed + new.failed * part, shared_at=shared
         )
 
     @property
@@ -99,6 +120,10 @@ class Alone(msgspec.Struct, frozen=True):
         """The logarithm of how likely it is under a rate, as against what is borne."""
         borne, well = self.borne, self.new - self.new_failed
         return self.new_failed * log(rate / borne) + well * (log1p(-rate) - log1p(-borne))
+
+
+def _answers(both: Both) -> bool:
+    return any(one.asked for one in both.old.values())
 
 
 def _each(outcomes: Iterable[Iterable[Outcomes]]) -> Iterable[Outcomes]:

@@ -87,7 +87,7 @@ def window_between(before: Tally | None, after: Tally, at: float) -> Window:
     return Window(at, routes, _lately(after.new, before.new), _lately(after.old, before.old))
 
 
-def looked(known: Judgement, window: Window, number: int, plan: Plan) -> tuple[Judgement, Verdict]:
+def looked(known: Judgement, window: Window, number: int, plan: Plan, *, alone: bool) -> tuple[Judgement, Verdict]:
     """What is known after a window, and what is to be done.
 
     Args:
@@ -95,16 +95,17 @@ def looked(known: Judgement, window: Window, number: int, plan: Plan) -> tuple[J
         window: What came since.
         number: Of the step that the rollout is at.
         plan: Of the rollout.
+        alone: Whether everybody goes by it that the new release has all requests.
     """
     judged = known.known
     if known.step != number:
         judged = stepped(judged, terms_of(plan, number))
-    judged, alone = heard(judged, window), known.alone.after(window)
+    judged, since = heard(judged, window), known.alone.after(window, alone=alone)
     verdict = judge(judged)
-    for signal in alone.signals():
+    for signal in since.signals():
         verdict = replace(verdict, decision="roll_back", reason=signal.says, signals=(*verdict.signals, signal))
     told = verdict.to_json().decode()
-    return replace(known, known=judged, alone=alone, step=number, verdict=told), verdict
+    return replace(known, known=judged, alone=since, step=number, verdict=told), verdict
 
 
 def terms_of(plan: Plan, number: int) -> Terms:

@@ -260,9 +260,10 @@ class Releases(
         now = host.monotonic()
         seconds = now - self._looked.get(row.id, now)
         self._looked[row.id] = now
-        judged, verdict = await self._judged(row, sight.tally)
+        in_force = await self._in_force(row, sight)
+        judged, verdict = await self._judged(row, sight.tally, alone=in_force and sight.share == WHOLE)
         judged = replace(judged, mirrored=reported(judged.mirrored, sight.pairs))
-        seen = seen_of(sight, row, in_force=await self._in_force(row, sight), seconds=seconds, at=host.now())
+        seen = seen_of(sight, row, in_force=in_force, seconds=seconds, at=host.now())
         after = beat(row, judged_by(seen, verdict))
         if not is_news(held.value, after):
             self._working[row.id], self._judgements[row.id] = after, judged
@@ -297,7 +298,7 @@ class Releases(
         if after != row:
             _ = await held.put(after)
 
-    async def _judged(self, row: Rollout, tally: Tally) -> tuple[Judgement, Verdict]:
+    async def _judged(self, row: Rollout, tally: Tally, *, alone: bool) -> tuple[Judgement, Verdict]:
         """What is known after what came since the last look, and what the judge says."""
         known = self._judgements.get(row.id)
         if known is None:
@@ -305,7 +306,7 @@ class Releases(
             known = found.items[0] if found.items else judgement_of(row.id)
         window = window_between(self._tallies.get(row.id), tally, row.lived)
         self._tallies[row.id] = tally
-        return looked(known, window, row.step, row.plan)
+        return looked(known, window, row.step, row.plan, alone=alone)
 
     async def _standing(self, service: str, old: str) -> Standing:
         found = await self.standings.find(lambda one: one.id == service, limit=1)

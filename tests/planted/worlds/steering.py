@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from hanse.control.desired import Desired, Key
 from hanse.control.edge_shown import table_of
-from hanse.control.edge_table import Table
+from hanse.control.edge_table import WHOLE, Table
 from hanse.control.ground import wanted_of
 from hanse.control.instances import Instance, System
 from hanse.control.judged import Judgement, Tally, judgement_of, looked, window_between
@@ -302,7 +302,7 @@ class Releaser:
         known = self._judgements.get(row.id) or judgement_of(row.id)
         window = window_between(self._tallies.get(row.id), tally, row.lived)
         self._tallies[row.id] = tally
-        known, verdict = looked(known, window, row.step, row.plan)
+        known, verdict = looked(known, window, row.step, row.plan, alone=sight.share == WHOLE)
         self._judgements[row.id] = known
         after = beat(row, judged_by(seen_of(sight, row, in_force=True, seconds=seconds, at=now), verdict))
         if is_news(kept, after):

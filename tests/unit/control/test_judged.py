@@ -37,7 +37,7 @@ def test_whatever_is_counted_a_judge_can_look_at_it(tallies: list[Tally]) -> Non
                 assert one.asked > 0
                 assert 0 <= one.failed <= one.asked
                 assert 0 <= max(one.slow, one.slowest) <= one.timed
-        known, verdict = looked(known, window, 0, plan)
+        known, verdict = looked(known, window, 0, plan, alone=False)
         assert verdict.text()
 
 
