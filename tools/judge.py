@@ -3,6 +3,7 @@
     python tools/judge.py              takes a quarter of an hour
     python tools/judge.py --only half  does what has that in its name, and leaves what is told of the others
     python tools/judge.py --runs 20    does fewer of each
+    python tools/judge.py --memory     does those whose memory grows alone, in a minute
     python tools/judge.py --ours       leaves out the rules of others
     python tools/judge.py --write      judges nothing; writes the page anew from what is known
     python tools/judge.py --check      judges nothing; fails where the page is not of these results and scenarios
@@ -19,12 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.judge import leaks  # noqa: E402
 from tests.judge.figures import load, missing, page, save, tried  # noqa: E402
 from tests.judge.rules import RULES  # noqa: E402
 from tests.judge.scenarios import SCENARIOS  # noqa: E402
 
 PAGE = ROOT / "docs" / "testing" / "judge-figures.md"
 RUNS = 200
+LEAKS = 100
 
 
 def main() -> int:
@@ -33,15 +36,18 @@ def main() -> int:
     parser.add_argument("--only", default="", help="do what has this in its name")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"rollouts of each; {RUNS} by default")
     parser.add_argument("--ours", action="store_true", help="leave out the rules of others")
+    parser.add_argument("--memory", action="store_true", help="do those whose memory grows alone")
     parser.add_argument("--check", action="store_true", help="judge nothing; fail where the page is not of these")
     parser.add_argument("--write", action="store_true", help="judge nothing; write the page of what is known")
     arguments = parser.parse_args()
     if arguments.check:
         return check()
     if not arguments.write:
+        leaks.save(leaks.grown(LEAKS))
+    if not arguments.write and not arguments.memory:
         run(arguments.only, arguments.runs, ["ours"] if arguments.ours else list(RULES))
-    if not list(missing(load())):
-        _ = PAGE.write_text(page(load()), encoding="utf-8")
+    if not list(missing(load(), leaks.load())):
+        _ = PAGE.write_text(page(load(), leaks.load()), encoding="utf-8")
     return 0
 
 
@@ -59,9 +65,9 @@ def run(only: str, runs: int, rules: list[str]) -> None:
 
 def check() -> int:
     """Whether the page is of these results, and these of the scenarios that there are."""
-    results = load()
-    wrong = list(missing(results))
-    if not wrong and (not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(results)):
+    results, grown = load(), leaks.load()
+    wrong = list(missing(results, grown))
+    if not wrong and (not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(results, grown)):
         wrong = ["is not of these results"]
     for line in wrong:
         print(f"docs/testing/judge-figures.md {line}; run python tools/judge.py")

@@ -8,6 +8,7 @@ from statistics import median
 
 import msgspec
 
+from .leaks import GROWING, Grown
 from .rules import RULES, TERMS, Ended, endings
 from .scenarios import BAD, GOOD, SCENARIOS
 from .traffic import Scenario
@@ -49,6 +50,15 @@ Rolled back, after so many seconds, with so many requests that the new release h
 | a release of which | {rules} |
 |---|{lines}
 """
+MEMORY = """
+## Memory that grows
+
+What an instance takes is drawn with a noise of 1 %, looked at twice a second; nobody says how much it may take, and \
+the old release takes what it takes. {runs} rollouts of each.
+
+| a new release that | is rolled back | after | at the latest |
+|---|---:|---:|---:|
+"""
 CLOSING = """
 ## What these figures do not say
 
@@ -58,6 +68,8 @@ Bursts and instances that differ break what that rests on; the rows that have th
 The bursts here befall one release at a time, by chance, which is the worst that they can do.
 - Somebody for whom everything fails is one person: where each of their requests counts, the judge is wrong more often \
 than it says. So [people are counted](../learn/judging.md#what-is-counted), where it is known who asks.
+- A cache that the old release does not have, that fills evenly and makes the new one as large within seconds as a \
+leak would, is taken for a leak; `memory_max` says that it is none, as then it has to use that up.
 - A new release of one instance cannot be told from the machine that it runs on; with two it can.
 """
 
@@ -119,16 +131,19 @@ def save(results: Iterable[Told]) -> None:
     _ = FILE.write_bytes(msgspec.json.format(msgspec.json.encode(wanted), indent=1) + b"\n")
 
 
-def missing(results: Iterable[Told]) -> Iterator[str]:
+def missing(results: Iterable[Told], grown: Iterable[Grown]) -> Iterator[str]:
     """What is not known of the scenarios that there are, and what is known of others."""
+    if {one.name for one in grown} != {one.name for one in GROWING}:
+        yield "is of other releases whose memory grows"
     wanted = {(one.name, rule) for one in SCENARIOS for rule in RULES}
     known = {(one.scenario, one.rule) for one in results}
     yield from (f"lacks {name} by {rule}" for name, rule in sorted(wanted - known))
     yield from (f"has {name} by {rule}, which there is no more" for name, rule in sorted(known - wanted))
 
 
-def page(results: Iterable[Told]) -> str:
+def page(results: Iterable[Told], grown: Iterable[Grown]) -> str:
     """The page of all that is known."""
+    grown = tuple(grown)
     known = {(one.scenario, one.rule): one for one in results}
     rules = " | ".join("ours" if rule == "ours" else rule.removesuffix("'s") for rule in RULES)
     lines = "---:|" * len(RULES)
@@ -141,6 +156,8 @@ def page(results: Iterable[Told]) -> str:
             *(_good(one, known) for one in GOOD),
             BAD_HEAD.format(rules=rules, lines=lines),
             *(_bad(one, known) for one in BAD),
+            MEMORY.format(runs=max(one.runs for one in grown)),
+            *(_grown(one) for one in grown),
             CLOSING.format(
                 alpha=1.0 / TERMS.alpha,
                 alarms=sum(one.rolled_back for one in sure),
@@ -165,6 +182,12 @@ def _bad(scenario: Scenario, known: dict[tuple[str, str], Told]) -> str:
         when = f", {one.seconds:.0f} s, {one.hit:,.0f} failed" if one.rolled_back else ""
         cells.append(f"{_part(one.rolled_back, one.runs)}{when}")
     return f"| {scenario.name} | {' | '.join(cells)} |\n"
+
+
+def _grown(one: Grown) -> str:
+    what = f"leaks {one.name}" if one.leaks else f"has {one.name}"
+    when = f"{one.seconds:.1f} s | {one.seconds_most:.1f} s" if one.noticed else "- | -"
+    return f"| {what} | {_part(one.noticed, one.runs)} | {when} |\n"
 
 
 def _part(some: int, of: int) -> str:

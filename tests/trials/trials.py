@@ -195,7 +195,7 @@ def release_of(visit: Visit) -> str:
 async def bad(kind: str, system: Tried, times: int) -> Bad:
     """Release what is bad, and see how soon it goes back."""
     name = name_of(kind)
-    # What grows is seen to grow within a minute and a half at the earliest.
+    # A leak that is slow is seen after a minute; the step has to last for longer.
     every = 200.0 if "leaks" in BAD[kind] else 30.0
     ask = ReleaseAsk(service="web", to=f"../{name}", steps=(5.0, 100.0), every=every, requests=100)
     rows: list[Rollout] = []

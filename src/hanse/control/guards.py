@@ -7,13 +7,12 @@ the old release as well is held against nobody: where both fail, both suffer fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations
-from statistics import median
 
 import msgspec
 from msgspec.structs import replace
 
 from hanse.control.appetite import Appetite
+from hanse.control.leak import Memory
 from hanse.control.signal import Signal
 from hanse.control.window import Both, Condition, Outcomes, Window, folded, total
 
@@ -38,20 +37,11 @@ LAG_LASTS_SECONDS = 15.0
 ALL_NEW = 0.0001
 """All dead letters are the new release's: the chance of that by its share of messages, below which it is no chance."""
 
-LEAK_POINTS = 24
-"""Points of memory of an instance that are kept, so that a slope can be told; then every other one."""
+LEAK_ENDS_SECONDS, LEAK_DOUBLES_SECONDS = 3_600.0, 600.0
+"""Memory that would be used up within that time leaks; where nobody knows how much there is, would be twice as much."""
 
-LEAK_POINT_SECONDS = 2.0
-"""How far they are apart at first."""
-
-LEAK_SEEN_SECONDS = 60.0
-"""How long an instance is looked at before its memory is judged; the first third of that it may warm up."""
-
-LEAK_ENDS_SECONDS = 3_600.0
-"""Memory that would be used up within that time leaks."""
-
-LEAK_DOUBLES_SECONDS = 600.0
-"""The same where nobody knows how much there is: would be twice as much as now."""
+RISE_ENDS_SECONDS, RISE_DOUBLES_SECONDS = 300.0, 60.0
+"""The same of what is seen to grow for a few seconds."""
 
 INSTANCES_MAX = 16
 """Instances whose memory is looked at."""
@@ -76,37 +66,6 @@ class Row(msgspec.Struct, frozen=True):
     old: int = 0
     old_failed: int = 0
     others: int = 0
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """Memory of one instance over time.
-
-    Attributes:
-        points: Seconds and bytes.
-        every: How many seconds are between two of them at least.
-    """
-
-    points: tuple[tuple[float, float], ...] = ()
-    every: float = LEAK_POINT_SECONDS
-
-    def after(self, at: float, used: float) -> Memory:
-        """With one more point, where the last one is old enough."""
-        if self.points and at - self.points[-1][0] < self.every:
-            return self
-        points = (*self.points, (at, used))
-        return Memory(points, self.every) if len(points) <= LEAK_POINTS else Memory(points[::2], self.every * 2.0)
-
-    @property
-    def slope(self) -> float:
-        """Bytes a second that it grows by and goes on growing by; 0 for one that does not, or was not seen for long.
-
-        The median of the slopes between all points (Theil, Sen): a few that stick out do not move it. Of a memory that
-        fills and then stays, as a cache does, the later half is flat, and that counts.
-        """
-        if not self.points or self.points[-1][0] - self.points[0][0] < LEAK_SEEN_SECONDS:
-            return 0.0
-        warm = self.points[len(self.points) // 3 :]
-        return max(0.0, min(_slope(warm), _slope(warm[len(warm) // 2 :])))
 
 
 class Guarded(msgspec.Struct, frozen=True):
@@ -209,16 +168,24 @@ class Guarded(msgspec.Struct, frozen=True):
         yield Signal("event loop", says, certain=seconds >= LAG_LASTS_SECONDS)
 
     def _leaks(self) -> Iterator[Signal]:
+        most, before = self.now.memory_max, self.old_memory
+        slowly, fast = (LEAK_ENDS_SECONDS, RISE_ENDS_SECONDS) if most else (LEAK_DOUBLES_SECONDS, RISE_DOUBLES_SECONDS)
         for name, memory in sorted(self.memory.items()):
-            slope = memory.slope
-            if not slope or slope <= 2.0 * self.old_memory.slope:
+            if not memory.beyond(before.peak):
                 continue
-            used, most = memory.points[-1][1], self.now.memory_max
-            left = (most - used) / slope if most else used / slope
-            if left < (LEAK_ENDS_SECONDS if most else LEAK_DOUBLES_SECONDS):
-                comes = "has used up all it may have" if most else "needs twice as much"
-                says = f"{name} needs {slope / 2**20:.2f} MiB more each second, and {comes} in {left / 60:.0f} min"
-                yield Signal("memory", says)
+            used = memory.points[-1][1]
+            left = max(0.0, most - used) if most else used
+            if memory.slope * slowly > left and memory.slope > 2.0 * before.slope:
+                yield _leak(name, memory.slope, left, most)
+            elif before.peak and memory.rise * fast > left and memory.rise > 2.0 * before.rise:
+                yield _leak(name, memory.rise, left, most)
+
+
+def _leak(name: str, slope: float, left: float, most: float) -> Signal:
+    comes = "has used up all it may have" if most else "needs twice as much"
+    seconds = left / slope
+    soon = f"{seconds / 60:.0f} min" if seconds >= 60.0 else f"{seconds:.0f} s"  # noqa: PLR2004 - of a minute
+    return Signal("memory", f"{name} needs {slope / 2**20:.2f} MiB more each second, and {comes} in {soon}")
 
 
 def _rows(rows: Mapping[str, Row], routes: Mapping[str, Both]) -> dict[str, Row]:
@@ -252,12 +219,8 @@ def _memory(known: Mapping[str, Memory], now: Condition, at: float) -> dict[str,
 
 
 def _average(known: Memory, old: Condition, at: float) -> Memory:
-    return known.after(at, sum(old.memory.values()) / len(old.memory)) if old.memory else known
-
-
-def _slope(points: tuple[tuple[float, float], ...]) -> float:
-    slopes = [(used - before) / (at - then) for (then, before), (at, used) in combinations(points, 2) if at > then]
-    return median(slopes) if slopes else 0.0
+    used = old.memory.values()
+    return known.after(at, sum(used) / len(used), peak=max(used)) if used else known
 
 
 def _names(names: Iterable[str]) -> str:

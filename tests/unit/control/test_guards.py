@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from hanse.control.guards import FAILED_MIN, LEAK_POINTS, Guarded, Memory
+from hanse.control.guards import FAILED_MIN, Guarded
 from hanse.control.judge import heard, judge, judging
+from hanse.control.leak import LEAK_POINTS, Memory
 from hanse.control.window import Both, Condition, Outcomes, Window
 
 MIB = 2.0**20
