@@ -62,8 +62,9 @@ LOOKS_MAX = 200
 class Visitors:
     """Several who ask one after the other, all the time, and note what they got."""
 
-    def __init__(self, url: str, number: int = 4) -> None:
+    def __init__(self, url: str, number: int = 4, *, path: str = "/page") -> None:
         self._address = urlsplit(url).netloc
+        self._path = path
         self._over = threading.Event()
         self.seen: Counter[tuple[int, str]] = Counter()
         self._threads = [threading.Thread(target=self._ask) for _ in range(number)]
@@ -81,7 +82,7 @@ class Visitors:
     def _ask(self) -> None:
         link = HTTPConnection(self._address, timeout=30.0)
         while not self._over.wait(0.01):
-            link.request("GET", "/page")
+            link.request("GET", self._path)
             answer = link.getresponse()
             self.seen[answer.status, answer.read().decode()] += 1
         link.close()

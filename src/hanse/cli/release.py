@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TypeVar
 
@@ -47,10 +47,8 @@ STRATEGIES = ("canary", "rolling", "blue-green", "ab", "mirror")
 def asking(command: Callable[..., T]) -> Callable[..., T]:
     """Add what may be said of a release; the command takes it as `ask`."""
 
-    @click.argument("services", nargs=-1, required=True, metavar="SERVICE...")
-    @click.option(
-        "--to", required=True, metavar="RELEASE", help="A folder, a revision of git, or what {release} takes."
-    )
+    @click.argument("services", nargs=-1, required=True, metavar="SERVICE[=RELEASE]...")
+    @click.option("--to", default="", metavar="RELEASE", help="A folder, a revision of git, or what {release} takes.")
     @click.option("--strategy", type=click.Choice(STRATEGIES), default="canary", show_default=True, help="How it goes.")
     @click.option("--steps", default="", metavar="PERCENTS", help="Of the requests, such as 1,5,25,50,100.")
     @click.option(
@@ -62,11 +60,12 @@ def asking(command: Callable[..., T]) -> Callable[..., T]:
     )
     @click.option("--breaking", is_flag=True, help="Even if it does not fit those who run beside it.")
     @wraps(command)
-    def wrapped(*args: object, services: tuple[str, ...], every: str, bake: str, steps: str, **rest: object) -> T:
-        names = ("to", "strategy", "requests", "breaking")
-        said = {"service": services[0], "also": services[1:], **{name: rest.pop(name) for name in names}}
-        times = {"every": lasting(every), "bake": lasting(bake)}
-        ask = convert({**said, **times, "steps": percents(steps), "who": operator_name()}, ReleaseAsk)
+    def wrapped(*args: object, services: tuple[str, ...], to: str, steps: str, **rest: object) -> T:
+        (service, release), *also = releases_of(services, to)
+        said = {name: rest.pop(name) for name in ("strategy", "requests", "breaking")}
+        times = {name: lasting(str(rest.pop(name))) for name in ("every", "bake")}
+        which = {"service": service, "to": release, "also": also, "who": operator_name()}
+        ask = convert({**which, **said, **times, "steps": percents(steps)}, ReleaseAsk)
         return command(*args, ask=ask, **rest)
 
     return wrapped
@@ -82,7 +81,7 @@ def release(*, ask: ReleaseAsk, wait: bool, home: Home, json_wanted: bool, outpu
     """Release SERVICE anew, in steps that are judged, and back by itself where it is bad.
 
     Several are released as one, those that are called before those that call them: one after the other, and where one
-    of them is bad, all go back.
+    of them is bad, all go back. Each comes to the RELEASE behind its name, and those without one to that of `--to`.
     """
     told = asked_of_releases(home, Ask("release", release=ask))
     if not json_wanted:
@@ -194,6 +193,30 @@ def _as_form(found: Verdict, form: str) -> None:
     click.echo(answer.body)
     if answer.status != OK:
         raise SystemExit(1)
+
+
+def releases_of(words: Sequence[str], to: str) -> list[tuple[str, str]]:
+    """Which service comes to which release.
+
+    Args:
+        words: Services, or `SERVICE=RELEASE`.
+        to: The release of those that were given none.
+
+    Raises:
+        click.UsageError: One has no release, or `to` is that of nobody.
+
+    Example:
+        >>> releases_of(["shop=v2", "till"], "../till-2")
+        [('shop', 'v2'), ('till', '../till-2')]
+    """
+    found = [(service, release if given else to) for service, given, release in (one.partition("=") for one in words)]
+    for service, release in found:
+        if not service or not release:
+            told = service or "SERVICE"
+            raise click.UsageError(f"expected a release of {told}, as {told}=RELEASE or --to RELEASE, got none")
+    if to and all("=" in one for one in words):
+        raise click.UsageError(f"expected a service that --to {to} is for: each was given a release of its own")
+    return found
 
 
 def percents(text: str) -> tuple[float, ...]:

@@ -16,6 +16,14 @@ from hanse.control.judged import Tally
 from hanse.control.rollout import Came, Crew, Rollout, State
 
 
+class Companion(Model):
+    """A release that comes to its place together with others: service, release, and where its files are."""
+
+    service: str
+    release: str
+    source: str = ""
+
+
 class Wanted(Model):
     """What should be so of one service.
 
@@ -30,6 +38,7 @@ class Wanted(Model):
         share, mirrored: Of the requests, and of copies, for the new release, in basis points.
         state: How the rollout stands: in `checking`, `preparing` and `trying` something is to be done once.
         step: Number of its step.
+        among: All of its release set, in their order, in `checking`; empty where it comes alone.
     """
 
     rollout: str
@@ -46,6 +55,7 @@ class Wanted(Model):
     new_source: str = ""
     position: int = 0
     breaking: bool = False
+    among: tuple[Companion, ...] = ()
 
 
 class Sight(Model):

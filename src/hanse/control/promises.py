@@ -42,11 +42,13 @@ class Beside(msgspec.Struct, frozen=True):
         service: Its name.
         release: Which of its releases.
         promised: What that promises.
+        called: Whether it is called; one that is only kept warm still hears events, and emits some.
     """
 
     service: str
     release: str
     promised: Promised
+    called: bool = True
 
     def __str__(self) -> str:
         return f"{self.service} ({self.release})"
@@ -103,7 +105,8 @@ def _needed(wanted: Json, own: Promised, others: Sequence[Beside]) -> Iterator[s
     name = str(wanted["name"])
     if name != SHAPES and _named(name, own.offers) is not None:
         return
-    providers = [(one, found) for one in others if (found := _named(name, one.promised.offers)) is not None]
+    asked = [one for one in others if one.called or name == SHAPES]
+    providers = [(one, found) for one in asked if (found := _named(name, one.promised.offers)) is not None]
     if not providers and name != SHAPES:
         yield f"it calls {name}, which nobody who runs offers: release that first"
     for one, offered in providers:

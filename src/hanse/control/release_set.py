@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from hanse.contract.model import Model, Resource, collection_of
 from hanse.control.plan import Plan
-from hanse.control.rollout import Rollout
+from hanse.control.rollout import ENDED, Rollout
 from hanse.kernel.faults import Misconfigured
 
 State = Literal["going", "rolling_back", "done", "rolled_back"]
@@ -137,6 +137,19 @@ def is_there(rollout: Rollout) -> bool:
         return True
     last = rollout.state == "stepping" and rollout.is_last and rollout.shown
     return last and rollout.watched >= rollout.now.seconds
+
+
+def callers_of(row: ReleaseSet, service: str, rollouts: Mapping[str, Rollout]) -> list[Rollout]:
+    """The rollouts that came after that of a service, and are not on their way back yet; the last one first.
+
+    Args:
+        row: The set.
+        service: One of its members.
+        rollouts: Those of its members that have begun, by service.
+    """
+    names = [member.service for member in row.members]
+    after = [rollouts[name] for name in names[names.index(service) + 1 :] if name in rollouts]
+    return [one for one in reversed(after) if one.state not in ("rolling_back", *ENDED)]
 
 
 def _back(row: ReleaseSet, begun: list[Rollout]) -> Doing:

@@ -19,11 +19,11 @@ from hanse.contract.declare import rpc
 from hanse.contract.guard import scope
 from hanse.contract.model import Model, Resource, collection_of
 from hanse.control.edge_table import WHOLE, Points
-from hanse.control.ground import Ground, Sight, is_heeded, wanted_of
+from hanse.control.ground import Companion, Ground, Sight, Wanted, is_heeded, wanted_of
 from hanse.control.judged import Judgement, Tally, judgement_of, looked, window_between
 from hanse.control.mirror_report import reported
 from hanse.control.plan import Plan
-from hanse.control.release_set import LIVE_SETS, Member, ReleaseSet, in_order, next_of
+from hanse.control.release_set import LIVE_SETS, Member, ReleaseSet, callers_of, in_order, next_of
 from hanse.control.rollout import ENDED, Command, Rollout, Seen, State, Veto
 from hanse.control.rollout_machine import beat, begun, commanded, shared
 from hanse.control.verdict import Verdict
@@ -251,7 +251,7 @@ class Releases(
     async def _beat_in_turn(self, held: Held[Rollout]) -> None:
         host, row = current().host, self._work(held.value)
         try:
-            sight = await self.ground.carry(wanted_of(row))
+            sight = await self.ground.carry(await self._wanted(row))
         except _AWAY as fault:
             # What is so is not known, and stays as it is; seconds in which nobody looked do not count.
             if self._looked.pop(row.id, None) is not None:
@@ -336,10 +336,28 @@ class Releases(
                 _ = await self.vetoes.create(veto)
         if after.share != before.share or after.state in ENDED:
             await self._route(after)
+        if after.release_set and after.state == "rolling_back" != before.state:
+            await self._take_along(after)
         return written
+
+    async def _take_along(self, row: Rollout) -> None:
+        """Have those go back at once that came after it in its set: they call what goes now."""
+        whole = await self.sets.get(row.release_set)
+        rollouts = {one.service: one async for one in self.rollouts.scan(lambda one: one.release_set == whole.id)}
+        for one in callers_of(whole, row.service, rollouts):
+            _ = await self._write(one, commanded(one, "abort", who="its set", at=current().host.now()))
 
     async def _route(self, row: Rollout) -> None:
         _ = await self.routes.put(KeptRoute(id=row.service, route=route_of(row)))
+
+    async def _wanted(self, row: Rollout) -> Wanted:
+        wanted = wanted_of(row)
+        if row.state != "checking" or not row.release_set:
+            return wanted
+        members = (await self.sets.get(row.release_set)).members
+        return replace(
+            wanted, among=tuple(Companion(service=one.service, release=one.new, source=one.source) for one in members)
+        )
 
     async def _in_force(self, row: Rollout, sight: Sight) -> bool:
         """Whether all nodes go by this rollout's route: those that the ground runs, and whoever else says so."""

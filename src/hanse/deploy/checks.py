@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self, final
 
 import msgspec
+from msgspec.structs import replace
 
+from hanse.control.ground import Companion, Wanted
 from hanse.control.promises import Beside, Promised, Promises, in_words, misfits
 from hanse.control.rollout import Came
 from hanse.kernel.faults import CouldNotStart, Fault
@@ -30,13 +32,45 @@ class Checked(msgspec.Struct, frozen=True):
         name: Of the check; the same is done once.
         new: The release that comes.
         old: The one that it is to replace.
-        others: Those of other services that run.
+        others: Those of other services that are called then.
+        warm: Those that run beside these, and are called no more.
     """
 
     name: str
     new: Side
     old: Side
     others: tuple[Side, ...]
+    warm: tuple[Side, ...] = ()
+
+
+def checks_of(wanted: Wanted, running: Mapping[str, Sequence[Side]]) -> Iterator[Checked]:
+    """What is to be checked before a release begins; of a release set all, before the first of it begins.
+
+    Who comes after others of its set calls their new releases only: they have everything then, and go back after it.
+
+    Args:
+        wanted: The release.
+        running: The releases of each service of the app that run; the one that has what a new one has not comes first.
+    """
+    among = wanted.among or (Companion(service=wanted.service, release=wanted.new, source=wanted.new_source),)
+    first = next(number for number, one in enumerate(among) if one.service == wanted.service)
+    for number, one in enumerate(among if first == 0 else among[: first + 1]):
+        if number >= first and one.service in running:
+            yield _checked(wanted, one, among[:number], running)
+
+
+def _checked(
+    wanted: Wanted, one: Companion, gone: Sequence[Companion], running: Mapping[str, Sequence[Side]]
+) -> Checked:
+    before = {done.service: _side(done) for done in gone if done.service in running}
+    others = {name: sides for name, sides in running.items() if name not in before and name != one.service}
+    called = (*before.values(), *(side for sides in others.values() for side in sides))
+    warm = tuple(side for name, new in before.items() for side in running[name] if side != new)
+    return Checked(f"check-{wanted.rollout}-{one.service}", _side(one), running[one.service][0], called, warm)
+
+
+def _side(one: Companion) -> Side:
+    return one.service, one.release, one.source
 
 
 @final
@@ -74,9 +108,10 @@ class Checks:
     async def _check(self, what: Checked) -> str:
         """What does not fit; empty where all does."""
         sides = (what.new, what.old, *what.others)
-        told = await self._told({source for _, _, source in sides})
+        told = await self._told({source for _, _, source in (*sides, *what.warm)})
         new, old, *others = (_beside(side, told) for side in sides)
-        return in_words(misfits(new.promised, old, others))
+        warm = [replace(_beside(side, told), called=False) for side in what.warm]
+        return in_words(misfits(new.promised, old, [*others, *warm]))
 
     async def _told(self, sources: Iterable[str]) -> Mapping[str, Promises]:
         found: dict[str, Promises] = {}

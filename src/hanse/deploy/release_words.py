@@ -31,7 +31,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         service: Its name.
         to: A folder, a revision of git, or a name that the service's command takes.
-        also: Other services that come to the same with it, as one release set.
+        also: Other services that are released with it as one release set, each with its release.
         strategy: How it comes to its place.
         steps: Percents: of a canary, of the users of an `ab`, of the requests that are mirrored.
         every: Seconds that a step lasts at the least.
@@ -43,7 +43,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     to: str
-    also: tuple[str, ...] = ()
+    also: tuple[tuple[str, str], ...] = ()
     strategy: Strategy = "canary"
     steps: tuple[float, ...] = ()
     every: float = EVERY_SECONDS

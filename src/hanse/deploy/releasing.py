@@ -85,7 +85,7 @@ class Releasing:
             Conflict: The service is on its way already, or has that release.
             Vetoed: It was rolled back, and nobody has lifted that.
         """
-        asked = await self._asked(ask, ask.service)
+        asked = await self._asked(ask, ask.service, ask.to)
         with self._node.context(_operator(ask.who)):
             return await self._node.client(Releases).begin(asked)
 
@@ -96,12 +96,12 @@ class Releasing:
             Misconfigured: One is there twice, or they need each other in a circle; or what `release` raises it for.
             NotFound, Conflict, Vetoed: As `release`, of any of them; then none is begun.
         """
-        members = [await self._member(ask, service) for service in (ask.service, *ask.also)]
+        members = [await self._member(ask, *one) for one in ((ask.service, ask.to), *ask.also)]
         with self._node.context(_operator(ask.who)):
             return await self._node.client(Releases).begin_set(members, who=ask.who)
 
-    async def _member(self, ask: ReleaseAsk, service: str) -> Member:
-        asked = await self._asked(ask, service)
+    async def _member(self, ask: ReleaseAsk, service: str, to: str) -> Member:
+        asked = await self._asked(ask, service, to)
         return Member(
             service=service,
             old=asked.old,
@@ -114,12 +114,12 @@ class Releasing:
             breaking=asked.breaking,
         )
 
-    async def _asked(self, ask: ReleaseAsk, service: str) -> Asked:
+    async def _asked(self, ask: ReleaseAsk, service: str, to: str) -> Asked:
         """What is asked for one of the services that somebody wants to release."""
         wanted = self._service(service)
         if ask.strategy == "mirror" and (why := self._yard.uncopied(service)):
             raise Misconfigured(f"services.{service}: expected a strategy that can be carried out, got mirror: {why}")
-        source = await asyncio.to_thread(source_of, ask.to, wanted.command, self._folder / FOLDER / service)
+        source = await asyncio.to_thread(source_of, to, wanted.command, self._folder / FOLDER / service)
         if wanted.port:
             raise Misconfigured(
                 f"services.{service}: two releases cannot run beside each other, as it insists on port "

@@ -16,7 +16,7 @@ from hanse.control.instances import System
 from hanse.control.released import Overlay, started_from
 from hanse.control.rollout import Came
 from hanse.control.sighted import Looks
-from hanse.deploy.checks import Checked, Checks, Side
+from hanse.deploy.checks import Checks, Side, checks_of
 from hanse.deploy.looker import Looker
 from hanse.deploy.memory import HOOK, hook_begun, hook_came, hook_ended
 from hanse.deploy.supervisor import Supervisor
@@ -99,12 +99,15 @@ class SupervisorYard:
 
     def fits(self, wanted: Wanted) -> tuple[Came, str]:
         """See `Yard.fits`. Nobody knows what foreign services promise."""
-        own = [name for name, one in self.services.items() if one.own]
-        if wanted.service not in own or wanted.breaking:
+        if wanted.breaking:
             return "passed", ""
-        others = [side for name in own if name != wanted.service for side in self._sides(name)]
-        old, new = (wanted.service, wanted.old, wanted.old_source), (wanted.service, wanted.new, wanted.new_source)
-        return self._checks.came(Checked(f"check-{wanted.rollout}", new, old, tuple(others)))
+        running = {name: tuple(self._sides(name)) for name, one in self.services.items() if one.own}
+        for check in checks_of(wanted, running):
+            came, why = self._checks.came(check)
+            service = check.new[0]
+            if came != "passed":
+                return came, why if not why or service == wanted.service else f"{service}: {why}"
+        return "passed", ""
 
     def _sides(self, service: str) -> Iterator[Side]:
         """The releases of a service that run."""

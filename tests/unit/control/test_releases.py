@@ -41,6 +41,7 @@ class Obedient(Service, Ground, name="ground"):
         self.asked: dict[str, int] = {}
         self.failed: dict[str, int] = {}
         self.away = False
+        self.among: dict[str, list[str]] = {}
         self.callers: tuple[str, ...] = ()
         self.news = asyncio.Event()
 
@@ -58,6 +59,8 @@ class Obedient(Service, Ground, name="ground"):
         self.said.append((wanted.state, wanted.share))
         self.news.set()
         name = wanted.service
+        if wanted.state == "checking":
+            self.among[name] = [f"{one.service} {one.release}" for one in wanted.among]
         if wanted.share:
             self.asked[name] = self.asked.get(name, 0) + 50
             self.failed[name] = self.failed.get(name, 0) + 50 * (name == self.bad)
@@ -233,6 +236,7 @@ async def test_a_set_goes_one_after_the_other_and_ends_together(platform: Platfo
     began = {row.service: row.began_at for row in rollouts}
     assert began["stock"] + 2.0 < began["shop"], "who is called was there, and was watched, before who calls it began"
     assert len({row.ended_at for row in rollouts}) == 1
+    assert platform.ground.among == {one: ["stock 2", "shop 2"] for one in ("stock", "shop")}
 
 
 async def test_where_one_of_a_set_fails_all_go_back(platform: Platform) -> None:
@@ -247,6 +251,27 @@ async def test_where_one_of_a_set_fails_all_go_back(platform: Platform) -> None:
             break
     states = [(row.service, row.state, row.blamed) async for row in platform.node.collection(Rollout).scan()]
     assert sorted(states) == [("shop", "rolled_back", True), ("stock", "rolled_back", False)]
+
+
+async def test_who_calls_one_of_a_set_that_turns_out_bad_goes_back_in_the_same_moment(platform: Platform) -> None:
+    with platform.node.context(OPERATOR):
+        one = await platform.releases.begin_set([member("shop", "stock"), member("stock")])
+    rollouts, sets = platform.node.collection(Rollout), platform.node.collection(ReleaseSet)
+    turns: dict[str, float] = {}
+    async with asyncio.timeout(3_600.0):
+        async for told in rollouts.changes(lambda row: row.release_set == one.id, after=await rollouts.cursor()):
+            assert not isinstance(told, Deleted)
+            if told.after.service == "shop" and told.after.share:
+                platform.ground.bad = "stock"
+            if told.after.state == "rolling_back":
+                turns.setdefault(told.after.service, told.after.history[-1].at)
+            if len(turns) == 2:
+                break
+        assert turns["shop"] == turns["stock"]
+        async for done in sets.changes(lambda row: row.state == "rolled_back", after=await sets.cursor()):
+            assert isinstance(done, Created)
+            assert done.after.why.startswith("stock: ")
+            break
 
 
 async def test_a_set_of_which_one_cannot_begin_does_not_begin(platform: Platform) -> None:

@@ -124,7 +124,7 @@ def of_two(yard: Yard, folder: Path) -> ReleaseAsk:
     command = Command(("serve",), directory=str(folder / "web"))
     yard.services["stock"] = Desired("stock", command, instances=1)
     yard.services["web"] = Desired("web", command, instances=2, needs=("stock",))
-    return replace(ASK, also=("stock",))
+    return replace(ASK, also=(("stock", "../web-2"),))
 
 
 async def set_over(releasing: Releasing, id: str) -> ReleasesTold:
@@ -168,9 +168,9 @@ async def test_of_a_set_that_makes_no_sense_nothing_is_begun(yard: Yard, tmp_pat
     ask = of_two(yard, tmp_path)
     async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
         with pytest.raises(NotFound, match="stoc; did you mean stock"):
-            _ = await releasing.release_set(replace(ask, also=("stoc",)))
+            _ = await releasing.release_set(replace(ask, also=(("stoc", "../web-2"),)))
         with pytest.raises(Misconfigured, match="each service once, got web, web"):
-            _ = await releasing.release_set(replace(ask, also=("web",)))
+            _ = await releasing.release_set(replace(ask, also=(("web", "../web-2"),)))
         assert (await releasing.rollout(RolloutAsk())).rollouts == ()
 
 
