@@ -138,13 +138,3 @@ async def test_a_request_tree_meets_one_release_of_each_service(edge: Edge) -> N
     assert new.asked[0].headers["baggage"] == "hanse-release=2,user=7"
     # Whoever is asked by them has to know what they know.
     assert [request.headers["baggage"] for request in old.asked] == ["hanse-release=3", "hanse-release=1"]
-
-
-async def test_strangers_choose_no_release_and_pass_on_none(edge: Edge) -> None:
-    old, new = Upstream("old"), Upstream("new")
-    async with serving(old, new):
-        pools = (edge.pool(old), edge.pool(new, release="2"))
-        target = edge.target({"2": 0, "1": 10_000})
-        _ = await edge.show(edge.table(*pools, target=target, forcing=()))
-        assert await got(edge, "/", [("baggage", "hanse-release=2,user=7")]) == (200, b"old")
-    assert old.asked[0].headers["baggage"] == "hanse-release=1,user=7"

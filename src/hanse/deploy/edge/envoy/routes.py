@@ -147,6 +147,7 @@ def _service(
         "shares": [[end, names[release]] for end, release in _shares(target, own)],
         "forced_by": target.forced_by.lower(),
         "forced": names,
+        "carried": _carried(target, names),
         "seats": _seats(own, names),
         "sticky": {names[release]: pool.sticky for release, pool in own.items() if pool.sticky},
         "body_bytes": target.retries.body_bytes,
@@ -154,6 +155,12 @@ def _service(
         # A server of HTTP/2 says which requests it has not begun, when it ends a connection.
         "reuse": target.retries.reuse_idle > 0 or target.protocol == "h2c",
     }
+
+
+def _carried(target: Target, names: Mapping[str, str]) -> dict[str, str]:
+    """The release that a request tree is told to stay with, by pool, where there is another one."""
+    several = len(target.split.shares) > 1
+    return {name: quote(release, safe="") for release, name in names.items() if release and several}
 
 
 def _source(source: str) -> list[str]:

@@ -11,6 +11,7 @@ local POOL, MANNER, ADDRESS, MIRROR =
 local ONCE = "x-hanse-once"
 local BY = "x-hanse-by"
 local OWN = "hanse"
+local TREE = "hanse-release"
 local HOPS_MAX = 32
 local SAFE = {GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT = true, DELETE = true}
 local HOP = {"keep-alive", "proxy-connection", "proxy-authorization", "http2-settings"}
@@ -207,8 +208,28 @@ local function stuck(service, headers, cookies, address)
   return hex(7)
 end
 
+-- What `baggage` carries: the release of the request tree, as it was written, and all else.
+local function carried(headers)
+  local baggage = headers:get("baggage")
+  local found, others = nil, {}
+  for member in string.gmatch(baggage or "", "[^,]+") do
+    local plain = string.match(member, "^%s*(.-)%s*$")
+    local name, value = string.match(plain, "^([^=;]-)%s*=%s*([^;]*)")
+    if name == TREE then found = found or string.match(value, "^(.-)%s*$")
+    elseif plain ~= "" then others[#others + 1] = plain end
+  end
+  return found, others
+end
+
+-- Whoever is asked next meets the same releases; what strangers say of that is not handed on.
+local function handed_on(headers, release, found, others)
+  if not release and not found then return end
+  if release then table.insert(others, 1, TREE .. "=" .. release) end
+  if #others > 0 then headers:replace("baggage", table.concat(others, ",")) else headers:remove("baggage") end
+end
+
 -- The pool that answers, the address of a seat there, and the value of a cookie to set.
-local function pool_of(service, headers, cookies, address, forces)
+local function pool_of(service, headers, cookies, address, forces, tree)
   local wish = headers:get(service.forced_by)
   if wish and forces and service.forced[wish] then return service.forced[wish] end
   if wish and not forces then headers:remove(service.forced_by) end
@@ -216,6 +237,8 @@ local function pool_of(service, headers, cookies, address, forces)
     local seat = seats[cookie_of(cookies, name) or ""]
     if seat then return seat[1], seat[2] end
   end
+  local own = tree and service.forced[decoded(tree)]
+  if own then return own end
   local shares = service.shares
   if #shares == 1 then return shares[1][2] end
   local key, drawn = stuck(service, headers, cookies, address)
@@ -323,7 +346,10 @@ function envoy_on_request(handle)
   told(known, headers, peer, host, trusted)
   local cookies = headers:get("cookie")
   local forces = bytes ~= nil and within(known.forcing, bytes)
-  local pool, seat, drawn = pool_of(service, headers, cookies, address, forces)
+  local found, others = carried(headers)
+  local tree = forces and found ~= "" and found or nil
+  local pool, seat, drawn = pool_of(service, headers, cookies, address, forces, tree)
+  handed_on(headers, tree or service.carried[pool], found, others)
   local said = handle:streamInfo():dynamicMetadata()
   said:set(OWN, "route", route[5])
   said:set(OWN, "service", service.name)

@@ -18,6 +18,9 @@ from hanse.deploy.edge.haproxy.shown import EMPTY, MAPS, Seat, Shown
 from hanse.gateway.problem import problem_response
 from hanse.kernel.faults import DeadlineExceeded, Fault, Internal, Malformed, Unavailable
 
+BAGGAGE_LINES_MAX = 4
+"""Headers `baggage` that are looked at."""
+
 HOPS_MAX = 8
 """Entries of `X-Forwarded-For` that are looked at, from the right."""
 
@@ -232,6 +235,7 @@ def _release(layout: Layout) -> Iterator[str]:
         )
     unless_forced = "{ var(txn.seat) -m found } !{ var(txn.pool) -m found }"
     yield f"http-request set-var(txn.pool) var(txn.seat),field(1,:) if {unless_forced}"
+    yield from _tree()
     yield from _sticks(layout)
     yield "http-request set-var(txn.bucket) int(0)"
     yield "http-request set-var(txn.salt) var(txn.plan),field(4,:),url_dec"
@@ -254,6 +258,48 @@ def _release(layout: Layout) -> Iterator[str]:
     # Of a seat in another backend than the one that answers nothing is asked.
     there = "{ var(txn.seat),field(1,:),strcmp(txn.pool) eq 0 }"
     yield f"http-request set-var(txn.slot) var(txn.seat),field(2,:) if {there}"
+    yield from _carried()
+
+
+def _tree() -> Iterator[str]:
+    """The release of the request tree, as whoever may choose one carries it; and all else that is carried."""
+    yield "http-request set-var(txn.baggage) req.fhdr(baggage,1)"
+    for line in range(2, BAGGAGE_LINES_MAX + 1):
+        also = f"{{ req.fhdr(baggage,{line}) -m found }}"
+        yield f"http-request set-var(txn.more) req.fhdr(baggage,{line}) if {also}"
+        yield f"""http-request set-var(txn.baggage) 'var(txn.baggage),concat(",",txn.more)' if {also}"""
+    yield f"http-request set-var(txn.carries) bool(true) if {{ var(txn.baggage) -m reg (^|,){_OWN} }}"
+    carries = "{ var(txn.carries) -m found }"
+    # The first of this name gets a mark that is no name; between that and the next member is its value.
+    read = f"""regsub(",{_OWN}",",="),regsub("^.*,=[[:space:]]*",""),regsub("[[:space:]]*[;,].*$","")"""
+    rest = f"""regsub(",{_OWN}[^,]*","",g),regsub("^[,[:space:]]+","")"""
+    forces = "{ var(txn.forces) -m found }"
+    yield f"""http-request set-var(txn.tree) 'str(","),concat(,txn.baggage),{read}' if {carries} {forces}"""
+    yield "http-request unset-var(txn.tree) if { var(txn.tree) -m len 0 }"
+    yield f"""http-request set-var(txn.baggage) 'str(","),concat(,txn.baggage),{rest}' if {carries}"""
+    yield "http-request set-var(txn.hexed) var(txn.tree),url_dec,hex"
+    yield (
+        "http-request set-var(txn.of_tree) var(txn.service),concat(:,txn.hexed),map_str(releases.map) "
+        "if { var(txn.tree) -m found } !{ var(txn.pool) -m found }"
+    )
+    yield "http-request set-var(txn.pool) var(txn.of_tree) if { var(txn.of_tree) -m found }"
+
+
+def _carried() -> Iterator[str]:
+    """Whoever is asked next meets the same releases; what strangers say of that is not handed on."""
+    yield "http-request set-var(txn.handed) var(txn.pool),map_str(carried.map)"
+    yield "http-request set-var(txn.handed) var(txn.tree) if { var(txn.tree) -m found }"
+    handed, carries = "{ var(txn.handed) -m found }", "{ var(txn.carries) -m found }"
+    others = "{ var(txn.baggage) -m len gt 0 }"
+    own = "hanse-release=%[var(txn.handed)]"
+    yield f"http-request del-header baggage if {handed} or {carries}"
+    yield f'http-request set-header baggage "{own},%[var(txn.baggage)]" if {handed} {others}'
+    yield f"http-request set-header baggage {own} if {handed} !{others}"
+    yield f"http-request set-header baggage %[var(txn.baggage)] if {carries} !{handed} {others}"
+
+
+_OWN = "[[:space:]]*hanse-release[[:space:]]*="
+"""The member of `baggage` that is ours, as it begins."""
 
 
 def _sticks(layout: Layout) -> Iterator[str]:
@@ -363,7 +409,7 @@ def _answered(place: Place, layout: Layout) -> Iterator[str]:
             yield (
                 f'http-response add-header Set-Cookie "{kind.cookie}=%[var(txn.drawn{number})]{rest}" '
                 f"if {{ var(txn.drawn{number}) -m found }} {{ var(txn.plan),field(3,:) -m str 1 }} "
-                "!{ var(txn.forced) -m found } !{ var(txn.seat) -m found }"
+                "!{ var(txn.forced) -m found } !{ var(txn.seat) -m found } !{ var(txn.of_tree) -m found }"
             )
 
 

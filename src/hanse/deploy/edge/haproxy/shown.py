@@ -16,7 +16,7 @@ from hanse.control.edge_table import WHOLE, EdgeRoute, Pool, Server, Table, Targ
 from hanse.deploy.edge.haproxy.layout import Layout, Placement, PoolKey, Slot, kind_of
 from hanse.kernel.faults import Misconfigured
 
-MAPS = ("routes", "plans", "others", "releases", "seats", "given", "trusted", "forcing")
+MAPS = ("routes", "plans", "others", "releases", "seats", "given", "carried", "trusted", "forcing")
 """Files of keys and values that rules ask."""
 
 
@@ -68,6 +68,7 @@ def shown(table: Table, layout: Layout, placement: Placement) -> Shown:
         "releases": {f"{_hex(service)}:{_hex(release)}": name for (service, release), name in pools.items()},
         "seats": dict(_seats(table, layout, placement)),
         "given": dict(_given(table, layout, placement)),
+        "carried": {name: release for target in table.targets for name, release in _carried(target, pools)},
         "trusted": _networks("proxies", table.proxies),
         "forcing": _networks("forcing", table.forcing),
     }
@@ -168,6 +169,13 @@ def _others(target: Target, pools: Mapping[PoolKey, str]) -> str:
     """Who answers where a release has nobody left."""
     shares = sorted(target.split.shares, key=lambda share: -share.points)
     return ":".join(pools[target.service, share.release] for share in shares if share.points)
+
+
+def _carried(target: Target, pools: Mapping[PoolKey, str]) -> Iterator[tuple[str, str]]:
+    """The release that a request tree is told to stay with, by pool, where there is another one."""
+    for (service, release), name in pools.items():
+        if service == target.service and release and len(target.split.shares) > 1:
+            yield name, quote(release, safe="", errors="surrogateescape")
 
 
 def _takes(server: Server) -> bool:
