@@ -304,8 +304,8 @@ def _own(part: Part, service: ServiceSettings, app: str, runs: Runs, told: Mappi
     if service.own_network:
         raise Misconfigured(f"services.{part.name}.own_network: expected a foreign service, got one of the app")
     line = (*runs.python, "run", app, "--services", part.name, "--port", "{port}", "--transport", runs.transport)
-    # Shares of releases change while it runs.
-    environment = {"HANSE_NODE__FOLLOW_ROUTES": "true", **told, **service.environment}
+    # Shares of releases change while it runs; whoever began without them would give a new release more than its own.
+    environment = {"HANSE_NODE__NEED_ROUTES": "true", **told, **service.environment}
     command = Command(line, directory=runs.directory, environment=environment)
     needs = tuple(dict.fromkeys((*part.needs, *service.needs)))
     one = _wanted(part.name, service, command, READY_PATH)

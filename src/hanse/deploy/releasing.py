@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self, final
 
 import msgspec
+from msgspec.structs import replace
 
 from hanse.control.desired import Desired
 from hanse.control.judged import Judgement
@@ -39,7 +40,9 @@ class Releasing:
         `async with Releasing(yard, Path(".hanse"), settings) as releasing: await releasing.release(ask)`
     """
 
-    def __init__(self, yard: Yard, folder: Path, host: Host, *, app: str = "", transport: str = "memory:") -> None:
+    def __init__(
+        self, yard: Yard, folder: Path, host: Host, *, app: str = "", node: NodeSettings | None = None
+    ) -> None:
         """Get ready.
 
         Args:
@@ -47,14 +50,21 @@ class Releasing:
             folder: Of the system, such as `.hanse`.
             host: Clocks and chance.
             app: Name of the app whose nodes follow routes; empty where there is none.
-            transport: URL of what they talk by.
+            node: What they talk by, as their settings say: transport, keys, certificates.
         """
         self._yard = yard
         self._folder = folder
-        settings = Settings(
-            node=NodeSettings(store=f"sqlite:///{folder / FILE}", transport=transport, instance="releases")
+        here = replace(
+            node or NodeSettings(),
+            services=(),
+            store=f"sqlite:///{folder / FILE}",
+            events="log",
+            instance="releases",
+            release="",
+            follow_routes=False,
+            need_routes=False,
         )
-        self._node = Node(App(app or "system", Releases, ground_on(yard)), settings, host=host)
+        self._node = Node(App(app or "system", Releases, ground_on(yard)), Settings(node=here), host=host)
 
     async def __aenter__(self) -> Self:
         await self._node.start()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cache, partial
 
 import msgspec
+from msgspec.structs import replace
 
 from hanse.control.edge_shown import needs_http2, routes_of
 from hanse.control.neighbours import ADDRESS
@@ -87,7 +88,8 @@ async def supervise(wanted: Wanted, host: Host) -> int:
         supervisor.take_over(greeting, plan)
         checks = Checks(lambda source: promises_of(supervisor.app, wanted.project.folder, source))
         yard = SupervisorYard(supervisor, checks, host)
-        releasing = Releasing(yard, wanted.project.home.folder, host, app=plan.parts.name, transport=plan.transport)
+        node = replace(plan.settings.node, transport=plan.transport)
+        releasing = Releasing(yard, wanted.project.home.folder, host, app=plan.parts.name, node=node)
         async with checks, releasing, Tasks(_complain) as tasks:
             await releasing.recall()
             server = ControlServer(supervisor, wanted.project, host, releasing)

@@ -96,6 +96,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
         retention: Seconds that logs and the marks of what was handled are kept, at the least; 7 days.
         sagas_awake: Sagas of a service that are kept in memory while they only wait; of others there is a row.
         follow_routes: Whether calls go by routes that are kept as rows, too, and may change while it runs.
+        need_routes: Whether it follows them and begins only once it was told them, rather than by its settings.
     """
 
     services: tuple[str, ...] = ()
@@ -121,6 +122,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
     retention: Annotated[float, Meta(gt=0, extra={"unit": "seconds"})] = 604_800.0
     sagas_awake: Annotated[int, Meta(ge=0)] = 1_000
     follow_routes: bool = False
+    need_routes: bool = False
 
 
 class LogSettings(Section, frozen=True, kw_only=True):

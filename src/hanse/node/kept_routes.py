@@ -1,8 +1,9 @@
 """Routes that are kept as rows, and followed by every node: who changes one reaches all callers, with no restart.
 
 Whoever keeps them is a service like any other, reached by its contract. Where it is away, nodes go on by what they know
-last; a node that starts meanwhile goes by its settings. Each node says how far it has come, so that whoever takes
-instances away knows when nobody asks them any more.
+last; a node that starts meanwhile goes by its settings, or does not begin where its settings say that it needs them:
+else a release that is on its way would get from it as much as the old one. Each node says how far it has come, so that
+whoever takes instances away knows when nobody asks them any more.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hanse.contract.declare import Contract, rpc
 from hanse.contract.derive import describe
 from hanse.contract.model import Resource
 from hanse.kernel.closing import closing
-from hanse.kernel.faults import Fault
+from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.route import Route
 from hanse.mesh.client import Caller, client_of
@@ -30,6 +31,9 @@ SAYS_SECONDS = 5.0
 
 WAITS_SECONDS = 2.0
 """How long the start of a node waits for the routes that there are."""
+
+NEEDS_SECONDS_MAX = 30.0
+"""How long the start of a node that needs them waits, before it has failed."""
 
 NEVER = -1
 """The position of who was told of no routes."""
@@ -92,11 +96,27 @@ class KeptRoutes:
 
     async def known(self) -> None:
         """Wait until the routes that there are have been told, at most `WAITS_SECONDS`."""
-        try:
-            async with asyncio.timeout(WAITS_SECONDS):
-                _ = await self._moved.wait()
-        except TimeoutError:
+        if not await self._come(WAITS_SECONDS):
             _log.info("nobody tells which routes there are: calls go by the settings until somebody does")
+
+    async def needed(self) -> None:
+        """Wait until the routes that there are have been told.
+
+        Raises:
+            Unavailable: They were not, for `NEEDS_SECONDS_MAX`.
+        """
+        if not await self._come(NEEDS_SECONDS_MAX):
+            raise Unavailable(
+                f"expected to be told which routes there are, and heard nothing for {NEEDS_SECONDS_MAX:g} s: see that "
+                f"whoever keeps them runs (below `hanse up` the supervisor does), or set node.need_routes = false to "
+                f"go by the settings until then"
+            )
+
+    async def _come(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                _ = await self._moved.wait()
+        return self.position != NEVER
 
     async def follow(self) -> None:
         """Follow them, again and again, for as long as it is not cancelled."""

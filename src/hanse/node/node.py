@@ -152,6 +152,7 @@ class Node:
             Misdeclared: The app does not fit together.
             Misconfigured: A setting is missing or cannot be used.
             CouldNotStart: A store refuses or cannot be reached, or a service's `started` failed.
+            Unavailable: It needs routes, and nobody tells them.
         """
         async with self._changing:
             if self.state not in ("new", "stopped"):
@@ -164,8 +165,12 @@ class Node:
                 with self.context():
                     await self._open()
                 fault_point("node.opened")
+                if self.settings.node.need_routes:
+                    # Before anybody can have it call others.
+                    await self._kept_routes().needed()
                 await self._listen()
-                await self._follow_routes()
+                if self.settings.node.follow_routes and not self.settings.node.need_routes:
+                    await self._kept_routes().known()
                 await self._warm_up()
                 with self.context():
                     self._react()
@@ -384,10 +389,8 @@ class Node:
         in_two = any(is_split(routes[name]) for name in hosts if name in routes)
         self._go_by(routes_with(self.app, self.settings.routes, routes), self._here.release if in_two else "")
 
-    async def _follow_routes(self) -> None:
-        """Go by the routes that are kept, before anything is called, and from then on."""
-        if not self.settings.node.follow_routes:
-            return
+    def _kept_routes(self) -> KeptRoutes:
+        """Go by the routes that are kept, from when they are known."""
         kept = KeptRoutes(
             self._here.instance,
             self._caller,
@@ -396,7 +399,7 @@ class Node:
         )
         for work in (kept.follow(), kept.say()):
             _ = self._tasks.start(work, name="routes")
-        await kept.known()
+        return kept
 
     async def _warm_up(self) -> None:
         for hosted in self.hosted:

@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack
 import pytest
 
 from hanse.contract.declare import rpc
+from hanse.kernel.faults import Unavailable, UnknownOperation
 from hanse.kernel.host import Host
 from hanse.kernel.route import Route
 from hanse.kernel.settings import NodeSettings, ServiceSettings, Settings
 from hanse.mesh.routed import Routed
 from hanse.node.app import App
-from hanse.node.kept_routes import SAYS_SECONDS, KeptRoute, RouteKeeper
+from hanse.node.kept_routes import NEEDS_SECONDS_MAX, SAYS_SECONDS, KeptRoute, RouteKeeper
 from hanse.node.node import Node
 from hanse.service.collection import Collection
 from hanse.service.service import Service
@@ -37,6 +38,10 @@ class Orders(Service):
 
 class Front(Service):
     orders: Orders
+
+    @rpc
+    async def through(self) -> str:
+        return await self.orders.place()
 
 
 class Keeper(Service, RouteKeeper, owns=(KeptRoute,)):
@@ -87,13 +92,20 @@ class Fleet:
         self.network = LocalNetwork()
         self.stores: defaultdict[str, Store] = defaultdict(MemoryStore)
         self.nodes = AsyncExitStack()
+        self.needs = False
 
     async def start(self, app: App, service: str, release: str = "", **routes: Route) -> Node:
         here = Announcement(f"{service}{release}", "", app=app.name, release=release)
         network = self.network
         routed = Routed(here, MemoryTransport(), network.direct(here.instance), network.discovery(), host=self.host)
         follows = service == "front" or app is CAFE
-        node = NodeSettings(services=(service,), instance=here.instance, release=release, follow_routes=follows)
+        node = NodeSettings(
+            services=(service,),
+            instance=here.instance,
+            release=release,
+            follow_routes=follows,
+            need_routes=follows and self.needs,
+        )
         known = {service: ServiceSettings(settings={"release": release})} if release else {}
         settings = Settings(node=node, services=known, routes=routes)
         one = Node(app, settings, host=self.host, transport=routed, stores=lambda _url: self.stores[service])
@@ -147,6 +159,34 @@ async def test_nodes_go_by_their_settings_until_somebody_keeps_routes(host: Host
         keeper = await fleet.start(PLATFORM, "hanse_route_keeper")
         await keeper.collection(KeptRoute).create(KeptRoute(id="orders", route=ALL_OLD))
         await soon(front, {"1"})
+
+
+async def test_a_node_that_needs_routes_begins_when_it_knows_them(host: Host) -> None:
+    fleet = Fleet(host)
+    fleet.needs = True
+    async with fleet.nodes, asyncio.TaskGroup() as tasks:
+        for release in ("1", "2"):
+            other = await fleet.start(SHOP, "orders", release)
+        keeper = await fleet.start(PLATFORM, "hanse_route_keeper")
+        await keeper.collection(KeptRoute).create(KeptRoute(id="orders", route=ALL_OLD))
+        await keeper.stop()
+        starting = tasks.create_task(fleet.start(SHOP, "front"))
+        await asyncio.sleep(NEEDS_SECONDS_MAX - 5.0)
+        assert not starting.done()
+        with pytest.raises(UnknownOperation, match="nobody serves 'front'"):
+            _ = await other.client(Front).through()
+        again = await fleet.start(PLATFORM, "hanse_route_keeper")
+        assert await again.collection(KeptRoute).count() == 1
+        assert await asked(await starting) == {"1"}
+
+
+async def test_a_node_that_needs_routes_and_is_told_none_says_what_to_do(host: Host) -> None:
+    fleet = Fleet(host)
+    fleet.needs = True
+    async with fleet.nodes:
+        _ = await fleet.start(SHOP, "orders", "1")
+        with pytest.raises(Unavailable, match=r"heard nothing for 30 s: .* node.need_routes = false"):
+            _ = await fleet.start(SHOP, "front")
 
 
 async def test_what_was_known_holds_while_nobody_keeps_it(host: Host) -> None:
