@@ -1,21 +1,14 @@
-"""What stays open: WebSockets, event streams, TLS; on every engine."""
+"""What stays open: WebSockets and event streams; on every engine."""
 
 import asyncio
-import ssl
-import tempfile
-from pathlib import Path
 
 import h11
 import pytest
-import trustme
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from hanse.control.edge_table import EdgeRoute, Pool, Server, Timeouts
-from hanse.deploy.edge.base import Place
-from hanse.deploy.edge.builtin.engine import BuiltinEngine
-from hanse.kernel.faults import CouldNotStart
+from hanse.control.edge_table import Pool, Server, Timeouts
 
 from .conftest import Edge, showing
 from .wire import PATIENCE, Exchange, Upstream, ask, connected, serving, until
@@ -135,37 +128,3 @@ async def test_each_event_of_a_stream_arrives_when_it_is_told(edge: Edge) -> Non
         # The client has left: the server hears of it, though it had nothing to say.
         assert await edge.engine.drained(edge.server(one).id, PATIENCE)
         await until(lambda: not one.open)
-
-
-async def test_an_edge_with_a_certificate_speaks_tls(edge: Edge) -> None:
-    authority = trustme.CA()
-    trusting = ssl.create_default_context()
-    trusting.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
-    one = Upstream("one")
-    with tempfile.TemporaryDirectory(prefix="edge") as name:
-        folder = Path(name)
-        authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "own.pem")
-        engine = BuiltinEngine(Place(folder=folder, port=0, certificate=str(folder / "own.pem")))
-        url = await engine.start()
-        secure = Edge(engine, url)
-        async with serving(one):
-            routes = (EdgeRoute(service=secure.service),)
-            _ = await secure.show(secure.table(secure.pool(one, sticky="seat"), routes=routes))
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), ssl=trusting)
-            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            got = await reader.read()
-            writer.close()
-        await engine.stop(0.0)
-    assert url.startswith("https://")
-    assert got.endswith(b"one")
-    assert b"; Secure" in got
-    assert one.asked[0].headers["x-forwarded-proto"] == "https"
-
-
-async def test_a_certificate_that_is_none_is_told() -> None:
-    with tempfile.TemporaryDirectory(prefix="edge") as name:
-        path = Path(name) / "own.pem"
-        path.write_text("none")
-        engine = BuiltinEngine(Place(folder=Path(name), port=0, certificate=str(path)))
-        with pytest.raises(CouldNotStart, match="expected a certificate and its key"):
-            _ = await engine.start()
