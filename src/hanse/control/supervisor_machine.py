@@ -123,13 +123,20 @@ def recovered(
         if one.process in held and not one.pid
     ]
     found = tuple(
-        replace(one, looking=False, watched=False, look_at=now if one.look_at else 0.0, pid=held[one.process])
-        if one.is_alive and one.process in held
-        else one
+        _found(one, held[one.process], now, seen=system.seen) if one.is_alive and one.process in held else one
         for one in system.instances
     )
     # Nobody knows which table the edge has; it is shown what serves once more, under a revision that is higher.
     return replace(system, instances=found, serving=None), lost
+
+
+def _found(one: Instance, pid: int, now: float, *, seen: int) -> Instance:
+    """One that lives; what it was given time for begins anew, where nobody has looked, or told the edge, meanwhile."""
+    there = replace(one, looking=False, watched=False, look_at=now if one.look_at else 0.0, pid=pid)
+    untold = one.phase == "draining" and one.revision > seen
+    if untold or one.phase in ("starting", "unhealthy"):
+        return replace(there, since=now, until=now + one.until - one.since, revision=0)
+    return there
 
 
 def decided(

@@ -483,6 +483,30 @@ def test_whoever_comes_back_is_told_of_a_launch_that_nobody_has_heard_of(probe: 
     assert (one.port, one.phase, bool(one.look_at)) == (8_001, "starting" if probe.path else "ready", bool(probe.path))
 
 
+def test_whoever_comes_back_late_tells_the_edge_before_it_tells_an_instance_to_end() -> None:
+    """The one before was killed as it had one drain: the edge has not heard of that, however long ago it was."""
+    world = World(WEB)
+    world.run(1)
+    world.edge_answers = world.idle = False
+    drained = decided(world.system, {WEB.key: replace(WEB, instances=0)}, world.now).system
+    desired, late = {WEB.key: replace(WEB, instances=0)}, world.now + 1_000.0
+    system, _ = recovered(drained, {world.process(): 7}, {}, late)
+    first = decided(system, desired, late)
+    assert [type(action) for action in first.actions] == [Show]
+    assert decided(first.system, desired, late + 0.1).actions == ()
+    second = decided(observed(first.system, Seen(first.system.shown), desired, late), desired, late)
+    assert [type(action) for action in second.actions] == [Watch]
+
+
+def test_whoever_comes_back_late_looks_at_one_that_was_starting_before_it_gives_it_up() -> None:
+    """Nobody has looked at it meanwhile: what time it had is no fault of its own."""
+    begun = decided(System(), {WEB.key: WEB}, 1.0).system
+    begun = observed(begun, Launched("web-1.1", 7, 8_001), {WEB.key: WEB}, 1.0)
+    late = 1.0 + 2 * WEB.probe.startup
+    system, _ = recovered(begun, {"web-1.1": 7}, {}, late)
+    assert [type(one) for one in decided(system, {WEB.key: WEB}, late).actions] == [Look, Show]
+
+
 @pytest.mark.parametrize(
     ("code", "why"), [(-15, "killed by SIGTERM"), (-99, "killed by signal 99"), (2, "exit code 2")]
 )
