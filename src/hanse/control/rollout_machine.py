@@ -178,9 +178,10 @@ def _astray(row: Rollout, seen: Seen, seconds: float) -> Rollout:
 
 def _watching(row: Rollout, seen: Seen, seconds: float) -> Rollout:
     step = row.now
-    row = replace(row, old_count=step.old, astray=0.0)
+    row = replace(row, astray=0.0)
     if seen.new.ready >= step.new:
-        row = replace(row, watched=row.watched + seconds)
+        # Whoever has ended since it was ready takes the place of nobody.
+        row = replace(row, old_count=step.old, watched=row.watched + seconds)
     if _over(row, seen):
         return _next(row, seen)
     if seen.ruling == "hold" and step.ends == "judged":

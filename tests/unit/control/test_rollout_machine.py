@@ -247,6 +247,17 @@ def test_the_old_release_comes_up_before_it_gets_requests_again() -> None:
     assert world.run().state == "rolled_back"
 
 
+def test_nobody_goes_for_one_that_has_ended_since_it_was_ready() -> None:
+    """The share is in force only now, and whoever was to bear it is gone: the old one is all that there is."""
+    world = World(rolling(1, every=3.0), 1)
+    while not world.row.shown:
+        world.run(1)
+    gone = Seen(seconds=1.0, new=Crew(0, 0), old=Crew(1, 1), share=10_000, mirrored=0)
+    row = beat(world.row, gone)
+    assert (row.old_count, row.watched) == (1, 0.0)
+    assert beat(row, replace(gone, new=Crew(1, 1))).old_count == 0
+
+
 def test_a_rollout_of_a_set_stays_warm_until_somebody_ends_it() -> None:
     world = World(blue_green(2, bake=3.0), 1)
     world.row = replace(world.row, kept_warm=True)
