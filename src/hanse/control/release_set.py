@@ -153,12 +153,17 @@ def callers_of(row: ReleaseSet, service: str, rollouts: Mapping[str, Rollout]) -
 
 
 def _back(row: ReleaseSet, begun: list[Rollout]) -> Doing:
-    """The one that was begun last goes back first, and the one before it when that is over."""
+    """The one that was begun last goes back first, and the one before it when that is over.
+
+    One that somebody had come to its end by hand has nothing left to go back to, and stays.
+    """
     for one in reversed(begun):
-        if one.state in ("rolled_back", "refused"):
+        if one.state in ("done", "rolled_back", "refused"):
             continue
         return Doing(row) if one.state == "rolling_back" else Doing(row, abort=one.service)
-    return Doing(replace(row, state="rolled_back"))
+    stay = ", ".join(f"{one.service} {one.new}" for one in begun if one.state == "done")
+    why = f"{row.why}; {stay} had come to its end before, and stays" if stay else row.why
+    return Doing(replace(row, state="rolled_back", why=why))
 
 
 RELEASE_SETS = collection_of(ReleaseSet)

@@ -62,6 +62,17 @@ def test_sets_without_an_order_are_refused(members: list[Member], says: str) -> 
         in_order(members)
 
 
+def test_one_that_was_ended_by_hand_stays_where_the_others_go_back() -> None:
+    """There is nothing left that it could go back to, and a set that waits for that never ends."""
+    known = {"post": rollout("post", state="done"), "stock": rollout("stock", state="rolling_back", why="no good")}
+    doing = next_of(SET, known)
+    assert (doing.row.state, doing.abort) == ("rolling_back", "")
+    known["stock"] = replace(known["stock"], state="rolled_back")
+    doing = next_of(doing.row, known)
+    assert (doing.row.state, doing.abort) == ("rolled_back", "")
+    assert doing.row.why == "stock: no good; post 2 had come to its end before, and stays"
+
+
 def test_one_goes_after_the_other_and_all_end_together() -> None:
     known: dict[str, Rollout] = {}
     for name in ("post", "stock", "shop"):
