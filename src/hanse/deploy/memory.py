@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import msgspec
 from msgspec.structs import replace
 
@@ -68,3 +70,22 @@ def hook_ended(memory: Memory, process: str, code: int | None, why: str) -> Memo
     """
     failed = "" if code == 0 else f"the release hook failed: {why or f'exit code {code}'}"
     return replace(memory, hooks={**memory.hooks, process.removeprefix(HOOK): failed})
+
+
+def hooks_begun_among(memory: Memory, held: Container[str]) -> Memory:
+    """Without hooks that were about to begin when whoever wanted that was killed, and never did.
+
+    They are begun by whoever goes on. A keeper has a process until it is told that its end is known, and what is known
+    is remembered first: so what it has not, and nobody knows the end of, never ran.
+
+    Args:
+        memory: From before.
+        held: Names of the processes that the keeper has.
+
+    Example:
+        >>> before = hook_begun(hook_begun(Memory(), "hook-1"), "hook-2")
+        >>> hooks_begun_among(before, ["hook@hook-2"]).hooks
+        {'hook-2': 'running'}
+    """
+    begun = {name: came for name, came in memory.hooks.items() if came != RUNNING or HOOK + name in held}
+    return replace(memory, hooks=begun)

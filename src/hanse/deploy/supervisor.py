@@ -53,7 +53,7 @@ from hanse.deploy.keeper_words import (
     Signalled,
     StopAsked,
 )
-from hanse.deploy.memory import HOOK, Memory, hook_ended
+from hanse.deploy.memory import HOOK, Memory, hook_ended, hooks_begun_among
 from hanse.deploy.own_network import REACHES_MAX, Network, wrapped
 from hanse.deploy.ports import free_port, is_free
 from hanse.deploy.prober import looked
@@ -143,6 +143,7 @@ class Supervisor:
             self._wish(Wishes(only=self._project.only))
         kept = {one.process: one for one in greeting.kept}
         held = {name: one.pid for name, one in kept.items()}
+        self.memory = hooks_begun_among(self.memory, held)
         system, lost = recovered(self.memory.system, held, self.memory.ports, now)
         self.memory = replace(self.memory, system=system)
         known = {one.process for one in system.instances if one.is_alive}
@@ -431,12 +432,13 @@ class Supervisor:
                 name = process.rpartition(".")[0]
                 self._news.put_nowait(Launched(process, pid, self.memory.ports.get(name, 0)))
             case Gone(process, code, tail, why):
+                if process.startswith(HOOK):
+                    # Remembered before it is forgotten: what the keeper has not, and nobody remembers, never ran.
+                    self.remember(hook_ended(self.memory, process, code, why))
                 self._keeper.say(Forget(process))
                 if process.startswith(EDGE):
                     self._edge_gone(process, code)
-                elif process.startswith(HOOK):
-                    self.remember(hook_ended(self.memory, process, code, why))
-                else:
+                elif not process.startswith(HOOK):
                     self._news.put_nowait(self._ended(process, code, tail, why))
             case StopAsked():
                 self._say("stopping; once more to kill")
