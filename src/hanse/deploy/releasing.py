@@ -10,9 +10,10 @@ import msgspec
 from msgspec.structs import replace
 
 from hanse.control.desired import Desired
+from hanse.control.ground import wanted_of
 from hanse.control.judged import Judgement
 from hanse.control.release_set import LIVE_SETS, Member, ReleaseSet
-from hanse.control.released import BASE, Overlay
+from hanse.control.released import BASE, Overlay, overlay_for
 from hanse.control.releases import Asked, Releases, Standing
 from hanse.control.rollout import ENDED, Rollout, Veto
 from hanse.control.verdict import Verdict
@@ -74,11 +75,15 @@ class Releasing:
         await self._node.stop()
 
     async def recall(self) -> None:
-        """Have services begin with the releases that they had, before anything is started."""
+        """Have services begin with the releases that they had, before anything is started; those on their way, too."""
+        rollouts = self._node.collection(Rollout)
         for name, one in (await self.standing()).items():
+            overlay = Overlay(one.release or BASE, one.source, position=one.rev)
+            if one.rollout:
+                overlay = overlay_for(wanted_of(await rollouts.get(one.rollout)))
             known = self._yard.overlays.get(name)
-            if name in self._yard.services and (known is None or known.position < one.rev) and not one.rollout:
-                self._yard.overlay(name, Overlay(one.release or BASE, one.source, position=one.rev))
+            if name in self._yard.services and (known is None or known.position < overlay.position):
+                self._yard.overlay(name, overlay)
 
     async def standing(self) -> dict[str, Standing]:
         """Which release each service has that was ever released."""

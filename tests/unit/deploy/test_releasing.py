@@ -119,6 +119,18 @@ async def test_a_folder_comes_to_its_place_and_is_there_after_a_restart(yard: Ya
         assert standing["web"].source == str(tmp_path / "web-2")
 
 
+async def test_one_on_its_way_is_recalled_before_anything_is_started(yard: Yard, tmp_path: Path) -> None:
+    """Else a machine that comes up begins with what the settings say, and ends that a moment later."""
+    yard.hook = ("waiting", "")
+    async with Releasing(yard, tmp_path / ".hanse", Host.system()) as releasing:
+        await releasing.release(ASK)
+    again = Yard(tmp_path / "web")
+    again.hook = ("waiting", "")
+    async with Releasing(again, tmp_path / ".hanse", Host.system()) as releasing:
+        await releasing.recall()
+        assert (again.overlays["web"].release, again.overlays["web"].new) == (BASE, "web-2")
+
+
 def of_two(yard: Yard, folder: Path) -> ReleaseAsk:
     """A release of a service and of the one that it calls, as one."""
     command = Command(("serve",), directory=str(folder / "web"))
