@@ -33,7 +33,7 @@ class Yard(Protocol):
 
     @property
     def services(self) -> Mapping[str, Desired]:
-        """What the settings want to run, by name."""
+        """What the settings want to run, by name, and as many of each as somebody has wished for since."""
         ...
 
     @property

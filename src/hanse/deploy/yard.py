@@ -56,8 +56,13 @@ class SupervisorYard:
     @property
     def services(self) -> Mapping[str, Desired]:
         """See `Yard.services`."""
-        plan = self._supervisor.plan
-        return {} if plan is None else plan.desired
+        plan, wishes = self._supervisor.plan, self._supervisor.memory.wishes
+        if plan is None or not wishes.instances:
+            return {} if plan is None else plan.desired
+        return {
+            name: replace(one, instances=wishes.instances.get(name, one.instances))
+            for name, one in plan.desired.items()
+        }
 
     @property
     def overlays(self) -> Mapping[str, Overlay]:
