@@ -39,6 +39,7 @@ def row(status: Status, service: str) -> Row:
         ("[services.web]\ncomand = 'x'", 78, "services.web.comand (hanse.toml): unknown; did you mean"),
         ("[services.web]\ncommand = 'x'\nneeds = ['db']", 78, "services.web.needs: unknown 'db'; there are web"),
         ("app = 'none.py'\n", 78, "none.py"),
+        ("[services.s]\ncommand = 'x'\nroute = '/'\nprotocol = 'h2c'", 78, 'set "haproxy" or "envoy"'),
     ],
 )
 def test_what_cannot_run_says_why(tmp_path: Path, settings: str, code: int, told: str) -> None:
