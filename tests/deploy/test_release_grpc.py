@@ -1,4 +1,4 @@
-"""A service of gRPC under `hanse up`, called through the edge while it is released; on the engines that speak HTTP/2."""
+"""A service of gRPC under `hanse up`, called through the edge while it is released; by engines that speak HTTP/2."""
 
 from __future__ import annotations
 
