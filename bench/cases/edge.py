@@ -1,20 +1,22 @@
-"""What an edge adds to a request: `edge.py alone|builtin|haproxy SECONDS`.
+"""What an edge adds to a request: `edge.py alone|haproxy|envoy|ENGINE SECONDS`.
 
-The server is as little as an asyncio protocol can be, in a process of its own; the edge is in another one. Requests are
-without a body, each answered with 100 bytes: first one at a time, for how long each takes, then 64 under way.
+`haproxy` and `envoy` are configured by hand, with one thread; engines of ours are `our-builtin`, `our-haproxy` and
+`our-envoy`, as they are with every table: of the two that others have made, what drives them is counted too.
+
+The server is as little as an asyncio protocol can be, in a process of its own; the edge is in another one. Requests
+are without a body, each answered with 100 bytes: first one at a time, for how long each takes, then 64 under way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import cast
 
@@ -25,12 +27,21 @@ from calls_nats import free_port
 from hanse.control.edge_table import EdgeRoute, Pool, Server, Share, Split, Table, Target
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
+from hanse.deploy.edge.driver import Driver
+from hanse.deploy.edge.envoy import program as envoy
+from hanse.deploy.edge.envoy.engine import EnvoyEngine
+from hanse.deploy.edge.haproxy import program as haproxy
+from hanse.deploy.edge.haproxy.engine import HaproxyEngine
+from hanse.deploy.linux import children_of
+from hanse.kernel.faults import CouldNotStart
 
 CONNECTIONS = 64
 READY_SECONDS_MAX = 20.0
 REQUEST = b"GET /api/users/42 HTTP/1.1\r\nHost: shop.example\r\nAccept: application/json\r\nUser-Agent: bench\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n" + b"x" * 100
 HAPROXY = """
+global
+  nbthread 1
 defaults
   mode http
   timeout connect 1s
@@ -43,9 +54,40 @@ backend users
   option forwardfor
   http-reuse always
   server a 127.0.0.1:{upstream}
-global
-  nbthread 1
 """
+
+HTTP = "type.googleapis.com/envoy.extensions."
+ENVOY = """
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: edge
+        typed_config:
+          "@type": {http}filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: edge
+          use_remote_address: true
+          route_config:
+            virtual_hosts:
+            - {{name: all, domains: ["*"], routes: [{{match: {{prefix: /api}}, route: {{cluster: users}}}}]}}
+          http_filters:
+          - name: router
+            typed_config: {{"@type": {http}filters.http.router.v3.Router}}
+  clusters:
+  - name: users
+    load_assignment:
+      cluster_name: users
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}
+"""
+PROGRAMS: dict[str, Callable[[], str]] = {"haproxy": haproxy.found, "envoy": envoy.found}
+OURS: dict[str, Callable[[Place], Driver]] = {
+    "our-builtin": BuiltinEngine,
+    "our-haproxy": HaproxyEngine,
+    "our-envoy": EnvoyEngine,
+}
 
 
 class Answering(asyncio.Protocol):
@@ -103,17 +145,26 @@ def started(*command: str) -> Generator[int]:
             process.kill()
 
 
-@contextlib.asynccontextmanager
-async def edge(case: str, folder: Path, upstream: int) -> AsyncGenerator[tuple[int, int]]:
-    """Port and process of what is asked."""
-    port = free_port()
+def by_hand(case: str, folder: Path, port: int, upstream: int) -> list[str]:
+    """A command of a program that others have made."""
     if case == "haproxy":
         config = folder / "haproxy.cfg"
         _ = config.write_text(HAPROXY.format(port=port, upstream=upstream))
-        with started(str(shutil.which("haproxy")), "-db", "-f", str(config)) as pid:
-            yield port, pid
+        return [haproxy.found(), "-db", "-f", str(config)]
+    config = folder / "envoy.yaml"
+    _ = config.write_text(ENVOY.format(port=port, upstream=upstream, http=HTTP))
+    return [envoy.found(), "--concurrency", "1", "--log-level", "error", "-c", str(config)]
+
+
+@contextlib.asynccontextmanager
+async def edge(case: str, folder: Path, upstream: int) -> AsyncGenerator[tuple[int, list[int]]]:
+    """Port and processes of what is asked."""
+    port = free_port()
+    if case in PROGRAMS:
+        with started(*by_hand(case, folder, port, upstream)) as pid:
+            yield port, [pid]
         return
-    engine = BuiltinEngine(Place(folder=folder, port=port))
+    engine = OURS[case](Place(folder=folder, port=port))
     _ = await engine.start()
     await engine.apply(
         Table(
@@ -123,7 +174,7 @@ async def edge(case: str, folder: Path, upstream: int) -> AsyncGenerator[tuple[i
             pools=(Pool(service="users", release="1", servers=(Server(id="a", port=upstream),)),),
         )
     )
-    yield port, engine.pid
+    yield port, [engine.pid, *children_of(engine.pid)]
     await engine.stop(0.0)
 
 
@@ -151,21 +202,23 @@ async def load(port: int, connections: int, seconds: float) -> list[float]:
 
 
 async def main(case: str, seconds: float) -> None:
-    if case == "haproxy" and shutil.which("haproxy") is None:
-        meter.tell(skipped="HAProxy is not installed")
+    try:
+        _ = PROGRAMS.get(case.removeprefix("our-"), str)()
+    except CouldNotStart as missing:
+        meter.tell(skipped=missing.detail)
         return
     upstream = free_port()
     with tempfile.TemporaryDirectory() as name, started(sys.executable, __file__, "serve", str(upstream)) as server:
         await wait_open(upstream)
         async with contextlib.AsyncExitStack() as stack:
-            port, pid = upstream, server
+            port, pids = upstream, [server]
             if case != "alone":
-                port, pid = await stack.enter_async_context(edge(case, Path(name), upstream))
+                port, pids = await stack.enter_async_context(edge(case, Path(name), upstream))
             await wait_open(port)
             alone = await load(port, 1, seconds)
-            before = spent(pid)
+            before = sum(map(spent, pids))
             many = await load(port, CONNECTIONS, seconds)
-            used = spent(pid) - before
+            used = sum(map(spent, pids)) - before
     share = seconds / (seconds + meter.WARM_UP_SECONDS)
     meter.tell(
         cpu_us=used * share / len(many) * 1e6,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from plan import Case, Column, Group
 from process import python_case
 
+BUILTIN = "routes, trace, request id, figures, checks of the head"
+DRIVEN = f"{BUILTIN}; with the process that drives it"
+
 GROUP = Group(
     "edge",
     "An edge in front of one server",
@@ -19,7 +22,10 @@ GROUP = Group(
     (
         Case("no edge", python_case("edge.py", "alone"), "the server itself: an asyncio protocol; its own CPU"),
         Case("HAProxy", python_case("edge.py", "haproxy"), "one thread, by hand: a path, keep-alive, forwardfor"),
-        Case("built-in", python_case("edge.py", "builtin"), "routes, trace, request id, figures, checks of the head"),
+        Case("Envoy", python_case("edge.py", "envoy"), "one worker, by hand: a path, keep-alive, x-forwarded-for"),
+        Case("built-in", python_case("edge.py", "our-builtin"), BUILTIN),
+        Case("HAProxy, driven", python_case("edge.py", "our-haproxy"), f"{DRIVEN}; as many threads as cores"),
+        Case("Envoy, driven", python_case("edge.py", "our-envoy"), f"{DRIVEN}; one worker, rules in Lua"),
     ),
 )
 """One request at a time, and 64."""
