@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from hanse.kernel.message import Message
-from hanse.transport.base import Answer, Features, Receiver, service_of
+from hanse.transport.base import Call, Features, Receiver, service_of
 from hanse.transport.direct import AsksDirectly, Direct
 from hanse.transport.lot import Handle, handlers_of
 
@@ -16,7 +16,7 @@ class Straight:
     def __init__(self, direct: Direct, to: str = "") -> None:
         assert isinstance(direct, AsksDirectly)
         self._direct = direct
-        self._ask, self._given_up = direct.ask, direct.given_up
+        self._calling, self._given_up = direct.calling, direct.given_up
         self._to = to
         self._receivers: dict[str, Receiver] = {}
         self._handlers: dict[str, Callable[[str], Handle]] = {}
@@ -41,8 +41,8 @@ class Straight:
     def request(self, message: Message, /) -> Awaitable[Message]:
         return self._direct.request(message, self._to)
 
-    def ask(self, message: Message, /) -> Awaitable[Answer]:
-        return self._ask(message, self._to)
+    def calling(self, address: str, /) -> Call:
+        return self._calling(address, self._to)
 
     def given_up(self) -> None:
         self._given_up()

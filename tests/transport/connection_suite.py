@@ -24,7 +24,9 @@ async def answer(one: Node, operation: str, body: bytes = b"") -> Message:
 
 async def all_fates(one: Node, bodies: list[bytes]) -> list[object]:
     """What calls that are asked in one turn of the loop, and wait there, come to."""
-    return list(await asyncio.gather(*(one.ask(call("wait", body)) for body in bodies), return_exceptions=True))
+    said = [call("wait", body) for body in bodies]
+    asked = [one.calling(it.address)(it.id, it.timeout, it.headers, it.body) for it in said]
+    return list(await asyncio.gather(*asked, return_exceptions=True))
 
 
 class ConnectionSuite:

@@ -30,7 +30,7 @@ from hanse.mesh.fault import FAULT, fault_in
 from hanse.mesh.hedge import Pace, hedging
 from hanse.mesh.retry import Budget
 from hanse.mesh.watch import Watch
-from hanse.transport.base import Answer, AsksAtOnce, Transport
+from hanse.transport.base import AsksAtOnce, Call, Transport, by_message
 
 _CALL, _ITEM = Kind.CALL, Kind.ITEM  # see FAULT
 _ambient = ambient.get  # bound once: what is imported is asked for its method anew each time (CPython 3.11)
@@ -271,7 +271,7 @@ def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
     # their transport, and each coroutine that does costs as much as the message.
     declared, address, codec = operation.options.faults, operation.address, codec_for(operation.result)
     breaker, host, transport = caller.breaker(address), caller.host, caller.transport
-    direct, given_up = _asked_at_once(transport)
+    direct, given_up = _called_at_once(transport, address)
     encode, decode, next_id = codec_for(operation.arguments).encode, codec.decode_raw, caller.next_id
     limit = _limit(operation, caller, policy)
 
@@ -285,7 +285,7 @@ def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
         if not breaker.closed:
             check(breaker, address, host)
         try:
-            reply = await direct(Message(_CALL, next_id(), address, timeout, context.headers, body))
+            reply = await direct(next_id(), timeout, context.headers, body)
         except Fault as fault:
             failed(breaker, fault, host)
             raise
@@ -305,13 +305,11 @@ def _asking(operation: Operation, caller: Caller, policy: Policy) -> Ask:
     return ask
 
 
-def _asked_at_once(
-    transport: Transport,
-) -> tuple[Callable[[Message], Awaitable[Answer]], Callable[[], None]]:
-    """How a transport is asked with least, and what it is told when one who waits is cancelled."""
+def _called_at_once(transport: Transport, address: str) -> tuple[Call, Callable[[], None]]:
+    """How an operation is called with least, and what its transport is told when one who waits is cancelled."""
     if isinstance(transport, AsksAtOnce):
-        return transport.ask, transport.given_up
-    return transport.request, _nothing
+        return transport.calling(address), transport.given_up
+    return by_message(transport.request, address), _nothing
 
 
 def _nothing() -> None:
@@ -339,11 +337,11 @@ def _asking_through(request: Handler, operation: Operation, message: _MessageOf)
 
 
 def _ids(stem: str) -> Iterator[str]:
-    """Names for messages: counted, in 16 ** 3 steps, as to format each number costs more than to make the message."""
-    for high in itertools.count():
-        begin = f"{stem}-{high:x}"
-        for low in _LOW:
-            yield begin + low
+    """Names for messages: counted, in 16 ** 3 steps, as to format each number costs more than to make the message.
+
+    Where none has to be formatted, nothing of it is interpreted.
+    """
+    return itertools.chain.from_iterable(map(f"{stem}-{high:x}".__add__, _LOW) for high in itertools.count())
 
 
 def _encoded(encode: Callable[[object], bytes], arguments: msgspec.Struct, address: str) -> bytes:

@@ -7,6 +7,7 @@ balancing, among all or among those of one release, and a route has only the rel
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import final
 
 import msgspec
@@ -14,12 +15,22 @@ import msgspec
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import DeadlineExceeded, Unavailable, UnknownOperation
 from hanse.kernel.host import Host
-from hanse.kernel.message import FAULT, NO_HEADERS, Headers, Message
+from hanse.kernel.message import CALL, FAULT, NO_HEADERS, Headers, Message
 from hanse.kernel.route import Route
 from hanse.mesh.explained import Explained, route_name
 from hanse.mesh.fault import is_undone
 from hanse.mesh.routes import Way, headed, way_for
-from hanse.transport.base import RELEASE, Answer, AsksAtOnce, Features, Receiver, Transport, service_of
+from hanse.transport.base import (
+    RELEASE,
+    Answer,
+    AsksAtOnce,
+    Call,
+    Features,
+    Receiver,
+    Transport,
+    by_message,
+    service_of,
+)
 from hanse.transport.direct import NotSent
 
 AWAY_SECONDS = 1.0
@@ -61,10 +72,10 @@ class Released:
         self._transport = transport
         self._host = host
         self._away: dict[tuple[str, str], float] = {}
-        self._ask: Callable[[Message], Awaitable[Answer]] = transport.request
+        self._calling: Callable[[str], Call] = partial(by_message, transport.request)
         self._given_up: Callable[[], None] = _nothing
         if isinstance(transport, AsksAtOnce):
-            self._ask, self._given_up = transport.ask, transport.given_up
+            self._calling, self._given_up = transport.calling, transport.given_up
 
     @property
     def features(self) -> Features:
@@ -106,11 +117,16 @@ class Released:
             return self._transport.request(message)
         return self._request(self._begun(message))
 
-    def ask(self, message: Message, /) -> Awaitable[Answer]:
-        """See `AsksAtOnce.ask`."""
-        if not self.routes and not message.headers.release and not self._home:
-            return self._ask(message)
-        return self._request(self._begun(message))
+    def calling(self, address: str, /) -> Call:
+        """See `AsksAtOnce.calling`."""
+        at_once = self._calling(address)
+
+        def call(id: str, timeout: float, headers: Headers, body: bytes) -> Awaitable[Answer]:
+            if not self.routes and not headers.release and not self._home:
+                return at_once(id, timeout, headers, body)
+            return self._request(self._begun(Message(CALL, id, address, timeout, headers, body)))
+
+        return call
 
     def given_up(self) -> None:
         """See `AsksAtOnce.given_up`."""

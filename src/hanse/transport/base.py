@@ -16,12 +16,12 @@ keep events by themselves (`Features.durable`) are `Keeps` too: then a publisher
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from hanse.kernel.message import NO_HEADERS, REPLY, Message
+from hanse.kernel.message import CALL, NO_HEADERS, REPLY, Headers, Message
 from hanse.transport.discovery import Announcement
 
 UNDONE = "hanse-undone"
@@ -73,6 +73,19 @@ def whole(answer: Answer, message: Message) -> Message:
     return Message(REPLY, message.id, "", 0.0, NO_HEADERS, answer) if isinstance(answer, bytes) else answer
 
 
+Call = Callable[[str, float, Headers, bytes], Awaitable[Answer]]
+"""Calls one operation: its id (ASCII), seconds that there are (0 for no limit), headers, encoded arguments."""
+
+
+def by_message(ask: Callable[[Message], Awaitable[Answer]], address: str) -> Call:
+    """How to call an operation where whole messages are asked."""
+
+    def call(id: str, timeout: float, headers: Headers, body: bytes) -> Awaitable[Answer]:
+        return ask(Message(CALL, id, address, timeout, headers, body))
+
+    return call
+
+
 def body_of(answer: Answer | None, message: Message) -> bytes | None:
     """The body of an answer to a message; None where there is more to say, or nothing."""
     if not isinstance(answer, Message):
@@ -116,10 +129,10 @@ class Transport(Protocol):
 
 @runtime_checkable
 class AsksAtOnce(Protocol):
-    """A transport that can be asked without a coroutine of its own, which costs as much as a message."""
+    """A transport that can be called without a coroutine of its own, which costs as much as a message."""
 
-    def ask(self, message: Message, /) -> Awaitable[Answer]:
-        """As `request`, but that whoever is cancelled while it waits has to say `given_up`."""
+    def calling(self, address: str, /) -> Call:
+        """How to call `service.operation`: as by `request`, but who is cancelled as it waits has to say `given_up`."""
         ...
 
     def given_up(self) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.message import Message
-from hanse.transport.base import Answer, Features, Receiver
+from hanse.transport.base import Answer, Call, Features, Receiver
 
 
 class NotSent(Unavailable, detail="{problem}"):
@@ -73,6 +73,10 @@ class AsksDirectly(Protocol):
 
     def ask(self, message: Message, to: str, /) -> Awaitable[Answer]:
         """As `request`, but that whoever is cancelled while it waits has to say `given_up`."""
+        ...
+
+    def calling(self, address: str, to: str, /) -> Call:
+        """How to call `service.operation` of one node, as by `ask`."""
         ...
 
     def given_up(self) -> None:

@@ -7,7 +7,7 @@ long it has waited since only the server knows, and it does not say.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import final
 
 from hanse.kernel.host import Host
@@ -17,7 +17,7 @@ from hanse.transport.amqp.frames import properties_in
 from hanse.transport.amqp.keeping import Keeping
 from hanse.transport.amqp.names import Names
 from hanse.transport.amqp.options import Options
-from hanse.transport.base import Answer, Backlog, Features, Receiver
+from hanse.transport.base import Backlog, Call, Features, Receiver, by_message
 from hanse.transport.brokered.frames import (
     CONTROL,
     Control,
@@ -131,10 +131,9 @@ class AmqpTransport:
         """See `Transport.request`."""
         return self._station.request(message)
 
-    @property
-    def ask(self) -> Callable[[Message], Awaitable[Answer]]:
-        """See `AsksAtOnce.ask`."""
-        return self._station.calls.ask
+    def calling(self, address: str, /) -> Call:
+        """See `AsksAtOnce.calling`."""
+        return by_message(self._station.calls.ask, address)
 
     def given_up(self) -> None:
         """See `AsksAtOnce.given_up`."""

@@ -139,7 +139,7 @@ class Calls:
             raise
 
     def ask(self, message: Message) -> Awaitable[Answer]:
-        """See `AsksAtOnce.ask`; what is served here is handed over, whether there is a broker or not."""
+        """Ask, and wait for the answer; what is served here is handed over, whether there is a broker or not."""
         if not self.open or not self._carrier.is_up:
             return self._ask_later(message) if (here := self.here(message)) is None else here
         # As `_head_of` and `_send`, written out: this is on the way of every call. Who serves what was asked last is

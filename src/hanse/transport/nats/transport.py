@@ -7,12 +7,12 @@ a rolling restart fails no request, and a lone instance serves until it stops.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import final
 
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
-from hanse.transport.base import Answer, Backlog, Features, Receiver
+from hanse.transport.base import Backlog, Call, Features, Receiver, by_message
 from hanse.transport.brokered.servers import servers_in
 from hanse.transport.brokered.station import NODE_BYTES, Station, Verbs
 from hanse.transport.described import DescribedService
@@ -143,10 +143,9 @@ class NatsTransport:
         """See `Transport.request`."""
         return self._station.request(message)
 
-    @property
-    def ask(self) -> Callable[[Message], Awaitable[Answer]]:
-        """See `AsksAtOnce.ask`."""
-        return self._station.calls.ask
+    def calling(self, address: str, /) -> Call:
+        """See `AsksAtOnce.calling`."""
+        return by_message(self._station.calls.ask, address)
 
     def given_up(self) -> None:
         """See `AsksAtOnce.given_up`."""

@@ -7,14 +7,14 @@ What has waited for longer than anybody waits for it is not done any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import cast, final
 
 from hanse.kernel.faults import Malformed, Unavailable
 from hanse.kernel.host import Host
 from hanse.kernel.message import Message
 from hanse.kernel.resp import ReplyError
-from hanse.transport.base import Answer, Backlog, Features, Receiver
+from hanse.transport.base import Backlog, Call, Features, Receiver, by_message
 from hanse.transport.brokered.frames import Who
 from hanse.transport.brokered.roll import NODES_MAX
 from hanse.transport.brokered.station import NODE_BYTES, Station, Verbs
@@ -112,10 +112,9 @@ class RedisTransport:
         """See `Transport.request`."""
         return self._station.request(message)
 
-    @property
-    def ask(self) -> Callable[[Message], Awaitable[Answer]]:
-        """See `AsksAtOnce.ask`."""
-        return self._station.calls.ask
+    def calling(self, address: str, /) -> Call:
+        """See `AsksAtOnce.calling`."""
+        return by_message(self._station.calls.ask, address)
 
     def given_up(self) -> None:
         """See `AsksAtOnce.given_up`."""

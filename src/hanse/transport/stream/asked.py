@@ -10,6 +10,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from operator import itemgetter
 from typing import Final, final
 
 import msgspec
@@ -17,10 +18,10 @@ import msgspec
 from hanse.kernel.context import FOREVER
 from hanse.kernel.faults import DeadlineExceeded, Fault, Malformed, Overloaded, TooLarge, Unavailable
 from hanse.kernel.host import TICK_SECONDS, Host
-from hanse.kernel.message import ITEM, Message
+from hanse.kernel.message import CALL, ITEM, Headers, Message
 from hanse.transport.base import Answer
 from hanse.transport.direct import NotSent
-from hanse.transport.stream.frame import CANCEL, MORE, Refusal, Reply, Taken
+from hanse.transport.stream.frame import CANCEL, MORE, SMALL_BYTES, Asks, Refusal, Reply, Taken
 from hanse.transport.stream.limits import StreamLimits
 from hanse.transport.stream.outbound import Outbound
 
@@ -33,9 +34,30 @@ AHEAD_BYTES_MAX: Final = 1024 * 1024
 TAKEN_TOLD: Final = 32
 """Items that a reader takes until it says so, or as large a part of the bytes."""
 
-_Waiting = tuple[asyncio.Future[Answer], float, Message, int]
-# A request's reply, its deadline, itself, and how often had been written before it. A tuple, as one is made for each
-# request.
+ID_BYTES_MAX: Final = 64
+"""More than the ids of calls have, which their callers count."""
+
+_timeout_of = itemgetter(2)
+
+
+@final
+class Turn:
+    """What was asked together, as those who wait for its answers see it.
+
+    Attributes:
+        flushes: How often had been written before the first of it; below 0 where there is none yet.
+        began: Second on the host's clock from which their timeouts count, once they are on their way.
+    """
+
+    __slots__ = ("began", "flushes")
+
+    def __init__(self, flushes: int = -1, began: float = FOREVER) -> None:
+        self.flushes: int = flushes
+        self.began: float = began
+
+
+_Waiting = tuple[asyncio.Future[Answer], float, str, Turn]
+# A request's reply, its timeout, its address, and what it was asked with. A tuple, as one is made for each request.
 
 
 @final
@@ -98,8 +120,23 @@ class Reading:
 class Asked:
     """The requests and streams of this node that are under way over one connection."""
 
-    __slots__ = ("_bytes_max", "_calls_max", "_count", "_forgetting", "_loop", "_monotonic", "_new_future", "_next",
-                 "_out", "_readings", "_timer", "_waiting", "used")  # fmt: skip
+    __slots__ = (
+        "_bytes_max",
+        "_calls_max",
+        "_count",
+        "_forgetting",
+        "_loop",
+        "_monotonic",
+        "_new_future",
+        "_next",
+        "_out",
+        "_readings",
+        "_small",
+        "_timer",
+        "_turn",
+        "_waiting",
+        "used",
+    )  # fmt: skip
 
     def __init__(self, host: Host, limits: StreamLimits, out: Outbound) -> None:
         self.used: bool = False
@@ -109,6 +146,9 @@ class Asked:
         self._calls_max = limits.calls_max
         self._out = out
         self._loop = asyncio.get_running_loop()
+        self._turn = Turn()
+        out.sealed = self._sealed
+        self._small = min(SMALL_BYTES, limits.bytes_max) - ID_BYTES_MAX
         self._waiting: dict[int, _Waiting] = {}
         self._readings: dict[int, Reading] = {}
         self._count: Callable[[], int] = itertools.count(1).__next__
@@ -120,18 +160,35 @@ class Asked:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._readings)
 
+    def call(self, id: str, address: str, timeout: float, headers: Headers, body: bytes) -> Awaitable[Answer]:
+        """Ask by a call, and wait for the answer; see `AsksDirectly.calling`."""
+        out = self._out
+        if headers is out.headers and address is out.called and len(body) <= self._small:
+            number = self._count()
+            if number < out.until:
+                out.asks.append((number, id, timeout, body))
+                future = self._new_future()
+                self._waiting[number] = (future, timeout, address, self._turn)
+                return future
+        return self.ask(Message(CALL, id, address, timeout, headers, body))
+
     def ask(self, message: Message) -> Awaitable[Answer]:
-        """Ask, and wait for the answer; see `AsksDirectly.ask`."""
-        out, deadline = self._out, FOREVER
-        if not out.free or len(self._waiting) >= self._calls_max:
+        """Ask, and wait for the answer."""
+        out, waiting = self._out, self._waiting
+        room = self._calls_max - len(waiting)
+        if not out.free or room <= 0:
             return self._ask_later(message)
-        number, flushes = self._count(), out.flushes
-        out.ask(number, message)
-        if message.timeout and (deadline := self._monotonic() + message.timeout) < self._next:
-            self._wait_for(deadline)
+        number, flushes, self.used = self._count(), out.flushes, True
+        if out.ask(number, message):
+            turn = self._turn
+            if turn.flushes < 0:
+                turn.flushes = out.flushes
+            out.until = min(out.until, number + room)  # calls add themselves without asking how many wait
+        else:
+            turn = Turn(flushes, self._monotonic())
+            self._wait_until(turn.began, message.timeout)
         future = self._new_future()
-        self._waiting[number] = (future, deadline, message, flushes)
-        self.used = True
+        waiting[number] = (future, message.timeout, message.address, turn)
         return future
 
     async def _ask_later(self, message: Message) -> Answer:
@@ -220,8 +277,11 @@ class Asked:
         pop = self._waiting.pop
         for number, body in replies:
             waiting = pop(number, None)
-            if waiting is not None and not (future := waiting[0]).done():
-                future.set_result(body)
+            if waiting is not None:
+                try:  # noqa: SIM105 - on the way of every call
+                    waiting[0].set_result(body)
+                except asyncio.InvalidStateError:
+                    pass  # it was given up
 
     def refused(self, number: int, refusal: Refusal) -> None:
         """There will be no answer."""
@@ -233,7 +293,7 @@ class Asked:
             self._timer.cancel()
         flushes = self._out.flushes
         for number, waiting in list(self._waiting.items()):
-            self._fail(number, _broken(why, unsent=waiting[3] == flushes))
+            self._fail(number, _broken(why, unsent=waiting[3].flushes == flushes))
         for number, reading in list(self._readings.items()):
             self._fail(number, _broken(why, unsent=reading.flushes == flushes))
 
@@ -247,6 +307,19 @@ class Asked:
 
     # Deadlines.
 
+    def _sealed(self, groups: list[Asks]) -> None:
+        """What was gathered is on its way: its time begins, as one look at the clock for each would cost too much."""
+        turn, self._turn = self._turn, Turn()
+        turn.began = self._monotonic()
+        for *_, asks in groups:
+            least = min(map(_timeout_of, asks))
+            # Most have a limit: others are told by the least, which is 0 then.
+            self._wait_until(turn.began, least or min((ask[2] for ask in asks if ask[2]), default=0.0))
+
+    def _wait_until(self, began: float, timeout: float) -> None:
+        if timeout and (deadline := began + timeout) < self._next:
+            self._wait_for(deadline)
+
     def _wait_for(self, deadline: float, least: float = 0.0) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -256,7 +329,10 @@ class Asked:
     def _expire(self) -> None:
         self._timer, self._next = None, FOREVER
         now = self._monotonic()
-        ends = [(number, waiting[1], waiting[2].address) for number, waiting in self._waiting.items()]
+        ends = [
+            (number, turn.began + timeout if timeout else FOREVER, address)
+            for number, (_, timeout, address, turn) in self._waiting.items()
+        ]
         ends += [(number, it.deadline, it.address) for number, it in self._readings.items() if it.error is None]
         for number, deadline, address in ends:
             if deadline <= now:

@@ -19,9 +19,9 @@ import msgspec
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import TICK_SECONDS, Host
-from hanse.kernel.message import Message
+from hanse.kernel.message import CALL, Headers, Message
 from hanse.kernel.tasks import Tasks
-from hanse.transport.base import Answer, Features, Receiver, whole
+from hanse.transport.base import Answer, Call, Features, Receiver, whole
 from hanse.transport.direct import NotSent
 from hanse.transport.stream.frame import Goodbye, Hello
 from hanse.transport.stream.limits import DEFAULT_LIMITS, StreamLimits
@@ -164,6 +164,18 @@ class StreamDirect:
         """See `AsksDirectly.ask`."""
         wire = self._wires.get(to)
         return self._dial_and_ask(message, to) if wire is None else wire.asked.ask(message)
+
+    def calling(self, address: str, to: str, /) -> Call:
+        """See `AsksDirectly.calling`."""
+        wire_to = self._wires.get
+
+        def call(id: str, timeout: float, headers: Headers, body: bytes) -> Awaitable[Answer]:
+            wire = wire_to(to)
+            if wire is None:
+                return self._dial_and_ask(Message(CALL, id, address, timeout, headers, body), to)
+            return wire.asked.call(id, address, timeout, headers, body)
+
+        return call
 
     async def _dial_and_ask(self, message: Message, to: str) -> Answer:
         wire, message = await self._reach(message, to)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final, final
 
 from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
@@ -38,11 +39,9 @@ class Outbound:
 
     __slots__ = (
         "_address",
-        "_asks",
         "_encode",
         "_frame_bytes_max",
         "_groups",
-        "_headers",
         "_kind",
         "_limits",
         "_loop",
@@ -50,14 +49,18 @@ class Outbound:
         "_replies",
         "_small",
         "_transport",
-        "_until",
         "_waiting",
         "_woken",
         "_writable",
+        "asks",
+        "called",
         "flushes",
         "free",
+        "headers",
         "paused",
         "said",
+        "sealed",
+        "until",
     )
 
     def __init__(self, limits: StreamLimits) -> None:
@@ -74,21 +77,24 @@ class Outbound:
         """Whether more may be sent at once: there is a connection, and it is not paused."""
         self.said: bool = False
         """Whether anything was written since somebody looked and set it back."""
+        self.sealed: Callable[[list[Asks]], None] = _nobody
+        """Told of what was gathered with others, as it becomes a frame."""
+        # The group that is gathered: what those in it have in common, and the first number that does not go with them.
+        # To what `called` says, if anything, `Asked.call` adds by itself, as most calls go with the one before.
+        self.asks: list[Ask] = []
+        self.called: str | None = None
+        self.headers: Headers = NO_HEADERS
+        self.until: int = 0
+        self._address: str | None = None
         self._limits = limits
         self._small = min(SMALL_BYTES, limits.bytes_max)
         self._frame_bytes_max = frame_bytes_max(limits.bytes_max)
         self._loop = asyncio.get_running_loop()
         self._out = bytearray()
         self._groups: list[Asks] = []
-        # The last group, what those in it have in common, and the last number that goes with them; with no address
-        # there is none.
-        self._asks: list[Ask] = []
         self._kind: Kind = CALL
-        self._address: str | None = None
-        self._headers: Headers = NO_HEADERS
         self._encode = LastHeaders().encode
         self._replies: list[Reply] = []
-        self._until = 0
         self._woken = False
         self._transport: asyncio.WriteTransport | None = None
         self._writable = asyncio.Event()
@@ -104,7 +110,7 @@ class Outbound:
         """The connection is lost: what was not written is not, and nobody waits for room any more."""
         self._transport, self.free = None, False
         self._groups.clear()
-        self._address = None
+        self._address = self.called = None
         self._replies.clear()
         self._out.clear()
         self._writable.set()
@@ -116,39 +122,36 @@ class Outbound:
 
     # Each of these has something written in this turn of the loop; nothing, where the connection is lost.
 
-    def ask(self, number: int, message: Message) -> None:
-        """Ask something, under a number that is larger than those before.
+    def ask(self, number: int, message: Message) -> bool:
+        """Ask something, under a number that is larger than those before; whether it is gathered with others.
 
         Raises:
             TooLarge: It is over the limit of a body, or with its headers over that of a frame.
         """
         if not self._woken and not self._wakes():
-            return
+            return False
         id, body = message.id, message.body
         # Texts that may not be encodable at all fail by themselves, and not what is gathered with them.
-        if len(body) + len(id) > self._small or not id.isascii():
-            self._ask_alone(number, message)
-        elif (
-            message.headers is self._headers
-            and message.address is self._address
-            and message.kind is self._kind
-            and number < self._until
-        ) or self._begin_group(number, message):
-            self._asks.append((number, id, message.timeout, body))
-        else:
-            self._ask_alone(number, message)
+        if len(body) + len(id) <= self._small and id.isascii():
+            alike = message.headers is self.headers and message.address is self._address and message.kind is self._kind
+            if (alike and number < self.until) or self._begin_group(number, message):
+                self.asks.append((number, id, message.timeout, body))
+                return True
+        self._ask_alone(number, message)
+        return False
 
     def _begin_group(self, number: int, message: Message) -> bool:
         """Gather messages like this one from now on; False for one that has to go alone."""
         address, headers, encoded = message.address, message.headers, self._encode(message.headers)
         if not address.isascii() or len(encoded) + len(address) > SMALL_BYTES:
             return False
-        if number >= self._until or not self._groups:
+        if number >= self.until or not self._groups:
             self._seal()
             self._flush_if_much()
-            self._until = number + TOGETHER_MAX
-        self._kind, self._address, self._headers, self._asks = message.kind, address, headers, []
-        self._groups.append((message.kind, address, encoded, self._asks))
+            self.until = number + TOGETHER_MAX
+        self._kind, self._address, self.headers, self.asks = message.kind, address, headers, []
+        self.called = address if message.kind is CALL and self.free else None
+        self._groups.append((message.kind, address, encoded, self.asks))
         return True
 
     def _ask_alone(self, number: int, message: Message) -> None:
@@ -211,9 +214,10 @@ class Outbound:
     def _seal(self) -> None:
         """Make frames of what is gathered for frames of several."""
         if self._groups:
+            self._address = self.called = None
+            self.sealed(self._groups)
             pack(ASKS, 0, self._groups, self._out, self._frame_bytes_max)
             self._groups.clear()
-            self._address = None
         if self._replies:
             pack(REPLIES, 0, self._replies, self._out, self._frame_bytes_max)
             self._replies.clear()
@@ -235,7 +239,7 @@ class Outbound:
 
     def pause(self) -> None:
         """The other side takes less than comes."""
-        self.paused, self.free = True, False
+        self.paused, self.free, self.called = True, False, None
         self._writable.clear()
 
     def resume(self) -> None:
@@ -262,3 +266,7 @@ class Outbound:
             self._waiting -= 1
         if self._transport is None:
             raise Unavailable("the connection broke before the message was sent")
+
+
+def _nobody(groups: list[Asks]) -> None:
+    del groups
