@@ -11,6 +11,7 @@ import difflib
 import logging
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import Token
 from functools import partial
 from typing import Any, cast
 
@@ -81,6 +82,8 @@ class Endpoint(msgspec.Struct, frozen=True):
         stream: Handles a message with encoded items; None for a single answer.
         allow: Who may call; None for anybody in the system.
         encode: What makes bytes of the answer.
+        call: As `run`, given the body alone, in the context that is the ambient one: for what has no idempotency key
+            and needs to know of nothing else, as most calls; None where there is no such way.
         store: The store whose unit of work a call is; None where each write commits by itself. Writes of a stream do,
             but under the shadow mark: there they are one unit that is never committed, so that it reads what it wrote.
     """
@@ -89,6 +92,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     stream: RunStream | None = None
     allow: Guard | None = None
     encode: Callable[[object], bytes] = encode
+    call: Callable[[bytes], Awaitable[object]] | None = None
     store: object | None = None
 
 
@@ -118,7 +122,8 @@ class Server:
         self._handles: dict[str, Handle] = {}
         self._ask_all: Handle = one_by_one(self._asked_all)
         self._deadlines = Deadlines(host)
-        self._running = self._deadlines.running
+        self._inside = self._deadlines.inside
+        self._working = self._deadlines.working
         self._monotonic = host.monotonic
         self._busy = BACKGROUND_SHARE * calls_max
         self._streams = 0
@@ -148,7 +153,7 @@ class Server:
     @property
     def running(self) -> int:
         """Operations that are being handled."""
-        return len(self._running)
+        return len(self._deadlines)
 
     @property
     def streams(self) -> int:
@@ -175,7 +180,7 @@ class Server:
     async def idle(self) -> None:
         """Wait until nothing is being handled; bound it with a timeout."""
         self._waiting = True
-        while self._running:
+        while self.running:
             self._idle.clear()
             await self._idle.wait()
 
@@ -194,7 +199,7 @@ class Server:
     def serve(self, message: Message, /) -> Awaitable[Message]:
         """See `Receiver.serve`."""
         endpoint = self._plain.get(message.address)
-        if endpoint is None or len(self._running) >= self._busy:
+        if endpoint is None or len(self._inside) + len(self._working) >= self._busy:
             return self._asked_all(message)
         return self._handle(endpoint, message)
 
@@ -213,7 +218,7 @@ class Server:
     def _asked_all(self, message: Message) -> Awaitable[Message]:
         """Have a message handled of which all is asked that most calls need not be asked."""
         try:
-            endpoint = self._admit(message, len(self._running), self._calls_max)
+            endpoint = self._admit(message, self.running, self._calls_max)
             if endpoint.run is None:
                 raise UnknownOperation(f"{message.address} answers with a stream; iterate over it")
         except Fault as fault:
@@ -224,7 +229,7 @@ class Server:
 
     async def _handle(self, endpoint: Endpoint, message: Message) -> Message:
         """Handle a call that has been let in, in the task of whoever asks."""
-        deadlines, running = self._deadlines, self._running
+        deadlines, inside = self._deadlines, self._inside
         run, encode = endpoint.run, endpoint.encode
         assert run is not None
         # `asyncio.current_task` asks for the loop, which costs more than all the rest of it.
@@ -234,7 +239,7 @@ class Server:
         if headers.attempt != 1 or headers.idempotency_key:
             headers = _own(headers)
         context = Context(self._host, headers, deadline, message.id, message.address, endpoint.store, None, task)
-        running[context], result = None, None
+        inside[context], result = None, None
         token = _enter(context)
         if deadline < deadlines.nearest:
             deadlines.wait_for(deadline)
@@ -247,71 +252,95 @@ class Server:
             return self._faulted(context, message, error, endpoint, result)
         else:
             if context.expired:
-                return self._expired(context, message)
+                return self._expired(context)
             tally = self._well[message.address]
             tally.well = count = tally.well + 1
             if not count & UNTIMED and message.timeout:
                 tally.took(self._monotonic() - deadline + message.timeout)
             return Message(_REPLY, message.id, "", 0.0, NO_HEADERS, body)
         finally:
-            del running[context]
+            del inside[context]
             _leave(token)
             # What a task that outlives its handler writes must not wait for a commit that has been.
             context.store = None
-            if self._waiting and not running:
+            if self._waiting and not self.running:
                 self._idle.set()
 
-    def _handling(self, endpoint: Endpoint, run: Run, tally: _Tally) -> Handle:  # noqa: C901 - written out
+    def _handling(self, endpoint: Endpoint, run: Run, tally: _Tally) -> Handle:  # noqa: C901, PLR0915 - written out
         """What handles the calls of an endpoint that others make: as `_handle`, in one coroutine for many of them.
 
         All that is the same for each of them is asked once, as to ask an object for it costs more than to use it.
         """
-        host, deadlines, running, monotonic = self._host, self._deadlines, self._running, self._monotonic
-        encode, store, faulted = endpoint.encode, endpoint.store, self._faulted
+        host, deadlines, inside, working = self._host, self._deadlines, self._inside, self._working
+        encode, store, faulted, monotonic = endpoint.encode, endpoint.store, self._faulted, self._monotonic
 
-        async def handle(lot: Lot[Any], worker: Worker) -> None:  # noqa: C901 - written out
-            if len(running) >= self._busy:
+        async def handle(lot: Lot[Any], worker: Worker) -> None:  # noqa: C901, PLR0912, PLR0915 - written out
+            if len(inside) + len(working) >= self._busy:
                 return await self._ask_all(lot, worker)
-            kind, address, headers, asks, handled = lot.kind, lot.address, lot.headers, lot.asks, lot.asker.handled
-            began, own, under_way = lot.came or monotonic(), _own(headers), lot.asker.running
-            task, variables, clean, cancelling = worker.task, worker.variables, worker.clean, worker.task.cancelling
+            kind, address, headers, asks, asker = lot.kind, lot.address, lot.headers, lot.asks, lot.asker
+            began, own, tell = lot.came or monotonic(), _own(headers), asker.told
+            call = None if headers.idempotency_key else endpoint.call
+            task, variables, cancelling = worker.task, worker.variables, worker.task.cancelling
+            first: Token[Context] | None = None
             answer: Answer | None
-            while True:
-                key, id, timeout, body = asks.pop()
-                message, answer, result = Message(kind, id, address, timeout, headers, body), None, None
-                deadline = began + timeout if timeout else FOREVER
-                context = Context(host, own, deadline, id, address, store, None, task)
-                running[context], under_way[key] = None, task
-                token = _enter(context)
-                if deadline < deadlines.nearest:
-                    deadlines.wait_for(deadline)
-                try:
-                    result = await run(context, message)
-                    if context.work is not None:
-                        await _commit(context, encode, result)
-                    told = encode(result)
-                except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see `_faulted`
-                    answer = faulted(context, message, error, endpoint, result)
-                else:
-                    if context.expired:
-                        answer = self._expired(context, message)
+            asker.working[worker], working[task] = None, worker
+            try:
+                while True:
+                    key, id, timeout, body = asks.pop()
+                    worker.key, result = key, None
+                    deadline = began + timeout if timeout else FOREVER
+                    context = worker.context = Context(host, own, deadline, id, address, store, None, task)
+                    # It stays until the next one's: to take it back after each costs as much as to set it.
+                    if first is None:
+                        first = _enter(context)
                     else:
-                        answer = told
-                        tally.well = count = tally.well + 1
-                        if not count & UNTIMED:
-                            tally.took(monotonic() - began)
-                finally:
-                    del running[context]
-                    _leave(token)
-                    context.store = None
-                    if self._waiting and not running:
-                        self._idle.set()
-                    _ = under_way.pop(key, None)
-                    handled(key, message, answer)
-                if not asks or variables != clean or cancelling():
-                    return None
+                        _enter(context)
+                    before = variables.copy()
+                    if deadline < deadlines.nearest:
+                        deadlines.wait_for(deadline)
+                    try:
+                        if call is not None:
+                            result = await call(body)
+                        else:
+                            result = await run(context, Message(kind, id, address, timeout, headers, body))
+                        if context.work is not None:
+                            await _commit(context, encode, result)
+                        told = encode(result)
+                    except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see `_faulted`
+                        message, answer = Message(kind, id, address, timeout, headers, body), None
+                        try:
+                            answer = faulted(context, message, error, endpoint, result)
+                        finally:
+                            context.store = None
+                            asker.handled(key, message, answer)
+                    else:
+                        context.store = None
+                        if not context.expired:
+                            tell(key, told)
+                            tally.well = count = tally.well + 1
+                            if not count & UNTIMED:
+                                tally.took(monotonic() - began)
+                        else:
+                            message, answer = Message(kind, id, address, timeout, headers, body), None
+                            try:
+                                answer = self._expired(context)
+                            finally:
+                                asker.handled(key, message, answer)
+                    if not asks or variables != before or cancelling():
+                        return None
+            finally:
+                del asker.working[worker], working[task]
+                self._handled(worker, first)
 
         return handle
+
+    def _handled(self, worker: Worker, first: Token[Context] | None) -> None:
+        """A worker has ended, for now: its context is as it was before the first that it handled."""
+        if first is not None:
+            _leave(first)
+        worker.context = None
+        if self._waiting and not self.running:
+            self._idle.set()
 
     def _faulted(
         self, context: Context, message: Message, error: BaseException, endpoint: Endpoint, result: object
@@ -322,7 +351,7 @@ class Server:
             CancelledError: Somebody wants the handler's task to end.
         """
         if context.expired:
-            return self._expired(context, message)
+            return self._expired(context)
         if isinstance(error, Exception):
             fault = self._fault_of(message, _telling(error, endpoint, message, result))
         elif context.task is not None and context.task.cancelling() > 0:
@@ -387,7 +416,7 @@ class Server:
     def _check_room(self, message: Message, running: int, limit: int) -> None:
         """Refuse what is too much: first what nobody waits for, then all but what belongs to admitted work."""
         low = message.headers.priority >= BACKGROUND
-        if (running < limit and not low) or (running < INNER_FACTOR * limit and ambient.get() in self._running):
+        if (running < limit and not low) or (running < INNER_FACTOR * limit and ambient.get() in self._deadlines):
             return
         kept = f"; from {BACKGROUND_SHARE:.0%} of it on, calls that somebody waits for have the rest" if low else ""
         raise Overloaded(f"the limit of {limit} at once{kept}")
@@ -408,7 +437,7 @@ class Server:
         else:
             self._well[address].well += 1
 
-    def _expired(self, context: Context, message: Message) -> Message:
+    def _expired(self, context: Context) -> Message:
         """The answer of a handler whose time is over; also what it answers after it swallowed that comes too late.
 
         Raises:
@@ -419,8 +448,8 @@ class Server:
             task.uncancel()
         if task.cancelling():
             raise asyncio.CancelledError
-        reply = fault_message(DeadlineExceeded(message.address), message.id)
-        self._count(message.address, reply.headers.type)
+        reply = fault_message(DeadlineExceeded(context.operation), context.message_id)
+        self._count(context.operation, reply.headers.type)
         return reply
 
     async def _step(

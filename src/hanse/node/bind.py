@@ -37,8 +37,9 @@ def endpoint(operation: Operation, method: Method, store: Store) -> Endpoint:
     if operation.stream:
         return Endpoint(stream=_streaming(operation, method), allow=operation.options.allow, store=store)
     encode = codec_for(operation.result).encode
-    run = _running(operation, method, store)
-    return Endpoint(run=run, allow=operation.options.allow, encode=encode, store=store)
+    call = _called(operation, method)
+    run = _running(operation, method, store, call)
+    return Endpoint(run=run, allow=operation.options.allow, encode=encode, call=call, store=store)
 
 
 def saga_endpoint(operation: Operation, method: Method, pinned: Pinned, sagas: Sagas) -> Endpoint:
@@ -64,11 +65,25 @@ def saga_of_call(operation: Operation, identity: Identity, key: str) -> str:
     return saga_id(_scope(operation, identity), key)
 
 
-def _running(operation: Operation, method: Method, store: Store) -> Run:
-    codec, encode = codec_for(operation.arguments), telling(codec_for(operation.result).encode, operation.address)
+def _called(operation: Operation, method: Method) -> Callable[[bytes], Awaitable[object]]:
+    codec = codec_for(operation.arguments)
     decode, decode_raw, astuple = codec.decode, codec.decode_raw, msgspec.structs.astuple
-    call = _calling(method)
-    plain: Callable[..., Awaitable[object]] | None = None if _wants_names(method) else method
+    by_name = _calling(method) if _wants_names(method) else None
+
+    def call(body: bytes) -> Awaitable[object]:
+        try:
+            arguments = decode_raw(body)
+        except UNREADABLE:
+            arguments = decode(body)  # says why
+        # Not through `_calling`: this is on the way of every call.
+        return method(*astuple(arguments)) if by_name is None else by_name(arguments)
+
+    return call
+
+
+def _running(operation: Operation, method: Method, store: Store, plain: Callable[[bytes], Awaitable[object]]) -> Run:
+    decode, call = codec_for(operation.arguments).decode, _calling(method)
+    encode = telling(codec_for(operation.result).encode, operation.address)
     under_way: set[tuple[str, str]] = set()
 
     async def execute(context: Context, message: Message) -> bytes:
@@ -82,14 +97,7 @@ def _running(operation: Operation, method: Method, store: Store) -> Run:
         return encode(result)
 
     def run(context: Context, message: Message) -> Awaitable[object]:
-        if message.headers.idempotency_key:
-            return once(context, message)
-        try:
-            arguments = decode_raw(message.body)
-        except UNREADABLE:
-            arguments = decode(message.body)  # says why
-        # Not through `call`: this is on the way of every call.
-        return call(arguments) if plain is None else plain(*astuple(arguments))
+        return once(context, message) if message.headers.idempotency_key else plain(message.body)
 
     async def once(context: Context, message: Message) -> msgspec.Raw:
         key, scope = message.headers.idempotency_key, _scope(operation, message.headers.identity)

@@ -13,19 +13,26 @@ from typing import Any, Generic, Protocol, TypeVar, final, runtime_checkable
 
 import msgspec
 
+from hanse.kernel.context import Context
 from hanse.kernel.message import Headers, Kind, Message
 from hanse.transport.base import Answer, Receiver
 
 Key = TypeVar("Key", bound=Hashable)
+Key_contra = TypeVar("Key_contra", bound=Hashable, contravariant=True)
 
 
-class Asker(Protocol[Key]):
+class Asker(Protocol[Key_contra]):
     """Somebody for whom messages are handled, each under a key, such as a number."""
 
-    running: dict[Key, asyncio.Task[Any]]
-    """The tasks in which messages are being handled."""
+    working: dict[Worker, None]
+    """The workers that handle messages at the moment, each one of them: see `Worker.key`."""
 
-    def handled(self, key: Key, message: Message, answer: Answer | None, /) -> None:
+    @property
+    def told(self) -> Callable[[Key_contra, bytes], object]:
+        """Told the body of an answer, of which there is no more to say, as a message was handled."""
+        ...
+
+    def handled(self, key: Key_contra, message: Message, answer: Answer | None, /) -> None:
         """A message was handled, or its task was cancelled, and there is no answer."""
         ...
 
@@ -58,14 +65,19 @@ class Worker:
         task: That task.
         variables: Its context variables, as they are at the moment.
         clean: As they were before anything was handled.
+        key: That of the message that it handles, where it is among those who work for its asker.
+        context: What it handles that in, where it is among those who work for a server.
     """
 
-    __slots__ = ("clean", "task", "variables")
+    # What is looked up seldom, such as who is to be cancelled, stands here: to note each message costs as much as it.
+    __slots__ = ("clean", "context", "key", "task", "variables")
 
     def __init__(self, task: asyncio.Task[Any], variables: contextvars.Context, clean: contextvars.Context) -> None:
         self.task: asyncio.Task[Any] = task
         self.variables: contextvars.Context = variables
         self.clean: contextvars.Context = clean
+        self.key: Hashable = None
+        self.context: Context | None = None
 
     @property
     def fit(self) -> bool:
@@ -110,12 +122,13 @@ def one_by_one(serve: Callable[[Message], Awaitable[Message]]) -> Handle:
         asker = lot.asker
         while lot.asks and worker.fit:
             key, id, timeout, body = lot.asks.pop()
+            worker.key = key
             message, answer = Message(lot.kind, id, lot.address, timeout, lot.headers, body), None
-            asker.running[key] = worker.task
+            asker.working[worker] = None
             try:
                 answer = await serve(message)
             finally:
-                _ = asker.running.pop(key, None)
+                del asker.working[worker]
                 asker.handled(key, message, answer)
 
     return handle

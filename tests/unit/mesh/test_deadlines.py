@@ -186,12 +186,12 @@ async def test_a_deadline_on_a_clock_that_lags_behind_the_loop_comes_all_the_sam
 
     async def hang() -> None:
         context.task = asyncio.current_task()
-        deadlines.running[context] = None
+        deadlines.inside[context] = None
         deadlines.wait_for(context.deadline)
         try:
             await asyncio.Event().wait()
         finally:
-            del deadlines.running[context]
+            del deadlines.inside[context]
 
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.TaskGroup() as group:

@@ -1,13 +1,12 @@
 import asyncio
 import contextvars
-from typing import Any
 
 import pytest
 
 from hanse.kernel.message import NO_HEADERS, Kind, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Answer
-from hanse.transport.lot import Handle, Lot, one_by_one
+from hanse.transport.lot import Handle, Lot, Worker, one_by_one
 from hanse.transport.workers import IDLE_MAX, Workers
 
 SET: contextvars.ContextVar[object] = contextvars.ContextVar("set", default=None)
@@ -27,7 +26,7 @@ class Asker:
     """Notes what was handled for it."""
 
     def __init__(self) -> None:
-        self.running: dict[int, asyncio.Task[Any]] = {}
+        self.working: dict[Worker, None] = {}
         self.ended: list[int] = []
         self.seen: list[object] = []
         self.gate: asyncio.Event = asyncio.Event()
@@ -39,7 +38,7 @@ class Asker:
         return lot
 
     async def serve(self, message: Message) -> Message:
-        assert self.running[int(message.id)] is asyncio.current_task()
+        assert (int(message.id), asyncio.current_task()) in [(worker.key, worker.task) for worker in self.working]
         self.seen.append(SET.get())
         if message.address == "wait":
             await self.gate.wait()
@@ -47,9 +46,12 @@ class Asker:
             SET.set(Odd())
         return message
 
+    def told(self, number: int, body: bytes, /) -> None:
+        raise AssertionError("a receiver that serves messages one by one answers by messages")
+
     def handled(self, number: int, message: Message, answer: Answer | None, /) -> None:
         assert answer is message
-        assert number not in self.running
+        assert number not in [worker.key for worker in self.working]
         self.ended.append(number)
 
 
@@ -83,7 +85,7 @@ async def test_where_one_of_a_lot_waits_another_worker_goes_on_with_the_rest() -
         workers.put(Lot(asker, Kind.CALL, "some", NO_HEADERS, 0.0, asks, one_by_one(serve)))
         await turns()
         assert asker.ended == [6, 5, 3, 2, 1, 0], "the last is the next"
-        assert list(asker.running) == [7, 4]
+        assert [worker.key for worker in asker.working] == [7, 4]
         asker.gate.set()
         await turns()
         assert asker.ended[-2:] == [7, 4]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 from hanse.kernel.message import Message
 from hanse.transport.base import Answer, body_of
 from hanse.transport.brokered.frames import REPLIES, REPLY, SMALL_BYTES, TOGETHER_MAX, TOGETHER_TOKEN, Reply, encode
 from hanse.transport.brokered.post import Post, Subjects
+from hanse.transport.lot import Worker
 
 _log = logging.getLogger("hanse.transport.brokered")
 
@@ -28,7 +29,7 @@ class Replies:
     """What workers have handled; and the small answers of it, until the turn in which they were made is over.
 
     Attributes:
-        running: See `Asker.running`; each under the subject at which it is answered.
+        working: See `Asker.working`; keys are the subjects at which messages are answered.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Replies:
             other: Tells any other answer: where, what was asked, and what that came to.
             alone: Tells the body of an answer by itself, later or not at all: where, and that.
         """
-        self.running: dict[bytes, asyncio.Task[Any]] = {}
+        self.working: dict[Worker, None] = {}
         self._post = post
         self._names = names
         self._over = over
@@ -58,10 +59,18 @@ class Replies:
 
     def handled(self, key: bytes, message: Message, answer: Answer | None, /) -> None:
         """See `Asker.handled`."""
-        body = answer if type(answer) is bytes else body_of(answer, message)
-        if body is None or len(body) > SMALL_BYTES:
+        body = body_of(answer, message)
+        if body is None:
             _ = self._over(key)
             self._other(key, message, answer)
+        else:
+            self.told(key, body)
+
+    def told(self, key: bytes, body: bytes, /) -> None:
+        """See `Asker.told`."""
+        if len(body) > SMALL_BYTES:
+            _ = self._over(key)
+            self._alone(key, body)
             return
         replies = self._replies
         if not replies:

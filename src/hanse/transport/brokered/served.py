@@ -16,7 +16,7 @@ import msgspec
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Malformed, Overloaded, UnknownOperation
-from hanse.kernel.message import STREAM, Message
+from hanse.kernel.message import REPLY as REPLY_KIND, STREAM, Message
 from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Answer, Receiver, body_of, whole
 from hanse.transport.brokered.frames import (
@@ -321,9 +321,10 @@ class Served:
     def _cancel(self, replies: Iterable[bytes]) -> None:
         """Nobody wants these any more."""
         waiting: dict[Lot[bytes], set[bytes]] = {}
+        tasks = {worker.key: worker.task for worker in self._replies.working}
         for reply in replies:
             work = self.works.get(reply)
-            task = work.task if isinstance(work, Work) else self._replies.running.get(reply)
+            task = work.task if isinstance(work, Work) else tasks.get(reply)
             if task is not None:
                 _ = task.cancel()
             elif isinstance(work, Lot):
@@ -353,7 +354,8 @@ class Served:
         if len(body) <= self._connection.body_bytes_max:
             self._answer(reply, body, REPLY)
         else:
-            self.refuse(reply, Refusal("too_large", f"{self._connection.body_bytes_max} bytes"))
+            limit = self._connection.over(Message(REPLY_KIND, "", "", body=body), len(body))
+            self.refuse(reply, Refusal("too_large", limit or f"{self._connection.body_bytes_max} bytes"))
 
     def _answer(self, reply: bytes, payload: bytes, lead: bytes) -> None:
         """Tell an answer, at once where there is room."""

@@ -41,7 +41,7 @@ _timeout_of = itemgetter(2)
 
 
 @final
-class Turn:
+class Departure:
     """What was asked together, as those who wait for its answers see it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Turn:
         self.began: float = began
 
 
-_Waiting = tuple[asyncio.Future[Answer], float, str, Turn]
+_Waiting = tuple[asyncio.Future[Answer], float, str, Departure]
 # A request's reply, its timeout, its address, and what it was asked with. A tuple, as one is made for each request.
 
 
@@ -124,6 +124,7 @@ class Asked:
         "_bytes_max",
         "_calls_max",
         "_count",
+        "_departure",
         "_forgetting",
         "_loop",
         "_monotonic",
@@ -133,7 +134,6 @@ class Asked:
         "_readings",
         "_small",
         "_timer",
-        "_turn",
         "_waiting",
         "used",
     )  # fmt: skip
@@ -146,7 +146,7 @@ class Asked:
         self._calls_max = limits.calls_max
         self._out = out
         self._loop = asyncio.get_running_loop()
-        self._turn = Turn()
+        self._departure = Departure()
         out.sealed = self._sealed
         self._small = min(SMALL_BYTES, limits.bytes_max) - ID_BYTES_MAX
         self._waiting: dict[int, _Waiting] = {}
@@ -168,7 +168,7 @@ class Asked:
             if number < out.until:
                 out.asks.append((number, id, timeout, body))
                 future = self._new_future()
-                self._waiting[number] = (future, timeout, address, self._turn)
+                self._waiting[number] = (future, timeout, address, self._departure)
                 return future
         return self.ask(Message(CALL, id, address, timeout, headers, body))
 
@@ -180,15 +180,15 @@ class Asked:
             return self._ask_later(message)
         number, flushes, self.used = self._count(), out.flushes, True
         if out.ask(number, message):
-            turn = self._turn
-            if turn.flushes < 0:
-                turn.flushes = out.flushes
+            departure = self._departure
+            if departure.flushes < 0:
+                departure.flushes = out.flushes
             out.until = min(out.until, number + room)  # calls add themselves without asking how many wait
         else:
-            turn = Turn(flushes, self._monotonic())
-            self._wait_until(turn.began, message.timeout)
+            departure = Departure(flushes, self._monotonic())
+            self._wait_until(departure.began, message.timeout)
         future = self._new_future()
-        waiting[number] = (future, message.timeout, message.address, turn)
+        waiting[number] = (future, message.timeout, message.address, departure)
         return future
 
     async def _ask_later(self, message: Message) -> Answer:
@@ -309,12 +309,12 @@ class Asked:
 
     def _sealed(self, groups: list[Asks]) -> None:
         """What was gathered is on its way: its time begins, as one look at the clock for each would cost too much."""
-        turn, self._turn = self._turn, Turn()
-        turn.began = self._monotonic()
+        departure, self._departure = self._departure, Departure()
+        departure.began = self._monotonic()
         for *_, asks in groups:
             least = min(map(_timeout_of, asks))
             # Most have a limit: others are told by the least, which is 0 then.
-            self._wait_until(turn.began, least or min((ask[2] for ask in asks if ask[2]), default=0.0))
+            self._wait_until(departure.began, least or min((ask[2] for ask in asks if ask[2]), default=0.0))
 
     def _wait_until(self, began: float, timeout: float) -> None:
         if timeout and (deadline := began + timeout) < self._next:
@@ -330,8 +330,8 @@ class Asked:
         self._timer, self._next = None, FOREVER
         now = self._monotonic()
         ends = [
-            (number, turn.began + timeout if timeout else FOREVER, address)
-            for number, (_, timeout, address, turn) in self._waiting.items()
+            (number, departure.began + timeout if timeout else FOREVER, address)
+            for number, (_, timeout, address, departure) in self._waiting.items()
         ]
         ends += [(number, it.deadline, it.address) for number, it in self._readings.items() if it.error is None]
         for number, deadline, address in ends:

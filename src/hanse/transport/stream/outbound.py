@@ -16,12 +16,14 @@ from hanse.kernel.message import CALL, NO_HEADERS, Headers, Kind, Message
 from hanse.transport.headers import LastHeaders
 from hanse.transport.stream.frame import (
     ASKS,
+    REFUSE,
     REPLIES,
     REPLY,
     SMALL_BYTES,
     TOGETHER_MAX,
     Ask,
     Asks,
+    Refusal,
     Reply,
     frame_bytes_max,
     head,
@@ -163,27 +165,27 @@ class Outbound:
         pack(ASKS, 0, (asks,), self._out, self._frame_bytes_max)
         self._flush_if_much()
 
-    def reply(self, number: int, body: bytes) -> bool:
-        """Tell the body of an answer; False for one that is over the limit, of which nothing is said."""
+    def reply(self, number: int, body: bytes) -> None:
+        """Tell the body of an answer; of one that is over the limit, that it is."""
         if not self._woken and not self._wakes():
-            return True
+            return
         if len(body) > self._small:
-            return self._reply_alone(number, body)
+            self._reply_alone(number, body)
+            return
         replies = self._replies
         replies.append((number, body))
         if len(replies) >= TOGETHER_MAX:
             self._seal()
             self._flush_if_much()
-        return True
 
-    def _reply_alone(self, number: int, body: bytes) -> bool:
-        if len(body) > self._limits.bytes_max:
-            return False
+    def _reply_alone(self, number: int, body: bytes) -> None:
+        if len(body) > (limit := self._limits.bytes_max):
+            self.send(REFUSE, number, Refusal(TooLarge.code, f"{limit} bytes, with {len(body)}"))
+            return
         out = self._out
         out += head(len(body), REPLY, number)
         out += body
         self._flush_if_much()
-        return True
 
     def send(self, kind: int, number: int, content: object) -> None:
         """Send any other frame, behind what was said before it.

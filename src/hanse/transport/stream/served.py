@@ -11,7 +11,7 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, final
+from typing import Final, cast, final
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Overloaded, TooLarge, Unavailable
@@ -20,7 +20,7 @@ from hanse.kernel.tasks import Tasks
 from hanse.transport.base import Answer, Receiver, body_of, whole
 from hanse.transport.direct import NotSent
 from hanse.transport.headers import KnownHeaders
-from hanse.transport.lot import Handle, Lot, handlers_of
+from hanse.transport.lot import Handle, Lot, Worker, handlers_of
 from hanse.transport.stream.asked import AHEAD_BYTES_MAX, AHEAD_MAX
 from hanse.transport.stream.frame import ANSWER, REFUSE, Ask, Asks, Refusal, Taken
 from hanse.transport.stream.limits import StreamLimits
@@ -90,21 +90,23 @@ class Served:
         "_out",
         "_serving",
         "_serving_max",
+        "_streams",
         "_taken",
         "_writings",
-        "running",
         "unwanted",
         "used",
+        "working",
     )
 
     def __init__(self, serving: Serving, limits: StreamLimits, out: Outbound) -> None:
-        self.running: dict[int, asyncio.Task[Any]] = {}
-        """What has begun and not ended, by its number."""
+        self.working: dict[Worker, None] = {}
+        """Who handles what has begun and not ended."""
+        self._streams: dict[int, asyncio.Task[None]] = {}
         self._lots: deque[Lot[int]] = deque()
         self._last = 0
         self._taken: set[int] | None = None
         self.unwanted: set[int] = set()
-        """What was cancelled since then, and is not running: see `forget`."""
+        """What was cancelled since then: see `forget`."""
         self._serving = serving
         self.used: bool = False
         """Whether anything was asked since somebody looked and set it back."""
@@ -120,7 +122,7 @@ class Served:
         self._begins_max = limits.serving_max
 
     def __len__(self) -> int:
-        return len(self.running) + len(self._held) + sum(len(lot.asks) for lot in self._lots)
+        return len(self.working) + len(self._streams) + len(self._held) + sum(len(lot.asks) for lot in self._lots)
 
     def ask(self, groups: Sequence[Asks], came: float) -> None:
         """Something is asked, and came at this second of the host's clock. Raises `msgspec.DecodeError`."""
@@ -179,7 +181,8 @@ class Served:
         """Whether something is under way under a number; all such are looked up once for what comes together."""
         if self._taken is None:
             self._taken = {ask[0] for lot in self._lots for ask in lot.asks}
-        return number in self._taken or number in self.running or number in self._held
+            self._taken.update(cast("int", worker.key) for worker in self.working)
+        return number in self._taken or number in self._streams or number in self._held
 
     def _hold(self, number: int, message: Message, came: float) -> None:
         """Keep for later what cannot begin now, or refuse it."""
@@ -196,7 +199,7 @@ class Served:
         except Overloaded as fault:
             self._refuse(number, fault.code, fault.limit)
         else:
-            self.running[number] = task
+            self._streams[number] = task
             self._writings[number] = _Writing()
             task.add_done_callback(partial(self._ended, number))
 
@@ -208,14 +211,19 @@ class Served:
             self._held_bytes -= len(message.body)
             self._begin(number, message, came)
 
+    @property
+    def told(self) -> Callable[[int, bytes], None]:
+        """See `Asker.told`."""
+        return self._out.reply
+
     def handled(self, number: int, message: Message, answer: Answer | None, /) -> None:
         """See `Asker.handled`."""
-        if type(answer) is bytes and self._out.reply(number, answer):
-            return
         body = body_of(answer, message)
         if answer is None:
             self._refuse(number, Unavailable.code, "the handler was ended before it answered")
-        elif body is None or not self._out.reply(number, body):
+        elif body is not None:
+            self.told(number, body)
+        else:
             _ = self._answer(number, whole(answer, message))
 
     def _answer(self, number: int, reply: Message) -> bool:
@@ -233,8 +241,8 @@ class Served:
 
     def cancel(self, number: int) -> None:
         """Whoever asked wants it no more."""
-        if number in self.running:
-            _ = self.running[number].cancel()
+        if number in self._streams:
+            _ = self._streams[number].cancel()
         elif number in self._held:
             message, _ = self._held.pop(number)
             self._held_bytes -= len(message.body)
@@ -242,7 +250,10 @@ class Served:
             self.unwanted.add(number)
 
     def forget(self) -> None:
-        """All that came together has been looked at: what is not wanted any more and has not begun does not."""
+        """All that came together has been looked at: what is not wanted any more ends, or does not begin."""
+        for worker in self.working:
+            if worker.key in self.unwanted:
+                _ = worker.task.cancel()
         for lot in self._lots:
             lot.asks[:] = [ask for ask in lot.asks if ask[0] not in self.unwanted]
         self.unwanted.clear()
@@ -263,8 +274,8 @@ class Served:
         self._held.clear()
         for lot in self._lots:
             lot.asks.clear()
-        for number in list(self.running):
-            self.cancel(number)
+        for task in [*(worker.task for worker in self.working), *self._streams.values()]:
+            _ = task.cancel()
 
     def _refuse(self, number: int, code: str, problem: str) -> None:
         self._out.send(REFUSE, number, Refusal(code, problem))
@@ -285,6 +296,6 @@ class Served:
     def _ended(self, number: int, task: asyncio.Task[None]) -> None:
         # Also of a task that was cancelled before it began.
         del self._writings[number]
-        _ = self.running.pop(number, None)
+        _ = self._streams.pop(number, None)
         if task.cancelled() or task.exception() is not None:
             self._refuse(number, Unavailable.code, "the handler was ended before its stream was")

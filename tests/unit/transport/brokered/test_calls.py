@@ -361,7 +361,7 @@ async def test_answers_for_which_there_is_no_room_are_told_once_there_is() -> No
         other.station.listen("desk", Desk())
         other.free.clear()
         fates = group.create_task(asked(one, b"a", b"b"))
-        await until(lambda: len(other.station.served.works) == 2 and not other.station.served._replies.running)
+        await until(lambda: len(other.station.served.works) == 2 and not other.station.served._replies.working)
         other.free.set()
         assert await fates == [b"a", b"b"]
         assert not other.station.served.works

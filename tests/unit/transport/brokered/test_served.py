@@ -123,7 +123,7 @@ async def test_an_answer_that_went_well_is_its_body() -> None:
     place.ask(b"1", "echo")
     assert await place.told() == (b"1", REPLY, BODY)
     assert not place.served.works
-    assert not place.served._replies.running
+    assert not place.served._replies.working
     await place.served.end()
 
 
@@ -205,7 +205,7 @@ async def test_of_a_lot_whose_half_waits_that_half_may_be_cancelled() -> None:
 async def test_what_was_handled_and_is_not_told_yet_is_told_at_the_end() -> None:
     place = Place()
     place.ask(b"1", "echo")
-    while not place.desk.began or place.served._replies.running:  # noqa: ASYNC110 - what waits is told a turn later
+    while not place.desk.began or place.served._replies.working:  # noqa: ASYNC110 - what waits is told a turn later
         await asyncio.sleep(0)
     place.served.cancel(THERE.node, [b"1"])  # too late
     await place.served.end()
