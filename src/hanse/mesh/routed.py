@@ -15,7 +15,7 @@ import msgspec
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import Unavailable
 from hanse.kernel.host import Host
-from hanse.kernel.message import NO_HEADERS, Headers, Message
+from hanse.kernel.message import CALL, NO_HEADERS, Headers, Message
 from hanse.kernel.route import Route
 from hanse.mesh.choice import Chooser, is_here
 from hanse.mesh.directory import Directory
@@ -24,7 +24,7 @@ from hanse.mesh.fault import undone_message
 from hanse.mesh.known import Known, known_instance, known_of
 from hanse.mesh.routes import ANY, Way, headed
 from hanse.mesh.sender import FIRST_SECONDS, Sender
-from hanse.transport.base import Features, Receiver, TellsTrouble, Transport, service_of
+from hanse.transport.base import Answer, Call, Features, Receiver, TellsTrouble, Transport, service_of
 from hanse.transport.direct import Direct
 from hanse.transport.discovery import Announcement, Discovery
 from hanse.transport.lot import Handle, handlers_of, one_by_one
@@ -191,6 +191,21 @@ class Routed:
         if service in self._served and (way is ANY or self._is_here(service, way)):
             return self._local.request(message)
         return self._sender.request(service, message, way)
+
+    def calling(self, address: str, /) -> Call:
+        """See `AsksAtOnce.calling`."""
+        service, chooser, served = service_of(address), self.chooser, self._served
+        elsewhere = self._sender.calling(service, address)
+
+        def call(id: str, timeout: float, headers: Headers, body: bytes) -> Awaitable[Answer]:
+            if service in served or chooser.routes or headers.release or self._home or headers.attempt != 1:
+                return self.request(Message(CALL, id, address, timeout, headers, body))
+            return elsewhere(id, timeout, headers, body)
+
+        return call
+
+    def given_up(self) -> None:
+        """See `AsksAtOnce.given_up`: each call hears of that by itself."""
 
     def stream(self, message: Message, /) -> AsyncIterator[Message]:
         """See `Transport.stream`."""

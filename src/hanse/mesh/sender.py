@@ -12,17 +12,20 @@ import difflib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from typing import cast
+
+import msgspec
 
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import DeadlineExceeded, Fault, Overloaded, Unavailable, UnknownOperation
 from hanse.kernel.host import TICK_SECONDS, Host
-from hanse.kernel.message import Message
+from hanse.kernel.message import CALL, Headers, Message
 from hanse.mesh.breaker import COUNTED
 from hanse.mesh.choice import Chooser, why_out
 from hanse.mesh.fault import FAULT, is_undone
 from hanse.mesh.instance import Instance
 from hanse.mesh.routes import ANY, Way
-from hanse.transport.base import Answer, whole
+from hanse.transport.base import Answer, Call, by_message, whole
 from hanse.transport.direct import AsksDirectly, Direct, NotSent
 from hanse.transport.discovery import Announcement
 
@@ -37,8 +40,21 @@ FIRST_SECONDS = 2.0
 FAILED_MAX = 1_000
 """Calls whose failed instances are remembered, for another try to go elsewhere."""
 
+WAYS_MAX = 1_000
+"""Addresses for which it is kept in mind how an operation is called there."""
+
 NAMES_TOLD_MAX = 5
 """Instances that the text of a fault names."""
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """Who was asked for a call so far and has not begun, and what the last of them came to."""
+
+    instances: tuple[Instance, ...] = ()
+    outcome: Message | Fault | None = None
+
+
+NOBODY = Tried()
 
 
 class Sender:
@@ -67,9 +83,10 @@ class Sender:
         self._directory = chooser.directory
         self._direct = direct
         self._ask: Callable[[Message, str], Awaitable[Answer]] = direct.request
+        self._call: Callable[[str, str], Call] = self._by_message
         self._given_up: Callable[[], None] = _nothing
         if isinstance(direct, AsksDirectly):
-            self._ask, self._given_up = direct.ask, direct.given_up
+            self._ask, self._call, self._given_up = direct.ask, direct.calling, direct.given_up
         self._suspect = suspect
         self._clock = host.monotonic
         self._draw = host.chance.random
@@ -109,11 +126,55 @@ class Sender:
 
     # What is asked of others.
 
-    async def request(self, service: str, message: Message, way: Way = ANY) -> Message:
+    def calling(self, service: str, address: str) -> Call:
+        """How an operation is called where no route says where: as by `request`.
+
+        What that does for each call is done here with less, as long as the first who is asked answers well.
+        """
+        clock, draw, choose, make = self._clock, self._draw, self._chooser.choose, self._call
+        ways: dict[str, Call] = {}
+
+        async def call(id: str, timeout: float, headers: Headers, body: bytes) -> Answer:
+            begun = clock()
+            instance = choose(service, ANY, begun, draw)
+            if instance is None:
+                return await self.request(service, Message(CALL, id, address, timeout, headers, body))
+            way = ways.get(instance.address)
+            if way is None:
+                if len(ways) >= WAYS_MAX:
+                    ways.clear()
+                way = ways[instance.address] = make(address, instance.address)
+            answer: Answer | None = None
+            fault: Fault | None = None
+            instance.in_flight += 1
+            try:
+                answer = await way(id, timeout, headers, body)
+            except Fault as error:
+                fault = error
+            except asyncio.CancelledError:
+                self._given_up()
+                raise
+            finally:
+                instance.in_flight -= 1
+            now = clock()
+            if type(answer) is bytes or (isinstance(answer, Message) and answer.kind is not FAULT):
+                instance.answered(now - begun, now)
+                return answer
+            outcome = fault or cast("Message", answer)
+            if not self._is_undone(instance, id, outcome, now):
+                return _given(outcome)
+            message = _later(Message(CALL, id, address, timeout, headers, body), now - begun)
+            return await self.request(service, message, ANY, Tried((instance,), outcome))
+
+        return call
+
+    def _by_message(self, address: str, to: str) -> Call:
+        return by_message(lambda message: self._ask(message, to), address)
+
+    async def request(self, service: str, message: Message, way: Way = ANY, so_far: Tried = NOBODY) -> Message:
         """Send to one that serves it, and wait for the answer; see `Transport.request`."""
         before = self._before(message.id) if message.headers.attempt != 1 else ()
-        tried: tuple[Instance, ...] = ()
-        outcome: Message | Fault | None = None
+        tried, outcome = so_far.instances, so_far.outcome
         while len(tried) < TRIES_MAX:
             begun = self._clock()
             instance = self._chooser.choose(service, way, begun, self._draw, before + tried)

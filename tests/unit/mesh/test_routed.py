@@ -27,6 +27,11 @@ from .apart import Shop, Shops, call
 pytestmark = pytest.mark.virtual_time
 
 
+@pytest.fixture(params=[False, True], ids=["by request", "as clients call"], autouse=True)
+def at_once(shops: Shops, request: pytest.FixtureRequest) -> None:
+    shops.at_once = request.param
+
+
 def now() -> float:
     return asyncio.get_running_loop().time()
 
