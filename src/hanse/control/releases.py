@@ -419,6 +419,7 @@ def seen_of(sight: Sight, row: Rollout, *, in_force: bool, seconds: float, at: f
         check=sight.came if row.state == "checking" else "waiting",
         hook=sight.came if row.state == "preparing" else "waiting",
         trial=sight.came if row.state == "trying" else "waiting",
+        leftover=row.state == "rolling_back" and sight.came == "waiting",
         why=sight.why,
     )
 

@@ -177,6 +177,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         check: Whether the new release fits those who call it, and what is stored.
         hook: What the command came to that is run once per rollout.
         trial: What the new release answered to requests that only it was sent.
+        leftover: Whether the command still runs though nobody waits for what it comes to.
         requests: How many it has answered within this step.
         ruling: What the judge says of it.
         why: Why; of the judge, or of what failed.
@@ -192,6 +193,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     check: Came = "waiting"
     hook: Came = "waiting"
     trial: Came = "waiting"
+    leftover: bool = False
     requests: int = 0
     ruling: Ruling = "wait"
     why: str = ""

@@ -222,7 +222,8 @@ def _rolling_back(row: Rollout, seen: Seen, _seconds: float) -> Rollout:
     if (seen.share, seen.mirrored) != (0, 0):
         return row
     row = replace(row, new_count=0)
-    if seen.new.running or seen.old.ready < row.instances:
+    if seen.new.running or seen.old.ready < row.instances or seen.leftover:
+        # Whoever releases next may run a command of the same kind: never two at once.
         return row
     return _ended(row, "rolled_back", at=seen.at, why=row.history[-1].why)
 

@@ -74,6 +74,10 @@ class Yard(Protocol):
         """Run the release hook of a service, once under a name; what it has come to, and what it failed with."""
         ...
 
+    def end_once(self, name: str, service: str) -> Came:
+        """End a release hook that still runs, as an instance of the service is ended; "waiting" until it has."""
+        ...
+
 
 @final
 class LocalGround:
@@ -137,6 +141,8 @@ class LocalGround:
             return self._yard.fits(wanted)
         if wanted.state == "preparing":
             return self._yard.once(f"hook-{wanted.rollout}", wanted.service, wanted.new_source)
+        if wanted.state == "rolling_back":
+            return self._yard.end_once(f"hook-{wanted.rollout}", wanted.service), ""
         return "passed", ""
 
     def _slow_for(self, wanted: Wanted, figures: Figures) -> dict[str, Buckets]:

@@ -113,6 +113,7 @@ class Supervisor:
         self._has_egress = False
         self.memory: Memory = Memory()
         self.plan: Plan | None = None
+        self._early: list[Gone] = []
         self.orphaned: bool = False
 
     async def meet(self, link: Callable[[KeeperLink], Awaitable[None]]) -> Greeting:
@@ -155,6 +156,8 @@ class Supervisor:
                 self._hear(Gone(name, one.code, one.tail))
             elif name not in known and not name.startswith((EDGE, HOOK)):
                 self._keeper.say(Signalled(name, 9, group=True))
+        while self._early:
+            self._hear(self._early.pop(0))
         if down:
             self.stop()
 
@@ -241,6 +244,10 @@ class Supervisor:
         launch = filled(command, Seat(instance, ADDRESS, 0, "", self._variables(service)))
         log = str(self._project.home.log_of(service))
         self._keeper.say(Launch(process, launch.arguments, launch.directory, launch.environment, instance, log))
+
+    def signal_once(self, process: str, number: int) -> None:
+        """Send a signal to such a process and all that it has started."""
+        self._keeper.say(Signalled(process, number, group=True))
 
     def _wish(self, wishes: Wishes) -> None:
         self.memory = replace(self.memory, wishes=wishes)
@@ -431,6 +438,9 @@ class Supervisor:
             case Began(process, pid):
                 name = process.rpartition(".")[0]
                 self._news.put_nowait(Launched(process, pid, self.memory.ports.get(name, 0)))
+            case Gone(process) if process.startswith(HOOK) and self.plan is None:
+                # What is remembered of it has not been taken over yet, and would go over what it came to.
+                self._early.append(news)
             case Gone(process, code, tail, why):
                 if process.startswith(HOOK):
                     # Remembered before it is forgotten: what the keeper has not, and nobody remembers, never ran.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from typing import final
 
@@ -47,6 +48,8 @@ class SupervisorYard:
         self._supervisor = supervisor
         self._checks = checks
         self._looker = Looker(host)
+        self._host = host
+        self._ending: dict[str, float] = {}
 
     @property
     def system(self) -> System:
@@ -141,3 +144,17 @@ class SupervisorYard:
             except Fault as fault:
                 self._supervisor.remember(hook_ended(self._supervisor.memory, HOOK + name, None, str(fault)))
         return came or ("waiting", "")
+
+    def end_once(self, name: str, service: str) -> Came:
+        """See `Yard.end_once`."""
+        came = hook_came(self._supervisor.memory, name)
+        if came is None or came[0] != "waiting":
+            _ = self._ending.pop(name, None)
+            return "passed"
+        now, wanted = self._host.monotonic(), self.services.get(service)
+        if name not in self._ending:
+            self._ending[name] = now
+            self._supervisor.signal_once(HOOK + name, signal.SIGTERM)
+        elif wanted is None or now - self._ending[name] > wanted.stop_grace:
+            self._supervisor.signal_once(HOOK + name, signal.SIGKILL)
+        return "waiting"

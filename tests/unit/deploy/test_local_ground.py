@@ -66,6 +66,9 @@ class Yard:
     def fits(self, wanted: Wanted) -> tuple[Came, str]:
         return self.fit
 
+    def end_once(self, name: str, service: str) -> Came:
+        return "passed"
+
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         self.hooks.append((name, service, directory))
         return "failed", "exit code 1"

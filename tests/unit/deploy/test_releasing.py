@@ -71,6 +71,9 @@ class Yard:
     def fits(self, wanted: Wanted) -> tuple[Came, str]:
         return self.fit
 
+    def end_once(self, name: str, service: str) -> Came:
+        return "passed"
+
     def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
         return self.hooks.get(service, self.hook)
 
