@@ -65,6 +65,20 @@ async def test_a_copy_is_marked_and_both_answers_are_told(mirroring: Edge) -> No
     assert {one.headers["traceparent"][3:35] for one in new.asked} == {pair.trace_id for pair in told.values()}
 
 
+async def test_some_copies_go_to_the_release_that_answers_so_that_it_is_compared_with_itself(mirroring: Edge) -> None:
+    edge, old, new = mirroring, Upstream("old", echo), Upstream("new", echo)
+    async with serving(old, new):
+        target = edge.target({"2": 0, "1": 10_000}, mirror=Mirror(release="2", placebo=10_000))
+        _ = await edge.show(edge.table(edge.pool(old), edge.pool(new, release="2"), target=target))
+        _ = await edge.engine.pairs()
+        assert (await ask(edge.url)).body == b"old:"
+        (told,) = await pairs(edge, 1)
+    assert (told.release, told.mirror) == ("1", "1")
+    assert (told.told.body, told.copied.body) == (b"old:", b"old:")
+    assert [request.headers.get("x-hanse-shadow") for request in old.asked] == [None, "1"]
+    assert not new.asked
+
+
 async def test_what_changes_something_is_not_copied_unless_the_table_says_so(mirroring: Edge) -> None:
     edge, old, new = mirroring, Upstream("old", echo), Upstream("new", echo)
     async with serving(old, new):

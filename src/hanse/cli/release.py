@@ -58,12 +58,15 @@ def asking(command: Callable[..., T]) -> Callable[..., T]:
     @click.option(
         "--bake", default=f"{BAKE_SECONDS:g}s", show_default=True, metavar="TIME", help="The old one stays warm."
     )
+    @click.option(
+        "--mirror-first", default="0", metavar="TIME", help="Copies of requests for so long, before a canary."
+    )
     @click.option("--breaking", is_flag=True, help="Even if it does not fit those who run beside it.")
     @wraps(command)
     def wrapped(*args: object, services: tuple[str, ...], to: str, steps: str, **rest: object) -> T:
         (service, release), *also = releases_of(services, to)
         said = {name: rest.pop(name) for name in ("strategy", "requests", "breaking")}
-        times = {name: lasting(str(rest.pop(name))) for name in ("every", "bake")}
+        times = {name: lasting(str(rest.pop(name))) for name in ("every", "bake", "mirror_first")}
         which = {"service": service, "to": release, "also": also, "who": operator_name()}
         ask = convert({**which, **said, **times, "steps": percents(steps)}, ReleaseAsk)
         return command(*args, ask=ask, **rest)

@@ -38,7 +38,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
         target: Path and query, as they came.
         trace_id: Of the story.
         release: Whose answer the client got.
-        mirror: Whose answer nobody got.
+        mirror: Whose answer nobody got; the same release again, where it is compared with itself.
         told: What the client was answered.
         copied: What the copy was answered.
     """

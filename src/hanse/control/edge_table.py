@@ -152,11 +152,14 @@ class Mirror(Value, frozen=True, kw_only=True):
     Attributes:
         release: Who gets them, beside whoever answers.
         points: Basis points of the requests.
+        placebo: Basis points of the copies that go to the release which answers instead: by them it is known what
+            differs between two answers of one release.
         methods: Those that are copied: what changes nothing, unless the service knows better.
     """
 
     release: str
     points: Points = WHOLE
+    placebo: Points = 0
     methods: tuple[str, ...] = ("GET", "HEAD")
 
 

@@ -11,9 +11,11 @@ from msgspec.structs import replace
 
 from hanse.contract.model import Resource
 from hanse.control.alone import Alone
+from hanse.control.edge_mirror import Pairs
 from hanse.control.edge_table import WHOLE
 from hanse.control.judge import Judging, Terms, heard, judge, judging, stepped
-from hanse.control.mirror_report import MirrorReport
+from hanse.control.matched import Matched, without_placebo
+from hanse.control.mirror_report import MirrorReport, reported
 from hanse.control.plan import Plan
 from hanse.control.verdict import Verdict
 from hanse.control.window import Both, Condition, Outcomes, Window
@@ -44,6 +46,7 @@ class Judgement(Resource, collection="hanse_judgements"):
         known: All of it.
         alone: What came while the new release was asked everything.
         mirrored: What came of copies of requests.
+        matched: What these say of the new release.
         step: The step that it is judged by.
         verdict: What came of it last, in JSON.
     """
@@ -51,6 +54,7 @@ class Judgement(Resource, collection="hanse_judgements"):
     known: Judging
     alone: Alone = Alone()
     mirrored: MirrorReport = MirrorReport()
+    matched: Matched = Matched()
     step: int = -1
     verdict: str = ""
 
@@ -102,10 +106,22 @@ def looked(known: Judgement, window: Window, number: int, plan: Plan, *, alone: 
         judged = stepped(judged, terms_of(plan, number))
     judged, since = heard(judged, window), known.alone.after(window, alone=alone)
     verdict = judge(judged)
-    for signal in since.signals():
+    for signal in (*since.signals(), *known.matched.signals()):
         verdict = replace(verdict, decision="roll_back", reason=signal.says, signals=(*verdict.signals, signal))
     told = verdict.to_json().decode()
     return replace(known, known=judged, alone=since, step=number, verdict=told), verdict
+
+
+def copied(known: Judgement, pairs: Pairs, at: float) -> Judgement:
+    """What is known after more copies of requests.
+
+    Args:
+        known: What was known before.
+        pairs: Both answers to each.
+        at: Seconds since the rollout began.
+    """
+    told = replace(pairs, pairs=without_placebo(pairs.pairs))
+    return replace(known, mirrored=reported(known.mirrored, told), matched=known.matched.after(pairs.pairs, at))
 
 
 def terms_of(plan: Plan, number: int) -> Terms:

@@ -37,7 +37,7 @@ class Step(Model):
         new, old: Instances of each.
         mirrored: Requests that the new release gets a copy of, in basis points.
         seconds: How long it lasts at the least, once all of this is so.
-        requests: How many the new release has to have answered within it.
+        requests: How many the new release has to have answered within it; of copies, how many were compared.
         patience: Seconds after which it is held, where what ends it has not come; 0 for never.
         ends: What ends it.
     """
@@ -114,6 +114,7 @@ def canary(
     every: float = 30.0,
     requests: int = 500,
     bake: float = 0.0,
+    mirrored: float = 0.0,
 ) -> Plan:
     """A growing share of the requests, each step judged by what the two releases answer in the same seconds.
 
@@ -123,6 +124,7 @@ def canary(
         every: Seconds that a step lasts at the least.
         requests: How many the new release has to have answered within a step.
         bake: Seconds that the old release is kept warm, once the new one has all requests.
+        mirrored: Seconds that it gets copies of all requests for before that; 0 for none.
 
     Raises:
         Misconfigured: The shares do not grow from above 0 to 100, or a number is out of range.
@@ -152,7 +154,11 @@ def canary(
         for point in points
         if point < WHOLE
     ]
-    return Plan(strategy="canary", steps=(*steps, _last(instances, bake)))
+    steps.append(_last(instances, bake))
+    if mirrored:
+        _check(instances, mirrored, bake)
+        steps.insert(0, _copied(steps[0].new, instances, mirrored, requests))
+    return Plan(strategy="canary", steps=tuple(steps))
 
 
 def ab(instances: int, share: float = 50.0, *, bake: float = 0.0) -> Plan:
@@ -191,6 +197,21 @@ def mirror(instances: int, share: float = 100.0, *, seconds: float = 300.0, bake
         ends="asked",
     )
     return Plan(strategy="mirror", steps=(copied, _last(instances, bake)))
+
+
+def _copied(new: int, old: int, seconds: float, requests: int) -> Step:
+    """Copies first: it goes on where nothing speaks against it, and enough were compared."""
+    patience = max(PATIENCE * seconds, PATIENCE_SECONDS_MIN)
+    return Step(
+        share=0,
+        mirrored=WHOLE,
+        new=new,
+        old=old,
+        seconds=seconds,
+        requests=requests,
+        patience=patience,
+        ends="unharmed",
+    )
 
 
 def _last(instances: int, bake: float) -> Step:

@@ -25,6 +25,10 @@ STICKS_TO = ("header.x-user-id", f"cookie.{VISITOR}")
 """By what a visitor is known, so that they keep a release."""
 
 
+PLACEBO = 2_500
+"""Of the copies for a new release, in basis points, those that the old one answers once more instead."""
+
+
 class Overlay(msgspec.Struct, frozen=True):
     """What releases want of one service.
 
@@ -92,7 +96,9 @@ def shape_of(overlays: Mapping[str, Overlay]) -> str:
 
 def mirror_of(overlay: Overlay) -> Mirror | None:
     """Who gets copies."""
-    return Mirror(release=overlay.new, points=overlay.mirrored) if overlay.new and overlay.mirrored else None
+    if not (overlay.new and overlay.mirrored):
+        return None
+    return Mirror(release=overlay.new, points=overlay.mirrored, placebo=PLACEBO)
 
 
 def overlay_for(wanted: Wanted) -> Overlay:

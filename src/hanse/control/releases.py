@@ -20,8 +20,7 @@ from hanse.contract.guard import scope
 from hanse.contract.model import Model, Resource, collection_of
 from hanse.control.edge_table import WHOLE, Points
 from hanse.control.ground import Companion, Ground, Sight, Wanted, is_heeded, wanted_of
-from hanse.control.judged import Judgement, Tally, judgement_of, looked, window_between
-from hanse.control.mirror_report import reported
+from hanse.control.judged import Judgement, Tally, copied, judgement_of, looked, window_between
 from hanse.control.plan import Plan
 from hanse.control.release_set import LIVE_SETS, Member, ReleaseSet, callers_of, in_order, next_of
 from hanse.control.rollout import ENDED, Command, Rollout, Seen, State, Veto
@@ -261,10 +260,12 @@ class Releases(
         seconds = now - self._looked.get(row.id, now)
         self._looked[row.id] = now
         in_force = await self._in_force(row, sight)
-        judged, verdict = await self._judged(row, sight.tally, alone=in_force and sight.share == WHOLE)
-        judged = replace(judged, mirrored=reported(judged.mirrored, sight.pairs))
+        judged, verdict = await self._judged(row, sight, alone=in_force and sight.share == WHOLE)
         seen = seen_of(sight, row, in_force=in_force, seconds=seconds, at=host.now())
-        after = beat(row, judged_by(seen, verdict))
+        seen = judged_by(seen, verdict)
+        if row.now.mirrored:
+            seen = replace(seen, requests=judged.mirrored.pairs)
+        after = beat(row, seen)
         if not is_news(held.value, after):
             self._working[row.id], self._judgements[row.id] = after, judged
             return
@@ -298,15 +299,15 @@ class Releases(
         if after != row:
             _ = await held.put(after)
 
-    async def _judged(self, row: Rollout, tally: Tally, *, alone: bool) -> tuple[Judgement, Verdict]:
+    async def _judged(self, row: Rollout, sight: Sight, *, alone: bool) -> tuple[Judgement, Verdict]:
         """What is known after what came since the last look, and what the judge says."""
         known = self._judgements.get(row.id)
         if known is None:
             found = await self.judgements.find(lambda one: one.id == row.id, limit=1)
             known = found.items[0] if found.items else judgement_of(row.id)
-        window = window_between(self._tallies.get(row.id), tally, row.lived)
-        self._tallies[row.id] = tally
-        return looked(known, window, row.step, row.plan, alone=alone)
+        window = window_between(self._tallies.get(row.id), sight.tally, row.lived)
+        self._tallies[row.id] = sight.tally
+        return looked(copied(known, sight.pairs, row.lived), window, row.step, row.plan, alone=alone)
 
     async def _standing(self, service: str, old: str) -> Standing:
         found = await self.standings.find(lambda one: one.id == service, limit=1)

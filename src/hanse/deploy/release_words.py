@@ -37,6 +37,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
         every: Seconds that a step lasts at the least.
         requests: How many the new release has to have answered within a step of a canary.
         bake: Seconds that the old release is kept warm.
+        mirror_first: Seconds that a canary gets copies of requests for, before anybody is sent to it; 0 for none.
         breaking: Whether it goes on though it may not fit those who run beside it.
         who: Who asks for it.
     """
@@ -49,6 +50,7 @@ class ReleaseAsk(msgspec.Struct, frozen=True, kw_only=True):
     every: float = EVERY_SECONDS
     requests: int = REQUESTS
     bake: float = BAKE_SECONDS
+    mirror_first: float = 0.0
     breaking: bool = False
     who: str = ""
 
@@ -117,9 +119,18 @@ def plan_of(ask: ReleaseAsk, instances: int) -> Plan:
         >>> [step.share for step in plan_of(ReleaseAsk(service="web", to="2", steps=(10, 100)), 2).steps]
         [1000, 10000]
     """
+    if ask.mirror_first and ask.strategy != "canary":
+        raise Misconfigured(f"mirror_first: expected the strategy canary, got {ask.strategy}")
     match ask.strategy:
         case "canary":
-            return canary(instances, ask.steps or STEPS, every=ask.every, requests=ask.requests, bake=ask.bake)
+            return canary(
+                instances,
+                ask.steps or STEPS,
+                every=ask.every,
+                requests=ask.requests,
+                bake=ask.bake,
+                mirrored=ask.mirror_first,
+            )
         case "rolling":
             return rolling(instances, every=ask.every, bake=ask.bake)
         case "blue-green":

@@ -132,7 +132,7 @@ class Releasing:
     async def _asked(self, ask: ReleaseAsk, service: str, to: str) -> Asked:
         """What is asked for one of the services that somebody wants to release."""
         wanted = self._service(service)
-        if ask.strategy == "mirror" and (why := self._yard.uncopied(service)):
+        if (ask.strategy == "mirror" or ask.mirror_first) and (why := self._yard.uncopied(service)):
             raise Misconfigured(f"services.{service}: expected a strategy that can be carried out, got mirror: {why}")
         source = await asyncio.to_thread(source_of, to, wanted.command, self._folder / FOLDER / service)
         if wanted.port:

@@ -214,9 +214,12 @@ def begin_copy(edge: Edge, target: Target, pair: Pair, asking: Asking, head: Cal
     mirror = target.mirror
     if mirror is None or mirror.release == pair.release or pair.method not in mirror.methods:
         return None
-    if edge.host.chance.random() * WHOLE >= mirror.points:
+    chance = edge.host.chance
+    if chance.random() * WHOLE >= mirror.points:
         return None
-    pick = edge.pick(target, asking, Released(mirror.release, forced=True), set())
+    if mirror.placebo and chance.random() * WHOLE < mirror.placebo:
+        pair = msgspec.structs.replace(pair, mirror=pair.release)
+    pick = edge.pick(target, asking, Released(pair.mirror, forced=True), set())
     if pick is None or not edge.mirrors.admits():
         return None
     return Copy(edge, pair, pick, head(pick.server))
