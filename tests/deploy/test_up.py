@@ -7,16 +7,18 @@ import os
 import re
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
 from hanse.deploy.control_words import Row, Status
 
-from .systems import PYTHON, SETTINGS, Running, doors, hanse, running, write
+from .systems import PYTHON, SETTINGS, WAIT_SECONDS, Running, doors, hanse, running, write
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +42,30 @@ def row(status: Status, service: str) -> Row:
         ("[services.web]\ncommand = 'x'\nneeds = ['db']", 78, "services.web.needs: unknown 'db'; there are web"),
         ("app = 'none.py'\n", 78, "none.py"),
         ("[services.s]\ncommand = 'x'\nroute = '/'\nprotocol = 'h2c'", 78, 'set "haproxy" or "envoy"'),
+        (
+            "[edge]\ncertificate = 'a.pem'\n[services.s]\ncommand = 'x'\nroute = '/'",
+            78,
+            "expected a file (PEM), got none",
+        ),
+        ("[edge]\nkey = 'a.key'\n[services.s]\ncommand = 'x'\nroute = '/'", 78, "expected edge.certificate beside it"),
     ],
 )
 def test_what_cannot_run_says_why(tmp_path: Path, settings: str, code: int, told: str) -> None:
     done = hanse(write(tmp_path, settings), "up")
     assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+
+
+def test_the_edge_speaks_tls_with_a_certificate_to_develop_with(tmp_path: Path) -> None:
+    settings = SETTINGS.replace("port = 0", "port = 0\ncertificate = 'development'")
+    with running(tmp_path, settings) as system:
+        edge = system.ready().edge
+        trusted = ssl.create_default_context(cafile=str(tmp_path / ".hanse" / "tls" / "development.pem"))
+        with urlopen(f"{edge}/api/x", timeout=WAIT_SECONDS, context=trusted) as answer:
+            assert answer.read() == b"web-1 - /api/x"
+        with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            _ = urlopen(f"{edge}/api/x", timeout=WAIT_SECONDS, context=ssl.create_default_context())
+        assert system.end() == 0
+    assert edge.startswith("https://127.0.0.1:")
 
 
 def test_a_port_of_the_edge_that_is_taken_is_told(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hanse.deploy.checks import Checks
 from hanse.deploy.control_server import ControlServer
 from hanse.deploy.edge.base import Engine, Place
 from hanse.deploy.edge.builtin.engine import BuiltinEngine
+from hanse.deploy.edge.certificate import shown_certificate
 from hanse.deploy.edge.driver import Driver, Launch
 from hanse.deploy.edge.envoy.engine import EnvoyEngine
 from hanse.deploy.edge.haproxy.engine import HaproxyEngine
@@ -99,7 +100,8 @@ async def supervise(wanted: Wanted, host: Host) -> int:
                 _ = tasks.start(_follow(wanted), name="logs")
             if wanted.live:
                 _ = tasks.start(_live(wanted, supervisor, host), name="table")
-            await supervisor.run(_engine(plan, wanted.project, supervisor), _egress(wanted.project, supervisor))
+            engine = _engine(plan, wanted.project, supervisor, host)
+            await supervisor.run(engine, _egress(wanted.project, supervisor))
             serving.close()
     except Fault as fault:
         with suppress(OSError):
@@ -127,11 +129,12 @@ async def _first_plan(project: Project, supervisor: Supervisor, greeting: Greeti
             await asyncio.sleep(WATCH_SECONDS)
 
 
-def _engine(plan: Plan, project: Project, supervisor: Supervisor) -> Engine | None:
+def _engine(plan: Plan, project: Project, supervisor: Supervisor, host: Host) -> Engine | None:
     edge = plan.settings.edge
     if edge.engine == "none" or not any(routes_of(plan.settings, plan.desired)):
         return None
-    place = Place(folder=project.home.run / "edge", host=edge.host, port=edge.port)
+    folder, (certificate, key) = project.home.run / "edge", shown_certificate(edge, project.home, host)
+    place = Place(folder=folder, host=edge.host, port=edge.port, certificate=certificate, key=key)
     engine = _ENGINES[edge.engine](place, supervisor.launch_edge)
     service = needs_http2(plan.settings, plan.desired)
     if service and not engine.features.grpc:

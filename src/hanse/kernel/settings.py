@@ -230,6 +230,9 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
         port: Port to listen on; 0 takes a free one.
         engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes a fifth of the CPU
             and has to be installed, as has `envoy`; these two speak HTTP/2 and gRPC; `none` is no door at all.
+        certificate: Path of the certificate that it shows, with those of whoever signed it (PEM), from the folder of
+            the settings; `development` makes one for this machine; empty for plain HTTP.
+        key: Path of the certificate's key (PEM); empty where that is in the same file.
         slow_start: Seconds over which an instance that has come gets its whole share, where others of its release are
             older; 0 gives it at once.
         egress: Whether services ask their neighbours by name, as `http://users/`, by a proxy that `HTTP_PROXY` names.
@@ -241,6 +244,8 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8000
     engine: Literal["auto", "builtin", "haproxy", "envoy", "none"] = "auto"
+    certificate: str = ""
+    key: str = ""
     slow_start: Seconds = 10.0
     egress: bool = False
     egress_hosts: tuple[str, ...] = ()

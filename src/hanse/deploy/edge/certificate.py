@@ -1,4 +1,7 @@
-"""A certificate to develop with: signed by nobody but itself, for this machine, and made anew before it ends."""
+"""What an edge shows of itself: a certificate that is given, or one to develop with.
+
+The latter is signed by nobody but itself, for this machine, and made anew before it ends.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hanse.deploy.home import Home
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
+from hanse.kernel.settings import EdgeSettings
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -24,7 +29,34 @@ LEFT_DAYS = 14
 NAMES = ("localhost", "127.0.0.1", "::1")
 """What every development certificate is for."""
 
+DEVELOPMENT = "development"
+"""Stands in settings for a certificate to develop with."""
+
 _SKEW = timedelta(hours=1)
+_ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - an address that is no name
+
+
+def shown_certificate(edge: EdgeSettings, home: Home, host: Host) -> tuple[str, str]:
+    """Paths of the certificate that the edge of a system shows, and of its key; empty for plain HTTP.
+
+    Args:
+        edge: Its settings.
+        home: Of the system: paths are from the folder of its settings, and what is made is kept in its own.
+        host: Its clock.
+
+    Raises:
+        Misconfigured: A file is not there, or there is a key without a certificate; or as `development_certificate`.
+    """
+    if edge.certificate == DEVELOPMENT:
+        made = development_certificate(home.folder / "tls", host, [edge.host] if edge.host not in _ANY else ())
+        return str(made[0]), str(made[1])
+    if edge.key and not edge.certificate:
+        raise Misconfigured("edge.key: expected edge.certificate beside it, got none")
+    certificate, key = (str(home.project / value) if value else "" for value in (edge.certificate, edge.key))
+    for name, path in (("certificate", certificate), ("key", key)):
+        if path and not Path(path).is_file():
+            raise Misconfigured(f"edge.{name}: expected a file (PEM), got none at {path}")
+    return certificate, key
 
 
 def development_certificate(folder: Path, host: Host, names: Sequence[str] = ()) -> tuple[Path, Path]:
