@@ -125,6 +125,19 @@ async def test_a_visitor_stays_with_its_server_by_cookie(edge: Edge) -> None:
     assert again.cookies == {}
 
 
+async def test_a_seat_is_no_seat_at_another_release_that_took_over_its_name(edge: Edge) -> None:
+    before, after, other = Upstream("one"), Upstream("one"), Upstream("other")
+    async with serving(before, after, other):
+        _ = await edge.show(edge.table(edge.pool(before, sticky="seat")))
+        seat = (await ask(edge.url)).cookies["seat"]
+        target = edge.target({"2": 0, "1": 10_000})
+        pools = edge.pool(other, sticky="seat"), edge.pool(after, release="2", sticky="seat")
+        _ = await edge.show(edge.table(*pools, target=target))
+        answer = await ask(edge.url, headers=[("Cookie", f"seat={seat}")])
+    assert answer.body == b"other"
+    assert answer.cookies["seat"] != seat
+
+
 def people(count: int) -> list[str]:
     return [f"user-{number}" for number in range(count)]
 

@@ -91,6 +91,6 @@ async def test_a_session_stays_where_it_is(edge: Edge) -> None:
         target = edge.target({"2": 0, "1": 10_000})
         pools = edge.pool(old, sticky="seat"), edge.pool(new, release="2", sticky="seat")
         _ = await edge.show(edge.table(*pools, target=target))
-        seat = [("Cookie", f"seat={edge.server(old).id}")]
+        seat = [("Cookie", f"seat={pools[0].seat(edge.server(old))}")]
         assert await got(edge, "hanse-release=2", more=seat) == "old"
     assert old.asked[0].headers["baggage"] == "hanse-release=2"

@@ -125,7 +125,7 @@ class Choices:
     def sticky(self, turns: Turns, asking: Asking) -> Server | None:
         """The server that a visitor's cookie names, if it is of this pool and takes requests."""
         named = asking.cookies.get(turns.pool.sticky, "") if turns.pool.sticky else ""
-        return next((server for server in turns.up if server.id == named), None) if named else None
+        return turns.seats.get(named) if named else None
 
     def _session(self, target: Target, asking: Asking) -> str:
         """The release at which a visitor has a session, on a server that still takes its requests.
@@ -145,14 +145,16 @@ class Turns:
         pool: The pool.
         up: Its servers that take requests.
         order: Servers, each as often as it weighs, spread evenly.
+        seats: Those of them with which visitors stay, by what their cookies say.
     """
 
-    __slots__ = ("order", "pool", "up")
+    __slots__ = ("order", "pool", "seats", "up")
 
     def __init__(self, pool: Pool) -> None:
         self.pool: Pool = pool
         self.up: tuple[Server, ...] = tuple(one for one in pool.servers if one.state == "up" and one.weight)
         self.order: tuple[Server, ...] = _spread(self.up)
+        self.seats: Mapping[str, Server] = {pool.seat(one): one for one in self.up} if pool.sticky else {}
 
     def pick(
         self, turn: int, asking: Asking, busy: Mapping[str, int], draw: Draw, out: Collection[str]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
@@ -82,6 +83,15 @@ class Pool(Value, frozen=True, kw_only=True):
     balance: Balance = "round_robin"
     sticky: str = ""
     health: str = ""
+
+    def seat(self, server: Server) -> str:
+        """What a visitor's cookie says of a server: its release, too, as a new one takes over names of the old one.
+
+        Example:
+            >>> Pool(service="web", release="../v2").seat(Server(id="web-1", port=8001))
+            'web-1@..%2Fv2'
+        """
+        return "@".join(quote(part, safe="", errors="surrogateescape") for part in (server.id, self.release))
 
 
 class Share(Value, frozen=True, kw_only=True):

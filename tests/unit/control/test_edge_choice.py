@@ -91,7 +91,7 @@ def test_a_session_outlives_a_change_of_shares_and_ends_when_its_server_drains()
     target = Target(service="chat", split=Split(shares=shares))
     blue = Pool(service="chat", release="1", sticky="seat", servers=(Server(id="b", port=1),))
     green = Pool(service="chat", release="2", sticky="seat", servers=(Server(id="g", port=2),))
-    seated = asking(cookies={"seat": "b"})
+    seated = asking(cookies={"seat": "b@1"})
     assert Choices(Table(targets=(target,), pools=(blue, green))).release(target, seated, lambda: 0.0).release == "1"
     drained = Pool(service="chat", release="1", sticky="seat", servers=(Server(id="b", port=1, state="draining"),))
     assert Choices(Table(targets=(target,), pools=(drained, green))).release(target, seated, lambda: 0.0).release == "2"

@@ -44,12 +44,14 @@ class Pick(msgspec.Struct, frozen=True):
         server: The one.
         release: Its release.
         sticky: Name of the cookie by which the visitor stays with it; empty for none.
+        seat: What that cookie says.
         pause: Seconds to wait before, as it failed already and there is nobody else.
     """
 
     server: Server
     release: str
     sticky: str = ""
+    seat: str = ""
     pause: float = 0.0
 
 
@@ -224,7 +226,9 @@ class Edge:
         if server is None or server.id in out:
             turn = self.tally.turn(pool.service, pool.release)
             server = turns.pick(turn, asking, self.tally.busy, self.host.chance.random, out)
-        return Pick(server, pool.release, pool.sticky) if server else None
+        if server is None:
+            return None
+        return Pick(server, pool.release, pool.sticky, pool.seat(server) if pool.sticky else "")
 
     def failed_at(self, server: Server) -> None:
         """A connection to a server was not taken, or broke: it is left alone until it is back."""

@@ -376,9 +376,9 @@ class Exchange:
             lines.append(b"X-Request-ID: " + self.request_id.encode("latin-1"))
         if self._cookie:
             lines.append(set_cookie(at.target.split.cookie, self._cookie, secure=secure))
-        sticky, server = at.pick.sticky, at.pick.server.id
-        if sticky and self._incoming.asking.cookies.get(sticky) != server:
-            lines.append(set_cookie(sticky, server, secure=secure))
+        sticky, seat = at.pick.sticky, at.pick.seat
+        if sticky and self._incoming.asking.cookies.get(sticky) != seat:
+            lines.append(set_cookie(sticky, seat, secure=secure))
         return lines
 
     def _finish(self) -> None:

@@ -150,6 +150,7 @@ def _service(
         "carried": _carried(target, names),
         "seats": _seats(own, names),
         "sticky": {names[release]: pool.sticky for release, pool in own.items() if pool.sticky},
+        "releases": {name: quote(release, safe="", errors="surrogateescape") for release, name in names.items()},
         "body_bytes": target.retries.body_bytes,
         "grpc": target.protocol == "h2c",
         # A server of HTTP/2 says which requests it has not begun, when it ends a connection.
@@ -186,8 +187,7 @@ def _seats(pools: Mapping[str, Pool], names: Mapping[str, str]) -> dict[str, dic
     for release, pool in pools.items():
         for server in pool.servers:
             if pool.sticky and takes(server):
-                name = quote(server.id, safe="", errors="surrogateescape")
-                seats.setdefault(pool.sticky, {})[name] = [names[release], _address(server)]
+                seats.setdefault(pool.sticky, {})[pool.seat(server)] = [names[release], _address(server)]
     return seats
 
 

@@ -355,7 +355,9 @@ function envoy_on_request(handle)
   said:set(OWN, "service", service.name)
   if drawn then said:set(OWN, "drawn", service.cookie .. "=" .. drawn) end
   local sticky = service.sticky[pool]
-  if sticky then said:set(OWN, "seat", sticky .. "=" .. (cookie_of(cookies, sticky) or "")) end
+  if sticky then
+    said:set(OWN, "seat", sticky .. "=" .. service.releases[pool] .. "=" .. (cookie_of(cookies, sticky) or ""))
+  end
   local how, reuses, safe = manner(service, headers, method)
   if known.access then
     said:set(OWN, "path", sub(plain, 1, 200))
@@ -388,7 +390,9 @@ function envoy_on_response(handle)
   local rest = "; Path=/; HttpOnly; SameSite=Lax" .. (data.scheme == "https" and "; Secure" or "")
   if own.drawn then headers:add("set-cookie", own.drawn .. rest) end
   if own.seat then
-    local name, had = string.match(own.seat, "^(.-)=(.*)$")
-    if had ~= by then headers:add("set-cookie", name .. "=" .. by .. rest) end
+    local name, release, had = string.match(own.seat, "^(.-)=(.-)=(.*)$")
+    -- Another release takes over names of this one.
+    local seat = by .. "@" .. release
+    if had ~= seat then headers:add("set-cookie", name .. "=" .. seat .. rest) end
   end
 end

@@ -195,18 +195,14 @@ def _seats(table: Table, layout: Layout, placement: Placement) -> Iterator[tuple
     for pool, server, (backend, place) in _placed(table, placement):
         if pool.sticky and _takes(server):
             seat = layout.seats.index(pool.sticky)
-            yield f"{_hex(pool.service)}:{seat}:{_hex(_cookie(server))}", f"b{backend}:s{place}"
+            yield f"{_hex(pool.service)}:{seat}:{_hex(pool.seat(server))}", f"b{backend}:s{place}"
 
 
 def _given(table: Table, layout: Layout, placement: Placement) -> Iterator[tuple[str, str]]:
     """The cookie that a visitor of a server gets."""
     for pool, server, slot in _placed(table, placement):
         if pool.sticky and _takes(server):
-            yield slot_name(slot), f"{layout.seats.index(pool.sticky)}:{_cookie(server)}"
-
-
-def _cookie(server: Server) -> str:
-    return quote(server.id, safe="", errors="surrogateescape")
+            yield slot_name(slot), f"{layout.seats.index(pool.sticky)}:{pool.seat(server)}"
 
 
 def _networks(what: str, texts: Iterable[str]) -> dict[str, str]:
