@@ -88,12 +88,6 @@ def split_of(overlay: Overlay) -> Split:
     return Split(shares=shares, salt=overlay.salt, sticks_to=STICKS_TO, cookie=VISITOR)
 
 
-def shape_of(overlays: Mapping[str, Overlay]) -> str:
-    """What the edge is to show of releases, in letters that differ where that does."""
-    shares = {name: (one.release, one.new, one.share, one.mirrored, one.salt) for name, one in sorted(overlays.items())}
-    return repr(shares) if shares else ""
-
-
 def mirror_of(overlay: Overlay) -> Mirror | None:
     """Who gets copies."""
     if not (overlay.new and overlay.mirrored):

@@ -1,43 +1,37 @@
 """Looks on while a system is steered: by what happens to processes, tables and requests, and by nothing that decides.
 
-It knows what was wished for, as whoever wished it does, and which processes broke by themselves.
+It knows what was wished for, as whoever wished it does, and what broke by itself. What is excused is excused by name:
+by a thing that broke, and for as long as it takes to bring that back while nothing else is in the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
 from hanse.control.edge_table import WHOLE, Server, Table
 
+from .door import Door
+from .excuses import Excuses
 from .premises import PROMPT, Looking, Premises, Process, Request
+from .shared_out import SharedOut
 
 SEEN_SECONDS = 5.0
 """How long a stop waits for an edge that says nothing."""
 
-HARMED_MAX = 150
+HARMED_MAX = 60
 """Visitors that one bad release answers with errors, at most, before it is gone."""
 
-STARTS_MAX, STARTS_SECONDS = 20, 60.0
-"""Starts of one instance, and within how long there may be so many."""
+ENDS_MAX, ENDS_SECONDS = 5, 60.0
+"""Ends of one instance after which it is given up, and within how long."""
 
-BROKEN_SECONDS = 120.0
-"""For which those who broke by themselves may be missing: until that is seen, and others are up."""
+BACKOFF_SECONDS_MIN = 0.5
+"""The least that an instance waits between an end and the next start."""
 
+NOTICED_SECONDS = 26.0
+"""From what breaks to the last stop that was decided before that was known: news are late, and a drain takes time."""
 
-@dataclass
-class Floor:
-    """How many of a service have to be there.
-
-    Attributes:
-        wanted: How many were wished for.
-        reached: Whether there were so many since; before, nobody can want them.
-        broke: When some of them broke by themselves.
-    """
-
-    wanted: int
-    reached: bool = False
-    broke: tuple[float, ...] = ()
+SETTLED_SECONDS = 15.0
+"""From the end of a rollout until what it ended is started no more."""
 
 
 class Onlooker(Looking):
@@ -47,72 +41,137 @@ class Onlooker(Looking):
         self._violate = violate
         self.over = False
         self.premises: Premises
-        self.floors: dict[str, Floor] = {}
+        self.door: Door
+        self.excuses = Excuses()
+        self.shares = SharedOut(self)
+        self.wanted: dict[str, int] = {}
+        self.reached: dict[str, bool] = {}
         self.needs: dict[str, tuple[str, ...]] = {}
         self.stopping = False
-        self.back: dict[str, float] = {}
-        self.steered_anew = -1.0
+        self.steered_anew = self.slept_at = -1e9
+        self.releases: Callable[[str], set[str]] = lambda service: set()
+        self.clock: Callable[[], float] = lambda: 0.0
+        self.judged: set[str] = set()
+        self.ready_before: set[str] = set()
+        self.hooks: dict[str, int] = {}
+        self._asked_at: dict[str, float] = {}
         self._starts: dict[str, list[float]] = {}
+        self._ends: dict[str, list[float]] = {}
+        self._unasked: dict[str, list[tuple[float, float]]] = {}
         self._harmed: dict[str, int] = {}
-        self._shares: dict[str, tuple[str, str, int]] = {}
-        self._homes: dict[tuple[str, str, str], str] = {}
+
+    @property
+    def now(self) -> float:
+        """Seconds since the beginning."""
+        return self.premises.now
 
     def violate(self, what: str, detail: str) -> None:
         """Something does not hold; the first of it is enough."""
         if not self.over:
             self.over = True
-            self._violate(what, f"{self.premises.now:.2f} s: {detail}")
+            self._violate(what, f"{self.now:.2f} s: {detail}")
 
     # What was wished
 
     def wish(self, service: str, count: int) -> None:
-        """Somebody wants so many of a service."""
-        known = self.floors.get(service)
-        if known is None or known.wanted != count:
-            reached = known is not None and known.reached and count < known.wanted
-            self.floors[service] = Floor(count, reached, known.broke if known else ())
+        """Somebody wants so many of a service; before there are so many, nobody can miss them."""
+        if (known := self.wanted.get(service)) != count:
+            self.reached[service] = known is not None and self.reached[service] and count < known
+            self.wanted[service] = count
 
-    def look(self) -> None:
-        """Count who is there."""
-        for service, floor in self.floors.items():
-            there = sum(self._serves(one) for one in self.premises.alive if one.service == service)
-            if there >= floor.wanted:
-                floor.reached = True
+    def asked(self, service: str) -> None:
+        """Somebody has said what is to become of a service: what was given up is started again."""
+        self._asked_at[service] = self.now
+        self.excuses.forgive(service, self.now)
+
+    def slept(self) -> None:
+        """The machine has slept: all that anybody waited for has been waited for."""
+        self.slept_at = self.now
+        self.reached = dict.fromkeys(self.reached, False)
+
+    def rebooted(self) -> None:
+        """The machine has begun anew: nobody was there before."""
+        self.steered_anew = self.now
+        self.reached = dict.fromkeys(self.reached, False)
+        self.ready_before = set()
+        self.hooks, self._ends, self._unasked = {}, {}, {}
+
+    # How many are there
+
+    def look(self, seconds: float, obstacles: Iterable[str]) -> None:
+        """Count who is there.
+
+        Args:
+            seconds: Since it was looked before.
+            obstacles: What keeps anything from being brought back: whoever steers is away, or hears late.
+        """
+        in_the_way = list(obstacles)
+        for service, wanted in self.wanted.items():
+            missing = [need for need in self._all_needs(service) if self.excuses.of(need) or not self._is_there(need)]
+            self.excuses.pass_by(service, seconds, [*in_the_way, *missing])
+            there = [one for one in self.premises.alive if one.service == service and self.serves(one)]
+            if there:
+                self.ready_before.add(service)
+            if sum(one.port not in self.shares.ports("draining") for one in there) >= wanted:
+                self.reached[service] = True
+            elif len(there) >= wanted:
+                continue  # some of them are on their way out
             elif self.rests_on_flawed(service):
-                floor.reached = False
-            elif floor.reached and not self.stopping and there < floor.wanted - self._broken(service):
-                self.violate("capacity", f"{there} of {floor.wanted} {service}, {self._broken(service)} broke lately")
+                self.reached[service] = False
+            elif self.reached[service] and not self.stopping and not (there and self.shares.is_going_back(service)):
+                self._missing(service, wanted - len(there))
+
+    def _all_needs(self, service: str) -> Iterator[str]:
+        for need in self.needs.get(service, ()):
+            yield need
+            yield from self._all_needs(need)
+
+    def _is_there(self, service: str) -> bool:
+        return any(one.service == service and self.serves(one) for one in self.premises.alive)
+
+    def _missing(self, service: str, missing: int) -> None:
+        excuses = self.excuses.of(service)
+        if missing > len(excuses):
+            why = ", ".join(one.what for one in excuses) or "nothing broke"
+            self.violate("capacity", f"{missing} of {self.wanted[service]} {service} are missing: {why}")
 
     def rests_on_flawed(self, service: str) -> bool:
-        """Whether a release has come so far, as nobody noticed in time, that does not run for long, or at all."""
-        shares = [
-            one for target in self.premises.table.targets if target.service == service for one in target.split.shares
-        ]
-        return any(self.premises.flaws.get(one.release) in {"crashes", "deaf"} and one.points for one in shares)
+        """Whether all rests on a release, as nobody noticed in time, that does not run for long, or at all."""
+        return any(self.premises.flaws.get(one) in {"crashes", "deaf"} for one in self.shares.bearing(service))
 
-    def _broken(self, service: str) -> int:
-        return sum(self.premises.now - at < BROKEN_SECONDS for at in self.floors[service].broke)
-
-    def _serves(self, one: Process) -> bool:
-        return one.is_well(self.premises.now) and not one.told_at
+    def serves(self, one: Process) -> bool:
+        """Whether it answers, and is to go on."""
+        return one.is_well(self.now) and not one.told_at
 
     # Processes
 
-    def launched(self, process: Process, among: Iterable[Process]) -> None:
-        now, others = self.premises.now, list(among)
-        if any(one.port == process.port for one in others):
+    def launched(self, process: Process, among: list[Process]) -> None:
+        if any(one.port == process.port for one in among):
             self.violate("ports", f"two processes on port {process.port}: {process.name} is the second")
-        instance = process.name.rpartition(".")[0]
-        if any(one.name.rpartition(".")[0] == instance for one in others):
-            self.violate("ports", f"{instance} is started while it runs")
-        starts = [at for at in self._starts.get(instance, []) if now - at < STARTS_SECONDS] + [now]
-        self._starts[instance] = starts
-        if len(starts) > STARTS_MAX:
-            self.violate("starts", f"{instance} was started {len(starts)} times in {STARTS_SECONDS:g} s")
+        if any(one.instance == process.instance for one in among):
+            self.violate("ports", f"{process.instance} is started while it runs")
+        self._check_starts(process)
         for need in self.needs.get(process.service, ()):
-            born = [one for one in self.premises.processes.values() if one.service == need and one.up_at <= now]
-            if not born:
+            if need not in self.ready_before and not self._was_ready(need):
                 self.violate("order", f"{process.name} is started, and no {need} has ever been ready")
+        wanted = self.releases(process.service)
+        if process.release not in wanted:
+            self.violate("releases", f"{process.name} of release {process.release} is started, not of {sorted(wanted)}")
+
+    def _was_ready(self, service: str) -> bool:
+        return any(one.service == service and one.up_at <= self.now for one in self.premises.processes.values())
+
+    def _check_starts(self, process: Process) -> None:
+        """Whoever ends again and again waits before each start, and is given up."""
+        key, at = f"{process.instance} {process.release}", self.clock()
+        asked = self._asked_at.get(process.service, -1e9)
+        ends = [end for born, end in self._unasked.get(key, []) if born > asked]
+        if ends and at - ends[-1] < BACKOFF_SECONDS_MIN - 1e-6:
+            self.violate("starts", f"{process.name} is started {at - ends[-1]:.3f} s after its end")
+        excused = self.excuses.any_lately(self.needs.get(process.service, ()), self.now - 2 * ENDS_SECONDS)
+        lately = [one for one in ends if at - one < ENDS_SECONDS]
+        if len(lately) >= ENDS_MAX + 2 and not excused:
+            self.violate("starts", f"{process.name} is started after {len(lately)} ends in {ENDS_SECONDS:g} s")
 
     def told_to_end(self, process: Process, number: int) -> None:
         if number == 9 and not process.told_at and process.born > self.steered_anew:
@@ -122,97 +181,84 @@ class Onlooker(Looking):
             left = [one.name for one in self.premises.alive if one.service in users and not one.told_at]
             if left:
                 self.violate("order", f"{process.name} is to end before {left[0]}, which needs it")
-        if number == 9 or process.told_at or not self._served_lately(process):
+        if number == 9 or process.told_at:
             return
-        if any(one.port == process.port and one.state == "up" for one in self._servers()):
+        self._check_left(process)
+        if not self._served_lately(process):
+            return
+        if process.port in self.shares.ports():
             self.violate("stops", f"{process.name} is told to end while it gets requests")
         if process.work:
             self.violate("stops", f"{process.name} is told to end in the middle of {len(process.work)} requests")
 
+    def _check_left(self, process: Process) -> None:
+        """Whoever is well goes only where enough others are well, as far as anybody can know."""
+        service = process.service
+        if self.stopping or not self.reached[service] or not self._is_steadily_well(process):
+            return
+        if self.now < self.slept_at + NOTICED_SECONDS:
+            return  # while it slept, the time of whoever was about to come up was over
+        if self.shares.is_going_back(service) or self.rests_on_flawed(service):
+            return  # to those of the old release that are there, be it many for few
+        left = sum(self.serves(one) for one in self.premises.alive if one.service == service and one is not process)
+        lately = [one for one in self.excuses.of(service) if one.at > self.now - NOTICED_SECONDS]
+        if left < self.wanted[service] - len(lately):
+            why = ", ".join(one.what for one in lately) or "nothing broke lately"
+            self.violate("capacity", f"{process.name} is told to end, and {left} {service} are left: {why}")
+
+    def _is_steadily_well(self, process: Process) -> bool:
+        return process.is_well(self.now) and self.now - max(process.hung_at, process.hung_until) >= 60.0
+
     def _served_lately(self, process: Process) -> bool:
         """Whether it was well, and so was the edge, for as long as a stop takes heed of them."""
-        now = self.premises.now
-        hung = now - max(process.hung_at, process.hung_until) < 60.0
-        return process.is_well(now) and not hung and not self.premises.was_away(now - SEEN_SECONDS - PROMPT)
+        return self._is_steadily_well(process) and not self.door.was_away(self.now - SEEN_SECONDS - PROMPT)
 
-    def _is_broken(self, service: str, release: str) -> bool:
-        """Whether some of a service have broken lately, or it was never there, or the release is no good."""
-        floor = self.floors[service]
-        return bool(self.premises.flaws.get(release)) or not floor.reached or self._broken(service) > 0
+    def broke(self, process: Process, how: str) -> None:
+        if process.service in self.wanted and self.serves(process):
+            key = f"{process.instance} {process.release}"
+            ends = sum(self.clock() - at < ENDS_SECONDS for at in self._ends.get(key, []))
+            self.excuses.broke(
+                process, f"{process.name} {how} at {self.now:.1f} s", self.now, ends, hangs=how == "hangs"
+            )
 
-    def broke(self, process: Process) -> None:
-        if process.service in self.floors and self._serves(process):
-            self.floors[process.service].broke += (self.premises.now,)
+    def gone(self, process: Process) -> None:
+        key = f"{process.instance} {process.release}"
+        self._ends.setdefault(key, []).append(self.clock())
+        if not process.told_at and all(map(self._is_there, self.needs.get(process.service, ()))):
+            self._unasked.setdefault(key, []).append((process.born, self.clock()))
+
+    def hooked(self, name: str) -> None:
+        self.hooks[name] = self.hooks.get(name, 0) + 1
+        if self.hooks[name] > 1:
+            self.violate("hooks", f"{name} is run for the {self.hooks[name]}. time")
 
     # The edge
 
-    def _servers(self) -> list[Server]:
-        return [one for pool in self.premises.table.pools for one in pool.servers]
-
     def shown(self, table: Table, before: Table) -> None:
-        del before
-        for target in table.targets:
-            shares = target.split.shares
-            new = shares[0] if len(shares) > 1 else None
-            salt = target.split.salt
-            if new is None:
-                self._shares.pop(target.service, None)
-                self._homes = {key: home for key, home in self._homes.items() if key[0] != target.service}
-                continue
-            last = self._shares.get(target.service)
-            if last is not None and last[:2] == (salt, new.release):
-                late = self.premises.was_away(self.back.get(salt, 0.0) - 1.0)
-                if new.points > last[2] and self.premises.now > self.back.get(salt, 1e9) + 1.0 and not late:
-                    self.violate("shares", f"{target.service} {new.release} grows on its way back")
-                if salt not in self.back and new.points < last[2]:
-                    self.violate("shares", f"{target.service} {new.release} shrinks on its way")
-            self._shares[target.service] = (salt, new.release, new.points)
-            self._check_there(target.service, new.release, new.points)
+        self.shares.shown(table)
 
-    def _check_there(self, service: str, release: str, points: int) -> None:
-        shown = [pool for pool in self.premises.table.pools if pool.service == service]
-        up = {pool.release: sum(one.state == "up" for one in pool.servers) for pool in shown}
-        for name, share in ((release, points), *((one, WHOLE - points) for one in up if one != release)):
-            if share and not up.get(name) and not self._is_broken(service, name) and not self.stopping:
-                self.violate("shares", f"{service} {name} has {share / 100:g} % of the requests, and nobody is there")
-
-    def sent(self, request: Request, server: Server, process: Process | None) -> None:
-        now = self.premises.now
+    def sent(self, request: Request, server: Server, release: str, process: Process | None) -> None:
         if server.state != "up":
             self.violate("traffic", f"{server.id} is {server.state}, and is sent a request")
-        is_new = process is not None and now < process.up_at and now - process.born > PROMPT
-        if process is not None and is_new and not self.premises.was_away(process.born):
+        is_new = process is not None and self.now < process.up_at and self.now - process.born > PROMPT
+        if process is not None and is_new and not self.door.was_away(process.born):
             self.violate("traffic", f"{process.name} is sent a request before it was ready")
-        if server.id in request.tried:
+        if server.id in request.tried and self._others(request):
             self.violate("traffic", f"{request.number} is sent to {server.id} again, where it failed")
-        self._check_home(request, process)
+        self.shares.sent(request, release, server)
 
-    def _check_home(self, request: Request, process: Process | None) -> None:
-        """Who has come to a new release stays with it while it grows."""
-        share = self._shares.get(request.service)
-        if share is None or process is None or request.tried or any(salt in share[0] for salt in self.back):
-            return
-        _, new, _ = share
-        key = (request.service, new, request.user)
-        if process.release == new:
-            self._homes[key] = new
-        elif self._homes.get(key) == new and self._is_up(request.service, new):
-            self.violate("visitors", f"{request.user} had {request.service} {new}, and gets {process.release}")
+    def _others(self, request: Request) -> bool:
+        """Whether there is somebody of the one release that has all requests who was not asked yet."""
+        borne = self.shares.bearing(request.service)
+        up = [one.id for one in self.shares.servers(request.service, *borne) if one.state == "up"]
+        return any(one not in request.tried and not self.door.is_out(one) for one in up)
 
-    def _is_up(self, service: str, release: str) -> bool:
-        mine = [one for one in self.premises.table.pools if (one.service, one.release) == (service, release)]
-        servers = [one for pool in mine for one in pool.servers]
-        there = {one.port for one in self.premises.alive if one.is_well(self.premises.now)}
-        return (
-            bool(servers)
-            and not self._is_broken(service, release)
-            and all(one.state == "up" and one.port in there for one in servers)
-        )
-
-    def ended(self, request: Request, how: str, release: str) -> None:
+    def ended(self, request: Request, how: str, release: str, instance: str) -> None:
         if request.handled > 1 and request.method == "POST":
             self.violate("requests", f"a POST of {request.user} was handled {request.handled} times")
-        if how == "error":
+        if how in {"answered", "error"}:
+            self.shares.answered(request, release, instance)
+        if how == "error" and release in self.judged:
             harmed = self._harmed[release] = self._harmed.get(release, 0) + 1
             if harmed > HARMED_MAX:
                 self.violate("harm", f"{harmed} visitors were answered with errors by {request.service} {release}")
@@ -220,3 +266,7 @@ class Onlooker(Looking):
     def ejected(self, server: str, pool: list[str], out: set[str]) -> None:
         if 2 * sum(one in out for one in pool) > len(pool):
             self.violate("traffic", f"{server} is left alone, as are most of {pool}")
+
+    def share_of(self, service: str, release: str) -> float:
+        """What a release gets of all requests, from 0 to 1."""
+        return self.shares.points(service, release) / WHOLE

@@ -1,29 +1,28 @@
-"""Those who steer premises: a supervisor and whoever releases, which may be killed between any two of their acts.
+"""Whoever steers premises: a supervisor, which may be killed between any two of its words to the keeper.
 
-What they decide is what the platform decides: nothing is decided here. What they do takes its time, is heard late or
+What it decides is what the platform decides: nothing is decided here. What it does takes its time, is heard late or
 twice, and is remembered by the keeper before anything rests on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 
 import msgspec
 from msgspec.structs import replace
 
+from hanse.control import supervisor_machine
 from hanse.control.desired import Desired, Key
+from hanse.control.edge_figures import Figures
+from hanse.control.edge_mirror import Pairs
 from hanse.control.edge_shown import table_of
-from hanse.control.edge_table import WHOLE, Table
-from hanse.control.ground import wanted_of
+from hanse.control.edge_table import Table
+from hanse.control.ground import Wanted
 from hanse.control.instances import Instance, System
-from hanse.control.judged import Judgement, Tally, judgement_of, looked, window_between
-from hanse.control.plan import Plan
-from hanse.control.released import BASE, Overlay, overlay_for, shape_of
-from hanse.control.releases import is_news, judged_by, seen_of
-from hanse.control.rollout import ENDED, Rollout
-from hanse.control.rollout_machine import beat, begun
-from hanse.control.sighted import Looks, sight_of, tally_of
-from hanse.control.supervisor_machine import decided, observed, recovered
+from hanse.control.released import Overlay
+from hanse.control.rollout import Came
+from hanse.control.sighted import Looks
 from hanse.control.supervisor_words import (
     Action,
     Ended,
@@ -39,50 +38,55 @@ from hanse.control.supervisor_words import (
     Watch,
 )
 from hanse.control.wishes import Wishes, wished
+from hanse.deploy import memory as memories
+from hanse.deploy.memory import HOOK, Memory, hook_begun, hook_came, hook_ended
 from hanse.kernel.settings import ServiceSettings, Settings
 
-from .premises import PROMPT, Premises
+from .door import Door
+from .premises import PROMPT, Premises, is_hook
+from .shared_out import STUCK
 
 LATE_SECONDS = 8.0
 """By which news are late, in bad times."""
 
-SETTLE_SECONDS = 10.0
-"""Between two words of what should run of a service that is not on its way."""
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """What the keeper remembers."""
-
-    system: System = System()
-    wishes: Wishes = Wishes()
-    ports: dict[str, int] = {}
+SLOW_START_SECONDS = 6.0
+"""Until an instance has its whole share."""
 
 
 class Supervisor:
     """One life of a supervisor; the next one begins with what the keeper has."""
 
-    def __init__(self, premises: Premises, desired: Mapping[str, Desired], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, premises: Premises, door: Door, desired: Mapping[str, Desired], clock: Callable[[], float]
+    ) -> None:
         self.premises = premises
+        self.door = door
         self.base = desired
         self.clock = clock
         self.dead = False
-        self.acts_left = -1
+        self.words_left = -1
         self.memory = Memory()
         self.settings = Settings(
-            services={name: ServiceSettings(command="x", route=f"/{name}") for name in desired if name != "db"}
+            services={
+                name: ServiceSettings(command="x", route=f"/{name}", sticky=name in STUCK)
+                for name in desired
+                if name != "db"
+            }
         )
         self._table: Table | None = None
+        self._shaped: tuple[Mapping[str, Overlay], str] = ({}, "")
         self._news: list[Event] = []
         self._busy = False
         self._sleeps = 0
         premises.tell = self._gone
+        if premises.memory:
+            self.memory = msgspec.json.decode(premises.memory, type=Memory)
 
     def begin(self) -> None:
         """Go on with what the keeper has."""
-        if self.premises.memory:
-            self.memory = msgspec.json.decode(self.premises.memory, type=Memory)
-        held = {one.name: 7 for one in self.premises.processes.values() if one.alive or one.name in self.premises.ended}
-        system, lost = recovered(self.memory.system, held, self.memory.ports, self.clock())
+        held = self.premises.held
+        self.memory = memories.hooks_begun_among(self.memory, held)
+        system, lost = supervisor_machine.recovered(self.system, held, self.memory.ports, self.clock())
         self.memory = replace(self.memory, system=system)
         known = {one.process for one in system.instances if one.is_alive}
         for event in lost:
@@ -91,7 +95,7 @@ class Supervisor:
         for name in held:
             if name in self.premises.ended:
                 self._gone(name, self.premises.ended[name])
-            elif name not in known:
+            elif name not in known and not is_hook(name):
                 self.premises.signal(name, 9)
         self.step()
 
@@ -104,6 +108,15 @@ class Supervisor:
     def desired(self) -> dict[Key, Desired]:
         """What should run."""
         return wished(self.base, self.memory.wishes)
+
+    @property
+    def shape(self) -> str:
+        """What the edge is to show beside who serves."""
+        overlays = self.memory.wishes.overlays
+        if self._shaped[0] is not overlays:
+            shown = table_of(self.settings, self.base, overlays, (), 0)
+            self._shaped = overlays, blake2b(msgspec.json.encode(shown), digest_size=8).hexdigest()
+        return self._shaped[1]
 
     def wish(self, wishes: Wishes) -> None:
         """Have something else run."""
@@ -123,19 +136,36 @@ class Supervisor:
         self._busy = True
         while not self.dead:
             while self._news:
-                system = observed(self.system, self._news.pop(0), self.desired, self.clock())
+                system = supervisor_machine.observed(self.system, self._news.pop(0), self.desired, self.clock())
                 self.memory = replace(self.memory, system=system)
-            decision = decided(self.system, self.desired, self.clock(), shape_of(self.memory.wishes.overlays))
+            decision = supervisor_machine.decided(
+                self.system, self.desired, self.clock(), self.shape, SLOW_START_SECONDS
+            )
             self.memory = replace(self.memory, system=decision.system)
             self._remember()
             for action in decision.actions:
-                if self._dies():
-                    return
                 self._do(action)
             if not self._news:
                 self._sleep(decision.wake)
                 break
         self._busy = False
+
+    def run_hook(self, name: str, release: str) -> tuple[Came, str]:
+        """Run a release hook, once under a name; what it has come to."""
+        came = hook_came(self.memory, name)
+        if came is None:
+            self.memory = hook_begun(self.memory, name)
+            self._remember()
+            self._say(lambda: self.premises.hook(HOOK + name, release))
+        return came or ("waiting", "")
+
+    def end_hook(self, name: str) -> Came:
+        """End a release hook that runs; whether it has."""
+        came = hook_came(self.memory, name)
+        if came is None or came[0] != "waiting":
+            return "passed"
+        self._say(lambda: self.premises.signal(HOOK + name, 15))
+        return "waiting"
 
     def _sleep(self, until: float | None) -> None:
         """Wake at this moment, and at none that was said before."""
@@ -148,11 +178,13 @@ class Supervisor:
         if number == self._sleeps:
             self.step()
 
-    def _dies(self) -> bool:
-        if self.acts_left > 0:
-            self.acts_left -= 1
-        self.dead = self.dead or self.acts_left == 0
-        return self.dead
+    def _say(self, word: Callable[[], object]) -> None:
+        """Say a word to the keeper, unless this is where it is killed."""
+        if self.words_left > 0:
+            self.words_left -= 1
+        self.dead = self.dead or self.words_left == 0
+        if not self.dead:
+            _ = word()
 
     def _remember(self) -> None:
         instances = tuple(
@@ -160,15 +192,19 @@ class Supervisor:
             for one in self.system.instances
         )
         memory = replace(self.memory, system=replace(self.system, instances=instances))
-        self.premises.memory = msgspec.json.encode(memory).decode()
+        text = msgspec.json.encode(memory).decode()
+        if text != self.premises.memory:
+            self._say(lambda: setattr(self.premises, "memory", text))
 
     def _do(self, action: Action) -> None:
         premises = self.premises
         match action:
+            case _ if self.dead:
+                pass
             case Start(instance):
                 self._start(instance)
             case Signal(process, number):
-                premises.signal(process, number)
+                self._say(lambda: premises.signal(process, number))
             case Look(process):
                 premises.after(premises.chance.random() * 0.1, lambda: self._look(process))
             case Show(revision, serving):
@@ -178,15 +214,18 @@ class Supervisor:
                 self._watch(process, instance)
 
     def _start(self, instance: Instance) -> None:
-        name = instance.name
-        port = self.desired[instance.key].port or self.memory.ports.get(name, 0)
+        name, insists = instance.name, self.desired[instance.key].port
+        port = insists or self.memory.ports.get(name, 0)
         taken = {one.port for one in self.premises.alive}
-        if not port or (port in taken and not self.desired[instance.key].port):
+        if not port or (port in taken and not insists):
             port = next(number for number in range(20_000, 30_000) if number not in self.memory.ports.values())
         self.memory = replace(self.memory, ports={**self.memory.ports, name: port})
         self._remember()
+        self._say(lambda: self._launch(instance, port))
+
+    def _launch(self, instance: Instance, port: int) -> None:
         if self.premises.launch(instance.process, instance.service, instance.release, port):
-            self._tell(lambda: Launched(instance.process, 7, self.memory.ports.get(name, 0)))
+            self._tell(lambda: Launched(instance.process, 7, self.memory.ports.get(instance.name, 0)))
         else:
             self._tell(lambda: Ended(instance.process, None, (), 0.5, "there is no such program"))
 
@@ -207,7 +246,7 @@ class Supervisor:
         if self.dead or self._table is None:
             return
         table = self._table
-        if self.premises.take(table):
+        if self.door.take(table):
             self._tell(lambda: Seen(table.revision))
         else:
             self.premises.after(0.2, self._flush)
@@ -217,102 +256,95 @@ class Supervisor:
         self._flush()
 
     def _gone(self, name: str, code: int) -> None:
-        self._tell(lambda: Ended(name, code, (), self.premises.chance.random()))
+        """The keeper says that a process has ended; it keeps that until it is told that this was heard."""
+        draw = self.premises.chance.random()
+        self._later(lambda: self._heard_end(name, code, draw))
+
+    def _heard_end(self, name: str, code: int, draw: float) -> None:
+        if self.dead:
+            return
+        if is_hook(name):
+            if hook_came(self.memory, name.removeprefix(HOOK)) == ("waiting", ""):
+                self.memory = hook_ended(self.memory, name, code, "")
+                self._remember()
+            self._say(lambda: self.premises.forget(name))
+        else:
+            self._say(lambda: self.premises.forget(name))
+            self.hear(Ended(name, code, (), draw))
 
     def _tell(self, event: Callable[[], Event]) -> None:
+        self._later(lambda: self.hear(event()))
+
+    def _later(self, hear: Callable[[], None]) -> None:
         """News of something: after a moment, and in bad times late or twice."""
         premises, bad = self.premises, self.premises.now < self.premises.late_until
         draw = premises.chance.random()
-        premises.after(draw * (LATE_SECONDS if bad else 0.05), lambda: self.hear(event()))
+        premises.after(draw * (LATE_SECONDS if bad else 0.05), hear)
         if bad and draw < 0.3:
-            premises.after(LATE_SECONDS, lambda: self.hear(event()))
+            premises.after(LATE_SECONDS, hear)
 
 
-class Releaser:
-    """Takes rollouts from beat to beat; its rows outlive it."""
+class Yard:
+    """What a supervisor in a world offers to whoever releases: see `hanse.deploy.local_ground.Yard`."""
 
-    def __init__(self) -> None:
-        self.rows: list[Rollout] = []
-        self.standing: dict[str, tuple[str, int]] = {}
-        self.vetoes: set[tuple[str, str]] = set()
-        self._judgements: dict[str, Judgement] = {}
-        self._positions = 0
-        self.forget()
-
-    def forget(self) -> None:
-        """It was killed."""
-        self._looked: dict[str, float] = {}
-        self._tallies: dict[str, Tally] = {}
-        self._working: dict[str, Rollout] = {}
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
 
     @property
-    def live(self) -> list[Rollout]:
-        """Those that are on their way."""
-        return [row for row in self.rows if row.state not in ENDED]
+    def system(self) -> System:
+        """All that runs."""
+        return self._supervisor.system
 
-    def release(self, service: str, new: str, plan: Plan, now: float) -> bool:
-        """Begin one; whether that may be."""
-        old = self.standing.get(service, (BASE, 0))[0]
-        if (service, new) in self.vetoes or old == new or any(row.service == service for row in self.live):
-            return False
-        count = plan.steps[-1].new
-        row = Rollout(
-            id=f"r{len(self.rows)}", service=service, old=old, new=new, plan=plan, instances=count, old_count=count
-        )
-        self.rows.append(row)
-        self.write(row, begun(row, at=now))
-        return True
+    @property
+    def services(self) -> Mapping[str, Desired]:
+        """What the settings want to run."""
+        return self._supervisor.base
 
-    def write(self, before: Rollout, after: Rollout) -> None:
-        """Keep a row, and what goes with its end."""
-        self._positions += 1
-        after = replace(after, rev=self._positions)
-        self.rows = [after if row.id == before.id else row for row in self.rows]
-        self._working.pop(before.id, None)
-        if after.state in ENDED:
-            release = after.new if after.state == "done" else after.old
-            self.standing[after.service] = (release, self._positions)
-            if after.state == "rolled_back" and after.blamed:
-                self.vetoes.add((after.service, after.new))
+    @property
+    def overlays(self) -> Mapping[str, Overlay]:
+        """What releases want."""
+        return self._supervisor.memory.wishes.overlays
 
-    def beat(self, supervisor: Supervisor) -> None:
-        """One beat of all that is on its way; what is not runs as it stands."""
-        for row in self.live:
-            self._beat(self._working.get(row.id, row), row, supervisor)
-        busy = {row.service for row in self.live}
-        for service, (release, position) in self.standing.items():
-            if service not in busy:
-                _want(supervisor, service, Overlay(release, position=position))
+    @property
+    def in_force(self) -> bool:
+        """Whether the edge goes by all that is wanted."""
+        system = self.system
+        return system.shape == self._supervisor.shape and system.seen >= system.shown
 
-    def _beat(self, row: Rollout, kept: Rollout, supervisor: Supervisor) -> None:
-        wanted = wanted_of(row)
-        overlay = overlay_for(wanted)
-        _want(supervisor, row.service, overlay)
-        if supervisor.dead:
-            return
-        system, overlays = supervisor.system, supervisor.memory.wishes.overlays
-        in_force = (
-            system.shape == shape_of(overlays) and system.seen >= system.shown and overlays.get(row.service) == overlay
-        )
-        tally = tally_of(supervisor.premises.figures(), wanted, system, {}, Looks())
-        sight = sight_of(wanted, system, tally, in_force=in_force, came="passed")
-        now = supervisor.clock()
-        seconds = now - self._looked.get(row.id, now)
-        self._looked[row.id] = now
-        known = self._judgements.get(row.id) or judgement_of(row.id)
-        window = window_between(self._tallies.get(row.id), tally, row.lived)
-        self._tallies[row.id] = tally
-        known, verdict = looked(known, window, row.step, row.plan, alone=sight.share == WHOLE)
-        self._judgements[row.id] = known
-        after = beat(row, judged_by(seen_of(sight, row, in_force=True, seconds=seconds, at=now), verdict))
-        if is_news(kept, after):
-            self.write(row, after)
-        else:
-            self._working[row.id] = after
+    def overlay(self, service: str, overlay: Overlay) -> None:
+        """Have something else run."""
+        wishes = self._supervisor.memory.wishes
+        self._supervisor.wish(replace(wishes, overlays={**wishes.overlays, service: overlay}))
 
+    async def pairs(self) -> Pairs:
+        """Answers to copies."""
+        return self._supervisor.door.pairs()
 
-def _want(supervisor: Supervisor, service: str, overlay: Overlay) -> None:
-    wishes = supervisor.memory.wishes
-    known = wishes.overlays.get(service)
-    if known is None or (overlay.position >= known.position and overlay != known):
-        supervisor.wish(replace(wishes, overlays={**wishes.overlays, service: overlay}))
+    async def figures(self) -> Figures:
+        """What the edge has counted."""
+        return self._supervisor.door.figures()
+
+    async def looks(self, service: str) -> Looks:
+        """Nobody asks how much memory they take."""
+        del service
+        return Looks(at=self._supervisor.clock())
+
+    def fits(self, wanted: Wanted) -> tuple[Came, str]:
+        """Nobody promises anything."""
+        del wanted
+        return "passed", ""
+
+    def uncopied(self, service: str) -> str:
+        """Requests to anybody can be copied."""
+        del service
+        return ""
+
+    def once(self, name: str, service: str, directory: str) -> tuple[Came, str]:
+        """Run a release hook: that of the release whose files are in this folder."""
+        del service
+        return self._supervisor.run_hook(name, directory)
+
+    def end_once(self, name: str, service: str) -> Came:
+        """End a release hook that nobody waits for any more."""
+        del service
+        return self._supervisor.end_hook(name)

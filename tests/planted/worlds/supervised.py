@@ -4,26 +4,38 @@ wanted, which changes at any time. It is steered by the very machines of the pla
 from __future__ import annotations
 
 import random  # noqa: TID251 - the type of what draws
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
 from hanse import App, Resource, Service, World, simulation
 from hanse.control.desired import Command, Desired, Probe
-from hanse.control.plan import blue_green, canary, rolling
-from hanse.control.rollout import Command as Said
+from hanse.control.plan import Plan, ab, blue_green, canary, mirror, rolling
+from hanse.control.release_set import LIVE_SETS, Member
+from hanse.control.released import BASE as FIRST
+from hanse.control.rollout import Command as Said, Rollout
 from hanse.control.rollout_machine import commanded
+from hanse.control.slow_start import WHOLE_WEIGHT
 from hanse.control.wishes import restarted, scaled
 from hanse.kernel.faults import Fault
 from hanse.service.collection import Collection
 from hanse.sim.setup import Setup
 
-from .onlooker import Onlooker
+from .door import Door
+from .onlooker import SETTLED_SECONDS, Onlooker
 from .premises import Premises
-from .steering import Releaser, Supervisor
+from .releasing import Releaser
+from .steering import LATE_SECONDS, Supervisor
 
-TROUBLED, CALM, AGAIN, DOWN = 90.0, 60.0, 240.0, 60.0
-"""Seconds in which things break; in which none does; in which all has to come right; in which all has to end."""
+TROUBLED, CALM, AGAIN, DOWN = 90.0, 150.0, 120.0, 60.0
+"""Seconds in which things break; in which none does, and whatever nobody has to look at comes right; in which all
+does, once somebody has looked; in which all has to end."""
+
+SLOW_SECONDS = 20.0
+"""That a process takes to come up at most, in bad times."""
+
+LOOK_SECONDS = 0.5
+"""Between two looks at all that is there."""
 
 TROUBLES_PER_SECOND = 0.25
 REQUESTS_PER_SECOND = 8.0
@@ -33,7 +45,7 @@ BASE = {
     "api": Desired("api", Command(("api",)), 2, needs=("db",), probe=PROBE, stop_grace=4.0),
     "web": Desired("web", Command(("web",)), 3, needs=("api",), probe=PROBE, stop_grace=4.0),
 }
-FLAWS = ("", "", "", "errors", "crashes", "deaf")
+FLAWS = ("", "", "", "errors", "crashes", "deaf", "hook fails")
 
 
 class Nothing(Resource):
@@ -53,26 +65,26 @@ class System:
     def __init__(self, chance: random.Random, onlooker: Onlooker) -> None:
         self.chance = chance
         self.onlooker = onlooker
-        self.premises = Premises(chance, onlooker)
-        onlooker.premises = self.premises
+        self.premises = onlooker.premises = Premises(chance, onlooker)
+        self.door = onlooker.door = Door(self.premises)
         onlooker.needs = {name: one.needs for name, one in BASE.items()}
+        onlooker.releases = self._wanted_releases
+        onlooker.clock = self.clock
         self.jumped = 0.0
         self.releaser = Releaser()
         self.releases = 0
         self.aborted: set[str] = set()
+        self.forced: set[str] = set()
+        self.ended: dict[str, tuple[float, set[str]]] = {}
         self.requests = 0
         self.troubled = True
-        self.supervisor = self._supervisor()
+        self.supervisor = Supervisor(self.premises, self.door, BASE, self.clock)
         self.supervisor.begin()
-        for name, one in BASE.items():
-            onlooker.wish(name, one.instances)
+        self._note_wishes()
 
     def clock(self) -> float:
         """The machine's, which stands still while nobody runs, and jumps where it slept."""
         return self.premises.now + self.jumped
-
-    def _supervisor(self) -> Supervisor:
-        return Supervisor(self.premises, BASE, self.clock)
 
     # What goes on
 
@@ -84,7 +96,7 @@ class System:
         """Have visitors come, rollouts go on, and somebody look, again and again."""
         self._every(lambda: self.chance.random() * 2.0 / REQUESTS_PER_SECOND, self._visit)
         self._every(lambda: 1.0, self._beat)
-        self._every(lambda: 0.5, self._look)
+        self._every(lambda: LOOK_SECONDS, self._look)
         self._every(lambda: self.chance.random() * 2.0 / TROUBLES_PER_SECOND, self._break)
 
     def _every(self, pause: Callable[[], float], do: Callable[[], None]) -> None:
@@ -96,27 +108,67 @@ class System:
 
     def _visit(self) -> None:
         self.requests += 1
-        self.premises.ask(self.requests, self.chance.choice(("api", "web", "web")))
+        self.door.ask(self.requests, self.chance.choice(("api", "web", "web")))
 
     def _beat(self) -> None:
         if self.supervisor.dead:
             return
+        before = {row.id: row.state for row in self.releaser.live}
         self.releaser.beat(self.supervisor)
         for row in self.releaser.rows:
+            # Others are judged by what is certain alone, or by whoever looks at them.
+            is_judged = row.plan.strategy == "canary" and row.id not in self.forced and row.state != "done"
+            (self.onlooker.judged.add if is_judged else self.onlooker.judged.discard)(row.new)
             state = row.held_in if row.state == "held" else row.state
             if state in {"rolling_back", "rolled_back"}:
-                _ = self.onlooker.back.setdefault(row.id, self.premises.now)
+                _ = self.onlooker.shares.back.setdefault(row.id, self.premises.now)
+            if row.id in self.releaser.condemned and row.state in {"deploying", "trying", "stepping", "done"}:
+                why = "the judge takes it back"
+                self.onlooker.violate("harm", f"{why}, and {row.service} {row.new} is {row.state}")
             bad = row.plan.strategy == "canary" and self.premises.flaws.get(row.new) == "errors"
-            if bad and (row.state == "done" or row.share > row.plan.steps[0].share):
+            if bad and row.id not in self.forced and (row.state == "done" or row.share > row.plan.steps[0].share):
                 self.onlooker.violate("harm", f"{row.service} {row.new} fails half of all, and is {row.state}")
+            if row.id in before and row.state in {"done", "rolled_back", "refused"}:
+                self._over(row)
+        self._note_wishes()
+
+    def _over(self, row: Rollout) -> None:
+        """A rollout has ended: one that went back leaves nothing of what it brought."""
+        self.ended[row.service] = (self.premises.now, {row.old, row.new})
+        self.onlooker.asked(row.service)
+        there = [one for one in self.premises.alive if (one.service, one.release) == (row.service, row.new)]
+        left = [one.name for one in there if not one.told_at and one.born > self.onlooker.steered_anew]
+        if row.state == "rolled_back" and left:
+            self.onlooker.violate("back", f"{row.service} {row.new} is rolled back, and {left[0]} of it runs")
+        if row.state == "rolled_back" and self.onlooker.shares.points(row.service, row.new):
+            self.onlooker.violate("back", f"{row.service} {row.new} is rolled back, and gets requests")
 
     def _look(self) -> None:
-        self.onlooker.look()
+        self.onlooker.look(LOOK_SECONDS, self._obstacles())
         if not self.supervisor.dead:
             known = {one.process for one in self.supervisor.system.instances if one.is_alive}
             lost = [one.name for one in self.premises.alive if one.name not in known and not one.told_at]
             if lost:
                 self.onlooker.violate("known", f"{lost[0]} runs, and nobody knows of it")
+
+    def _obstacles(self) -> Iterator[str]:
+        """What keeps anything from being brought back."""
+        premises = self.premises
+        if self.supervisor.dead:
+            yield "whoever steers is dead"
+        if premises.now < premises.late_until + LATE_SECONDS:
+            yield "news are late"
+        if premises.now < premises.slow_until + SLOW_SECONDS:
+            yield "what is started comes up slowly"
+
+    def _wanted_releases(self, service: str) -> set[str]:
+        """Those of which something may be started."""
+        found = {self.releaser.standing.get(service, (FIRST, 0))[0]}
+        for row in self.releaser.live:
+            if row.service == service:
+                found |= {row.old, row.new}
+        at, before = self.ended.get(service, (-1e9, set[str]()))
+        return found | before if self.premises.now < at + SETTLED_SECONDS else found
 
     # What breaks
 
@@ -124,11 +176,27 @@ class System:
         if not self.troubled:
             return
         kinds = (self._crash, self._hang, self._kill, self._kill, self._edge, self._slow, self._wish, self._wish)
-        self.chance.choice((*kinds, self._release, self._release, self._command, self._sleep))()
+        more = (self._release, self._release, self._release_set, self._command, self._command, self._sleep)
+        rare = (self._blackout, self._reboot)
+        self.chance.choice((*kinds, *kinds, *more, *more, *rare))()
 
     def _crash(self) -> None:
         if alive := self.premises.alive:
             self.premises.crash(self.chance.choice(alive), self.chance.choice((0, 1, -9)))
+
+    def _blackout(self) -> None:
+        """All of a service end at once."""
+        name = self.chance.choice(tuple(BASE))
+        for one in [one for one in self.premises.alive if one.service == name]:
+            self.premises.crash(one, -9)
+
+    def _reboot(self) -> None:
+        """The machine loses its power: what is left are rows on its disk."""
+        self.supervisor.dead = True
+        self.premises.power_off()
+        self.door.lose(1.0, crash=True)
+        self.onlooker.rebooted()
+        self._revive()
 
     def _hang(self) -> None:
         if alive := self.premises.alive:
@@ -137,27 +205,34 @@ class System:
             self.premises.hang(one, self.chance.choice((3.0, 20.0, 1e9)))
 
     def _kill(self) -> None:
-        """Whoever steers is killed, at once or in the middle of what it is about to do."""
+        """Whoever steers is killed, at once or in the middle of what it is about to say."""
         if self.supervisor.dead:
             return
         if self.chance.random() < 0.5:
             self.supervisor.dead = True
         else:
-            self.supervisor.acts_left = self.chance.randrange(1, 5)
+            self.supervisor.words_left = self.chance.randrange(1, 7)
             self._wish()
-        self.premises.after(self.chance.random() * 6.0, self._revive)
+        supervisor = self.supervisor
+        self.premises.after(self.chance.random() * 6.0, lambda: self._revive_after(supervisor))
+
+    def _revive_after(self, killed: Supervisor) -> None:
+        if killed is self.supervisor:
+            self._revive()
 
     def _revive(self) -> None:
         self.supervisor.dead = True
         # A word that it was about to say may never have been said.
         self.onlooker.steered_anew = self.premises.now
         self.releaser.forget()
-        self.supervisor = self._supervisor()
+        self.supervisor = Supervisor(self.premises, self.door, BASE, self.clock)
+        self.releaser.recall(self.supervisor)
         self.supervisor.begin()
+        self._note_wishes()
 
     def _edge(self) -> None:
         crash, seconds = self.chance.random() < 0.4, self.chance.random() * 8.0
-        self.premises.lose_edge(seconds, crash=crash)
+        self.door.lose(seconds, crash=crash)
         if crash:
             self.premises.after(seconds + 0.1, self._again)
 
@@ -175,12 +250,11 @@ class System:
         """The machine sleeps, and nobody's clock has stood still."""
         self.jumped += self.chance.choice((0.5, 5.0, 60.0))
         # Whoever waited for the edge has waited long enough, by its clock.
-        self.premises.away_since, self.premises.away_until = (
+        self.door.away_since, self.door.away_until = (
             self.premises.now,
-            max(self.premises.now, self.premises.away_until),
+            max(self.premises.now, self.door.away_until),
         )
-        for floor in self.onlooker.floors.values():
-            floor.reached = False
+        self.onlooker.slept()
 
     # What is wanted
 
@@ -189,60 +263,90 @@ class System:
             return
         name, wishes = self.chance.choice(tuple(BASE)), self.supervisor.memory.wishes
         if self.chance.random() < 0.4:
+            self.onlooker.asked(name)
             self.supervisor.wish(restarted(wishes, BASE, [name]))
-        elif name not in self._released():
+        elif not self._live(name):
             count = self.chance.randrange(0, 2 if BASE[name].port else 5)
+            self.onlooker.asked(name)
             self.supervisor.wish(scaled(wishes, BASE, {name: count}))
         self._note_wishes()
 
     def _note_wishes(self) -> None:
         """Note what is wished for, by what was remembered of it: a wish that its hearer did not outlive is none."""
-        wishes = self.supervisor.memory.wishes
         for name, one in BASE.items():
-            count = one.instances if name in self._released() else wishes.instances.get(name, one.instances)
+            row = self._live(name)
+            count = row.instances if row else self._count(name)
             if one.port:
                 count = 0  # it has to end before the next one starts
             self.onlooker.wish(name, count)
 
-    def _released(self) -> set[str]:
-        return {row.service for row in self.releaser.rows}
+    def _live(self, service: str) -> Rollout | None:
+        """Its rollout, if it is on its way."""
+        return next((row for row in self.releaser.live if row.service == service), None)
+
+    def _count(self, service: str) -> int:
+        """How many of a service are wished for."""
+        return self.supervisor.memory.wishes.instances.get(service, BASE[service].instances)
+
+    def _plan(self, service: str) -> Plan:
+        n = self._count(service)
+        plans = (canary(n, (5, 50), every=3.0, requests=10, bake=4.0), rolling(n, every=3.0, bake=4.0))
+        rare = (ab(n, 30.0, bake=4.0), mirror(n, 50.0, seconds=5.0, bake=4.0))
+        return self.chance.choice((*plans, *plans, blue_green(n, bake=4.0), *rare))
+
+    def _new(self, service: str) -> str:
+        """A release: one that there was, or another one."""
+        known = [row.new for row in self.releaser.rows if row.service == service]
+        if known and self.chance.random() < 0.4:
+            return self.chance.choice(known)
+        self.releases += 1
+        new = f"{self.releases + 1}"
+        self.premises.flaws[new] = self.chance.choice(FLAWS)
+        return new
 
     def _release(self) -> None:
         name = self.chance.choice(("api", "web"))
-        wishes = self.supervisor.memory.wishes
-        if self.supervisor.dead or name in wishes.instances:
+        if self.supervisor.dead or not self._count(name):
             return
-        known = [row.new for row in self.releaser.rows if row.service == name]
-        if known and self.chance.random() < 0.5:
-            new = self.chance.choice(known)
-        else:
-            self.releases += 1
-            new = f"{self.releases + 1}"
-            self.premises.flaws[new] = self.chance.choice(FLAWS)
-        n = BASE[name].instances
-        plans = (canary(n, (5, 50), every=3.0, requests=10, bake=4.0), rolling(n, every=3.0, bake=4.0))
-        plan = self.chance.choice((*plans, blue_green(n, bake=4.0)))
+        new, plan = self._new(name), self._plan(name)
         before = [row for row in self.releaser.rows if (row.service, row.new, row.state) == (name, new, "rolled_back")]
-        if self.releaser.release(name, new, plan, self.clock()) and any(row.id not in self.aborted for row in before):
+        if self.releaser.release(name, new, plan, self.clock()) and any(
+            row.id not in self.aborted | self.releaser.taken_along for row in before
+        ):
             self.onlooker.violate("vetoes", f"{name} {new} is released again, and was rolled back for what it did")
         self._note_wishes()
 
+    def _release_set(self) -> None:
+        """Both are released as one."""
+        if self.supervisor.dead or any(one.state in LIVE_SETS for one in self.releaser.sets):
+            return
+        if all(map(self._count, ("api", "web"))):
+            members = [
+                Member(service=name, old="", new=self._new(name), plan=self._plan(name), instances=0, needs=needs)
+                for name, needs in (("web", ("api",)), ("api", ()))
+            ]
+            _ = self.releaser.release_set(members)
+
     def _command(self) -> None:
         if self.releaser.live and not self.supervisor.dead:
-            commands: tuple[Said, ...] = ("pause", "resume", "abort")
+            commands: tuple[Said, ...] = ("pause", "resume", "resume", "abort", "promote")
             self.command(self.chance.choice(commands))
 
     def command(self, command: Said) -> None:
-        """Somebody says what becomes of all that is on its way."""
+        """Somebody says what becomes of all that is on its way, as far as that can be said."""
         for row in self.releaser.live:
             try:
-                after = commanded(row, command, who="ada", at=self.clock())
+                after = commanded(self.releaser.work(row), command, who="ada", at=self.clock())
             except Fault:
                 continue
+            if command == "promote":
+                self.forced.add(row.id)
             self.releaser.write(row, after)
+            if after.state == "done":
+                self._over(after)
             if after.state == "rolling_back":
                 self.aborted.add(row.id)
-                _ = self.onlooker.back.setdefault(row.id, self.premises.now)
+                _ = self.onlooker.shares.back.setdefault(row.id, self.premises.now)
 
     # The end
 
@@ -250,16 +354,33 @@ class System:
         """Nothing breaks any more."""
         self.troubled = False
         premises = self.premises
-        premises.slow_until = premises.late_until = premises.away_until = 0.0
+        premises.slow_until = premises.late_until = self.door.away_until = 0.0
         for one in premises.alive:
             one.hung_until = 0.0
-        if self.supervisor.dead or self.supervisor.acts_left >= 0:
+        if self.supervisor.dead or self.supervisor.words_left >= 0:
             self._revive()
         self.supervisor.again()
+
+    def check_calm(self) -> None:
+        """All that nobody has to look at is as it should be, without anybody's help."""
+        lost = {one.service for one in self.supervisor.system.instances if one.phase == "crash loop"}
+        lost |= {name for name in BASE if not self._count(name)}
+        lost |= {name for name, one in BASE.items() if lost.intersection(one.needs)}
+        lost |= {name for name, one in BASE.items() if lost.intersection(one.needs)}
+        for row in self.releaser.live:
+            asked = row.state == "held" or row.plan.strategy not in {"rolling", "blue-green"} or row.release_set
+            well = self.premises.flaws.get(row.new) == "" and row.service not in lost
+            if not asked and well and row.state != "rolling_back":
+                self.onlooker.violate("rollouts", f"{row.service} {row.new} is {row.state} after {CALM:g} s: {row.why}")
+        for name in BASE:
+            if name not in lost and not self._live(name):
+                self._check_there(name)
 
     def restart(self) -> None:
         """Somebody starts all anew, also what was given up."""
         self.command("abort")
+        for name in BASE:
+            self.onlooker.asked(name)
         self.supervisor.wish(restarted(self.supervisor.memory.wishes, BASE, []))
         self._note_wishes()
 
@@ -267,21 +388,24 @@ class System:
         """All that was wished for is there, and nothing else."""
         if rows := self.releaser.live:
             self.onlooker.violate("wishes", f"{rows[0].service} {rows[0].new} is {rows[0].state}: {rows[0].why}")
-        wishes = self.supervisor.memory.wishes
-        for name, one in BASE.items():
-            if self.onlooker.rests_on_flawed(name):
-                continue
-            overlay = wishes.overlays.get(name)
-            release = self.releaser.standing.get(name, ("base", 0))[0]
-            wanted = wishes.instances.get(name, one.instances)
-            there = [each for each in self.premises.alive if each.service == name]
-            well = [each for each in there if each.is_well(self.premises.now) and each.release == release]
-            if len(well) != wanted or len(there) != wanted:
-                what = sorted((each.name, each.release) for each in there)
-                self.onlooker.violate("wishes", f"{wanted} of {name} {release} are wanted, there are {what}, {overlay}")
-            up = {s.port for p in self.premises.table.pools if p.service == name for s in p.servers if s.state == "up"}
-            if name != "db" and up != {each.port for each in there}:
-                self.onlooker.violate("wishes", f"the edge shows {name} at {up}, and not all of {there}")
+        if sets := [one for one in self.releaser.sets if one.state in LIVE_SETS]:
+            self.onlooker.violate("wishes", f"a release set is {sets[0].state}: {sets[0].why}")
+        for name in BASE:
+            self._check_there(name)
+
+    def _check_there(self, name: str) -> None:
+        release, wanted = self.releaser.standing.get(name, (FIRST, 0))[0], self._count(name)
+        if self.premises.flaws.get(release) in {"crashes", "deaf"}:
+            return
+        there = [each for each in self.premises.alive if each.service == name]
+        well = [each for each in there if each.is_well(self.premises.now) and each.release == release]
+        if len(well) != wanted or len(there) != wanted:
+            what = sorted((each.name, each.release) for each in there)
+            self.onlooker.violate("wishes", f"{wanted} of {name} {release} are wanted, there are {what}")
+        servers = [one for pool in self.door.table.pools if pool.service == name for one in pool.servers]
+        up = {one.port for one in servers if one.state == "up" and one.weight == WHOLE_WEIGHT}
+        if name != "db" and up != {each.port for each in there}:
+            self.onlooker.violate("wishes", f"the edge shows {name} at {up}, and not all of {there}")
 
     def stop(self) -> None:
         """Somebody wants all to end."""
@@ -301,6 +425,8 @@ async def story(world: World) -> None:
     system.run(TROUBLED)
     system.heal()
     system.run(CALM)
+    if not system.onlooker.over:
+        system.check_calm()
     system.restart()
     system.run(AGAIN)
     if not system.onlooker.over:

@@ -12,7 +12,7 @@ from tests.planted.worlds import supervised
 SEEDS = os.environ.get("HANSE_SIM_SEEDS", "20")
 
 
-@pytest.mark.timeout(600)  # two hours of a system's life, beside whatever else is tested
+@pytest.mark.timeout(600)  # one hour of a system's life, beside whatever else is tested
 def test_whatever_breaks_what_was_wished_for_is_there_in_the_end() -> None:
     """What fails is told with a token that replays it."""
     command = [sys.executable, "-m", "hanse", "sim", f"{supervised.__file__}:supervised", "--seeds", SEEDS]
