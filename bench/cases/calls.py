@@ -44,13 +44,15 @@ Operation = Callable[[], Awaitable[object]]
 async def serve_raw(url: str) -> None:
     loop = asyncio.get_running_loop()
     if url.startswith("unix:"):
-        await loop.create_unix_server(RawServer, url[5:])
+        server = await loop.create_unix_server(RawServer, url[5:])
         address = url
     else:
         server = await loop.create_server(RawServer, "127.0.0.1")
         address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     print(address, flush=True)
-    await asyncio.Event().wait()
+    # A loop may end a server to which nobody holds on.
+    async with server:
+        await asyncio.Event().wait()
 
 
 def direct_of(url: str, host: Host) -> Direct:
