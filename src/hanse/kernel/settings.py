@@ -228,8 +228,8 @@ class EdgeSettings(Section, frozen=True, kw_only=True):
     Attributes:
         host: Address to listen on; only this machine reaches the default.
         port: Port to listen on; 0 takes a free one.
-        engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes a fifth of the CPU
-            and has to be installed, as has `envoy`; these two speak HTTP/2 and gRPC; `none` is no door at all.
+        engine: What moves the requests: `auto` and `builtin` are what comes along, `haproxy` takes twice as many
+            a second and has to be installed, as has `envoy`; these two speak HTTP/2 and gRPC; `none` is no door at all.
         certificate: Path of the certificate that it shows, with those of whoever signed it (PEM), from the folder of
             the settings; `development` makes one for this machine; empty for plain HTTP.
         key: Path of the certificate's key (PEM); empty where that is in the same file.
