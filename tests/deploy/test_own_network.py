@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +139,11 @@ def test_a_machine_that_allows_none_says_so_before_anything_runs(tmp_path: Path)
 
 
 def test_instances_share_requests_though_all_insist_on_one_port(system: Running) -> None:
+    settled = rows(system)
     found = [asked(system) for _ in range(6)]
-    assert {one["instance"] for one in found} == {one.instance for one in rows(system)}
+    assert {one["instance"] for one in found} == {one.instance for one in settled}
     assert {(one["port"], *one["interfaces"]) for one in found} == {("8080", "lo")}
-    assert len({one.port for one in rows(system)} - {8080}) == 2
+    assert len({one.port for one in settled} - {8080}) == 2
 
 
 def test_neighbours_are_reached_and_the_rest_of_the_machine_is_not(system: Running) -> None:
@@ -158,7 +160,8 @@ def test_one_that_is_killed_is_started_anew_and_leaves_nobody_behind(system: Run
     _ = system.until(f"{victim.instance} has ended (killed by SIGKILL)", after=seen)
     _ = system.until(f"{victim.instance} is ready", after=seen)
     assert not Path(f"/proc/{behind.stdout.strip()}").exists()
-    assert {asked(system)["instance"] for _ in range(6)} == {one.instance for one in rows(system)}
+    settled = rows(system)
+    assert {asked(system)["instance"] for _ in range(6)} == {one.instance for one in settled}
 
 
 def test_it_is_released_though_it_insists_on_its_port(system: Running) -> None:
@@ -175,10 +178,15 @@ def test_it_is_released_though_it_insists_on_its_port(system: Running) -> None:
 # One program, without a system
 
 
-def started(words: list[str], **more: Any) -> tuple[subprocess.Popen[str], int]:  # noqa: ANN401 - fields of the struct
+@contextmanager
+def started(words: list[str], **more: Any) -> Generator[tuple[subprocess.Popen[str], int]]:  # noqa: ANN401 - fields of the struct
     port = free_port("127.0.0.1", Host.system().chance, set())
     command = wrapped(words, Network(listen=port, inner=8080, **more))
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), port
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, port
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -190,8 +198,8 @@ def started(words: list[str], **more: Any) -> tuple[subprocess.Popen[str], int]:
     ],
 )
 def test_it_ends_as_its_program_does(words: list[str], code: int, told: str) -> None:
-    process, _ = started(words)
-    _, wrong = process.communicate(timeout=WAIT_SECONDS)
+    with started(words) as (process, _):
+        _, wrong = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, told in wrong) == (code, True), wrong
 
 
@@ -203,15 +211,22 @@ def test_a_port_of_the_machine_that_is_taken_is_told() -> None:
     assert "Address already in use" in done.stderr
 
 
+TOLD = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it may come before anybody waits for it
+print("there", flush=True)
+signal.sigwait([signal.SIGTERM])
+print(len(signal.sigpending()), flush=True)
+"""
+
+
 def test_a_signal_reaches_the_program_once() -> None:
-    program = "import signal, sys\ngot = []\nsignal.signal(15, lambda *_: got.append(1))\nprint('there', flush=True)\n"
-    program += "signal.pause()\nprint(len(got), flush=True)\n"
-    process, _ = started([sys.executable, "-c", program])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "there\n"
-    process.terminate()
-    rest, _ = process.communicate(timeout=WAIT_SECONDS)
-    assert (rest, process.returncode) == ("1\n", 0)
+    with started([sys.executable, "-c", TOLD]) as (process, _):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        process.terminate()
+        rest, _ = process.communicate(timeout=WAIT_SECONDS)
+    assert (rest, process.returncode) == ("0\n", 0)
 
 
 ECHO = """
@@ -228,17 +243,17 @@ link.close()
 
 
 def test_what_is_carried_is_whole_and_each_way_has_its_end() -> None:
-    process, port = started([sys.executable, "-c", ECHO])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "there\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS) as link:
-        link.sendall(b"x" * 5_000_000 + b"last!")
-        link.shutdown(socket.SHUT_WR)
-        got = b""
-        while data := link.recv(65536):
-            got += data
-    assert got == b"5000005last!"
-    _ = process.communicate(timeout=WAIT_SECONDS)
+    with started([sys.executable, "-c", ECHO]) as (process, port):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS) as link:
+            link.sendall(b"x" * 5_000_000 + b"last!")
+            link.shutdown(socket.SHUT_WR)
+            got = b""
+            while data := link.recv(65536):
+                got += data
+        assert got == b"5000005last!"
+        _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0
 
 
@@ -246,11 +261,12 @@ def test_a_program_reaches_the_ports_of_the_machine_that_it_is_given() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         asks = f"import socket; print(socket.create_connection(('127.0.0.1', {port}), timeout=30).recv(5))"
-        process, _ = started([sys.executable, "-c", asks], reaches=(port,))
-        link, _ = server.accept()
-        with link:
-            link.sendall(b"hello")
-        rest, wrong = process.communicate(timeout=WAIT_SECONDS)
+        server.settimeout(WAIT_SECONDS)
+        with started([sys.executable, "-c", asks], reaches=(port,)) as (process, _):
+            link, _ = server.accept()
+            with link:
+                link.sendall(b"hello")
+            rest, wrong = process.communicate(timeout=WAIT_SECONDS)
     assert rest == "b'hello'\n", wrong
 
 
