@@ -24,8 +24,8 @@ Phase = Literal[
 """What an instance is at.
 
 `waiting` for those it needs; `starting`, not yet healthy; `ready`, with traffic; `unhealthy`, without; `draining`, no
-new traffic; `stopping`, told to end; `backing off` until it is started anew; `crash loop`, given up; `done`, ended and
-not to be started again.
+new traffic; `stopping`, told to end; `backing off` until it is started anew; `crash loop`, given up, and tried once
+more after a long while where that could help; `done`, ended and not to be started again.
 """
 
 ALIVE: tuple[Phase, ...] = ("starting", "ready", "unhealthy", "draining", "stopping")
@@ -50,6 +50,7 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
         why: What keeps it, or what ended it, in words.
         tail: The last lines of its log, where it ended.
         exits: Seconds at which it ended lately, unasked.
+        tried: Whether it had been given up, and this process is the one try after it.
         failures: Ends in a row, since it last was ready for long.
         restarts: Ends in all.
         starved: Of these, those by the system, as memory had run out.
@@ -76,6 +77,7 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
     tail: tuple[str, ...] = ()
     exits: tuple[float, ...] = ()
+    tried: bool = False
     failures: int = 0
     restarts: int = 0
     starved: int = 0

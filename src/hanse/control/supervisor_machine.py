@@ -48,6 +48,9 @@ BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.5, 30.0
 CRASHES_MAX, CRASHES_SECONDS = 5, 60.0
 """So many ends unasked in so many seconds are a crash loop; ready for as long, and the next one is the first."""
 
+AGAIN_SECONDS = 300.0
+"""Between a crash loop and the next try, which is a single one: what it lacked may be back, with nobody awake."""
+
 LOOK_SECONDS_STARTING = 0.1
 """Between looks at one that is not healthy yet."""
 
@@ -262,7 +265,7 @@ def _leaving(one: Instance) -> Instance:
 
 def _moved(system: System, desired: Mapping[Key, Desired], now: float, actions: list[Action]) -> System:
     for one in system.instances:
-        if one.phase in ("waiting", "backing off"):
+        if one.phase in ("waiting", "backing off") or (one.phase == "crash loop" and one.until):
             system = _begun(system, one, desired, now, actions)
         elif one.is_alive:
             system = _with(system, one, _carried_on(system, one, desired, now, actions))
@@ -271,7 +274,7 @@ def _moved(system: System, desired: Mapping[Key, Desired], now: float, actions: 
 
 def _begun(system: System, one: Instance, desired: Mapping[Key, Desired], now: float, actions: list[Action]) -> System:
     wanted = _wanted(desired, one)
-    if one.leaving or (one.phase == "backing off" and now < one.until):
+    if one.leaving or (one.phase != "waiting" and now < one.until):
         return system
     if away := _away(system, wanted, desired):
         return _with(system, one, _in(one, "waiting", now, why=f"for {', '.join(away)}"))
@@ -289,6 +292,7 @@ def _begun(system: System, one: Instance, desired: Mapping[Key, Desired], now: f
         watched=False,
         idle=False,
         killed_at=0.0,
+        tried=one.phase == "crash loop",
     )
     actions.append(Start(begun))
     return _with(replace(system, runs=run), one, begun)
@@ -423,8 +427,9 @@ def _after_end(one: Instance, event: Ended, wanted: Desired, now: float, *, away
         return replace(ended, phase="waiting", exits=one.exits, failures=one.failures)
     if wanted.own and event.code == MISCONFIGURED:
         return replace(ended, phase="crash loop", why=f"{why}: another start will not help")
-    if len(exits) >= CRASHES_MAX:
-        return replace(ended, phase="crash loop", why=f"{why}; {len(exits)} times in {CRASHES_SECONDS:g} s")
+    if len(exits) >= CRASHES_MAX or (one.tried and not steady):
+        why += "; tried once more" if one.tried else f"; {len(exits)} times in {CRASHES_SECONDS:g} s"
+        return replace(ended, phase="crash loop", why=why, until=now + AGAIN_SECONDS)
     return replace(ended, until=now + backoff(ended.failures, event.draw))
 
 

@@ -41,7 +41,8 @@ def _about(was: Instance | None, one: Instance, now: float) -> Iterator[str]:
         case "backing off":
             yield f"{one.name} has ended ({one.why}); it starts again in {one.until - now:.1f} s"
         case "crash loop":
-            yield f"{one.name} is given up: {one.why}"
+            again = f"; it is tried once more in {(one.until - now) / 60:.0f} minutes" if one.until else ""
+            yield f"{one.name} is given up: {one.why}{again}"
             yield from (f"  {one.name} | {line}" for line in one.tail)
         case "done":
             yield f"{one.name} has ended ({one.why})"

@@ -11,7 +11,9 @@ from msgspec.structs import replace
 from hanse.control.desired import Command, Desired, Key, Probe
 from hanse.control.instances import Instance, Phase, Serving, System
 from hanse.control.supervisor_machine import (
+    AGAIN_SECONDS,
     CRASHES_MAX,
+    CRASHES_SECONDS,
     KILL_SECONDS,
     MISCONFIGURED,
     SEEN_SECONDS,
@@ -157,15 +159,53 @@ class World:
 def test_what_ends_backs_off_longer_each_time_and_then_is_given_up_with_its_last_words() -> None:
     world, waits = World(WEB), list[float]()
     for _ in range(CRASHES_MAX):
-        world.run(0.2)
+        world.run(sum(waits[-1:]) + 0.2)
         world.end(world.process(), 3, tail=("no database",))
         waits.append(world.one().until - world.now)
-        world.run(max(0.0, waits[-1]))
-    assert waits[:4] == [0.5, 0.75, 1.5, 3.0]
+    assert waits == [0.5, 0.75, 1.5, 3.0, AGAIN_SECONDS]
     assert (world.one().phase, world.one().tail) == ("crash loop", ("no database",))
     assert world.one().why == "exit code 3; 5 times in 60 s"
-    world.run(1_000)
+    world.run(AGAIN_SECONDS - 1)
     assert world.processes == {}
+
+
+def given_up() -> World:
+    """A world whose one instance ended until nobody started it any more."""
+    world = World(WEB)
+    for _ in range(CRASHES_MAX):
+        world.run(10)
+        world.end(world.process())
+    assert world.phases() == ["crash loop"]
+    return world
+
+
+def test_what_was_given_up_has_one_try_after_a_long_while_and_then_another() -> None:
+    world = given_up()
+    for _ in range(2):
+        world.run(AGAIN_SECONDS)
+        assert world.phases() == ["ready"]
+        world.end(world.process(), 3)
+        assert (world.phases(), world.one().why) == (["crash loop"], "exit code 3; tried once more")
+
+
+def test_what_lasts_after_it_was_given_up_is_blamed_for_nothing() -> None:
+    world = given_up()
+    world.run(AGAIN_SECONDS + CRASHES_SECONDS + 1)
+    world.end(world.process())
+    assert (world.phases(), world.one().failures) == (["backing off"], 1)
+
+
+def test_what_was_given_up_waits_for_those_it_needs() -> None:
+    api = Desired("api", Command(("api",)), probe=PROBE, needs=("web",))
+    world = World(WEB, api)
+    world.run(1)
+    for _ in range(CRASHES_MAX):
+        world.end(world.process("api"))
+        world.run(10)
+    assert world.phases("api") == ["crash loop"]
+    world.want(replace(WEB, instances=0), api)
+    world.run(AGAIN_SECONDS)
+    assert world.phases("api") == ["waiting"]
 
 
 @pytest.mark.parametrize(
@@ -187,11 +227,7 @@ def test_who_was_killed_by_us_had_not_too_much_memory() -> None:
 
 
 def test_a_restart_ends_a_crash_loop() -> None:
-    world = World(WEB)
-    for _ in range(CRASHES_MAX):
-        world.run(10)
-        world.end(world.process())
-    assert world.phases() == ["crash loop"]
+    world = given_up()
     world.want(replace(WEB, turn=1))
     world.run(1)
     assert world.phases() == ["ready"]
@@ -208,6 +244,7 @@ def test_others_go_on_when_one_is_given_up() -> None:
 def test_a_service_of_ours_that_says_it_is_misconfigured_is_given_up_at_once() -> None:
     world = World(replace(WEB, own=True))
     world.end(world.process(), MISCONFIGURED)
+    world.run(2 * AGAIN_SECONDS)
     assert world.phases() == ["crash loop"]
     world = World(WEB)
     world.end(world.process(), MISCONFIGURED)

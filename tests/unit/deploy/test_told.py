@@ -37,6 +37,8 @@ def test_what_is_given_up_is_told_with_its_last_words() -> None:
         "  web-1 | one",
         "  web-1 | two",
     ]
+    tried_again = replace(ONE, phase="crash loop", why="exit code 1", until=312.5)
+    assert said(ONE, tried_again) == ["web-1 is given up: exit code 1; it is tried once more in 5 minutes"]
 
 
 def test_who_comes_and_who_goes_is_said_once() -> None:
