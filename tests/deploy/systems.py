@@ -7,19 +7,28 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 from urllib.request import urlopen
 
 from hanse.cli.system import until
-from hanse.deploy.control_client import asked
+from hanse.control.rollout import ENDED
+from hanse.deploy.control_client import POLL_SECONDS, asked, asked_of_releases
 from hanse.deploy.control_words import Ask, Status, is_settled
 from hanse.deploy.home import Home
 from hanse.deploy.linux import children_of
+from hanse.deploy.release_words import RolloutAsk, RolloutTold
+from hanse.kernel.host import Host
+
+T = TypeVar("T")
 
 HANSE = [sys.executable, "-m", "hanse"]
 WAIT_SECONDS = 60.0
+
+ROLLOUT_SECONDS = 240.0
+"""That a rollout may take to come to something, on a machine that has much else to do."""
 
 WEB = """
 import os, signal, socket, sys
@@ -102,6 +111,15 @@ class Running:
         assert found is not None
         return found
 
+    def rollout(self, service: str, is_so: Callable[[RolloutTold], bool]) -> RolloutTold:
+        """The latest rollout of a service, once something is so of it."""
+        ask = Ask("rollout", rollout=RolloutAsk(service=service))
+        return looked(lambda: asked_of_releases(Home(self.folder), ask).rollouts[0], is_so)
+
+    def over(self, service: str = "web") -> RolloutTold:
+        """The latest rollout of a service, once it has come to its end."""
+        return self.rollout(service, lambda one: one.rollout.state in ENDED)
+
     def get(self, path: str) -> str:
         """What the edge answers."""
         with urlopen(self.status().edge + path, timeout=WAIT_SECONDS) as answer:
@@ -123,6 +141,16 @@ def doors(system: Running, name: str) -> list[int]:
     place = str(system.folder / ".hanse" / "run" / name)
     found = children_of(system.status().keeper)
     return [pid for pid in found if place in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")]
+
+
+def looked(look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
+    """What is seen once something is so of it: a look costs next to nothing, where a command is a process."""
+    never, host = threading.Event(), Host.system()
+    end = host.monotonic() + ROLLOUT_SECONDS
+    while not is_so(found := look()):
+        assert host.monotonic() < end, found
+        _ = never.wait(POLL_SECONDS)
+    return found
 
 
 def hanse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

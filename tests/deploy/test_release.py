@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from hanse.control.rollout import ENDED
 from hanse.deploy.release_words import ReleasesTold
 
 from .systems import PYTHON, Running, running
@@ -53,10 +52,6 @@ route = "/"
 instances = 2
 release_hook = "echo ran >> ../hooks"
 """
-
-
-LOOKS_MAX = 200
-"""At how something stands, before it is taken to stand so for ever."""
 
 
 class Visitors:
@@ -107,16 +102,6 @@ def released(system: Running, *arguments: str) -> tuple[int, ReleasesTold | None
     return done.returncode, msgspec.json.decode(told.stdout, type=ReleasesTold), done.stderr
 
 
-def over(system: Running, service: str = "web") -> str:
-    """The state in which the latest rollout ends."""
-    for _ in range(LOOKS_MAX):
-        told = system.hanse("rollout", "status", service, "--json")
-        (one,) = msgspec.json.decode(told.stdout, type=ReleasesTold).rollouts
-        if one.rollout.state in ENDED:
-            return one.rollout.state
-    raise AssertionError(one.rollout)
-
-
 def test_releases_come_and_go_and_no_request_is_lost(system: Running) -> None:
     hooks = system.folder / "hooks"
     before = len(hooks.read_text().split()) if hooks.exists() else 0
@@ -163,13 +148,15 @@ def test_a_rollout_can_be_paused_and_aborted(system: Running) -> None:
     assert "held" in system.hanse("rollout", "status").stdout
     assert system.hanse("rollout", "resume", "web").returncode == 0
     # Only once its instances are there has it a share.
-    assert any(not system.hanse("route", "set", "web", "20").returncode for _ in range(LOOKS_MAX))
+    _ = system.rollout("web", lambda one: one.rollout.share > 0)
+    done = system.hanse("route", "set", "web", "20")
+    assert done.returncode == 0, done.stderr
     assert "20 %" in system.hanse("route", "show").stdout
     assert system.hanse("rollout", "abort", "web").returncode == 0
     busy = system.hanse("rollout", "promote", "web")
     assert busy.returncode == 1
     assert "there is nothing to promote" in busy.stderr or "on its way" in busy.stderr
-    assert over(system) == "rolled_back"
+    assert system.over().rollout.state == "rolled_back"
     assert system.get("/name") == before
 
 
@@ -178,16 +165,12 @@ def test_copies_are_compared_and_nobody_gets_their_answers(system: Running) -> N
     done = system.hanse("release", "web", "--to", "../worse2", "--strategy", "mirror", "--every", "1s")
     assert done.returncode == 0, done.stderr
     with Visitors(system.status().edge) as visitors:
-        for _ in range(LOOKS_MAX):
-            told = system.hanse("rollout", "status", "web", "--json")
-            (one,) = msgspec.json.decode(told.stdout, type=ReleasesTold).rollouts
-            if one.mirrored.differences:
-                break
+        one = system.rollout("web", lambda one: bool(one.mirrored.differences))
     assert {name for _, name in visitors.seen} == {before}
     assert "body" in {difference.field for difference in one.mirrored.differences}
     assert "copies: " in system.hanse("rollout", "status", "web").stdout
     assert system.hanse("rollout", "abort", "web").returncode == 0
-    assert over(system) == "rolled_back"
+    assert system.over().rollout.state == "rolled_back"
     assert system.get("/name") == before
 
 

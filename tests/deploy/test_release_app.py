@@ -13,7 +13,7 @@ import pytest
 from hanse.deploy.release_words import ReleasesTold
 
 from .systems import Running, running
-from .test_release import Visitors, over
+from .test_release import Visitors
 
 APP = """
 import os
@@ -127,7 +127,7 @@ def test_what_breaks_its_callers_is_refused_before_it_is_started(system: Running
     assert done.returncode == 0, done.stderr
     assert system.hanse("rollout", "abort", "till").returncode == 0
     assert "refused" not in system.hanse("rollout", "status", "till").stdout
-    assert over(system, "till") == "rolled_back"
+    assert system.over("till").rollout.state == "rolled_back"
 
 
 def test_a_supervisor_that_is_killed_amid_a_release_is_followed_by_one_that_ends_it(system: Running) -> None:
@@ -137,7 +137,7 @@ def test_a_supervisor_that_is_killed_amid_a_release_is_followed_by_one_that_ends
         assert done.returncode == 0, done.stderr
         before = system.status().supervisor
         os.kill(before, signal.SIGKILL)
-        assert over(system, "till") == "done"
+        assert system.over("till").rollout.state == "done"
     assert system.status().supervisor != before
     assert {status for status, _ in visitors.seen} == {200}, visitors.seen
     assert system.get("/page") == f'"{name}"'

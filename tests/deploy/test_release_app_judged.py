@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 import pytest
-
-from hanse.control.rollout import ENDED
-from hanse.deploy.release_words import ReleasesTold, RolloutTold
 
 from .systems import Running, running
 
@@ -73,9 +69,6 @@ engine = "none"
 instances = 2
 """
 
-LOOKS_MAX = 400
-"""At how something stands, before it is taken to stand so for ever."""
-
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -91,19 +84,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield system
 
 
-def over(system: Running, service: str) -> RolloutTold:
-    """The rollout of a service, once it has come to its end."""
-    for _ in range(LOOKS_MAX):
-        told = system.hanse("rollout", "status", service, "--json")
-        (one,) = msgspec.json.decode(told.stdout, type=ReleasesTold).rollouts
-        if one.rollout.state in ENDED:
-            return one
-    raise AssertionError(one)
-
-
 @pytest.mark.parametrize("service", ["till", "mailer"])
 def test_a_release_whose_calls_or_messages_fail_goes_back(system: Running, service: str) -> None:
-    told = over(system, service)
+    told = system.over(service)
     assert (told.rollout.state, told.rollout.blamed) == ("rolled_back", True)
     assert told.rollout.why.startswith("failed: ")
     assert told.verdict is not None

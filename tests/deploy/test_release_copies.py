@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 
 from hanse.control.rollout import Rollout
-from hanse.deploy.release_words import ReleasesTold
 
 from .systems import PYTHON, Running, running
-from .test_release import Visitors, over
+from .test_release import Visitors
 
 SERVER = """
 import json, os, random, sys
@@ -75,8 +73,7 @@ def released(system: Running, to: str, *arguments: str) -> tuple[Rollout, bool]:
     with Visitors(system.status().edge) as visitors:
         done = system.hanse("release", "web", "--to", f"../{to}", *arguments)
         assert done.returncode == 0, done.stderr
-        _ = over(system)
-    (one,) = msgspec.json.decode(system.hanse("rollout", "status", "web", "--json").stdout, type=ReleasesTold).rollouts
+        one = system.over()
     assert {status for status, _ in visitors.seen} == {200}
     return one.rollout, any("price" not in body for _, body in visitors.seen)
 

@@ -16,7 +16,6 @@ from hanse.deploy.edge.haproxy import program as haproxy
 from hanse.kernel.faults import CouldNotStart
 
 from .systems import Running, running
-from .test_release import over
 
 grpc: Any = pytest.importorskip("grpc")
 
@@ -105,5 +104,5 @@ def test_calls_go_on_while_a_service_of_grpc_is_released(tmp_path: Path, engine:
         (tmp_path / name / "name").write_text(name)
     with running(tmp_path, SETTINGS.replace("ENGINE", engine)) as system, Callers(system.ready().edge) as callers:
         released(system, "--to", "../two", "--steps", "50,100", "--every", "1s", "--requests", "50", "--bake", "0")
-        assert over(system, "stock") == "done", system.hanse("rollout", "status", "stock").stdout
+        assert system.over("stock").rollout.state == "done", system.hanse("rollout", "status", "stock").stdout
     assert set(callers.seen) == {"one", "two"}, callers.seen

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .systems import PYTHON, Running, running
-from .test_release import LOOKS_MAX, SERVER, over
+from .systems import PYTHON, Running, looked, running
+from .test_release import SERVER
 
 SETTINGS = f"""
 [edge]
@@ -41,11 +41,12 @@ def began(system: Running, name: str) -> tuple[Path, int]:
     done = system.hanse("release", "web", "--to", f"../{name}", "--strategy", "blue-green", "--bake", "0")
     assert done.returncode == 0, done.stderr
     place = system.folder / name
-    for _ in range(LOOKS_MAX):
-        text = system.hanse("rollout", "status", "web").stdout
-        if (place / "began").exists() and (lines := (place / "began").read_text().split()):
-            return place, int(lines[0])
-    raise AssertionError(text)
+    (process,) = looked(lambda: written(place / "began"), bool)
+    return place, int(process)
+
+
+def written(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
 
 
 def end(place: Path, code: int) -> None:
@@ -58,13 +59,13 @@ def test_an_abort_ends_the_hook_and_is_over_when_that_has_ended(system: Running)
     _, process = began(system, "aborted")
     os.kill(process, 0)
     assert system.hanse("rollout", "abort", "web").returncode == 0
-    assert over(system) == "rolled_back"
+    assert system.over().rollout.state == "rolled_back"
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
     again = system.hanse("release", "web", "--to", "../aborted", "--breaking")
     assert "was rolled back" not in again.stderr, "nobody said that it is bad"
     assert system.hanse("rollout", "abort", "web").returncode == 0
-    assert over(system) == "rolled_back"
+    assert system.over().rollout.state == "rolled_back"
 
 
 def test_a_supervisor_that_is_killed_amid_a_hook_is_followed_by_one_that_waits_for_it(system: Running) -> None:
@@ -72,7 +73,7 @@ def test_a_supervisor_that_is_killed_amid_a_hook_is_followed_by_one_that_waits_f
     before = system.status().supervisor
     os.kill(before, signal.SIGKILL)
     end(place, 0)
-    assert over(system) == "done"
+    assert system.over().rollout.state == "done"
     assert system.status().supervisor != before
     assert len((place / "began").read_text().split()) == 1, "once"
 
@@ -81,6 +82,6 @@ def test_a_hook_that_fails_is_told_and_nothing_of_the_release_is_started(system:
     page = system.get("/page")
     place, _ = began(system, "failed")
     end(place, 7)
-    assert over(system) == "rolled_back"
+    assert system.over().rollout.state == "rolled_back"
     assert "the release hook failed: exit code 7" in system.hanse("rollout", "status", "web").stdout
     assert system.get("/page") == page

@@ -17,8 +17,8 @@ from hanse.deploy.control_words import Ask
 from hanse.deploy.home import Home
 from hanse.deploy.release_words import ReleasesTold, RolloutAsk
 
-from .systems import PYTHON, WAIT_SECONDS, Running, running
-from .test_release import LOOKS_MAX, SERVER, Visitors
+from .systems import PYTHON, WAIT_SECONDS, Running, looked, running
+from .test_release import SERVER, Visitors
 
 APP = """
 from hanse import App, Gateway, Service, rpc
@@ -116,14 +116,9 @@ def begun(system: Running, *arguments: str) -> ReleaseSet:
 def ended(system: Running, one: ReleaseSet) -> ReleaseSet:
     """A set, once it is over."""
     asked = Ask("rollout", rollout=RolloutAsk(release_set=one.id))
-    for _ in range(LOOKS_MAX):
-        # Each look is a process of its own, and so takes a while.
-        done = system.hanse("rollout", "status")
-        assert done.returncode == 0, done.stderr
-        (found,) = asked_of_releases(Home(system.folder), asked).sets
-        if found.state not in LIVE_SETS:
-            return found
-    raise AssertionError(done.stdout)
+    return looked(
+        lambda: asked_of_releases(Home(system.folder), asked).sets[0], lambda found: found.state not in LIVE_SETS
+    )
 
 
 def hooks(system: Running) -> list[str]:
