@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from hanse.control.desired import Key
+from hanse.control.desired import Command, Desired, Key
 from hanse.control.slow_start import WHOLE_WEIGHT
 
 Phase = Literal[
@@ -110,6 +111,19 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether there is a process."""
         return self.phase in ALIVE
 
+    def at(self, phase: Phase, now: float, *, until: float = 0.0, why: str = "") -> Instance:
+        """It in a phase, since when it came to it.
+
+        Args:
+            phase: What it is at.
+            now: Second of the machine's clock.
+            until: Second at which it will have lasted too long; 0 for never.
+            why: What keeps it there.
+        """
+        if (self.phase, self.why, self.until) == (phase, why, until):
+            return self
+        return replace(self, phase=phase, since=self.since if self.phase == phase else now, until=until, why=why)
+
 
 class Serving(msgspec.Struct, frozen=True):
     """An instance, as the edge is to show it.
@@ -153,3 +167,33 @@ class System(msgspec.Struct, frozen=True):
     def of(self, service: str) -> Iterator[Instance]:
         """The instances of a service, whatever their release."""
         return (one for one in self.instances if one.service == service)
+
+    def having(self, old: Instance, new: Instance) -> System:
+        """The system with another one in the place of one of its instances."""
+        if new == old:
+            return self
+        return replace(self, instances=tuple(new if one.name == old.name else one for one in self.instances))
+
+
+def wanted_of(one: Instance, desired: Mapping[Key, Desired]) -> Desired:
+    """What an instance should be; nothing at all where nobody wants it any more.
+
+    Args:
+        one: The instance.
+        desired: What should run, by service and release.
+    """
+    return desired.get(one.key) or Desired(one.service, Command(()), 0, one.release)
+
+
+def away(system: System, wanted: Desired, desired: Mapping[Key, Desired]) -> list[str]:
+    """Whom a service needs, and who is not ready; of a job, who has not ended well.
+
+    Args:
+        system: What is known.
+        wanted: The service.
+        desired: What should run, by service and release.
+    """
+    jobs = {one.service for one in desired.values() if one.is_job}
+    met = {one.service for one in system.instances if one.phase == "ready" and one.service not in jobs}
+    met |= {one.service for one in system.instances if one.phase == "done" and not one.failures}
+    return [need for need in wanted.needs if need not in met]

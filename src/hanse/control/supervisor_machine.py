@@ -1,9 +1,8 @@
 """What is done about what runs, given what should: a pure machine, without clock, processes or chance.
 
-Theory of operation: `System` is all that is known. `observed` folds what was heard into it: a process was launched, has
-ended, was found healthy; the edge has taken a table. `decided` compares it with what is desired, and says what is to be
-done now, and when to ask again. It may be asked as often as anybody likes: what it has said once, it does not say
-again, as the system that it returns knows of it.
+Theory of operation: `System` is all that is known; `supervisor_heard` folds into it what is heard. `decided` compares
+it with what is desired, and says what is to be done now, and when to ask again. It may be asked as often as anybody
+likes: what it has said once, it does not say again, as the system that it returns knows of it.
 
 An instance goes waiting -> starting -> ready -> draining -> stopping, and is gone. Whoever ends unasked backs off and
 is started anew, until five ends in a minute say that it helps nobody. Who needs somebody starts after them, and stops
@@ -24,35 +23,17 @@ from itertools import count
 import msgspec
 from msgspec.structs import replace
 
-from hanse.control.desired import Command, Desired, Key
-from hanse.control.instances import Instance, Phase, Serving, System
+from hanse.control.desired import Desired, Key
+from hanse.control.instances import Instance, Serving, System, away, wanted_of
 from hanse.control.slow_start import WHOLE_WEIGHT, next_change, weight_at
 from hanse.control.supervisor_words import (
     Action,
-    Ended,
-    Event,
-    Idle,
-    Launched,
     Look,
-    Looked,
-    Seen,
     Show,
     Signal,
     Start,
     Watch,
 )
-
-BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.5, 30.0
-"""Between an end and the next start: it doubles with each, and chance takes up to half of it."""
-
-CRASHES_MAX, CRASHES_SECONDS = 5, 60.0
-"""So many ends unasked in so many seconds are a crash loop; ready for as long, and the next one is the first."""
-
-AGAIN_SECONDS = 300.0
-"""Between a crash loop and the next try, which is a single one: what it lacked may be back, with nobody awake."""
-
-LOOK_SECONDS_STARTING = 0.1
-"""Between looks at one that is not healthy yet."""
 
 SEEN_SECONDS = 5.0
 """How long the edge may take to say that it has a table, before a stop goes on without its word."""
@@ -62,12 +43,6 @@ KILL_SECONDS = 5.0
 
 SURGE = 1
 """Instances beyond those wanted, while old ones are replaced."""
-
-KILLED = (-int(signal.SIGKILL), 128 + int(signal.SIGKILL))
-"""What a process ends with that was killed, and a shell whose command was."""
-
-MISCONFIGURED = 78
-"""The exit code with which a service of ours says that another start will not help."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -84,64 +59,6 @@ class Decision(msgspec.Struct, frozen=True):
     wake: float | None = None
 
 
-def observed(system: System, event: Event, desired: Mapping[Key, Desired], now: float) -> System:
-    """What is known once something was heard; what is about a process of the past changes nothing.
-
-    Args:
-        system: What was known.
-        event: What was heard.
-        desired: What should run, by service and release.
-        now: Second of the machine's clock.
-    """
-    if isinstance(event, Seen):
-        return replace(system, seen=max(system.seen, event.revision))
-    for one in system.instances:
-        if one.is_alive and one.process == event.process:
-            wanted = _wanted(desired, one)
-            if isinstance(event, Ended):
-                return _with(
-                    system, one, _after_end(one, event, wanted, now, away=bool(_away(system, wanted, desired)))
-                )
-            return _with(system, one, _after_news(one, event, wanted, now))
-    return system
-
-
-def recovered(
-    system: System, held: Mapping[str, int], ports: Mapping[str, int], now: float
-) -> tuple[System, list[Ended | Launched]]:
-    """What was kept of a system, as somebody new goes on with it, and which launches and ends nobody has heard of.
-
-    Args:
-        system: As it was kept.
-        held: Process ids of the processes that live, by the name of the process.
-        ports: Where each instance listens, by its name.
-        now: Second of the machine's clock.
-    """
-    alive = [one for one in system.instances if one.is_alive]
-    lost: list[Ended | Launched] = [Ended(one.process, None, why="lost") for one in alive if one.process not in held]
-    # Whoever was killed as it had one launched was not told that it runs.
-    lost += [
-        Launched(one.process, held[one.process], ports.get(one.name, 0))
-        for one in alive
-        if one.process in held and not one.pid
-    ]
-    found = tuple(
-        _found(one, held[one.process], now, seen=system.seen) if one.is_alive and one.process in held else one
-        for one in system.instances
-    )
-    # Nobody knows which table the edge has; it is shown what serves once more, under a revision that is higher.
-    return replace(system, instances=found, serving=None), lost
-
-
-def _found(one: Instance, pid: int, now: float, *, seen: int) -> Instance:
-    """One that lives; what it was given time for begins anew, where nobody has looked, or told the edge, meanwhile."""
-    there = replace(one, looking=False, watched=False, look_at=now if one.look_at else 0.0, pid=pid)
-    untold = one.phase == "draining" and one.revision > seen
-    if untold or one.phase in ("starting", "unhealthy"):
-        return replace(there, since=now, until=now + one.until - one.since, revision=0)
-    return there
-
-
 def decided(
     system: System, desired: Mapping[Key, Desired], now: float, shape: str = "", slow_start: float = 0.0
 ) -> Decision:
@@ -155,6 +72,7 @@ def decided(
         slow_start: Seconds after which an instance has its whole share, where others of its release are older.
 
     Example:
+        >>> from hanse.control.desired import Command
         >>> web = Desired("web", Command(("serve",)))
         >>> first = decided(System(), {web.key: web}, 0.0)
         >>> [type(action).__name__ for action in first.actions]
@@ -182,6 +100,7 @@ def is_met(system: System, desired: Mapping[Key, Desired]) -> bool:
         desired: What should run, by service and release.
 
     Example:
+        >>> from hanse.control.desired import Command
         >>> is_met(System(), {}), is_met(System(), {("web", ""): Desired("web", Command(("serve",)))})
         (True, False)
     """
@@ -268,19 +187,19 @@ def _moved(system: System, desired: Mapping[Key, Desired], now: float, actions: 
         if one.phase in ("waiting", "backing off") or (one.phase == "crash loop" and one.until):
             system = _begun(system, one, desired, now, actions)
         elif one.is_alive:
-            system = _with(system, one, _carried_on(system, one, desired, now, actions))
+            system = system.having(one, _carried_on(system, one, desired, now, actions))
     return system
 
 
 def _begun(system: System, one: Instance, desired: Mapping[Key, Desired], now: float, actions: list[Action]) -> System:
-    wanted = _wanted(desired, one)
+    wanted = wanted_of(one, desired)
     if one.leaving or (one.phase != "waiting" and now < one.until):
         return system
-    if away := _away(system, wanted, desired):
-        return _with(system, one, _in(one, "waiting", now, why=f"for {', '.join(away)}"))
+    if needs := away(system, wanted, desired):
+        return system.having(one, one.at("waiting", now, why=f"for {', '.join(needs)}"))
     run = system.runs + 1
     begun = replace(
-        _in(one, "starting", now, until=now + wanted.probe.startup),
+        one.at("starting", now, until=now + wanted.probe.startup),
         run=run,
         pid=0,
         good=0,
@@ -295,20 +214,20 @@ def _begun(system: System, one: Instance, desired: Mapping[Key, Desired], now: f
         tried=one.phase == "crash loop",
     )
     actions.append(Start(begun))
-    return _with(replace(system, runs=run), one, begun)
+    return replace(system, runs=run).having(one, begun)
 
 
 def _carried_on(
     system: System, one: Instance, desired: Mapping[Key, Desired], now: float, actions: list[Action]
 ) -> Instance:
-    wanted = _wanted(desired, one)
+    wanted = wanted_of(one, desired)
     if one.phase == "stopping":
         return _killed(one, now, actions)
     if one.phase == "draining":
         return _drained(system, one, wanted, now, actions)
     if one.leaving and not _is_needed(system, one, desired):
         if one.phase == "ready":
-            return _in(one, "draining", now, until=now + wanted.stop_grace)
+            return one.at("draining", now, until=now + wanted.stop_grace)
         return _stopped(one, wanted, now, actions, why=one.why)
     if one.phase != "ready" and now >= one.until:
         return _stopped(one, wanted, now, actions, why=_too_late(one, wanted))
@@ -343,7 +262,7 @@ def _drained(system: System, one: Instance, wanted: Desired, now: float, actions
 def _stopped(one: Instance, wanted: Desired, now: float, actions: list[Action], *, why: str = "") -> Instance:
     """Told to end: by way of its group where a shell is before it."""
     actions.append(Signal(one.process, wanted.stop_signal, wanted.command.shell))
-    return _in(one, "stopping", now, until=now + wanted.stop_grace, why=why)
+    return one.at("stopping", now, until=now + wanted.stop_grace, why=why)
 
 
 def _killed(one: Instance, now: float, actions: list[Action]) -> Instance:
@@ -364,108 +283,6 @@ def _is_needed(system: System, one: Instance, desired: Mapping[Key, Desired]) ->
         for other in system.instances
         if other.key == key
     )
-
-
-def _away(system: System, wanted: Desired, desired: Mapping[Key, Desired]) -> list[str]:
-    """Whom it needs, and who is not ready; of a job, who has not ended well."""
-    jobs = {one.service for one in desired.values() if one.is_job}
-    met = {one.service for one in system.instances if one.phase == "ready" and one.service not in jobs}
-    met |= {one.service for one in system.instances if one.phase == "done" and not one.failures}
-    return [need for need in wanted.needs if need not in met]
-
-
-# What is heard
-
-
-def _after_news(one: Instance, event: Launched | Looked | Idle, wanted: Desired, now: float) -> Instance:
-    match event:
-        case Launched(pid=pid, port=port):
-            there = replace(one, pid=pid, port=port)
-            if one.phase != "starting":
-                return there
-            return replace(there, look_at=now) if wanted.probe.path else _in(there, "ready", now)
-        case Idle():
-            return replace(one, idle=True)
-        case Looked(why=why):
-            return _after_look(one, why, wanted, now)
-
-
-def _after_look(one: Instance, why: str, wanted: Desired, now: float) -> Instance:
-    probe = wanted.probe
-    pause = probe.interval if one.phase == "ready" else min(probe.interval, LOOK_SECONDS_STARTING)
-    good, bad = (0, one.bad + 1) if why else (one.good + 1, 0)
-    one = replace(one, good=good, bad=bad, looking=False, look_at=now + pause)
-    if one.phase in ("starting", "unhealthy"):
-        if good >= probe.rise:
-            return replace(_in(one, "ready", now), look_at=now + probe.interval)
-        return replace(one, why=why)
-    if one.phase == "ready" and bad >= probe.fall:
-        return _in(one, "unhealthy", now, until=now + probe.startup, why=why)
-    return one
-
-
-def _after_end(one: Instance, event: Ended, wanted: Desired, now: float, *, away: bool) -> Instance:
-    why = _ending(one, event)
-    steady = one.phase == "ready" and now - one.since >= CRASHES_SECONDS
-    exits = tuple(at for at in (*one.exits, now) if now - at < CRASHES_SECONDS)
-    ended = replace(
-        _in(one, "backing off", now, why=why),
-        pid=0,
-        tail=event.tail,
-        restarts=one.restarts + 1,
-        starved=one.starved + _is_starved(one, event),
-        look_at=0.0,
-        looking=False,
-        exits=exits,
-        failures=1 if steady else one.failures + 1,
-    )
-    well = event.code == 0 and one.phase != "stopping"
-    if one.leaving or wanted.restart == "never" or (wanted.restart == "on-failure" and well):
-        return replace(ended, phase="done", failures=0 if well else ended.failures)
-    if away:
-        # It may well have ended for that; nobody blames it.
-        return replace(ended, phase="waiting", exits=one.exits, failures=one.failures)
-    if wanted.own and event.code == MISCONFIGURED:
-        return replace(ended, phase="crash loop", why=f"{why}: another start will not help")
-    if len(exits) >= CRASHES_MAX or (one.tried and not steady):
-        why += "; tried once more" if one.tried else f"; {len(exits)} times in {CRASHES_SECONDS:g} s"
-        return replace(ended, phase="crash loop", why=why, until=now + AGAIN_SECONDS)
-    return replace(ended, until=now + backoff(ended.failures, event.draw))
-
-
-def _is_starved(one: Instance, event: Ended) -> bool:
-    """Whether the system killed it for its memory: then it is killed, and not by us."""
-    return event.starving and event.code in KILLED and not one.killed_at
-
-
-def _ending(one: Instance, event: Ended) -> str:
-    if event.why or _is_starved(one, event):
-        return event.why or "killed by the system, as memory had run out"
-    if one.phase == "stopping" and one.why:
-        return one.why
-    if event.code is None:
-        return "ended, nobody knows how"
-    if event.code >= 0:
-        return f"exit code {event.code}"
-    try:
-        return f"killed by {signal.Signals(-event.code).name}"
-    except ValueError:
-        return f"killed by signal {-event.code}"
-
-
-def backoff(failures: int, draw: float) -> float:
-    """Seconds between an end and the next start.
-
-    Args:
-        failures: Ends in a row, this one among them.
-        draw: Chance, from 0 to 1.
-
-    Example:
-        >>> backoff(1, 1.0), backoff(3, 1.0), backoff(3, 0.0), backoff(50, 1.0)
-        (0.5, 2.0, 1.0, 30.0)
-    """
-    longest = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2.0 ** min(failures - 1, 16))
-    return max(BACKOFF_SECONDS_MIN, longest * (0.5 + draw / 2))
 
 
 # What the edge shows
@@ -506,23 +323,7 @@ def _serving(one: Instance, weight: int) -> Serving | None:
     return Serving(one.name, one.service, one.release, one.port, draining, weight)
 
 
-# Helpers
-
-
-def _wanted(desired: Mapping[Key, Desired], one: Instance) -> Desired:
-    return desired.get(one.key) or Desired(one.service, Command(()), 0, one.release)
-
-
-def _in(one: Instance, phase: Phase, now: float, *, until: float = 0.0, why: str = "") -> Instance:
-    if one.phase == phase and one.why == why and one.until == until:
-        return one
-    return replace(one, phase=phase, since=one.since if one.phase == phase else now, until=until, why=why)
-
-
-def _with(system: System, old: Instance, new: Instance) -> System:
-    if new == old:
-        return system
-    return replace(system, instances=tuple(new if one.name == old.name else one for one in system.instances))
+# When to ask again
 
 
 def _wake(system: System, now: float, slow_start: float) -> float | None:

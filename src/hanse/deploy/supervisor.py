@@ -22,7 +22,8 @@ from hanse.control.edge_shown import table_of
 from hanse.control.instances import Instance, System
 from hanse.control.neighbours import goes_by_proxy, inner_table, is_wanted, proxy_variables, url_of, variable_of
 from hanse.control.released import Overlay
-from hanse.control.supervisor_machine import decided, is_met, observed, recovered
+from hanse.control.supervisor_heard import observed, recovered
+from hanse.control.supervisor_machine import decided, is_met
 from hanse.control.supervisor_words import (
     Action,
     Ended,

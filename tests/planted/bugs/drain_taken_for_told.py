@@ -4,13 +4,13 @@ An instance is told to end that the edge still sends requests to."""
 from msgspec.structs import replace
 
 from hanse import World, simulation
-from hanse.control import supervisor_machine
+from hanse.control import supervisor_heard
 from hanse.control.instances import Instance
 
 from . import instead, supervised
 
 
-@instead(supervisor_machine)
+@instead(supervisor_heard)
 def _found(one: Instance, pid: int, now: float, *, seen: int) -> Instance:
     return replace(one, looking=False, watched=False, look_at=now if one.look_at else 0.0, pid=pid)
 

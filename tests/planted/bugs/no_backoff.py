@@ -2,12 +2,12 @@
 What cannot run takes all of a machine for its starts."""
 
 from hanse import World, simulation
-from hanse.control import supervisor_machine
+from hanse.control import supervisor_heard
 
 from . import instead, supervised
 
 
-@instead(supervisor_machine)
+@instead(supervisor_heard)
 def backoff(failures: int, draw: float) -> float:
     return 0.0
 

@@ -12,7 +12,7 @@ from . import instead, supervised
 
 
 @instead(supervisor_machine)
-def _away(system: System, wanted: Desired, desired: Mapping[Key, Desired]) -> list[str]:
+def away(system: System, wanted: Desired, desired: Mapping[Key, Desired]) -> list[str]:
     return []
 
 

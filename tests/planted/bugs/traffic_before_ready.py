@@ -2,16 +2,16 @@
 Requests are sent to a process that does not listen yet."""
 
 from hanse import World, simulation
-from hanse.control import supervisor_machine
+from hanse.control import supervisor_heard
 from hanse.control.desired import Desired
 from hanse.control.instances import Instance
 
 from . import instead, supervised
 
-after_look = supervisor_machine._after_look
+after_look = supervisor_heard._after_look
 
 
-@instead(supervisor_machine)
+@instead(supervisor_heard)
 def _after_look(one: Instance, why: str, wanted: Desired, now: float) -> Instance:
     return after_look(one, "" if one.phase == "starting" else why, wanted, now)
 

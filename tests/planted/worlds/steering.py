@@ -12,7 +12,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
-from hanse.control import supervisor_machine
+from hanse.control import supervisor_heard, supervisor_machine
 from hanse.control.desired import Desired, Key
 from hanse.control.edge_figures import Figures
 from hanse.control.edge_mirror import Pairs
@@ -86,7 +86,7 @@ class Supervisor:
         """Go on with what the keeper has."""
         held = self.premises.held
         self.memory = memories.hooks_begun_among(self.memory, held)
-        system, lost = supervisor_machine.recovered(self.system, held, self.memory.ports, self.clock())
+        system, lost = supervisor_heard.recovered(self.system, held, self.memory.ports, self.clock())
         self.memory = replace(self.memory, system=system)
         known = {one.process for one in system.instances if one.is_alive}
         for event in lost:
@@ -136,7 +136,7 @@ class Supervisor:
         self._busy = True
         while not self.dead:
             while self._news:
-                system = supervisor_machine.observed(self.system, self._news.pop(0), self.desired, self.clock())
+                system = supervisor_heard.observed(self.system, self._news.pop(0), self.desired, self.clock())
                 self.memory = replace(self.memory, system=system)
             decision = supervisor_machine.decided(
                 self.system, self.desired, self.clock(), self.shape, SLOW_START_SECONDS

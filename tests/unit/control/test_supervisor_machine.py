@@ -10,18 +10,15 @@ from msgspec.structs import replace
 
 from hanse.control.desired import Command, Desired, Key, Probe
 from hanse.control.instances import Instance, Phase, Serving, System
-from hanse.control.supervisor_machine import (
+from hanse.control.supervisor_heard import (
     AGAIN_SECONDS,
     CRASHES_MAX,
     CRASHES_SECONDS,
-    KILL_SECONDS,
     MISCONFIGURED,
-    SEEN_SECONDS,
-    SURGE,
-    decided,
     observed,
     recovered,
 )
+from hanse.control.supervisor_machine import KILL_SECONDS, SEEN_SECONDS, SURGE, decided
 from hanse.control.supervisor_words import Ended, Event, Idle, Launched, Look, Looked, Seen, Show, Signal, Start, Watch
 
 PROBE = Probe("/up", interval=2.0, fall=2, startup=30.0)
