@@ -20,17 +20,19 @@ port = 0
 command = "{PYTHON} serve.py {{host}} {{port}}"
 directory = "one"
 route = "/"
-release_hook = "echo $$ >> began; while [ ! -f go ]; do sleep 0.1; done; exit $(cat go)"
+stop_grace = 1
+release_hook = "[ ! -f deaf ] || trap '' TERM; echo $$ >> began; while [ ! -f go ]; do sleep 0.1; done; exit $(cat go)"
 """
-"""The hook tells who it is, and ends when it is told with which code."""
+"""The hook tells who it is, and ends when it is told with which code; where there is `deaf`, SIGTERM ends nothing."""
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("hooks")
-    for name in ("one", "aborted", "killed", "failed"):
+    for name in ("one", "aborted", "deaf", "killed", "failed"):
         (folder / name).mkdir()
         (folder / name / "serve.py").write_text(SERVER + f"# {name}")
+    (folder / "deaf" / "deaf").touch()
     with running(folder, SETTINGS) as system:
         _ = system.ready()
         yield system
@@ -66,6 +68,17 @@ def test_an_abort_ends_the_hook_and_is_over_when_that_has_ended(system: Running)
     assert "was rolled back" not in again.stderr, "nobody said that it is bad"
     assert system.hanse("rollout", "abort", "web").returncode == 0
     assert system.over().rollout.state == "rolled_back"
+
+
+def test_a_hook_that_does_not_hear_is_killed_after_its_grace(system: Running) -> None:
+    _, process = began(system, "deaf")
+    assert system.hanse("rollout", "abort", "web").returncode == 0
+    assert system.over().rollout.state == "rolled_back"
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+    told = system.hanse("rollout", "status", "web").stdout
+    assert "aborted" in told
+    assert "release hook failed" not in told, "it was ended by whoever aborted it"
 
 
 def test_a_supervisor_that_is_killed_amid_a_hook_is_followed_by_one_that_waits_for_it(system: Running) -> None:

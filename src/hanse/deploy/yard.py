@@ -17,6 +17,7 @@ from hanse.control.instances import System
 from hanse.control.released import Overlay, started_from
 from hanse.control.rollout import Came
 from hanse.control.sighted import Looks
+from hanse.control.supervisor_machine import KILL_SECONDS
 from hanse.deploy.checks import Checks, Side, checks_of
 from hanse.deploy.looker import Looker
 from hanse.deploy.memory import HOOK, hook_begun, hook_came, hook_ended
@@ -153,8 +154,10 @@ class SupervisorYard:
             return "passed"
         now, wanted = self._host.monotonic(), self.services.get(service)
         if name not in self._ending:
-            self._ending[name] = now
+            self._ending[name] = now + (0.0 if wanted is None else wanted.stop_grace)
             self._supervisor.signal_once(HOOK + name, signal.SIGTERM)
-        elif wanted is None or now - self._ending[name] > wanted.stop_grace:
+        elif now >= self._ending[name]:
+            # Nothing survives a kill but what the machine does not let go of yet, and that is killed by the next one.
+            self._ending[name] = now + KILL_SECONDS
             self._supervisor.signal_once(HOOK + name, signal.SIGKILL)
         return "waiting"
