@@ -42,7 +42,7 @@ def ps(*, home: Home, json_wanted: bool, output: Output) -> None:
 def restart(*, services: tuple[str, ...], home: Home, json_wanted: bool, output: Output) -> None:
     """Start services anew, or all: new ones take the place of old ones, and no request is lost.
 
-    What was stopped or given up is started, too.
+    What was stopped or given up is started, too. While a service is on its way to another release, those of both are.
     """
     _told(asked(home, Ask("restart", services)), output, json_wanted=json_wanted)
 
@@ -53,7 +53,10 @@ def restart(*, services: tuple[str, ...], home: Home, json_wanted: bool, output:
 @as_json
 @common
 def scale(*, counts: tuple[str, ...], home: Home, json_wanted: bool, output: Output) -> None:
-    """Have N instances of SERVICE run, until the system ends."""
+    """Have N instances of SERVICE run, until the system ends.
+
+    While it is on its way to another release, both releases have their part of them.
+    """
     _told(asked(home, Ask("scale", instances=dict(map(count_of, counts)))), output, json_wanted=json_wanted)
 
 
@@ -63,7 +66,10 @@ def scale(*, counts: tuple[str, ...], home: Home, json_wanted: bool, output: Out
 @as_json
 @common
 def stop(*, services: tuple[str, ...], home: Home, json_wanted: bool, output: Output) -> None:
-    """End services, and leave the others running; `hanse restart` starts them again."""
+    """End services, and leave the others running; `hanse restart` starts them again.
+
+    One that is on its way to another release is not ended before it is there, or back.
+    """
     _told(asked(home, Ask("stop", services)), output, json_wanted=json_wanted)
 
 

@@ -63,6 +63,7 @@ class Sight(Model):
 
     Attributes:
         old, new: Instances of each release.
+        instances: How many of the service are to run when nothing is on its way, by now; 0 where nobody says.
         share, mirrored: What all edges go by; None where one of them has not said so.
         came: What is done once in this state has come to.
         why: What it failed with.
@@ -76,6 +77,7 @@ class Sight(Model):
     new: Crew
     share: int | None
     mirrored: int | None
+    instances: int = 0
     came: Came = "waiting"
     why: str = ""
     tally: Tally = Tally()

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from hanse.contract.model import Model
 from hanse.control.edge_table import WHOLE
 from hanse.kernel.faults import Misconfigured
@@ -197,6 +199,43 @@ def mirror(instances: int, share: float = 100.0, *, seconds: float = 300.0, bake
         ends="asked",
     )
     return Plan(strategy="mirror", steps=(copied, _last(instances, bake)))
+
+
+def resized(plan: Plan, instances: int) -> Plan:
+    """The same plan for another number of instances: shares, times, and what ends a step, stay.
+
+    Args:
+        plan: Any.
+        instances: How many are to run when nothing is on its way, from 1.
+
+    Example:
+        >>> [(step.share, step.new, step.old) for step in resized(rolling(2), 5).steps]
+        [(5000, 2, 3), (10000, 5, 0)]
+        >>> resized(canary(4, (1, 50)), 10) == canary(10, (1, 50))
+        True
+    """
+    steps = plan.steps
+    after = (*steps[1:], steps[-1])
+    if plan.strategy == "rolling":
+        return replace(plan, steps=tuple(_rolled(step, instances) for step in steps))
+    # Copies that come before a canary go to as many as its first step has.
+    parts = [
+        step.share or (then.share if plan.strategy == "canary" else step.mirrored)
+        for step, then in zip(steps, after, strict=True)
+    ]
+    return replace(
+        plan,
+        steps=tuple(
+            replace(step, new=max(1, math.ceil(instances * part / WHOLE)), old=instances)
+            for step, part in zip(steps, parts, strict=True)
+        ),
+    )
+
+
+def _rolled(step: Step, instances: int) -> Step:
+    new = max(1, round(instances * step.share / WHOLE))
+    # Whoever has a share has an instance.
+    return replace(step, new=new, old=max(1, instances - new) if step.share < WHOLE else 0)
 
 
 def _copied(new: int, old: int, seconds: float, requests: int) -> Step:

@@ -96,11 +96,11 @@ def mirror_of(overlay: Overlay) -> Mirror | None:
 
 
 def overlay_for(wanted: Wanted) -> Overlay:
-    """What a rollout wants."""
+    """What a rollout wants: nothing, while it is only looked whether the new release fits."""
     return Overlay(
         release=wanted.old or BASE,
         directory=wanted.old_source,
-        count=wanted.old_count,
+        count=-1 if wanted.state == "checking" else wanted.old_count,
         new=wanted.new,
         new_directory=wanted.new_source,
         new_count=wanted.new_count,

@@ -415,6 +415,7 @@ def seen_of(sight: Sight, row: Rollout, *, in_force: bool, seconds: float, at: f
         at=at,
         new=sight.new,
         old=sight.old,
+        instances=sight.instances,
         share=sight.share if in_force else None,
         mirrored=sight.mirrored,
         check=sight.came if row.state == "checking" else "waiting",

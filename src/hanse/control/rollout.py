@@ -173,6 +173,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         seconds: Since it was looked at before, by a clock that nobody sets; 0 where nobody knows.
         at: Wall-clock seconds.
         new, old: Instances of each release.
+        instances: How many are to run when nothing is on its way, by now; 0 where nobody says.
         share, mirrored: What every edge and every node is known to go by, in basis points; None where that is unknown.
         check: Whether the new release fits those who call it, and what is stored.
         hook: What the command came to that is run once per rollout.
@@ -188,6 +189,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     at: float = 0.0
     new: Crew = Crew()
     old: Crew = Crew()
+    instances: int = 0
     share: int | None = None
     mirrored: int | None = None
     check: Came = "waiting"

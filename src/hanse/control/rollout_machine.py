@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
+from hanse.control.plan import resized
 from hanse.control.rollout import ENDED, HISTORY_MAX, Command, Rollout, Seen, State, Turn
 from hanse.kernel.faults import Conflict
 
@@ -62,6 +63,8 @@ def beat(row: Rollout, seen: Seen) -> Rollout:
         return row
     seconds = min(max(seen.seconds, 0.0), BEAT_SECONDS_MAX)
     row = replace(row, waited=row.waited + seconds, lived=row.lived + seconds)
+    if seen.instances and seen.instances != row.instances:
+        row = _resized(row, seen.instances, at=seen.at)
     state = row.held_in if row.state == "held" else row.state
     if state in LOOKED_AT and (harm := _harm(row, seen)):
         return _back(row, harm, at=seen.at, evidence=seen.evidence, blamed=True)
@@ -120,6 +123,24 @@ def shared(row: Rollout, share: int, *, who: str, at: float) -> Rollout:
         raise Conflict(f"the rollout of {row.service} {row.new} has no instance of {row.old} left to share with")
     there = row if row.state != "held" else replace(row, state=row.held_in)
     return _held(replace(there, share=share), f"a share of {share / 100:g} % by hand", at=at, who=who)
+
+
+def _resized(row: Rollout, instances: int, *, at: float) -> Rollout:
+    """With as many instances as somebody wants by now: both releases get their part of them at once."""
+    state = row.held_in if row.state == "held" else row.state
+    plan, before = resized(row.plan, instances), row.instances
+    row = replace(row, plan=plan, instances=instances, waited=0.0)
+    if state == "rolling_back":
+        return replace(row, old_count=instances)
+    old = instances
+    if state == "stepping":
+        reached = row.step if row.shown else row.step - 1
+        old = plan.steps[reached].old if reached >= 0 else instances
+        if plan.strategy == "rolling":
+            # Of whom an edge may count on yet, none goes before the new one's are there.
+            old = max(old, min(row.old_count, instances))
+    row = replace(row, old_count=old, new_count=row.now.new if row.new_count else 0)
+    return _noted(row, row.state, at=at, why=f"{instances} instances are wanted, and not {before}")
 
 
 def _checking(row: Rollout, seen: Seen, _seconds: float) -> Rollout:
@@ -275,12 +296,18 @@ def _ended(row: Rollout, state: State, *, at: float, why: str, who: str = "", ev
 
 def _turned(row: Rollout, state: State, *, at: float, why: str, who: str = "", evidence: str = "") -> Rollout:
     """In another state or step, or at another share: time begins anew, and it is remembered why."""
+    row = _noted(row, state, at=at, why=why, who=who, evidence=evidence)
+    return replace(row, state=state, watched=0.0, waited=0.0, astray=0.0, why=why)
+
+
+def _noted(row: Rollout, state: State, *, at: float, why: str, who: str = "", evidence: str = "") -> Rollout:
+    """With one turn more that is remembered."""
     turn = Turn(at=at, state=state, step=row.step, share=row.share, why=why, who=who, evidence=evidence)
     known = (*row.history, turn)
     if len(known) > HISTORY_MAX:
         half = HISTORY_MAX // 2
         known = (*known[:half], *known[-half:])
-    return replace(row, state=state, watched=0.0, waited=0.0, astray=0.0, why=why, history=known)
+    return replace(row, history=known)
 
 
 def _words(state: State) -> str:

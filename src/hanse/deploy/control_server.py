@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import final
 
 import msgspec
 
+from hanse.control.desired import Desired
 from hanse.control.wishes import needed, restarted, scaled
 from hanse.deploy.control_words import ASK_BYTES_MAX, Answer, Ask, Refused, Row, Status, Wish
 from hanse.deploy.own_socket import why_not
@@ -65,7 +67,7 @@ class ControlServer:
                 return Answer(releases=await self._release(ask.release))
             if ask.rollout is not None:
                 return Answer(releases=await self._releasing.rollout(ask.rollout))
-            self._obey(ask)
+            await self._obey(ask)
         except Fault as fault:
             return Answer(refused=_refused(fault))
         return Answer(self.status())
@@ -77,19 +79,24 @@ class ControlServer:
         row = await self._releasing.release(ask)
         return await self._releasing.rollout(RolloutAsk(service=row.service))
 
-    def _obey(self, ask: Ask) -> None:
+    async def _obey(self, ask: Ask) -> None:
         supervisor = self._supervisor
-        wishes = supervisor.memory.wishes
         there = supervisor.plan.desired if supervisor.plan is not None else {}
         if ask.verb == "down":
             supervisor.stop()
         elif ask.verb == "restart":
-            supervisor.wish(restarted(wishes, there, ask.services))
+            supervisor.wish(restarted(supervisor.memory.wishes, there, ask.services))
         elif ask.verb == "scale":
-            supervisor.wish(scaled(wishes, there, ask.instances))
+            await self._scale(there, ask.instances)
         elif ask.verb == "stop":
             _ = needed(there, ask.services)  # refuses names that are unknown
-            supervisor.wish(scaled(wishes, there, dict.fromkeys(ask.services or there, 0)))
+            await self._scale(there, dict.fromkeys(ask.services or there, 0))
+
+    async def _scale(self, there: Mapping[str, Desired], instances: Mapping[str, int]) -> None:
+        _ = scaled(self._supervisor.memory.wishes, there, instances)  # refuses what makes no sense
+        await self._releasing.may_stop(name for name, number in instances.items() if not number)
+        # Others may have wished for something meanwhile.
+        self._supervisor.wish(scaled(self._supervisor.memory.wishes, there, instances))
 
     def status(self) -> Status:
         """How the system is."""

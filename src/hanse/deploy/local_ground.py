@@ -101,6 +101,7 @@ class LocalGround:
         tally = tally_of(figures, wanted, yard.system, self._slow_for(wanted, figures), looks)
         in_force = yard.in_force and yard.overlays.get(wanted.service) == overlay_for(wanted)
         sight = sight_of(wanted, yard.system, tally, in_force=in_force, came=came, why=why)
+        sight = replace(sight, instances=yard.services[wanted.service].instances)
         if (own := self._own()) and wanted.service in own:
             sight = replace(sight, callers=callers_of(yard.system, own), hosts=own)
         return replace(sight, pairs=await self._pairs(wanted)) if wanted.mirrored else sight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self, final
 
@@ -20,13 +21,14 @@ from hanse.control.verdict import Verdict
 from hanse.deploy.local_ground import Yard, ground_on
 from hanse.deploy.release_words import ReleaseAsk, ReleasesTold, RolloutAsk, RolloutTold, plan_of
 from hanse.deploy.sources import Source, source_of
-from hanse.kernel.faults import Misconfigured, NotFound
+from hanse.kernel.faults import Conflict, Misconfigured, NotFound
 from hanse.kernel.host import Host
 from hanse.kernel.message import Headers, Identity
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.kernel.settings_schema import nearest
 from hanse.node.app import App
 from hanse.node.node import Node
+from hanse.service.query import one_of
 
 FILE = "releases.db"
 FOLDER = "releases"
@@ -173,6 +175,26 @@ class Releasing:
                 row = await self._live(ask.service)
                 _ = await self._node.client(Releases).command(row.id, ask.command, who=ask.who)
             return await self._told(ask)
+
+    async def may_stop(self, services: Iterable[str]) -> None:
+        """Nothing, where none of these is on its way.
+
+        Raises:
+            Conflict: One is: a release that has no instances any more would be taken for one that does not run.
+        """
+        if not (among := set(services)):
+            return
+        rollouts = self._node.collection(Rollout)
+        going = {row.service: row.new async for row in rollouts.scan() if row.state not in ENDED}
+        async for one in self._node.collection(ReleaseSet).scan(lambda row: one_of(row.state, LIVE_SETS)):
+            going = {member.service: member.new for member in one.members} | going
+        if found := sorted(among & going.keys()):
+            name = found[0]
+            raise Conflict(
+                f"{name} is on its way to release {going[name]}, and cannot be stopped meanwhile: wait for its end, or "
+                f"take it back with `hanse rollout abort {name}`; `hanse down` ends the system as it is, and the next "
+                f"`hanse up` goes on from there"
+            )
 
     def _service(self, name: str) -> Desired:
         found = self._yard.services.get(name)

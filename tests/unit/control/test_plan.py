@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, strategies as st
 
 from hanse.control.edge_table import WHOLE
-from hanse.control.plan import Plan, ab, blue_green, canary, mirror, rolling
+from hanse.control.plan import Plan, ab, blue_green, canary, mirror, resized, rolling
 from hanse.kernel.faults import Misconfigured
 
 COUNTS = st.integers(1, 100)
@@ -56,3 +58,31 @@ def test_numbers_that_make_no_plan_are_refused(make: object, says: str) -> None:
     assert callable(make)
     with pytest.raises(Misconfigured, match=says):
         make()
+
+
+@given(
+    before=st.integers(1, 100),
+    after=st.integers(1, 100),
+    plan=st.sampled_from(
+        [
+            lambda number: rolling(number, every=3.0, bake=5.0),
+            lambda number: blue_green(number, bake=10.0),
+            lambda number: canary(number, (1, 7, 50), every=10.0, requests=20, mirrored=60.0),
+            lambda number: ab(number, 30),
+            lambda number: mirror(number, 7, seconds=10.0),
+        ]
+    ),
+)
+def test_a_plan_of_another_size_is_as_if_it_had_been_of_that_size(
+    before: int, after: int, plan: Callable[[int], Plan]
+) -> None:
+    """But for one that replaces an instance with each step, which keeps the steps that it has."""
+    first = plan(before)
+    assert resized(first, before) == first
+    there = resized(first, after)
+    if first.strategy != "rolling":
+        assert there == plan(after)
+    for step in there.steps:
+        assert step.new + step.old >= after
+        assert max(step.new, step.old) <= after
+        assert step.old > 0 or step.share == WHOLE

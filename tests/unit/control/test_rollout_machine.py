@@ -59,6 +59,7 @@ class World:
             seconds=1.0,
             new=self.new,
             old=self.old,
+            instances=self.instances,
             share=self.share if self.chance.random() < 0.9 else None,
             mirrored=self.mirrored,
             check="passed",
@@ -83,9 +84,10 @@ class World:
         assert 0 <= row.share <= 10_000
         if row.state not in ENDED and row.state not in ("checking", "preparing"):
             assert row.new_count + row.old_count >= self.instances
+            assert row.instances == self.instances
         if row.share > before.share:
             assert self.new.ready >= row.now.new, "requests are sent to what is not there"
-        if row.old_count < before.old_count and row.state != "done":
+        if row.old_count < before.old_count and row.instances == before.instances and row.state != "done":
             assert self.share == row.share, "the old release goes while an edge still counts on it"
         if row.state == "done":
             assert row.share == 10_000
@@ -156,6 +158,50 @@ def test_what_is_held_may_go_on_and_may_still_turn_out_bad(seed: int) -> None:
     world.row = commanded(world.row, "pause", who="ada", at=9.0)
     world.ruling = "roll_back"
     assert world.run().state == "rolled_back"
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.strategy)
+@given(
+    seed=st.integers(0, 10_000),
+    when=st.integers(0, 60),
+    instances=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    back=st.booleans(),
+)
+def test_as_many_run_as_are_wanted_by_now(
+    plan: Plan, seed: int, when: int, instances: list[int], *, back: bool
+) -> None:
+    """At whatever moment somebody wants more or fewer, and whether it goes on or back."""
+    world = World(plan, seed)
+    for number in instances:
+        world.run(when)
+        if world.row.state in ENDED:
+            return
+        world.instances = number
+        world.run(1)
+        if world.row.state not in ENDED:
+            assert world.row.instances == number
+            assert (world.row.now.new, world.row.plan.steps[-1].new) <= (number, number)
+    if world.row.state in ENDED:
+        return
+    if world.row.state == "stepping" or back:
+        world.row = commanded(world.row, "abort" if back else "promote", who="ada", at=9.0)
+    row = world.run()
+    if row.state == "stepping":
+        row = commanded(row, "promote", who="ada", at=9.0)
+        world.row = row
+        row = world.run()
+    counts = {"done": (world.instances, 0), "rolled_back": (0, world.instances)}
+    assert (row.new_count, row.old_count) == counts[row.state]
+
+
+def test_more_instances_are_no_turn_of_the_rollout_and_why_it_is_held_is_still_told() -> None:
+    row = commanded(beat(at("stepping"), ALL_WELL), "pause", who="ada", at=9.0)
+    more = beat(row, replace(ALL_WELL, instances=10))
+    assert (more.state, more.why, more.share) == ("held", "paused", row.share)
+    assert (more.new_count, more.old_count) == (1, 10)
+    assert more.history[-1].why == "10 instances are wanted, and not 4"
+    assert beat(more, replace(ALL_WELL, instances=10)).history == more.history
+    assert beat(more, ALL_WELL).instances == 10, "nobody says"
 
 
 def at(state: str, plan: Plan = PLANS[3]) -> Rollout:

@@ -37,12 +37,13 @@ async def answered(folder: Path, *asks: bytes) -> list[Answer]:
     project, host = Project(folder), Host.fixed(wall=1_700_000_000.0, seed=1)
     supervisor = Supervisor(project, host, print)
     yard = SupervisorYard(supervisor, Checks(nothing), host)
-    server = ControlServer(supervisor, project, host, Releasing(yard, folder, host))
-    before = await server.answer(b'{"verb":"status"}')
-    assert before.status is not None
-    assert before.status.services == ()
-    supervisor.replan(Plan(Settings(), {"web": WEB}, {}))
-    return [await server.answer(ask) for ask in asks]
+    async with Releasing(yard, folder, host) as releasing:
+        server = ControlServer(supervisor, project, host, releasing)
+        before = await server.answer(b'{"verb":"status"}')
+        assert before.status is not None
+        assert before.status.services == ()
+        supervisor.replan(Plan(Settings(), {"web": WEB}, {}))
+        return [await server.answer(ask) for ask in asks]
 
 
 async def test_what_is_no_ask_is_refused(tmp_path: Path) -> None:
