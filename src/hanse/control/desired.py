@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+from hanse.control.edge_table import Table
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import HealthSettings, ServiceSettings, Settings
 from hanse.kernel.settings_schema import nearest
@@ -200,9 +201,12 @@ def desired_of(settings: Settings, parts: Parts, runs: Runs, resources: Iterable
     found = {one.service: one for one in resources}
     # The edge tells them who asks, and which requests are copies.
     trusted = ",".join(dict.fromkeys((EDGE_ADDRESS, *settings.gateway.trusted_proxies)))
+    # Of these alone does the edge hand on which release they choose.
+    forcing = ",".join(dict.fromkeys((*Table().forcing, *settings.gateway.forcing)))
+    told = {"HANSE_GATEWAY__TRUSTED_PROXIES": trusted, "HANSE_GATEWAY__FORCING": forcing}
     for name, part in own.items():
         service = settings.services.get(name, ServiceSettings())
-        found[name] = _own(part, service, parts.app, runs, {"HANSE_GATEWAY__TRUSTED_PROXIES": trusted})
+        found[name] = _own(part, service, parts.app, runs, told)
     for name, service in settings.services.items():
         if name not in own:
             if not service.command:

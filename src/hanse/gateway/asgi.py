@@ -11,7 +11,7 @@ import msgspec
 from hanse.gateway.room import Room
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Malformed
-from hanse.kernel.message import SHADOW
+from hanse.kernel.message import RELEASE_WISH, SHADOW
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -73,7 +73,7 @@ _NONE: Mapping[str, Any] = {}
 SPECIAL = frozenset(
     {
         *(b"traceparent", b"tracestate", b"baggage", b"x-request-id", b"idempotency-key"),
-        *(b"if-match", b"if-none-match", b"prefer", b"origin", b"sec-fetch-site", SHADOW),
+        *(b"if-match", b"if-none-match", b"prefer", b"origin", b"sec-fetch-site", SHADOW, RELEASE_WISH),
     }
 )
 """Headers that most requests of programs do without: whoever looks for several of them asks `Request.plain` first."""

@@ -40,4 +40,6 @@ def manners_of(node: Node, meters: Meters | None = None, cors: Cors | None = Non
     """What every request to a node meets first, as its settings want it."""
     settings = node.settings.gateway
     proxies = Proxies(settings.trusted_proxies, settings.proxy_headers) if settings.trusted_proxies else None
-    return Manners(proxies, cors, meters, node.host.monotonic, hosts=Hosts(settings.hosts) if settings.hosts else None)
+    hosts = Hosts(settings.hosts) if settings.hosts else None
+    forcing = Proxies(settings.forcing, setting="gateway.forcing") if settings.forcing else None
+    return Manners(proxies, cors, meters, node.host.monotonic, hosts=hosts, forcing=forcing)

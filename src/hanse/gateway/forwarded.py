@@ -53,17 +53,24 @@ class Proxies:
         '6.6.6.6'
     """
 
-    def __init__(self, trusted: Sequence[str], style: Literal["x-forwarded", "forwarded"] = "x-forwarded") -> None:
+    def __init__(
+        self,
+        trusted: Sequence[str],
+        style: Literal["x-forwarded", "forwarded"] = "x-forwarded",
+        *,
+        setting: str = "gateway.trusted_proxies",
+    ) -> None:
         """Trust some addresses.
 
         Args:
             trusted: Addresses, and networks such as `10.0.0.0/8`.
             style: The headers that they set: only one kind is read, since a proxy hands on what it does not know.
+            setting: Where they were named, for whoever mends it.
 
         Raises:
             Misconfigured: One of them is neither.
         """
-        self._networks = tuple(_network(text) for text in trusted)
+        self._networks = tuple(_network(text, setting) for text in trusted)
         self._style = style
 
     def trusts(self, address: str) -> bool:
@@ -104,13 +111,12 @@ class Proxies:
         return address, steps
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def _network(text: str, setting: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text, strict=False)
     except ValueError:
         raise Misconfigured(
-            f"gateway.trusted_proxies: expected an address such as 10.0.0.7, or a network such as 10.0.0.0/8, "
-            f"got {text!r}"
+            f"{setting}: expected an address such as 10.0.0.7, or a network such as 10.0.0.0/8, got {text!r}"
         ) from None
 
 

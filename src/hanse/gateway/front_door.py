@@ -139,6 +139,8 @@ class FrontDoor:
         check_request(request, self._streams.limits)
         manners = self._inside.manners
         manners.check_host(request)
+        if release := manners.release(request):
+            headers = msgspec.structs.replace(headers, release=release)
         if request.method == "OPTIONS":
             asked = manners.preflight(request, lambda: self._allowed(request))
             if asked is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -13,7 +14,11 @@ from hanse.gateway.forwarded import Proxies
 from hanse.gateway.hosts import Hosts
 from hanse.gateway.origin import check_origin
 from hanse.gateway.rates import Meters, Refused
-from hanse.kernel.message import Identity
+from hanse.kernel.faults import Malformed
+from hanse.kernel.message import RELEASE_WISH, Identity
+
+_RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/@-]{0,127}")
+"""It becomes a part of the names that brokers know services by, where some other signs have a meaning of their own."""
 
 
 class Manners:
@@ -25,6 +30,7 @@ class Manners:
         meters: What callers have used of their rates; None where there are none.
         now: A clock that only goes forward.
         hosts: The names that it answers under; None for any.
+        forcing: Those that may choose a release; None for nobody.
     """
 
     def __init__(
@@ -35,12 +41,14 @@ class Manners:
         now: Callable[[], float],
         *,
         hosts: Hosts | None = None,
+        forcing: Proxies | None = None,
     ) -> None:
         self._proxies = proxies
         self._cors = cors
         self._meters = meters
         self._now = now
         self._hosts = hosts
+        self._forcing = forcing
 
     @property
     def charges(self) -> bool:
@@ -63,6 +71,24 @@ class Manners:
         """
         if self._hosts is not None:
             self._hosts.check(request.header(b"host"))
+
+    def release(self, request: Request) -> str:
+        """The release that a request chooses for itself, and for all that is called for it; empty for none.
+
+        What others say who may not choose is passed over, as an edge does.
+
+        Raises:
+            Malformed: It is no name of a release.
+        """
+        if self._forcing is None or request.plain or not (wish := request.header(RELEASE_WISH)):
+            return ""
+        if not self._forcing.trusts(request.address):
+            return ""
+        if not _RELEASE.fullmatch(wish):
+            raise Malformed(
+                f"expected one release in X-Hanse-Release, of letters, digits and . _ + : / @ -, got {wish[:80]!r}"
+            )
+        return wish
 
     def preflight(self, request: Request, allowed: Callable[[], str]) -> Response | None:
         """The answer to a browser that asks whether its page may; None for any other request.

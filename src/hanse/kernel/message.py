@@ -41,6 +41,9 @@ BACKGROUND = 1
 SHADOW = b"x-hanse-shadow"
 """The HTTP header that an edge marks copies of requests with; see `Headers.shadow`. Only who is trusted may send it."""
 
+RELEASE_WISH = b"x-hanse-release"
+"""The HTTP header by which a tester chooses the release of a request tree; of others it is not heeded."""
+
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Who is asking: verified at the edge, carried from service to service.

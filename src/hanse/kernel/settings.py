@@ -52,6 +52,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
             everybody, `off` is nobody.
         metrics_token: Who sends it as a bearer token gets these, from anywhere, and nobody else; empty for none.
         trusted_proxies: Addresses and networks (`10.0.0.0/8`) that are believed about client, scheme, host and prefix.
+        forcing: Addresses and networks that may choose the release of services that answer them, by the header
+            `X-Hanse-Release`; nobody by default, and this machine where `hanse up` runs an edge before it.
         hosts: Names that are answered under, and `*.shop.example` for all below one, beside addresses and `localhost`;
             empty is any name.
         proxy_headers: What they set: `X-Forwarded-For`, `-Proto`, `-Host`, `-Prefix`, or `Forwarded` (RFC 7239).
@@ -63,6 +65,7 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     metrics: Literal["local", "open", "off"] = "local"
     metrics_token: str = ""
     trusted_proxies: tuple[str, ...] = ()
+    forcing: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     proxy_headers: Literal["x-forwarded", "forwarded"] = "x-forwarded"
 

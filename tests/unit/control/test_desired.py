@@ -57,9 +57,10 @@ def test_what_cannot_run_is_refused(service: ServiceSettings, told: str) -> None
 
 
 def test_services_of_the_app_believe_the_edge_and_whom_they_believed_before() -> None:
-    trusting = Settings(gateway=GatewaySettings(trusted_proxies=("10.0.0.0/8",)))
+    trusting = Settings(gateway=GatewaySettings(trusted_proxies=("10.0.0.0/8",), forcing=("10.9.9.9",)))
     environment = desired_of(trusting, SHOP, RUNS)["orders"].command.environment
     assert environment["HANSE_GATEWAY__TRUSTED_PROXIES"] == "127.0.0.1,10.0.0.0/8"
+    assert environment["HANSE_GATEWAY__FORCING"] == "127.0.0.0/8,::1/128,10.9.9.9"
 
 
 @pytest.mark.parametrize("name", ["../web", "my web", "", "-x", "x" * 64])
