@@ -192,7 +192,8 @@ class Door:
         self._count_one(server, target.service, release, failed=bad)
         pool = self.choices.pools.get((target.service, release))
         if pool is not None and pool.pool.sticky:
-            self._cookies.setdefault(request.user, {})[pool.pool.sticky] = server.id
+            self._cookies.setdefault(request.user, {})[pool.pool.sticky] = pool.pool.seat(server)
+            self.premises.looking.seated(request, server, release)
         self.premises.looking.ended(request, "error" if bad else "answered", process.release, process.instance)
 
     def _count_one(self, server: Server, service: str, release: str, *, failed: bool) -> None:

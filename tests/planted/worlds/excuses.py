@@ -11,6 +11,9 @@ from .premises import Process
 BACK_SECONDS = 12.0
 """From an end to the next process that answers, beside the pause before it: heard, launched, up and looked at."""
 
+HEARD_SECONDS, NOTICED_SECONDS = 0.2, 8.0
+"""From an end, and from the moment at which one answers no more, until that is known: it was looked at twice."""
+
 HUNG_SECONDS = 60.0
 """From the moment at which one answers no more until it has ended: it may come back, is told to end, and is killed."""
 
@@ -28,12 +31,14 @@ class Excuse:
         what: What broke, in words.
         release: Of whom.
         at: When.
+        known_at: When that is known to whoever steers, unless news are late.
         left: Seconds that are left to bring it back, of those in which nothing else is in the way.
     """
 
     what: str
     release: str
     at: float
+    known_at: float
     left: float
 
 
@@ -54,7 +59,8 @@ class Excuses:
         left = BACK_SECONDS + backoff + (HUNG_SECONDS if hangs else 0.0)
         if ends + 1 >= ENDS_MAX:
             left = math.inf
-        self._known.setdefault(process.service, []).append(Excuse(what, process.release, at, left))
+        known_at = at + (NOTICED_SECONDS if hangs else HEARD_SECONDS)
+        self._known.setdefault(process.service, []).append(Excuse(what, process.release, at, known_at, left))
         self._last[process.service] = at
 
     def pass_by(self, service: str, seconds: float, in_the_way: Sequence[str]) -> None:

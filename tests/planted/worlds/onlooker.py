@@ -253,11 +253,12 @@ class Onlooker(Looking):
         up = [one.id for one in self.shares.servers(request.service, *borne) if one.state == "up"]
         return any(one not in request.tried and not self.door.is_out(one) for one in up)
 
+    def seated(self, request: Request, server: Server, release: str) -> None:
+        self.shares.seated(request, server, release)
+
     def ended(self, request: Request, how: str, release: str, instance: str) -> None:
         if request.handled > 1 and request.method == "POST":
             self.violate("requests", f"a POST of {request.user} was handled {request.handled} times")
-        if how in {"answered", "error"}:
-            self.shares.answered(request, release, instance)
         if how == "error" and release in self.judged:
             harmed = self._harmed[release] = self._harmed.get(release, 0) + 1
             if harmed > HARMED_MAX:

@@ -5,7 +5,7 @@ It writes what `hanse.control.releases` writes, and in the same commits; the gro
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -37,6 +37,7 @@ class Releaser:
         self.vetoes: set[tuple[str, str]] = set()
         self.taken_along: set[str] = set()
         self.condemned: set[str] = set()
+        self.written: Callable[[Rollout, Rollout], None] = lambda before, after: None
         self._kept: dict[str, Judgement] = {}
         self._positions = 0
         self.forget()
@@ -91,6 +92,7 @@ class Releaser:
         """Keep a row, and what goes with its end."""
         self._positions += 1
         after = replace(after, rev=self._positions)
+        self.written(before, after)
         self.rows = [after if row.id == before.id else row for row in self.rows]
         for remembered in (self._working, self._judgements):
             _ = remembered.pop(before.id, None)

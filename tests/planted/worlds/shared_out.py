@@ -12,7 +12,7 @@ from .premises import Request
 if TYPE_CHECKING:
     from .onlooker import Onlooker
 
-STUCK: frozenset[str] = frozenset()
+STUCK = frozenset({"api"})
 """Services whose visitors stay with one instance."""
 
 BEGUN_SECONDS = 12.0
@@ -27,7 +27,7 @@ class SharedOut:
         self.back: dict[str, float] = {}
         self._shares: dict[str, tuple[str, str, int]] = {}
         self._homes: dict[tuple[str, str, str], str] = {}
-        self._seats: set[tuple[str, str, str]] = set()
+        self._seats: dict[tuple[str, str], tuple[str, str]] = {}
 
     @property
     def _table(self) -> Table:
@@ -114,6 +114,10 @@ class SharedOut:
         if request.tried:
             return
         service, user, due = request.service, request.user, self._due(request)
+        seat = self._seats.get((service, user))
+        if seat is not None and seat != (server.id, release) and self._takes(service, *seat):
+            what = f"{user} asks {service}, has a session at {seat[0]} of {seat[1]}, and comes to {server.id}"
+            self._onlooker.violate("sessions", what)
         if release != due and self._is_up(service, due) and not self._has_seat(request, release, server):
             what = f"{user} asks {service}, is due to {due}, and comes to {server.id} of {release}"
             self._onlooker.violate("visitors", what)
@@ -128,13 +132,17 @@ class SharedOut:
         elif self._homes.get(key) and self._is_up(service, share[1]) and not self._has_seat(request, release, server):
             self._onlooker.violate("visitors", f"{user} had {service} {share[1]}, and comes to {release}")
 
-    def answered(self, request: Request, release: str, instance: str) -> None:
-        """A visitor was answered by an instance, and has a seat there."""
-        if request.service in STUCK:
-            self._seats.add((request.user, instance, release))
+    def seated(self, request: Request, server: Server, release: str) -> None:
+        """A visitor was told to stay with a server."""
+        self._seats[request.service, request.user] = (server.id, release)
 
     def _has_seat(self, request: Request, release: str, server: Server) -> bool:
-        return (request.user, server.id, release) in self._seats
+        return self._seats.get((request.service, request.user)) == (server.id, release)
+
+    def _takes(self, service: str, server: str, release: str) -> bool:
+        """Whether a server is shown as up, and is not left alone."""
+        there = [one for one in self.servers(service, release) if one.id == server]
+        return any(one.state == "up" and one.weight for one in there) and not self._onlooker.door.is_out(server)
 
     def _due(self, request: Request) -> str:
         """Whom they come to by the hash of who they are."""

@@ -17,12 +17,15 @@ from hanse.control.rollout import Command as Said, Rollout
 from hanse.control.rollout_machine import commanded
 from hanse.control.slow_start import WHOLE_WEIGHT
 from hanse.control.wishes import restarted, scaled
+from hanse.deploy.memory import HOOK
 from hanse.kernel.faults import Fault
 from hanse.service.collection import Collection
 from hanse.sim.setup import Setup
 
+from .decided import Decided
 from .door import Door
 from .onlooker import SETTLED_SECONDS, Onlooker
+from .overdue import Overdue
 from .premises import Premises
 from .releasing import Releaser
 from .steering import LATE_SECONDS, Supervisor
@@ -72,6 +75,8 @@ class System:
         onlooker.clock = self.clock
         self.jumped = 0.0
         self.releaser = Releaser()
+        self.releaser.written = self._written
+        self.overdue = Overdue()
         self.releases = 0
         self.aborted: set[str] = set()
         self.forced: set[str] = set()
@@ -132,6 +137,9 @@ class System:
                 self._over(row)
         self._note_wishes()
 
+    def _written(self, before: Rollout, after: Rollout) -> None:
+        Decided(self.onlooker).written(before, after, by_hand=after.id in self.forced)
+
     def _over(self, row: Rollout) -> None:
         """A rollout has ended: one that went back leaves nothing of what it brought."""
         self.ended[row.service] = (self.premises.now, {row.old, row.new})
@@ -150,6 +158,27 @@ class System:
             lost = [one.name for one in self.premises.alive if one.name not in known and not one.told_at]
             if lost:
                 self.onlooker.violate("known", f"{lost[0]} runs, and nobody knows of it")
+        in_the_way = any(self._obstacles()) or self.door.is_away
+        if what := self.overdue.look(LOOK_SECONDS, [*self._unshown(), *self._unhooked()], in_the_way=in_the_way):
+            self.onlooker.violate("overdue", what)
+
+    def _unshown(self) -> Iterator[str]:
+        """Who is there, and the edge does not show; whom it shows, and is not."""
+        ports = {server.port for pool in self.door.table.pools for server in pool.servers}
+        for one in self.premises.alive:
+            if one.service != "db" and self.onlooker.serves(one) and one.port not in ports:
+                yield f"{one.name} is there, and the edge does not know of it"
+        there = {one.port for one in self.premises.alive}
+        for pool in self.door.table.pools:
+            for server in pool.servers:
+                if server.port not in there:
+                    yield f"the edge shows {server.id} of {pool.release} at {server.port}, and nobody is there"
+
+    def _unhooked(self) -> Iterator[str]:
+        """Rollouts that wait for a hook which does not run."""
+        for row in self.releaser.live:
+            if row.state == "preparing" and f"{HOOK}hook-{row.id}" not in self.premises.hooks:
+                yield f"{row.service} {row.new} waits for a hook that does not run"
 
     def _obstacles(self) -> Iterator[str]:
         """What keeps anything from being brought back."""
@@ -208,11 +237,13 @@ class System:
         """Whoever steers is killed, at once or in the middle of what it is about to say."""
         if self.supervisor.dead:
             return
-        if self.chance.random() < 0.5:
+        draw = self.chance.random()
+        if draw < 0.4:
             self.supervisor.dead = True
         else:
             self.supervisor.words_left = self.chance.randrange(1, 7)
-            self._wish()
+            about_to = self._wish if draw < 0.7 else self._release
+            about_to()
         supervisor = self.supervisor
         self.premises.after(self.chance.random() * 6.0, lambda: self._revive_after(supervisor))
 
