@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -168,11 +168,18 @@ def write(folder: Path, settings: str = SETTINGS) -> Path:
 
 
 @contextmanager
-def running(folder: Path, settings: str = SETTINGS, *arguments: str) -> Generator[Running]:
+def running(
+    folder: Path, settings: str = SETTINGS, *arguments: str, environment: Mapping[str, str] = {}
+) -> Generator[Running]:
     """A system that runs, and is killed in the end."""
     _ = write(folder, settings)
     with subprocess.Popen(
-        [*HANSE, "up", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*HANSE, "up", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         system = Running(folder, process)
         try:

@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from hanse.control.edge_table import Table
+from hanse.control.images import problem_of
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import HealthSettings, ServiceSettings, Settings
 from hanse.kernel.settings_schema import nearest
@@ -85,6 +86,22 @@ class Command(msgspec.Struct, frozen=True):
     environment: dict[str, str] = {}
 
 
+class Container(msgspec.Struct, frozen=True):
+    """How an instance is run in a container.
+
+    Attributes:
+        image: What it is made of: a name and a tag, or a digest.
+        engine: What runs it, such as `docker`; empty for whichever of them is there.
+        arguments: What that is told beside what it is told of every container.
+        handed: Names of the variables that are handed on into it, beside those that tell of the instance.
+    """
+
+    image: str
+    engine: str = ""
+    arguments: tuple[str, ...] = ()
+    handed: tuple[str, ...] = ()
+
+
 class Desired(msgspec.Struct, frozen=True):
     """Something that should run.
 
@@ -105,6 +122,7 @@ class Desired(msgspec.Struct, frozen=True):
         turn: Counts how often somebody wanted it restarted.
         memory_max: Bytes that an instance may use; 0 for any number.
         cpu_max: Processors that it may use for long; 0 for any number.
+        container: What it is run in; None for a process of the machine.
     """
 
     service: str
@@ -123,6 +141,7 @@ class Desired(msgspec.Struct, frozen=True):
     turn: int = 0
     memory_max: int = 0
     cpu_max: float = 0.0
+    container: Container | None = None
 
     @property
     def key(self) -> Key:
@@ -139,7 +158,8 @@ class Desired(msgspec.Struct, frozen=True):
         """What an instance is started from: where this differs, it is replaced by another one."""
         command = self.command
         parts = (command.line, command.directory, sorted(command.environment.items()), self.port, self.turn)
-        return _digest(repr((*parts, self.inner, self.reaches) if self.inner else parts))
+        apart = (self.inner, self.reaches) if self.inner else ()
+        return _digest(repr((*parts, *apart, *((self.container,) if self.container else ()))))
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -209,7 +229,7 @@ def desired_of(settings: Settings, parts: Parts, runs: Runs, resources: Iterable
         found[name] = _own(part, service, parts.app, runs, told)
     for name, service in settings.services.items():
         if name not in own:
-            if not service.command:
+            if not (service.command or service.image):
                 raise Misconfigured(_unknown(name, found))
             found[name] = _foreign(name, service, runs.directory)
     _check(found)
@@ -307,6 +327,8 @@ def _own(part: Part, service: ServiceSettings, app: str, runs: Runs, told: Mappi
         raise Misconfigured(f"services.{part.name}: expected no command, as the app has a service of that name")
     if service.own_network:
         raise Misconfigured(f"services.{part.name}.own_network: expected a foreign service, got one of the app")
+    if service.image:
+        raise Misconfigured(f"services.{part.name}.image: expected a foreign service, got one of the app")
     line = (*runs.python, "run", app, "--services", part.name, "--port", "{port}", "--transport", runs.transport)
     # Shares of releases change while it runs; whoever began without them would give a new release more than its own.
     environment = {"HANSE_NODE__NEED_ROUTES": "true", **told, **service.environment}
@@ -318,15 +340,24 @@ def _own(part: Part, service: ServiceSettings, app: str, runs: Runs, told: Mappi
 
 def _foreign(name: str, service: ServiceSettings, directory: str) -> Desired:
     where = f"{directory}/{service.directory}" if service.directory[:1] != "/" else service.directory
-    command = command_of(f"services.{name}.command", service.command, where.rstrip("/"))
+    key = f"services.{name}.command"
+    command = (_told if service.image else command_of)(key, service.command, where.rstrip("/"))
     command = msgspec.structs.replace(command, environment=service.environment)
     return _wanted(name, service, command, FOREIGN_PATH)
+
+
+def _told(key: str, text: str, directory: str) -> Command:
+    """What an image is told to run, which may be nothing: by itself it knows. Its shell, if any, is its own affair."""
+    try:
+        return Command(tuple(shlex.split(text)), directory=directory)
+    except ValueError as error:
+        raise Misconfigured(f"{key}: {error}: {text!r}") from None
 
 
 def _wanted(name: str, service: ServiceSettings, command: Command, path: str) -> Desired:
     if problem := _problem_of_network(service):
         raise Misconfigured(f"services.{name}.{problem}")
-    own = service.own_network
+    own = service.own_network or bool(service.image)
     return Desired(
         name,
         command,
@@ -340,17 +371,40 @@ def _wanted(name: str, service: ServiceSettings, command: Command, path: str) ->
         stop_grace=service.stop_grace,
         memory_max=service.memory_max,
         cpu_max=service.cpu_max,
+        container=_container(service),
     )
+
+
+def _container(service: ServiceSettings) -> Container | None:
+    if not service.image:
+        return None
+    engine = "" if service.container == "auto" else service.container
+    return Container(service.image, engine, service.container_arguments, tuple(service.environment))
 
 
 def _problem_of_network(service: ServiceSettings) -> str:
     """What makes no sense of a network of its own; empty for nothing."""
+    if problem := _problem_of_image(service):
+        return problem
     if service.own_network and not service.port:
         return "own_network: expected a `port` that it insists on; whoever listens at {port} needs none"
     if service.reaches and not service.own_network:
         return "reaches: expected `own_network = true` beside it; whoever is on the machine reaches all of its ports"
     if service.port in service.reaches:
         return f"reaches: expected other ports than its own, {service.port}, which leads to itself there"
+    return ""
+
+
+def _problem_of_image(service: ServiceSettings) -> str:
+    if service.image and (problem := problem_of(service.image)):
+        return f"image: {problem}"
+    if service.image and (service.own_network or service.reaches):
+        return (
+            "own_network: expected nothing of networks beside `image`; a container with a `port` has one of its own, "
+            "and one without is on the machine's"
+        )
+    if service.container_arguments and not service.image:
+        return "container_arguments: expected an `image` beside them, from which a container is made"
     return ""
 
 

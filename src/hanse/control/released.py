@@ -125,11 +125,11 @@ def started_from(wanted: Desired, directory: str) -> Command:
     """What starts a service whose files are in a folder of their own.
 
     A foreign service is started there. One of the app is started where it always is, as paths of transports and stores
-    are found from there, and told where its code is.
+    are found from there, and told where its code is. One in a container has its files in its image.
 
     Args:
         wanted: The service.
-        directory: The folder; empty for where the settings say.
+        directory: The folder, or the image; empty for what the settings say.
 
     Example:
         >>> till = Desired("till", Command(("hanse", "run", "cafe.py"), directory="/srv/cafe"), own=True)
@@ -138,12 +138,21 @@ def started_from(wanted: Desired, directory: str) -> Command:
         ('/srv/cafe', ('hanse', 'run', 'cafe.py', '--source', '/srv/cafe-2'))
     """
     command = wanted.command
-    if not directory:
+    if not _is_folder(directory) or wanted.container is not None:
         return command
     if wanted.own:
         return replace(command, line=(*command.line, "--source", directory))
     return replace(command, directory=directory)
 
 
+def _is_folder(place: str) -> bool:
+    """Whether it is none of an image: a service that was released from one may be run by the other since."""
+    return place.startswith("/")
+
+
 def _of(wanted: Desired, release: str, directory: str, count: int) -> Desired:
-    return replace(wanted, command=started_from(wanted, directory), release=release, instances=count)
+    container = wanted.container
+    if container is not None and directory and not _is_folder(directory):
+        container = replace(container, image=directory)
+    command = started_from(wanted, directory)
+    return replace(wanted, command=command, container=container, release=release, instances=count)

@@ -15,6 +15,9 @@ from hanse.transport.stream.socket_file import short
 ANSWER_SECONDS = 10.0
 """That a supervisor has for an answer; one that was just killed is followed by another one in that time."""
 
+RELEASE_SECONDS = 320.0
+"""The same, where it may have to pull an image or to lay out a revision first."""
+
 POLL_SECONDS = 0.1
 """Between two asks of whoever waits."""
 
@@ -46,7 +49,7 @@ def asked_of_releases(home: Home, ask: Ask) -> ReleasesTold:
 
 def _answered(home: Home, ask: Ask) -> Answer:
     with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(ANSWER_SECONDS)
+        link.settimeout(ANSWER_SECONDS if ask.release is None else RELEASE_SECONDS)
         try:
             with short(home.control) as name:
                 link.connect(name)

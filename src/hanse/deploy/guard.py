@@ -13,10 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from hanse.deploy.linux import adopt, children_of, die_with
+from hanse.deploy.linux import adopt, children_of, die_with, marked
 
 GUARD_GONE = signal.SIGUSR2
 """What the keeper hears when its guard was killed."""
+
+SEXTON = "HANSE_SEXTON"
+"""Variable of those who clear away what outlives processes of the system."""
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -68,8 +71,14 @@ def _watched(keeper: int) -> int:
 
 
 def end_children() -> None:
-    """Kill all children of this process, those that it has adopted among them."""
+    """Kill all children of this process, those that it has adopted among them.
+
+    Sextons are left: each has a container to clear away, and ends by itself, within a limit.
+    """
+    sextons = set(marked(f"{SEXTON}=1"))
     for pid in children_of(os.getpid()):
+        if pid in sextons:
+            continue
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 

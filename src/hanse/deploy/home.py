@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from hanse.kernel.faults import CouldNotStart
+from hanse.kernel.host import Host
 from hanse.transport.stream.socket_file import BACKLOG, FILE_MODE, FOLDER_MODE, short
 
 NAME = ".hanse"
@@ -48,6 +49,18 @@ class Home(msgspec.Struct, frozen=True):
     def log_of(self, service: str) -> Path:
         """What one service prints."""
         return self.logs / f"{service}.log"
+
+    def system(self, host: Host) -> str:
+        """What tells this system from all others that a container engine knows, as long as there is this folder.
+
+        Args:
+            host: Its ids.
+        """
+        file = self.folder / "system"
+        with suppress(FileNotFoundError):
+            return file.read_text().strip()
+        _ = file.write_text(host.new_id() + "\n")
+        return file.read_text().strip()
 
     def make(self) -> None:
         """Make the folders, for this user alone; version control is not to take them along.

@@ -16,6 +16,7 @@ from hanse.control.procfile import FILE as PROCFILE, formation_of
 from hanse.control.promises import Promised
 from hanse.control.resources import with_resources
 from hanse.deploy.home import NAME, Home
+from hanse.deploy.images import prepared
 from hanse.deploy.own_network import why_not
 from hanse.deploy.procfile import is_procfile, procfile_layer
 from hanse.deploy.resources.prepare import prepare
@@ -104,7 +105,9 @@ def settings_of(project: Project, environ: Mapping[str, str]) -> Settings:
 
 def is_something(settings: Settings) -> bool:
     """Whether settings say what to run."""
-    return bool(settings.app or settings.resources) or any(one.command for one in settings.services.values())
+    return bool(settings.app or settings.resources) or any(
+        one.command or one.image for one in settings.services.values()
+    )
 
 
 async def read(project: Project, environ: Mapping[str, str], host: Host, running: Collection[str] = ()) -> Plan:
@@ -136,13 +139,15 @@ async def read(project: Project, environ: Mapping[str, str], host: Host, running
         variables["HANSE_LOG_FORMAT"] = "text"
     desired = desired_of(settings, parts, runs, [one.desired for one in ready])
     await _check_networks(desired)
-    made = tuple(f"{one.name}: {one.told}" for one in ready if one.told)
+    desired = _with_dotenv(desired, project)
+    images = await prepared(desired)
+    made = (*(f"{one.name}: {one.told}" for one in ready if one.told), *images)
     return Plan(settings, desired, variables, parts, with_url(transport, settings.resources), made)
 
 
 async def _check_networks(desired: Mapping[str, Desired]) -> None:
     """See that those who want a network of their own can have it, before anything runs."""
-    wants = next((one.service for one in desired.values() if one.inner), "")
+    wants = next((one.service for one in desired.values() if one.inner and one.container is None), "")
     if wants and (why := await why_not()):
         raise CouldNotStart(
             f"services.{wants}.own_network: {why}; without it, leave `port` away and use {{port}} or $PORT in "
@@ -163,15 +168,29 @@ def _with_formation(settings: Settings, parts: Parts, formation: str) -> Setting
 
 def variables_of(project: Project, environ: Mapping[str, str]) -> dict[str, str]:
     """What all processes of a project have in their environment: that of `hanse up`, over what `.env` says."""
-    dotenv: dict[str, str] = {}
-    with suppress(OSError, UnicodeDecodeError):
-        dotenv = parse_dotenv((project.folder / ".env").read_text(encoding="utf-8"), [])
-    found = {name: value for name, value in {**dotenv, **environ}.items() if name not in OWN}
+    found = {name: value for name, value in {**_dotenv(project), **environ}.items() if name not in OWN}
     if project.file != FILE and not is_procfile(project.file):
         found["HANSE_CONFIG"] = project.file
     if environment := project.environment or environ.get("HANSE_ENV", ""):
         found["HANSE_ENV"] = environment
     return found
+
+
+def _dotenv(project: Project) -> dict[str, str]:
+    with suppress(OSError, UnicodeDecodeError):
+        return parse_dotenv((project.folder / ".env").read_text(encoding="utf-8"), [])
+    return {}
+
+
+def _with_dotenv(desired: dict[str, Desired], project: Project) -> dict[str, Desired]:
+    """Containers are handed what `.env` says, too; of the rest of the machine's variables they are to know nothing."""
+    names = tuple(name for name in _dotenv(project) if name not in OWN)
+    return {
+        name: one
+        if one.container is None
+        else replace(one, container=replace(one.container, handed=(*one.container.handed, *names)))
+        for name, one in desired.items()
+    }
 
 
 async def parts_of(app: str, folder: Path) -> Parts:

@@ -18,6 +18,7 @@ from hanse.control.released import BASE, Overlay, overlay_for
 from hanse.control.releases import Asked, Releases, Standing
 from hanse.control.rollout import ENDED, Rollout, Veto
 from hanse.control.verdict import Verdict
+from hanse.deploy.images import image_source
 from hanse.deploy.local_ground import Yard, ground_on
 from hanse.deploy.release_words import ReleaseAsk, ReleasesTold, RolloutAsk, RolloutTold, plan_of
 from hanse.deploy.sources import Source, source_of
@@ -136,7 +137,7 @@ class Releasing:
         wanted = self._service(service)
         if (ask.strategy == "mirror" or ask.mirror_first) and (why := self._yard.uncopied(service)):
             raise Misconfigured(f"services.{service}: expected a strategy that can be carried out, got mirror: {why}")
-        source = await asyncio.to_thread(source_of, to, wanted.command, self._folder / FOLDER / service)
+        source = await self._source(wanted, to)
         if wanted.port:
             raise Misconfigured(
                 f"services.{service}: two releases cannot run beside each other, as it insists on port "
@@ -154,6 +155,11 @@ class Releasing:
             who=ask.who,
             breaking=ask.breaking,
         )
+
+    async def _source(self, wanted: Desired, to: str) -> Source:
+        if wanted.container is not None:
+            return await image_source(to, wanted)
+        return await asyncio.to_thread(source_of, to, wanted.command, self._folder / FOLDER / wanted.service)
 
     async def rollout(self, ask: RolloutAsk) -> ReleasesTold:
         """How rollouts stand, once it is done what was asked for.
@@ -242,7 +248,7 @@ def _is_meant(one: ReleaseSet, ask: RolloutAsk) -> bool:
 
 
 def _directory(source: Source) -> str:
-    return "" if source.directory is None else str(source.directory)
+    return source.image if source.directory is None else str(source.directory)
 
 
 def _operator(who: str) -> Headers:

@@ -44,11 +44,13 @@ class Source(msgspec.Struct, frozen=True):
         release: How it is called.
         digest: What it consists of: the same where the files are the same, whatever it is called.
         directory: Where the service is started; None for where it always is.
+        image: What it is started from instead, by a name that means the same for good.
     """
 
     release: str
     digest: str
     directory: Path | None = None
+    image: str = ""
 
 
 def source_of(wanted: str, command: Command, releases: Path) -> Source:

@@ -24,6 +24,7 @@ from hanse.deploy.edge.certificate import shown_certificate
 from hanse.deploy.edge.driver import Driver, Launch
 from hanse.deploy.edge.envoy.engine import EnvoyEngine
 from hanse.deploy.edge.haproxy.engine import HaproxyEngine
+from hanse.deploy.images import swept
 from hanse.deploy.keeper import environment_of
 from hanse.deploy.keeper_words import Greeting
 from hanse.deploy.live import Looked, rows_of, table_of
@@ -86,6 +87,8 @@ async def supervise(wanted: Wanted, host: Host) -> int:
         plan = await _first_plan(wanted.project, supervisor, greeting, host)
         for line in plan.made:
             _say(line)
+        if not greeting.memory and (left := await swept(plan.desired.values(), wanted.project.home.system(host))):
+            _say(f"took away what was left of an earlier run: {left} containers")
         supervisor.take_over(greeting, plan)
         checks = Checks(lambda source: promises_of(supervisor.app, wanted.project.folder, source))
         yard = SupervisorYard(supervisor, checks, host)

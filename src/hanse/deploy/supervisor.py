@@ -39,6 +39,7 @@ from hanse.control.supervisor_words import (
     Watch,
 )
 from hanse.control.wishes import Wishes, wished
+from hanse.deploy.boxes import ANYWHERE, Boxes
 from hanse.deploy.doors import Doors
 from hanse.deploy.edge.base import Engine
 from hanse.deploy.keeper_link import KeeperLink
@@ -102,6 +103,7 @@ class Supervisor:
         self._tasks = Tasks(self._failed)
         self._ends: dict[str, asyncio.Future[int]] = {}
         self._remembered = ""
+        self._boxes = Boxes(project.home, host)
         self._doors = Doors(None, None, lambda _: None, say)
         self._launches = 0
         self._starving = Starving(host)
@@ -358,8 +360,11 @@ class Supervisor:
         try:
             port = self._port(instance.name, wanted)
             variables = self._variables(instance.service)
-            seat = Seat(instance.name, ADDRESS, wanted.inner or port, instance.release, variables)
+            host = ANYWHERE if wanted.container and wanted.inner else ADDRESS
+            seat = Seat(instance.name, host, wanted.inner or port, instance.release, variables)
             launch = filled(wanted.command, seat)
+            if wanted.container is not None:
+                launch = self._boxes.launch(launch, wanted, instance.process, port, self.plan.variables)
             words = self._wrapped(launch.arguments, wanted, port)
         except Fault as fault:
             self._news.put_nowait(self._ended(instance.process, None, why=str(fault)))
@@ -371,7 +376,7 @@ class Supervisor:
 
     def _wrapped(self, words: tuple[str, ...], wanted: Desired, port: int) -> tuple[str, ...]:
         """A command as it is started: in a network of its own, for whoever has one."""
-        if not wanted.inner:
+        if not wanted.inner or wanted.container is not None:
             return words
         assert self.plan is not None
         plan, ports = self.plan, self.memory.ports

@@ -176,9 +176,14 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
         instances: How many of it run.
         command: What starts a foreign service, with `{host}`, `{port}`, `{instance}` and `{release}` filled in; empty
             for a service of the app. What only a shell understands is given to `/bin/sh`.
+        image: What containers are made of that it runs in, such as `registry/web:1.4`; then `command` is what that is
+            told to run, by default what it does by itself.
+        container: What runs them: `docker`, `podman`, or `auto` for whichever is there.
+        container_arguments: What that is told beside what it is told of every container, such as `["--read-only"]`.
         directory: Where it is started; by default where the settings are.
         environment: Variables that it gets beside those of `hanse up` and of `.env`; `${NAME}` stands for one of these.
-        port: The one port that it insists on; 0 for a free one.
+        port: The one port that it insists on; 0 for a free one. A container with one has a network of its own, and one
+            without is on the machine's (Linux).
         own_network: Whether each instance has a network of its own (Linux), so that all may insist on `port`; from
             there it reaches its neighbours, resources and `reaches`, and nothing else.
         reaches: Ports of this machine that it finds at its own loopback then, such as 5432.
@@ -204,6 +209,9 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
     settings: dict[str, object] = field(default_factory=dict[str, object])
     instances: Annotated[int, Meta(ge=0)] = 1
     command: str = ""
+    image: str = ""
+    container: Literal["auto", "docker", "podman"] = "auto"
+    container_arguments: tuple[str, ...] = ()
     directory: str = ""
     environment: dict[str, str] = field(default_factory=dict[str, str])
     port: Port = 0

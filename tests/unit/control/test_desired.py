@@ -141,3 +141,33 @@ def test_what_it_is_started_from_tells_builds_apart() -> None:
 def test_resources_come_before_who_needs_them() -> None:
     settings = Settings(services={"web": ServiceSettings(command="x", needs=("db",))})
     assert list(desired_of(settings, NONE, RUNS, [Desired("db", Command(("postgres",)))])) == ["db", "web"]
+
+
+@pytest.mark.parametrize(
+    ("service", "told"),
+    [
+        (ServiceSettings(image="--privileged"), "image: expected an image, such as registry/web:1.4, got '--priv"),
+        (ServiceSettings(image="web:1", port=80, own_network=True), "own_network: expected nothing of networks beside"),
+        (ServiceSettings(image="web:1", reaches=(5432,)), "own_network: expected nothing of networks beside `image`"),
+        (
+            ServiceSettings(command="x", container_arguments=("--rm",)),
+            "container_arguments: expected an `image` beside",
+        ),
+        (ServiceSettings(image="web:1", command="'x"), r"command: No closing quotation"),
+    ],
+)
+def test_what_makes_no_sense_of_an_image_is_told(service: ServiceSettings, told: str) -> None:
+    with pytest.raises(Misconfigured, match=rf"services\.web\.{told}"):
+        _ = desired_of(Settings(services={"web": service}), NONE, RUNS)
+
+
+def test_a_service_of_the_app_has_no_image() -> None:
+    with pytest.raises(Misconfigured, match=r"services\.orders\.image: expected a foreign service"):
+        _ = of(SHOP, orders=ServiceSettings(image="orders:1"))
+
+
+def test_an_image_does_by_itself_what_it_does_and_may_have_many_instances_at_its_port() -> None:
+    found = of(NONE, web=ServiceSettings(image="web:1", port=80, instances=3))["web"]
+    assert (found.command.line, found.command.shell, found.port, found.inner) == ((), False, 0, 80)
+    told = of(NONE, web=ServiceSettings(image="web:1", command="sh -c 'a && b'"))["web"]
+    assert (told.command.line, told.command.shell, told.inner) == (("sh", "-c", "a && b"), False, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from hanse.control.desired import Command, Desired
+from hanse.control.desired import Command, Container, Desired
 from hanse.control.edge_table import WHOLE
 from hanse.control.ground import Wanted
 from hanse.control.released import BASE, Overlay, mirror_of, overlaid, overlay_for, split_of
@@ -37,6 +37,21 @@ def test_both_releases_run_each_in_its_folder() -> None:
     assert found["web", BASE].command.directory == "/app"
     assert found["web", "2"].command.directory == "/releases/2"
     assert [one.instances for one in found.values()] == [3, 1]
+
+
+def test_releases_of_images_run_from_them_in_the_folder_of_the_settings() -> None:
+    boxed = Desired("web", Command((), directory="/app"), container=Container("web:1", handed=("KEY",)))
+    found = overlaid({"web": boxed}, {"web": Overlay(new="2", new_directory="web@sha256:12", new_count=1)})
+    assert [one.container for one in found.values()] == [boxed.container, Container("web@sha256:12", handed=("KEY",))]
+    assert all(one.command == boxed.command for one in found.values())
+    assert len({one.build for one in found.values()}) == 2
+
+
+def test_one_that_was_a_folder_and_is_an_image_now_runs_as_the_settings_say() -> None:
+    boxed = Desired("web", Command(()), container=Container("web:1"))
+    found = overlaid({"web": boxed, "mail": MAIL}, {"web": Overlay("1", "/releases/1"), "mail": Overlay("2", "m:2")})
+    assert found["web", "1"].container == boxed.container
+    assert found["mail", "2"].command == MAIL.command
 
 
 def test_after_a_rollout_there_is_one_release() -> None:

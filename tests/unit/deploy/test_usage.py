@@ -28,6 +28,22 @@ def test_a_session_takes_what_all_of_its_processes_take(tmp_path: Path) -> None:
     assert sorted(children_of(1, proc=tmp_path)) == [7, 9]
 
 
+def test_a_session_that_waits_for_a_container_takes_what_that_takes(tmp_path: Path) -> None:
+    container, other = "ab" * 32, "cd" * 32
+    stat(tmp_path, 7, parent=1, session=7, ticks=TICKS, pages=10)
+    stat(tmp_path, 8, parent=7, session=7, ticks=TICKS, pages=9)
+    told = (tmp_path / "8" / "stat").read_text()
+    (tmp_path / "8" / "stat").write_text(told.replace("a (b) c", "docker"))
+    (tmp_path / "8" / "cmdline").write_text(f"/usr/bin/docker\0start\0--attach\0{container}\0")
+    for pid, session, inside in ((20, 20, container), (21, 20, container), (22, 22, container), (30, 30, other)):
+        stat(tmp_path, pid, parent=20, session=session, ticks=0, pages=3)
+        (tmp_path / str(pid) / "cgroup").write_text(f"1:memory:/outer/{other}/docker/{inside}\n")
+    (tmp_path / "7" / "cgroup").write_text("0::/user.slice\n")
+    found = usage_by_session(proc=tmp_path)
+    assert found[7] == Usage(0.0, 9 * PAGE, 3)
+    assert found[30] == Usage(0.0, 3 * PAGE, 1)
+
+
 def test_a_share_is_never_less_than_nothing() -> None:
     assert cpu_share({7: Usage(3.0)}, {7: Usage(1.0)}, 7, 1.0) == 0.0
     assert cpu_share({}, {}, 7, 0.0) == 0.0
