@@ -59,8 +59,9 @@ def frozen(counted: Mapping[Key, Counts], service: str, release: str) -> dict[st
 def overdue(waiting: Mapping[Key, Counts], slow: Mapping[str, Buckets]) -> dict[Key, Counts]:
     """Requests that have no answer yet, and wait for longer than ninety-nine of a hundred did: they are slow already.
 
-    Counted at once, they are counted in the same way when they are answered; so nobody has to wait for the answers of a
-    release that is slow by seconds to know that it is.
+    Timed at once, they are timed in the same way when they are answered; so nobody has to wait for the answers of a
+    release that is slow by seconds to know that it is. They are asked when they are answered, and not before: else
+    whatever fails at last would be a failure of nobody, as who asked was counted by then.
 
     Args:
         waiting: Requests that wait, by how long; see `hanse.control.edge_figures.Figures`.
@@ -71,7 +72,7 @@ def overdue(waiting: Mapping[Key, Counts], slow: Mapping[str, Buckets]) -> dict[
         limits = slow.get(key.route, slow.get(""))
         late = counts.buckets[limits.slowest + 1 :] if limits else []
         if any(late):
-            found[key] = Counts(requests=sum(late), buckets=[*[0] * (len(counts.buckets) - len(late)), *late])
+            found[key] = Counts(buckets=[*[0] * (len(counts.buckets) - len(late)), *late])
     return found
 
 

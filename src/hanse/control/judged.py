@@ -153,12 +153,12 @@ def _lately(now: Condition, was: Condition) -> Condition:
 
 def _less(now: dict[str, Outcomes], was: dict[str, Outcomes]) -> dict[str, Outcomes]:
     left = {name: _minus(one, was.get(name, Outcomes())) for name, one in now.items()}
-    return {name: one for name, one in left.items() if one.asked > 0}
+    return {name: one for name, one in left.items() if one.asked or one.timed}
 
 
 def _minus(now: Outcomes, was: Outcomes) -> Outcomes:
     """The difference; whatever somebody counted, no more came of requests than there were."""
-    asked, timed = now.asked - was.asked, max(0, now.timed - was.timed)
+    asked, timed = max(0, now.asked - was.asked), max(0, now.timed - was.timed)
     return Outcomes(
         asked,
         min(asked, max(0, now.failed - was.failed)),

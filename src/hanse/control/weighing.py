@@ -198,7 +198,7 @@ def _part(metric: Metric, both: Both, route: str, spent: dict[str, float]) -> fl
 
 def _asked_at(known: Weighed, routes: Mapping[str, Both], at: float) -> dict[str, float]:
     """Instances of the new release that are there: those that are known, and others, up to a limit."""
-    seen = {name for both in routes.values() for name, one in both.new.items() if one.asked}
+    seen = {name for both in routes.values() for name, one in both.new.items() if one.asked or one.timed}
     there = {name: last for name, last in known.asked_at.items() if at - last <= ABSENT_SECONDS or name in seen}
     room = max(0, INSTANCES_MAX - len(there))
     fresh = sorted(seen - set(there))

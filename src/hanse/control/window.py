@@ -55,8 +55,8 @@ class Both(msgspec.Struct, frozen=True):
 
     @property
     def compares(self) -> bool:
-        """Whether both were asked: else one says nothing of the other."""
-        return any(one.asked for one in self.new.values()) and any(one.asked for one in self.old.values())
+        """Whether both were asked, or keep somebody waiting: else one says nothing of the other."""
+        return all(any(one.asked or one.timed for one in side.values()) for side in (self.new, self.old))
 
 
 class Condition(msgspec.Struct, frozen=True):
