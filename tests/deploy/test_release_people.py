@@ -6,16 +6,21 @@ So they bring no release back.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from hanse.control.edge_choice import bucket
 from hanse.control.rollout import Rollout
 from hanse.control.verdict import Shown
+from hanse.deploy.edge.envoy import program as envoy
+from hanse.deploy.edge.haproxy import program as haproxy
 from hanse.deploy.release_words import RolloutTold
+from hanse.kernel.faults import CouldNotStart
 
 from .systems import PYTHON, Running, running
 from .test_release import Visitors
@@ -43,12 +48,16 @@ ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
 SETTINGS = f"""
 [edge]
 port = 0
+engine = "ENGINE"
 
 [services.web]
 command = "{PYTHON} serve.py {{host}} {{port}}"
 directory = "one"
 route = "/"
 """
+
+PROGRAMS: dict[str, Callable[[], str]] = {"builtin": str, "envoy": envoy.found, "haproxy": haproxy.found}
+"""Engines, and what finds those that are no part of us."""
 
 SHARE = 5_000
 """Basis points that the new release has, and so how many buckets of people."""
@@ -99,12 +108,17 @@ def asking(url: str, names: list[str]) -> Iterator[list[int]]:
             thread.join()
 
 
-def test_people_for_whom_everything_fails_count_once_and_bring_nothing_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", sorted(PROGRAMS))
+def test_people_for_whom_everything_fails_count_once_and_bring_nothing_back(tmp_path: Path, engine: str) -> None:
+    try:
+        _ = PROGRAMS[engine]()
+    except CouldNotStart as missing:
+        pytest.skip(missing.detail)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "serve.py").write_text(SERVER)
         (tmp_path / name / "name").write_text(name)
-    with running(tmp_path, SETTINGS) as system:
+    with running(tmp_path, SETTINGS.replace("ENGINE", engine)) as system:
         edge = system.ready().edge
         with Visitors(edge, number=8):
             plan = ("--steps", "50,100", "--every", "10s", "--bake", "2s")

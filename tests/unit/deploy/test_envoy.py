@@ -119,7 +119,7 @@ def test_errors_of_an_application_are_no_failed_attempts_whichever_is_told_first
         return counting.looked({where: Standing(0, errors, 0)}, {"c": shape}, {where: "a"}, 0.0)
 
     counting = Counting()
-    counting.over(told, "1")
+    counting.over(told, "1", 1.0)
     assert looked(counting, 0) == set()
     assert looked(counting, 1) == set()
     assert looked(counting, 3) == {"a"}
@@ -147,18 +147,18 @@ def test_an_answer_that_has_begun_is_no_failed_attempt_unless_it_never_has_its_l
         return sum(line.counts.failed for line in counting.lines())
 
     assert failed(Standing(1, 1, 0), 0.0) == 0
-    counting.over(told, "1")
+    counting.over(told, "1", 1.0)
     assert failed(Standing(0, 1, 0), 1.0) == 0
     # Connections that were refused are known at once; of others, as many as can have been no answers.
     assert failed(Standing(2, 3, 1), 2.0) == 1
     assert failed(Standing(2, 6, 1), 3.0) == 3
-    counting.over(told, "1")
+    counting.over(told, "1", 1.0)
     # The older one of both was explained.
     assert failed(Standing(2, 6, 1), 6.9) == 3
     assert failed(Standing(2, 6, 1), 6.9 + LINE_SECONDS) == 4
     # Answers that begin and end all the time are none, for as long as it takes.
     for second in range(100, 200):
-        counting.over(told, "1")
+        counting.over(told, "1", 1.0)
         assert failed(Standing(1, second - 92, 1), float(second)) == 4
 
 

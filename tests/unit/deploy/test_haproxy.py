@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from hanse.control.edge_figures import Counts
 from hanse.control.edge_table import WHOLE, EdgeRoute, Pool, Server, Share, Split, State, Table, Target, Timeouts
 from hanse.deploy.edge.base import Place
+from hanse.deploy.edge.counted import SOMEBODY
 from hanse.deploy.edge.haproxy.config import config, files, quoted
 from hanse.deploy.edge.haproxy.layout import Layout, Placement, fitted
 from hanse.deploy.edge.haproxy.lines import count, read
@@ -233,18 +234,23 @@ def counted(line: str) -> Counts:
 
 def test_requests_that_are_over_are_counted_by_how_they_ended() -> None:
     route = "7573657273:0:%2Fusers%2F7"
-    well = read(f"{route} b3 s0 200 0/1/12 -- 0 1")
+    well = read(f"{route} b3 s0 200 0/1/12 -- 0 1 -")
     assert well is not None
     assert (well.service, well.route, well.slot, well.seconds) == ("users", "/users/7", (3, 0), 0.013)
-    assert counted(f"{route} b3 s0 200 0/1/12 -- +1 1").retried == 1
-    failed = counted(f"{route} b3 s0 502 0/1/-1 SH 0 -")
+    assert counted(f"{route} b3 s0 200 0/1/12 -- +1 1 -").retried == 1
+    failed = counted(f"{route} b3 s0 502 0/1/-1 SH 0 - -")
     assert (failed.errors, failed.unknown, failed.failed) == (1, 1, 1)
-    assert counted(f"{route} b3 s0 502 0/1/-1 SH 2 1").unknown == 0
-    left = counted(f"{route} b3 s0 -1 0/1/-1 CH 0 1")
+    assert counted(f"{route} b3 s0 502 0/1/-1 SH 2 1 -").unknown == 0
+    left = counted(f"{route} b3 s0 -1 0/1/-1 CH 0 1 -")
     assert (left.gone, left.errors) == (1, 0)
-    nobody = counted(f"{route} b3 <NOSRV> 503 -1/-1/-1 SC 0 1")
+    nobody = counted(f"{route} b3 <NOSRV> 503 -1/-1/-1 SC 0 1 -")
     assert (nobody.errors, nobody.failed) == (1, 0)
-    assert read("- edge <NOSRV> 400 -1/-1/-1 PR 0 -") is None
+    assert read("- edge <NOSRV> 400 -1/-1/-1 PR 0 - -") is None
+
+
+def test_who_asked_is_told_by_a_hash_or_as_somebody_or_not_at_all() -> None:
+    told = [read(f"75:0:%2F b3 s0 200 0/1/12 -- 0 1 {who}") for who in ("557e2c1d9f86d081", "?", "-")]
+    assert [one.who for one in told if one is not None] == ["557e2c1d9f86d081", SOMEBODY, ""]
 
 
 @given(nasty)

@@ -26,7 +26,6 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             its own, hands on answers that come before a body was read, and waits for a body by another time than for a
             head.
         waiting: It tells of requests that wait for an answer, and for how long.
-        people: Where who asks decides which release answers, it counts people beside requests.
         ejects: It leaves a server alone at once that goes away with a request, and no more than half of a pool.
     """
 
@@ -37,7 +36,6 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     unknown_told: bool = False
     exact: bool = False
     waiting: bool = False
-    people: bool = False
     ejects: bool = False
 
 

@@ -7,9 +7,7 @@ from typing import final
 from hanse.deploy.edge.base import Features, Place
 from hanse.deploy.edge.driver import Driver, Launch, launch
 
-FEATURES = Features(
-    mirrors=True, trailers=True, cookies=True, unknown_told=True, exact=True, waiting=True, people=True, ejects=True
-)
+FEATURES = Features(mirrors=True, trailers=True, cookies=True, unknown_told=True, exact=True, waiting=True, ejects=True)
 
 
 @final

@@ -6,9 +6,7 @@ import asyncio
 from typing import final
 
 from hanse.control.edge_figures import Counts, Figures, Key, Line
-
-KEYS_MAX = 20_000
-"""Keys that are counted apart: of servers that came and went the oldest are forgotten."""
+from hanse.deploy.edge.counted import KEYS_MAX
 
 
 @final

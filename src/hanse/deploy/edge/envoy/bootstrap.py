@@ -162,6 +162,7 @@ def _manager(place: Place) -> Resource:
     fields = {
         "service": "%DYNAMIC_METADATA(hanse:service)%",
         "route": "%DYNAMIC_METADATA(hanse:route)%",
+        "who": "%DYNAMIC_METADATA(hanse:who)%",
         "once": "%DYNAMIC_METADATA(hanse:once)%",
         "pool": "%UPSTREAM_CLUSTER_RAW%",
         "server": "%UPSTREAM_HOST_NAME%",

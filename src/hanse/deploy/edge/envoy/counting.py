@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import final
 from urllib.parse import unquote
 
-from hanse.control.edge_figures import Counts, Key, Line
+from hanse.control.edge_figures import Key, Line
+from hanse.deploy.edge.counted import Counted
 from hanse.deploy.edge.envoy.lines import Told, count
 from hanse.deploy.edge.envoy.pools import Shape
 from hanse.deploy.edge.envoy.worker import Standing, Where
-
-KEYS_MAX = 20_000
-"""Keys that are counted apart: of servers that came and went the oldest are forgotten."""
 
 LINE_SECONDS = 5.0
 """In which an answer that has begun has its line; of a longer one that tells of an error, an attempt is counted."""
@@ -40,23 +38,27 @@ class Counting:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._counts: dict[Key, Counts] = {}
+        self._counted = Counted()
         self._own: dict[tuple[str, str], int] = {}
         self._known: dict[Where, _Known] = {}
 
     def lines(self) -> tuple[Line, ...]:
         """All that was counted."""
-        return tuple(Line(key, counts) for key, counts in self._counts.items())
+        return self._counted.lines()
 
-    def over(self, told: Told, release: str) -> None:
+    def over(self, told: Told, release: str, now: float) -> None:
         """Count a request that is over.
 
         Args:
             told: Its line.
             release: Whose servers it was sent to.
+            now: In seconds, of a clock that only goes on.
         """
         server = unquote(told.server, errors="surrogateescape")
-        count(self._of(Key(told.service, release, server, told.route)), told)
+        key = Key(told.service, release, server, told.route)
+        count(self._counted.of(key), told)
+        if not told.gone:
+            self._counted.asked(key, told.who, now, failed=told.failed)
         if told.own_error:
             self._own[told.pool, server] = self._own.get((told.pool, server), 0) + 1
 
@@ -84,7 +86,7 @@ class Counting:
             grpc = shape.protocol == "h2c"
             more = self._refused(where, standing) if grpc else self._failed(where, standing, own, now)
             if more:
-                self._of(Key(shape.service, shape.release, name, "")).failed += more
+                self._counted.of(Key(shape.service, shape.release, name, "")).failed += more
                 found.add(name)
         for where in [where for where in self._known if where not in standings]:
             del self._known[where]
@@ -106,11 +108,6 @@ class Counting:
         may_be_told = now.busy if clock - known.since < LINE_SECONDS else 0
         known.standing, known.open = now, min(left, may_be_told, max(0, left - refused))
         return max(0, left - known.open)
-
-    def _of(self, key: Key) -> Counts:
-        if key not in self._counts and len(self._counts) >= KEYS_MAX:
-            del self._counts[next(iter(self._counts))]
-        return self._counts.setdefault(key, Counts())
 
 
 _NOTHING = Standing(0, 0, 0)

@@ -230,7 +230,8 @@ class EnvoyEdge:
 
     def _count(self, told: Told) -> None:
         shape = self._shapes.get(told.pool)
-        self._counting.over(told, shape.release if shape is not None else "")
+        now = asyncio.get_running_loop().time()
+        self._counting.over(told, shape.release if shape is not None else "", now)
         if told.broken or told.attempts > 1:
             self._stirred.set()
         if told.path:

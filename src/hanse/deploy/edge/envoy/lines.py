@@ -22,6 +22,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
         probe: Path that a worker was asked for; empty for a request of a client.
         service: Who was asked; empty for nobody.
         route: Path of its route.
+        who: Who asked, as a hash; empty where nobody looked.
         once: Whether it may not be repeated.
         pool: Cluster that was chosen.
         server: Who answered, or failed last.
@@ -40,6 +41,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     probe: str = ""
     service: str = ""
     route: str = ""
+    who: str = ""
     once: str = ""
     pool: str = ""
     server: str = ""
@@ -70,6 +72,16 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
         return self.broken and self.head is not None and self.status != _SWITCHED
 
     @property
+    def gone(self) -> bool:
+        """Whether the client left before it was answered."""
+        return self.status == 0 or (bool(self.failures & _GONE) and self.head is None and not self.broken)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it came to nothing."""
+        return not self.gone and (self.status >= _ERROR or self.halfway)
+
+    @property
     def own_error(self) -> bool:
         """Whether the server, and not the edge, answered that something failed."""
         return self.status >= _ERROR and self.head is not None and not self.broken
@@ -95,10 +107,10 @@ def count(counts: Counts, told: Told) -> None:
     """Count a request that is over, among those of its key; attempts that failed before are counted elsewhere."""
     counts.requests += 1
     counts.retried += told.attempts > 1
-    if told.status == 0 or (told.failures & _GONE and told.head is None and not told.broken):
+    if told.gone:
         counts.gone += 1
         return
-    counts.errors += told.status >= _ERROR or told.halfway
+    counts.errors += told.failed
     counts.failed += told.halfway
     counts.unknown += bool(told.failures & _UNKNOWN) and told.head is None
     if told.head is not None:

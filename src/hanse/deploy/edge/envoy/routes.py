@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from hanse.control.edge_table import WHOLE, EdgeRoute, Pool, Server, Table, Target
+from hanse.control.edge_table import WHOLE, EdgeRoute, Pool, Server, Split, Table, Target
 from hanse.deploy.edge.envoy.pools import Resource, Shape, takes
 from hanse.deploy.edge.faults import NotRouted
 from hanse.deploy.edge.foreign import problems_of
@@ -142,6 +142,8 @@ def _service(
         "name": target.service,
         "manner": manner,
         "sticks": [_source(source) for source in split.sticks_to],
+        "looks": bool(split.sticks_to),
+        "marks": [_source(source) for source in _marks(split)],
         "cookie": split.cookie,
         "salt": split.salt,
         "shares": [[end, names[release]] for end, release in _shares(target, own)],
@@ -162,6 +164,12 @@ def _carried(target: Target, names: Mapping[str, str]) -> dict[str, str]:
     """The release that a request tree is told to stay with, by pool, where there is another one."""
     several = len(target.split.shares) > 1
     return {name: quote(release, safe="") for release, name in names.items() if release and several}
+
+
+def _marks(split: Split) -> list[str]:
+    """By what a visitor is known."""
+    cookie = [f"cookie.{split.cookie}"] if split.cookie else []
+    return [*(source for source in split.sticks_to if source != "address"), *cookie]
 
 
 def _source(source: str) -> list[str]:

@@ -12,6 +12,7 @@ local ONCE = "x-hanse-once"
 local BY = "x-hanse-by"
 local OWN = "hanse"
 local TREE = "hanse-release"
+local SOMEBODY = "?"
 local HOPS_MAX = 32
 local SAFE = {GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT = true, DELETE = true}
 local HOP = {"keep-alive", "proxy-connection", "proxy-authorization", "http2-settings"}
@@ -45,8 +46,10 @@ local function big(text, at)
 end
 
 local words = {}
--- The first 4 bytes of SHA-1, as a number from 0 up to 9,999: the same as every other engine works out.
-local function bucket(text)
+local last, last_digest
+-- The first 8 bytes of SHA-1, in hex digits. What a request sticks to is most often who asks, and asked for twice.
+local function digest(text)
+  if text == last then return last_digest end
   local length = #text
   local padded = text .. "\128" .. string.rep("\0", (55 - length) % 64)
     .. format("%c%c%c%c", 0, 0, 0, 0)
@@ -69,7 +72,13 @@ local function bucket(text)
     end
     h0, h1, h2, h3, h4 = tobit(h0 + a), tobit(h1 + b), tobit(h2 + c), tobit(h3 + d), tobit(h4 + e)
   end
-  return tonumber(tohex(h0), 16) % 10000
+  last, last_digest = text, tohex(h0) .. tohex(h1)
+  return last_digest
+end
+
+-- A number from 0 up to 9,999: the same as every other engine works out.
+local function bucket(text)
+  return tonumber(sub(digest(text), 1, 8), 16) % 10000
 end
 
 local function groups(text)
@@ -188,6 +197,16 @@ local function asker(known, headers, peer)
     if not within(known.trusted, hop) then break end
   end
   return address, bytes, true
+end
+
+-- Who asks, as a hash, as far as a request says so by what it sticks to: behind one address there may be many.
+local function who_asks(service, headers, cookies)
+  for number = 1, #service.marks do
+    local kind, name = service.marks[number][1], service.marks[number][2]
+    local value = kind == "header" and headers:get(name) or kind == "cookie" and cookie_of(cookies, name)
+    if value and value ~= "" then return digest(service.salt .. ":" .. value) end
+  end
+  return SOMEBODY
 end
 
 local function stuck(service, headers, cookies, address)
@@ -353,6 +372,7 @@ function envoy_on_request(handle)
   local said = handle:streamInfo():dynamicMetadata()
   said:set(OWN, "route", route[5])
   said:set(OWN, "service", service.name)
+  if service.looks then said:set(OWN, "who", who_asks(service, headers, cookies)) end
   if drawn then said:set(OWN, "drawn", service.cookie .. "=" .. drawn) end
   local sticky = service.sticky[pool]
   if sticky then

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import msgspec
 
 from hanse.deploy.edge.base import Place
+from hanse.deploy.edge.counted import SOMEBODY
 from hanse.deploy.edge.faults import NotForwarded, NotRouted, OutcomeUnknown
 from hanse.deploy.edge.haproxy.layout import SEGMENTS_MAX, SHARES_MAX, Backend, Layout, Slot
 from hanse.deploy.edge.haproxy.shown import EMPTY, MAPS, Seat, Shown
@@ -42,7 +43,7 @@ KEEP_ALIVE_SECONDS = 15
 LOG = "log.sock"
 """Where HAProxy tells of requests that are over."""
 
-NAME_OF_LINE = "%[var(txn.route)] %b %s %ST %Tw/%Tc/%Tr %ts %rc %[var(txn.safe)]"
+NAME_OF_LINE = "%[var(txn.route)] %b %s %ST %Tw/%Tc/%Tr %ts %rc %[var(txn.safe)] %[var(txn.asker)]"
 ACCESS = " %HM %[var(txn.path)] %Ta %[var(txn.address)] %[var(txn.request_id)] %[var(txn.trace)]"
 
 _GONE = Unavailable("no server of the service is there at the moment; come back soon")
@@ -240,6 +241,10 @@ def _release(layout: Layout) -> Iterator[str]:
     yield "http-request set-var(txn.bucket) int(0)"
     yield "http-request set-var(txn.salt) var(txn.plan),field(4,:),url_dec"
     yield (
+        "http-request set-var(txn.asker) var(txn.salt),concat(:,txn.who),sha1,hex,bytes(0,16) "
+        "if { var(txn.asker) -m found } { var(txn.who) -m found }"
+    )
+    yield (
         "http-request set-var(txn.bucket) var(txn.salt),concat(:,txn.stick),sha1,bytes(0,4),be2dec(,4),mod(10000) "
         "if { var(txn.plan),field(3,:) -m str 1 }"
     )
@@ -303,21 +308,24 @@ _OWN = "[[:space:]]*hanse-release[[:space:]]*="
 
 
 def _sticks(layout: Layout) -> Iterator[str]:
+    """What sticks, and who asks: the same, but for an address, behind which there may be many, and what is drawn."""
     for number, kind in enumerate(layout.kinds):
-        own = f"{{ var(txn.plan),field(1,:) -m str {number} }} !{{ var(txn.stick) -m found }}"
-        for source in kind.sticks_to:
+        if not (kind.sticks_to or kind.cookie):
+            continue
+        of_kind = f"{{ var(txn.plan),field(1,:) -m str {number} }}"
+        own = f"{of_kind} !{{ var(txn.stick) -m found }}"
+        nobody = f"{of_kind} !{{ var(txn.who) -m found }}"
+        for source in (*kind.sticks_to, *([f"cookie.{kind.cookie}"] if kind.cookie else [])):
             what, _, name = source.partition(".")
-            read = {"header": f"req.hdr({name})", "cookie": f"req.cook({name})"}.get(what, "var(txn.address)")
-            yield (
-                f"http-request set-var(txn.stick) {read} if {own} {{ {read} -m len gt 0 }}"
-                if what != "address"
-                else (f"http-request set-var(txn.stick) {read} if {own}")
-            )
+            if what == "address":
+                yield f"http-request set-var(txn.stick) var(txn.address) if {own}"
+                continue
+            read = f"req.hdr({name})" if what == "header" else f"req.cook({name})"
+            yield f"http-request set-var(txn.who) {read} if {nobody} {{ {read} -m len gt 0 }}"
+            yield f"http-request set-var(txn.stick) var(txn.who) if {own}"
+        if kind.sticks_to:
+            yield f"http-request set-var(txn.asker) str({SOMEBODY}) if {of_kind}"
         if kind.cookie:
-            yield (
-                f"http-request set-var(txn.stick) req.cook({kind.cookie}) if {own} "
-                f"{{ req.cook({kind.cookie}) -m len gt 0 }}"
-            )
             yield f"http-request set-var(txn.drawn{number}) uuid,regsub(-,,g),bytes(0,14) if {own}"
             yield f"http-request set-var(txn.stick) var(txn.drawn{number}) if {own}"
     yield "http-request set-var(txn.stick) uuid if !{ var(txn.stick) -m found }"

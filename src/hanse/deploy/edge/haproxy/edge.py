@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, final
 
-from hanse.control.edge_figures import Counts, Figures, Key, Line
+from hanse.control.edge_figures import Figures, Key
 from hanse.control.edge_table import Table, checked
+from hanse.deploy.edge.counted import Counted
 from hanse.deploy.edge.haproxy.layout import Layout, Placement, PoolKey, Slot, fitted
 from hanse.deploy.edge.haproxy.lines import Over, count, read
 from hanse.deploy.edge.haproxy.runtime import Standing
@@ -34,8 +35,6 @@ LINES_MAX = 10_000
 """Of HAProxy's log that are read at once."""
 
 LINE_BYTES_MAX = 16 * 1024
-KEYS_MAX = 20_000
-"""Keys that are counted apart: of servers that came and went the oldest are forgotten."""
 
 _log = logging.getLogger("hanse.edge")
 _access = logging.getLogger("hanse.access")
@@ -93,6 +92,7 @@ class HaproxyEdge:
         self.table: Table = Table()
         self._starts = starts
         self._log = log
+        self._host = host
         self._since = host.now()
         self._layout = Layout()
         self._placement = Placement()
@@ -101,7 +101,7 @@ class HaproxyEdge:
         self._old: list[Process] = []
         self._names: dict[Slot, tuple[PoolKey, str]] = {}
         self._releases: dict[int, PoolKey] = {}
-        self._counts: dict[Key, Counts] = {}
+        self._counted = Counted()
         self._retried: dict[tuple[int, Slot], int] = {}
         self._changing = asyncio.Lock()
 
@@ -173,7 +173,7 @@ class HaproxyEdge:
         more = standing.retried - self._retried.get(key, 0)
         self._retried[key] = standing.retried
         if more and (name := self._names.get(slot)):
-            self._of(*name[0], name[1], "").failed += more
+            self._counted.of(Key(*name[0], name[1], "")).failed += more
 
     def read_log(self) -> None:
         """Count what was told of requests that are over."""
@@ -190,15 +190,12 @@ class HaproxyEdge:
         if pool is None and over.backend is not None:
             pool = self._releases.get(over.backend)
         service, release = pool or (over.service, "")
-        count(self._of(service, release, server, over.route), over)
+        key = Key(service, release, server, over.route)
+        count(self._counted.of(key), over)
+        if not over.gone:
+            self._counted.asked(key, over.who, self._host.monotonic(), failed=over.failed)
         if over.access:
             _tell(over, server)
-
-    def _of(self, service: str, release: str, server: str, route: str) -> Counts:
-        key = Key(service, release, server, route)
-        if key not in self._counts and len(self._counts) >= KEYS_MAX:
-            del self._counts[next(iter(self._counts))]
-        return self._counts.setdefault(key, Counts())
 
     async def figures(self) -> Figures:
         """What was counted."""
@@ -216,7 +213,7 @@ class HaproxyEdge:
         return Figures(
             since=self._since,
             revision=self.table.revision,
-            lines=tuple(Line(key, counts) for key, counts in self._counts.items()),
+            lines=self._counted.lines(),
             in_flight=busy,
             ejected=tuple(sorted(down)),
         )

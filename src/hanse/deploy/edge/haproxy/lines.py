@@ -10,7 +10,7 @@ from hanse.control.edge_figures import Counts
 from hanse.deploy.edge.haproxy.layout import Slot
 from hanse.deploy.edge.haproxy.shown import service_of, slot_of
 
-FIELDS = 8
+FIELDS = 9
 """Of a line, before what an access log has besides."""
 
 _ERROR = 500
@@ -31,6 +31,7 @@ class Over(msgspec.Struct, frozen=True, kw_only=True):
         ended: How, in the two letters of HAProxy.
         retries: Attempts that failed before.
         safe: Whether it could be repeated.
+        who: Who asked, as a hash; empty where nobody looked.
         access: What an access log tells besides.
     """
 
@@ -43,20 +44,36 @@ class Over(msgspec.Struct, frozen=True, kw_only=True):
     ended: str
     retries: int
     safe: bool
+    who: str = ""
     access: tuple[str, ...] = ()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client left before it was answered."""
+        return self.ended[:1] in _GONE and (self.seconds is None or self.status <= 0)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the server went away, or did not answer in time."""
+        return self.ended[:1] == "S"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it came to nothing."""
+        return not self.gone and (self.status >= _ERROR or self.broken)
 
 
 def read(line: str) -> Over | None:
     """A request that is over, of its line; None where it was of no service.
 
     Example:
-        >>> read("7573657273:0:%2Fusers b3 s0 200 0/1/12 -- 0 1").service
+        >>> read("7573657273:0:%2Fusers b3 s0 200 0/1/12 -- 0 1 -").service
         'users'
     """
     parts = line.strip().split(" ")
     if len(parts) < FIELDS or parts[0].count(":") != 2:  # noqa: PLR2004 - three fields of a route
         return None
-    route, backend, server, status, timers, ended, retries, safe = parts[:FIELDS]
+    route, backend, server, status, timers, ended, retries, safe, who = parts[:FIELDS]
     service, _, path = route.split(":")
     waited, connected, answered = (int(part.removeprefix("+")) for part in timers.split("/"))
     known = answered >= 0
@@ -71,6 +88,7 @@ def read(line: str) -> Over | None:
         ended=ended,
         retries=int(retries.removeprefix("+")),
         safe=safe == "1",
+        who=who.removeprefix("-"),
         access=tuple(parts[FIELDS:]),
     )
 
@@ -79,13 +97,12 @@ def count(counts: Counts, over: Over) -> None:
     """Count a request that is over, among those of its key."""
     counts.requests += 1
     counts.retried += over.retries > 0
-    if over.ended[:1] in _GONE and (over.seconds is None or over.status <= 0):
+    if over.gone:
         counts.gone += 1
         return
-    broken = over.ended[:1] == "S"
-    counts.errors += over.status >= _ERROR or broken
+    counts.errors += over.failed
     # Its head, or a part of it, had been sent when the server went away.
     counts.unknown += over.ended == "SH" and not over.safe
-    counts.failed += broken and over.slot is not None
+    counts.failed += over.broken and over.slot is not None
     if over.seconds is not None:
         counts.took(over.seconds)
