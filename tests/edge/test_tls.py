@@ -1,11 +1,13 @@
 """TLS at the edge: a certificate that is given, and one to develop with; on every engine."""
 
+import asyncio
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -19,7 +21,7 @@ from hanse.kernel.host import Host
 
 from .conftest import ENGINES, PROGRAMS, Edge
 from .test_grpc import NAME, Stock, aio, grpc, stocked
-from .wire import PATIENCE, Exchange, Upstream, serving
+from .wire import PATIENCE, Exchange, Upstream, connected, serving
 
 Given = Callable[[Path], tuple[Path, Path | None, bytes]]
 """Certificate, key, and what is to be trusted for them."""
@@ -112,6 +114,47 @@ async def test_calls_of_grpc_come_by_tls(engine: str, folder: Path) -> None:
         credentials: Any = grpc.ssl_channel_credentials(trusted)
         async with aio.secure_channel(edge.url.removeprefix("https://"), credentials) as channel:
             assert await channel.unary_unary(NAME)(b"", timeout=PATIENCE) == b"one"
+
+
+def renewed(folder: Path, place: Place) -> ssl.SSLContext:
+    """Replace certificate and key as whoever renews them does, by another authority; who trusts that alone."""
+    authority = trustme.CA()
+    own = authority.issue_cert("localhost")
+    for name, parts in ((place.key, [own.private_key_pem]), (place.certificate, own.cert_chain_pems)):
+        beside = folder / "beside"
+        _ = beside.write_bytes(b"".join(part.bytes() for part in parts))
+        _ = beside.replace(name)
+    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+
+
+async def shows(url: str, trusting: ssl.SSLContext) -> bool:
+    """Whether whoever connects now meets a certificate of this authority."""
+    place = urlsplit(url)
+    try:
+        _, writer = await asyncio.open_connection(place.hostname, place.port, ssl=trusting)
+    except ssl.SSLCertVerificationError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def test_a_renewed_certificate_is_shown_and_no_connection_is_lost(engine: str, folder: Path) -> None:
+    one = Upstream("one", echo)
+    async with secured(engine, folder, in_two_files) as (edge, trusted), serving(one):
+        _ = await edge.show(edge.table(edge.pool(one)))
+        before = ssl.create_default_context(cadata=trusted.decode())
+        place = Place(folder=folder, certificate=str(folder / "own.pem"), key=str(folder / "own.key"))
+        async with connected(edge.url, tls=before) as connection, asyncio.timeout(2 * PATIENCE):
+            for _ in range(2):
+                # What is no certificate changes nothing, and is no reason to miss the next one.
+                _ = (folder / "own.pem").write_text("none")
+                trusting = renewed(folder, place)
+                while not await shows(edge.url, trusting):
+                    assert (await connection.ask("GET", "/")).status == 200
+                assert (await connection.ask("GET", "/")).status == 200
+                assert not await shows(edge.url, before)
 
 
 async def test_a_certificate_that_is_none_is_told(engine: str, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sized
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -115,10 +116,10 @@ GONE = (OSError, h11.RemoteProtocolError)
 
 
 @asynccontextmanager
-async def connected(url: str, limit: int = 65536) -> AsyncGenerator[Connection]:
+async def connected(url: str, limit: int = 65536, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Connection]:
     """A connection to the edge."""
     place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=limit)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=limit, ssl=tls)
     try:
         yield Connection(reader, writer)
     finally:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 import msgspec
 
 from hanse.control.edge_table import Table
-from hanse.deploy.edge.base import Place
-from hanse.kernel.faults import CouldNotStart, Misconfigured
+from hanse.kernel.faults import CouldNotStart
 
 SAID_MAX = 80
 """Characters of what a program says of itself that are told on."""
@@ -96,20 +94,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def check_certificate(place: Place) -> None:
-    """See to it that certificate and key can be read, and belong to each other.
-
-    Raises:
-        Misconfigured: They cannot, or do not.
-    """
-    if not place.certificate:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise Misconfigured(
-            f"edge.certificate: expected a certificate and its key (PEM) in {place.certificate} and "
-            f"{place.key or place.certificate}: {error}"
-        ) from None

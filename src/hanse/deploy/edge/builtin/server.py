@@ -14,6 +14,7 @@ from hanse.deploy.edge.builtin.client import LIMITS, Client
 from hanse.deploy.edge.builtin.edge import SWEEP_SECONDS, Edge
 from hanse.deploy.edge.builtin.reading import reading
 from hanse.deploy.edge.driven import BACKLOG, SOCKET, Question, Reply, control
+from hanse.deploy.edge.renewal import Chain, chain_of, follow
 from hanse.gateway.callers import Callers
 from hanse.gateway.listen import bound, url_of
 from hanse.kernel.faults import Misconfigured
@@ -42,7 +43,11 @@ class EdgeServer:
             host: Clocks, chance and ids.
         """
         self._place = place
-        self._tls = _tls(place)
+        # Sockets keep the first one, whose place another one takes as soon as somebody has said hello.
+        self._chain = chain_of(place) if place.certificate else None
+        self._tls = self._now = _tls(place)
+        if self._tls is not None:
+            self._tls.sni_callback = self._greeted
         self.edge: Edge = Edge(
             host, reading(pure=place.pure), scheme="https" if self._tls else "http", access_log=place.access_log
         )
@@ -66,6 +71,8 @@ class EdgeServer:
             driven = await control(place.folder, self._done)
             async with Tasks(_failed) as tasks:
                 _ = tasks.start(self._sweep())
+                if self._chain is not None:
+                    _ = tasks.start(follow(place, self._chain, self._renew))
                 try:
                     _ = await self.stopped.wait()
                     await self._drain(server)
@@ -76,6 +83,14 @@ class EdgeServer:
                     for client in list(self._clients):
                         client.abort()
                     await self.edge.close()
+
+    async def _renew(self, _: Chain) -> None:
+        self._now = _tls(self._place)
+
+    def _greeted(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Show the certificate of now."""
+        if self._now is not None:
+            connection.context = self._now
 
     def _client(self) -> Client:
         return Client(self.edge, self._callers, self._clients)
@@ -145,12 +160,6 @@ def _tls(place: Place) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(place.certificate, place.key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise Misconfigured(
-            f"edge.certificate: expected a certificate and its key (PEM) in {place.certificate} and "
-            f"{place.key or place.certificate}: {error}"
-        ) from None
+    context.load_cert_chain(place.certificate, place.key or None)
     context.set_alpn_protocols(["http/1.1"])
     return context

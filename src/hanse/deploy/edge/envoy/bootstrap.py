@@ -12,11 +12,15 @@ from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.envoy.pools import Resource
 from hanse.deploy.edge.envoy.routes import LUA, PROBLEMS, ROUTES
 from hanse.deploy.edge.faults import BrokenAnswer, NotForwarded, OutcomeUnknown
+from hanse.deploy.edge.renewal import Chain
 from hanse.gateway.problem import MEDIA_TYPE, problem_response
 from hanse.kernel.faults import DeadlineExceeded, Fault, Unavailable
 
 ADMIN, PROBE = "admin.sock", "probe.sock"
 """Names of the sockets at which Envoy is asked how it is, and which table its worker shows."""
+
+CERTIFICATE = "sds.json"
+"""Name of the file with the certificate and its key."""
 
 HEADERS_MAX = 100
 HEAD_KIB_MAX = 32
@@ -64,6 +68,7 @@ _APART = {
     },
 }
 _TLS_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+_SHOWN_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _EXTENSIONS = "type.googleapis.com/envoy.extensions."
 _LOG_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
 
@@ -104,13 +109,26 @@ def bootstrap(place: Place, port: int) -> Resource:
     }
 
 
+def told_certificate(chain: Chain, version: str) -> Resource:
+    """A certificate and its key, as Envoy is told of them.
+
+    Args:
+        chain: Both.
+        version: Another one each time.
+    """
+    shown = {
+        "certificate_chain": {"inline_string": chain.certificate.decode()},
+        "private_key": {"inline_string": chain.key.decode()},
+    }
+    told = {"@type": _SHOWN_TYPE, "name": "edge", "tls_certificate": shown}
+    return {"version_info": version, "resources": [told]}
+
+
 def _listener(place: Place, port: int) -> Resource:
     chain: Resource = {"filters": [_manager(place)]}
     if place.certificate:
-        certificate = {
-            "certificate_chain": {"filename": str(Path(place.certificate).absolute())},
-            "private_key": {"filename": str(Path(place.key or place.certificate).absolute())},
-        }
+        # It comes by a file that is watched, as all else that may change.
+        source = {"path_config_source": {"path": f"./{CERTIFICATE}"}}
         chain["transport_socket"] = {
             "name": "envoy.transport_sockets.tls",
             "typed_config": {
@@ -118,7 +136,7 @@ def _listener(place: Place, port: int) -> Resource:
                 "common_tls_context": {
                     "alpn_protocols": ["h2", "http/1.1"],
                     "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-                    "tls_certificates": [certificate],
+                    "tls_certificate_sds_secret_configs": [{"name": "edge", "sds_config": source}],
                 },
             },
         }

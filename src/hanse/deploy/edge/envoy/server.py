@@ -13,10 +13,10 @@ from typing import final
 
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.driven import SOCKET, Question, Reply, control, done
-from hanse.deploy.edge.envoy.bootstrap import bootstrap
+from hanse.deploy.edge.envoy.bootstrap import CERTIFICATE, bootstrap, told_certificate
 from hanse.deploy.edge.envoy.edge import EnvoyEdge
-from hanse.deploy.edge.envoy.worker import started
-from hanse.deploy.edge.foreign import check_certificate
+from hanse.deploy.edge.envoy.worker import started, write
+from hanse.deploy.edge.renewal import Chain, chain_of, follow
 from hanse.gateway.listen import bound, url_of
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
@@ -53,6 +53,8 @@ class EnvoyServer:
         self._grace = 0.0
         self._url = ""
         self._port = 0
+        self._chain: Chain | None = None
+        self._renewed = 0
 
     async def run(self) -> None:
         """Serve until a driver says stop, or this is cancelled.
@@ -60,7 +62,8 @@ class EnvoyServer:
         Raises:
             CouldNotStart: The address is taken, or Envoy does not start.
         """
-        check_certificate(self._place)
+        if self._place.certificate:
+            self._chain = chain_of(self._place)
         # Envoy listens by itself: this finds a free port, and whoever has taken the one that is wanted.
         with bound(self._place.host, self._place.port) as listener:
             url, self._port = url_of(listener), listener.getsockname()[1]
@@ -70,6 +73,8 @@ class EnvoyServer:
                 await self._start()
                 _ = tasks.start(self._keep())
                 _ = tasks.start(self._edge.tend())
+                if self._chain is not None:
+                    _ = tasks.start(follow(self._place, self._chain, self._renew))
                 driven = await control(self._place.folder, self._done)
                 _ = await self.stopped.wait()
                 await self._edge.stop(self._grace)
@@ -82,7 +87,15 @@ class EnvoyServer:
 
     async def _start(self) -> None:
         files = {**self._edge.files(), "envoy.json": bootstrap(self._place, self._port)}
+        if self._chain is not None:
+            files[CERTIFICATE] = told_certificate(self._chain, str(self._renewed))
         self._edge.worker = await started(self._program, self._place.folder, files)
+
+    async def _renew(self, chain: Chain) -> None:
+        """Show another certificate: whoever connects once Envoy has read it, meets it."""
+        self._chain = chain
+        self._renewed += 1
+        write(self._place.folder, CERTIFICATE, told_certificate(chain, str(self._renewed)))
 
     async def _keep(self) -> None:
         """Hear what Envoy tells, and start it again where it ends by itself; never returns."""

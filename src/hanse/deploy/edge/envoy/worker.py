@@ -154,7 +154,10 @@ class Worker:
 def write(folder: Path, name: str, told: object) -> None:
     """Put a file beside the one that Envoy watches, and over it."""
     beside = folder / f".{name}"
-    _ = beside.write_bytes(msgspec.json.encode(told))
+    # Among them is the key of a certificate.
+    end = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(end, "wb") as file:
+        _ = file.write(msgspec.json.encode(told))
     _ = beside.replace(folder / name)
 
 

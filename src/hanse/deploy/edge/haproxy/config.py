@@ -40,6 +40,9 @@ IDLE_SECONDS = 300
 KEEP_ALIVE_SECONDS = 15
 """That a client's connection may be idle; so long may an old process live after a reload."""
 
+CERTIFICATE = "edge.pem"
+"""Certificate and key, as HAProxy reads them."""
+
 LOG = "log.sock"
 """Where HAProxy tells of requests that are over."""
 
@@ -156,8 +159,7 @@ def _head(place: Place, socket: str) -> Iterator[str]:
 
 
 def _tls(place: Place) -> str:
-    # Certificate and key are put beside each other in the folder: HAProxy reads one file.
-    return " ssl crt edge.pem alpn h2,http/1.1" if place.certificate else ""
+    return f" ssl crt {CERTIFICATE} alpn h2,http/1.1" if place.certificate else ""
 
 
 def _rules(place: Place, layout: Layout) -> Iterator[str]:

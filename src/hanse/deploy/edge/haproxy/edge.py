@@ -56,6 +56,10 @@ class Process(Protocol):
         """How its slots are."""
         ...
 
+    async def renew(self, name: str, text: str, /) -> None:
+        """Show another certificate."""
+        ...
+
     async def leave(self) -> None:
         """Take no new connections, and end with the last."""
         ...
@@ -134,6 +138,20 @@ class HaproxyEdge:
             self.table, self._layout, self._placement, self._shown = table, layout, placement, now
             self._names |= {slot: (pool, server) for (pool, server, _, _), slot in placement.servers.items()}
             self._releases |= {number: pool for pool, number in placement.pools.items()}
+
+    async def renew(self, name: str, text: str) -> None:
+        """Show another certificate, to whoever connects from now on.
+
+        Args:
+            name: Of the file that HAProxy has read.
+            text: Certificate and key (PEM).
+
+        Raises:
+            Unavailable: HAProxy has not taken it; says what it said.
+        """
+        async with self._changing:
+            if self._process is not None:
+                await self._process.renew(name, text)
 
     async def _show(self, layout: Layout, now: Shown) -> None:
         orders = commands(self._shown, now)

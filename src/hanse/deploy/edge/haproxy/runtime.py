@@ -90,6 +90,27 @@ async def ask(path: Path, command: str) -> str:
             writer.close()
 
 
+async def renew(path: Path, name: str, text: str) -> None:
+    """Have another certificate shown to whoever connects from now on.
+
+    Args:
+        path: Of the socket.
+        name: Of the file that was read.
+        text: Certificate and key (PEM).
+
+    Raises:
+        Unavailable: It was not taken; says what was said.
+    """
+    # An empty line ends what is handed over.
+    lines = "\n".join(line for line in text.splitlines() if line.strip())
+    said = await ask(path, f"set ssl cert {name} <<\n{lines}\n")
+    if "Transaction" in said:
+        said = await ask(path, f"commit ssl cert {name}")
+    if "Success" not in said:
+        _ = await ask(path, f"abort ssl cert {name}")
+        raise Unavailable(f"HAProxy has not taken another certificate: {said.strip()}")
+
+
 async def standings(path: Path) -> dict[Slot, Standing]:
     """How all slots of a process are.
 

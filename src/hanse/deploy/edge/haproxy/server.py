@@ -16,12 +16,12 @@ from typing import final
 
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.driven import BACKLOG, Question, Reply, control, done
-from hanse.deploy.edge.foreign import check_certificate
-from hanse.deploy.edge.haproxy.config import LOG, files
+from hanse.deploy.edge.haproxy.config import CERTIFICATE, LOG, files
 from hanse.deploy.edge.haproxy.edge import HaproxyEdge, Process, log_socket
 from hanse.deploy.edge.haproxy.layout import Layout
 from hanse.deploy.edge.haproxy.shown import Shown
 from hanse.deploy.edge.haproxy.worker import Worker, started
+from hanse.deploy.edge.renewal import Chain, chain_of, follow
 from hanse.gateway.listen import bound, url_of
 from hanse.kernel.faults import Fault
 from hanse.kernel.host import Host
@@ -69,7 +69,9 @@ class HaproxyServer:
             CouldNotStart: The address is taken, or HAProxy does not start.
         """
         place = self._place
-        _certificate(place)
+        chain = chain_of(place) if place.certificate else None
+        if chain is not None:
+            _keep(place.folder, chain)
         with bound(place.host, place.port) as listener, log_socket(place.folder / LOG) as log:
             listener.listen(BACKLOG)
             self._listener = listener
@@ -80,6 +82,8 @@ class HaproxyServer:
                 self._watching = tasks
                 try:
                     _ = await edge.start()
+                    if chain is not None:
+                        _ = tasks.start(follow(place, chain, self._renew))
                     loop = asyncio.get_running_loop()
                     loop.add_reader(log, edge.read_log)
                     driven = await control(place.folder, self._done)
@@ -118,6 +122,12 @@ class HaproxyServer:
             await asyncio.sleep(pause)
             pause = min(2 * pause, AGAIN_SECONDS_MAX)
 
+    async def _renew(self, chain: Chain) -> None:
+        """Show another certificate: whoever is started from now on reads it, and who runs is told."""
+        _keep(self._place.folder, chain)
+        if self._edge is not None:
+            await self._edge.renew(CERTIFICATE, chain.together.decode())
+
     async def _done(self, asked: Question) -> Reply:
         assert self._edge is not None
         match asked.do:
@@ -135,13 +145,10 @@ def _failed(error: BaseException) -> None:
     _log.error("the edge looks after nothing any more", exc_info=error)
 
 
-def _certificate(place: Place) -> None:
+def _keep(folder: Path, chain: Chain) -> None:
     """Put certificate and key into the one file that HAProxy reads."""
-    if not place.certificate:
-        return
-    check_certificate(place)
-    texts = [Path(path).read_bytes() for path in dict.fromkeys((place.certificate, place.key)) if path]
-    path = place.folder / "edge.pem"
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        _ = file.write(b"\n".join(texts))
+    beside = folder / f"{CERTIFICATE}.new"
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        _ = file.write(chain.together)
+    _ = beside.replace(folder / CERTIFICATE)

@@ -14,7 +14,7 @@ from typing import final
 
 from hanse.deploy.edge.haproxy.config import Files
 from hanse.deploy.edge.haproxy.layout import Slot
-from hanse.deploy.edge.haproxy.runtime import Standing, ask, standings, tell
+from hanse.deploy.edge.haproxy.runtime import Standing, ask, renew, standings, tell
 from hanse.deploy.linux import die_with
 from hanse.kernel.faults import CouldNotStart, Unavailable
 
@@ -57,6 +57,10 @@ class Worker:
     async def tell(self, commands: Sequence[str]) -> list[str]:
         """Give commands; those that were refused."""
         return await tell(self._socket, commands)
+
+    async def renew(self, name: str, text: str) -> None:
+        """Show another certificate; see `hanse.deploy.edge.haproxy.runtime.renew`."""
+        await renew(self._socket, name, text)
 
     async def standings(self) -> dict[Slot, Standing]:
         """How its slots are; none where it has ended."""
