@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ BIN = Path(sys.executable).parent
 CHECKS = {
     "ruff": ("ruff", "check", "--no-cache", "."),
     "format": ("ruff", "format", "--no-cache", "--check", "."),
-    "mypy": ("mypy",),
+    "mypy": ("mypy", "--cache-dir", "../../mypy"),
     "pyright": ("basedpyright", "--pythonpath", sys.executable),
     "pytest": ("pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
     "describe": ("hanse", "describe", "tea_shop.app"),
@@ -25,15 +28,31 @@ CHECKS = {
 READY = {"minimal": "/notes", "rest": "/tasks", "events": "/letters"}
 
 
-@pytest.fixture(params=TEMPLATES)
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all are written, and what mypy has learnt of Hanse is kept for the next."""
+    return tmp_path_factory.mktemp("new")
+
+
+@pytest.fixture(scope="module", params=TEMPLATES)
 def template(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def written(template: str, workshop: Path) -> Path:
+    """What a template comes to, which no test works in."""
+    folder = workshop / template
+    folder.mkdir()
+    done = run(folder, "hanse", "new", "tea-shop", "--template", template)
+    assert done.returncode == 0, done.stderr
+    return folder / "tea-shop"
+
+
 @pytest.fixture
-def project(template: str, tmp_path: Path) -> Path:
-    run(tmp_path, "hanse", "new", "tea-shop", "--template", template)
-    return tmp_path / "tea-shop"
+def project(written: Path, workshop: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=workshop) as name:
+        yield shutil.copytree(written, Path(name) / "tea-shop")
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:

@@ -144,10 +144,10 @@ from hanse.sim.simulation import simulation_of
 app = simulation_of(diary).setup.app
 
 @pytest.mark.virtual_time
-async def test_a_day_passes() -> None:
+async def test_an_hour_passes() -> None:
     async with simulate(app, seed=7) as world:
         await world.client(Book).write("a")
-        await world.advance("1d")
+        await world.advance("1h")
         assert [entry.id for entry in world.rows(Entry)] == ["a"]
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_simulations_are_tests_without_any_other_plugin(folder: Path) -> None:
     done = run(folder, *PYTEST, "-p", "no:asyncio", "test_diary.py", HANSE_SIM_SEEDS="2")
     assert "1 passed" in done.stdout, done.stdout
     (folder / "test_marked.py").write_text(MARKED)
-    alone = run(folder, *PYTEST, "-p", "no:asyncio", "test_marked.py", "-k", "a_day")
+    alone = run(folder, *PYTEST, "-p", "no:asyncio", "test_marked.py", "-k", "an_hour")
     assert "async def functions are not natively supported" in alone.stdout
 
 
