@@ -10,7 +10,7 @@ from hanse.transport.redis.transport import RedisTransport
 
 class TestRedisTransport(BrokerSuite):
     title = "redis://"
-    silence = 5.0  # more than by default: a crowd of calls waits for a process that has half of a busy machine
+    silence = 10.0  # more than by default: a crowd of calls waits for a server that has a small part of a busy machine
 
     def cut(self, one: Node, why: str, *, whole: bool = False) -> None:
         assert isinstance(one, RedisTransport)
