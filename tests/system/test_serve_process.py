@@ -26,7 +26,7 @@ from hanse.gateway.gateway import Gateway
 from hanse.gateway.limits import Limits
 from hanse.gateway.serve import loop_factory, serve
 from hanse.kernel.settings import GatewaySettings, NodeSettings, Settings
-from hanse.node import App
+from hanse.node.app import App
 from hanse.service.collection import Collection
 from hanse.service.service import Service
 

@@ -14,7 +14,7 @@ from hanse.cli.output import Output, print_json
 from hanse.cli.schema_text import fields_text, type_text
 from hanse.cli.target import load_app, wanted_target
 from hanse.contract.derive import Description
-from hanse.node import App
+from hanse.node.app import App
 from hanse.service.service import descriptions_of
 
 Json = dict[str, object]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hanse.cli.finding import OK, WARN, Finding
 from hanse.contract.model import Event
 from hanse.kernel.settings import Settings
-from hanse.node import App
+from hanse.node.app import App
 from hanse.node.events import subscriptions_of
 from hanse.service.service import may_emit
 

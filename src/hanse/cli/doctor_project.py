@@ -19,7 +19,7 @@ from hanse.cli.options import Chosen, working_folder
 from hanse.kernel.faults import CouldNotStart, Fault
 from hanse.kernel.settings import Settings, Sources
 from hanse.kernel.settings_hide import is_secret
-from hanse.node import App
+from hanse.node.app import App
 
 LOCKS = ("uv.lock", "requirements*.txt", "locks/*.txt")
 """Files that pin versions, in a project's folder."""

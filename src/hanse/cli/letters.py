@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 import msgspec
 
+from hanse.cli.operator import operator_name
 from hanse.cli.problem import Problem, problem_in
 from hanse.cli.remote import Remote
 from hanse.kernel.codec import codec_for, encode_json
@@ -106,14 +106,6 @@ class Stopped:
             return await method(**msgspec.structs.asdict(given))
 
         return encode_json(await asked_at_rest(self._app, self._settings, service, call, headers))
-
-
-def operator_name() -> str:
-    """Who acts, for the record: the user of this machine."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return "operator"
 
 
 def asked(desk: Desk, kind: type[T], service: str, operation: str, **arguments: object) -> T:

@@ -12,7 +12,7 @@ from hanse.cli.target import load_app
 from hanse.control.desired import Part, Parts
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault
-from hanse.node import App
+from hanse.node.app import App
 
 
 def parts_of(target: str, app: App) -> Parts:

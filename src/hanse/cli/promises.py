@@ -22,8 +22,7 @@ from hanse.control.promises import SHAPES, Promised
 from hanse.gateway.gateway import Gateway
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault
-from hanse.node import App
-from hanse.node.app import Part
+from hanse.node.app import App, Part
 from hanse.service.reaction import On
 from hanse.service.service import Service, descriptions_of, reactions_of
 

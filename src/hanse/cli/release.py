@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 from msgspec import convert
 
-from hanse.cli.letters import operator_name
+from hanse.cli.operator import operator_name
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.project import located

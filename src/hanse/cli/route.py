@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from hanse.cli.letters import operator_name
+from hanse.cli.operator import operator_name
 from hanse.cli.options import as_json, common
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.project import located

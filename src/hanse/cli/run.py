@@ -25,8 +25,7 @@ from hanse.gateway.hosts import OWN
 from hanse.kernel import logs, telemetry
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.settings import Settings
-from hanse.node import App
-from hanse.node.app import has_gateway
+from hanse.node.app import App, has_gateway
 
 GARBAGE_OBJECTS = 10_000
 """New objects after which the collector looks for garbage. A moment's requests hold more than Python's usual 700, so

@@ -11,7 +11,7 @@ import click
 
 from hanse.cli.complete import targets
 from hanse.cli.events import pair_of
-from hanse.cli.letters import operator_name
+from hanse.cli.operator import operator_name
 from hanse.cli.options import Chosen, as_json, common, configured, working_folder
 from hanse.cli.output import Output, print_json, print_table
 from hanse.cli.target import load_app

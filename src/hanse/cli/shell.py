@@ -22,7 +22,7 @@ from hanse.cli.shell_names import Rows, names_of
 from hanse.cli.shell_remote import names_at
 from hanse.cli.target import load_app
 from hanse.kernel.settings import Settings
-from hanse.node import Node
+from hanse.node.node import Node
 
 HISTORY_LINES_MAX = 1000
 SCRIPT_CHARACTERS_MAX = 16 * 1024 * 1024

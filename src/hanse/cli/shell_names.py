@@ -13,7 +13,8 @@ from hanse.contract.model import Event, Model, collection_of, topic_of
 from hanse.kernel.codec import encode_json
 from hanse.kernel.faults import Fault, UnknownOperation
 from hanse.kernel.settings_schema import nearest
-from hanse.node import App, Node
+from hanse.node.app import App
+from hanse.node.node import Node
 from hanse.service.service import Service, descriptions_of, events_in, service_name
 
 

@@ -12,7 +12,7 @@ import click
 from hanse.cli.options import working_folder
 from hanse.cli.target import load_app, module_of
 from hanse.kernel.faults import Misconfigured
-from hanse.node import App
+from hanse.node.app import App
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from hanse.cli.output import Output, print_json
 from hanse.cli.store_dump import dump, load
 from hanse.cli.target import load_app
 from hanse.kernel.settings import Settings
-from hanse.node import App
+from hanse.node.app import App
 from hanse.node.schemas import StorePlan, apply_stores, plan_stores
 from hanse.store.schema import Step
 

@@ -19,8 +19,7 @@ from hanse.cli.target import load_app, wanted_target
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.settings import Settings
-from hanse.node import App
-from hanse.node.app import parts_named
+from hanse.node.app import App, parts_named
 from hanse.node.dumps import dumping, loading
 from hanse.store.dump_text import Counts
 

@@ -19,7 +19,7 @@ import msgspec
 from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
 from hanse.kernel.settings import Settings
 from hanse.kernel.settings_schema import nearest
-from hanse.node import App
+from hanse.node.app import App
 from hanse.service.service import Service, service_name
 
 

@@ -1,6 +1,4 @@
-"""A process that hosts some of an app: services, store, transport and mesh, wired by hand."""
+"""A process that hosts some of an app: services, store, transport and mesh, wired by hand.
 
-from hanse.node.app import App
-from hanse.node.node import Node
-
-__all__ = ["App", "Node"]
+Whoever only names an app does not import what runs one: `app` is apart from `node`.
+"""
