@@ -12,8 +12,8 @@ from hanse.deploy.release_words import ReleasesTold
 from hanse.kernel.faults import Fault, Malformed, Unavailable
 from hanse.transport.stream.socket_file import short
 
-ANSWER_SECONDS = 10.0
-"""That a supervisor has for an answer; one that was just killed is followed by another one in that time."""
+ANSWER_SECONDS = 30.0
+"""That a supervisor has for an answer; one that was killed is followed by another in that time."""
 
 RELEASE_SECONDS = 320.0
 """The same, where it may have to pull an image or to lay out a revision first."""
