@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from hanse import World, simulation
-from hanse.control import supervisor_machine
+from hanse.control import supervisor_heard
 from hanse.control.instances import System
 from hanse.control.supervisor_words import Ended, Launched
 
 from . import instead, supervised
 
-recovered_all = supervisor_machine.recovered
+recovered_all = supervisor_heard.recovered
 
 
-@instead(supervisor_machine)
+@instead(supervisor_heard)
 def recovered(
     system: System, held: Mapping[str, int], ports: Mapping[str, int], now: float
 ) -> tuple[System, list[Ended | Launched]]:
