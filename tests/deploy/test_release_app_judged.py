@@ -6,9 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from hanse.deploy.control_client import asked_of_releases
+from hanse.deploy.control_words import Ask
+from hanse.deploy.home import Home
+from hanse.deploy.release_words import ReleaseAsk
+
 from .systems import Running, running
 
 APP = """
+import asyncio
 from itertools import count
 
 from hanse import App, Event, Service, every, on, rpc
@@ -36,13 +42,37 @@ class Mailer(Service):
             raise RuntimeError("no letter")
 
 
+class Clerk(Service):
+    @rpc(idempotent=True)
+    async def name(self) -> str:
+        return "ada"
+
+
+class Porter(Service):
+    @rpc(idempotent=True)
+    async def bring(self) -> str:
+        if BAD:
+            await asyncio.sleep(0.5)
+        return "a bag"
+
+
 class Cafe(Service):
     till: Till
+    clerk: Clerk
+    porter: Porter
 
     @every("200ms")
     async def sell(self) -> None:
         for _ in range(10):
             await self.emit(Sold(number=next(NUMBERS)))
+
+    @every("100ms")
+    async def name(self) -> None:
+        await asyncio.gather(*(self.clerk.name() for _ in range(40)))
+
+    @every("100ms")
+    async def bring(self) -> None:
+        await asyncio.gather(*(self.porter.bring() for _ in range(40)))
 
     @every("100ms")
     async def ask(self) -> None:
@@ -53,7 +83,7 @@ class Cafe(Service):
                 pass
 
 
-app = App("cafe", Cafe, Till, Mailer)
+app = App("cafe", Cafe, Till, Mailer, Clerk, Porter)
 """
 
 SETTINGS = """
@@ -70,6 +100,10 @@ instances = 2
 """
 
 
+SERVICES = {"clerk": 1.0, "porter": 300.0, "till": 300.0, "mailer": 300.0}
+"""For how many seconds a step lasts of those that are released; the first one goes on by what is known of few calls."""
+
+
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("judged")
@@ -78,9 +112,10 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         (folder / name / "cafe.py").write_text(APP.format(bad=bad))
     with running(folder, SETTINGS) as system:
         _ = system.ready()
-        for service in ("till", "mailer"):
-            done = system.hanse("release", service, "--to", "worse", "--steps", "50,100", "--every", "5m")
-            assert done.returncode == 0, done.stderr
+        for service, every in SERVICES.items():
+            ask = ReleaseAsk(service=service, to="worse", steps=(50, 100), every=every, requests=200, bake=0.0)
+            (one,) = asked_of_releases(Home(folder), Ask("release", release=ask)).rollouts
+            assert one.rollout.service == service
         yield system
 
 
@@ -91,3 +126,16 @@ def test_a_release_whose_calls_or_messages_fail_goes_back(system: Running, servi
     assert told.rollout.why.startswith("failed: ")
     assert told.verdict is not None
     assert told.verdict.metrics[0].new_events > 0
+
+
+def test_a_release_that_is_slower_goes_back(system: Running) -> None:
+    told = system.over("porter")
+    assert (told.rollout.state, told.rollout.blamed) == ("rolled_back", True)
+    assert told.rollout.why.startswith("slow"), told.rollout.why
+
+
+def test_a_release_that_is_no_worse_comes_to_its_place(system: Running) -> None:
+    told = system.over("clerk")
+    assert told.rollout.state == "done", told.rollout.why
+    assert told.verdict is not None
+    assert all(one.new > 0 for one in told.verdict.metrics), "by figures, and not as nothing was seen"

@@ -14,8 +14,15 @@ import msgspec
 from hanse.control.edge_figures import Counts, Key
 from hanse.control.window import Both, Outcomes
 
-REQUESTS_MIN = 500
-"""Requests of a route from which on its own latencies are known; others go by those of the whole service."""
+REQUESTS_MIN = 100
+"""Answers of a route that were timed, from which on it is known what is slow; others go by those of the whole service.
+
+Nodes time one call of 32: where more were asked for, a release of a service that is seldom called would be judged by
+its failures alone. A limit that is a little off is so for both releases.
+"""
+
+SLOWEST_MIN = 500
+"""From which on it is known what the slowest of a hundred is; below, nothing is among these."""
 
 SLOW, SLOWEST = 0.95, 0.99
 
@@ -41,7 +48,7 @@ def frozen(counted: Mapping[Key, Counts], service: str, release: str) -> dict[st
         release: The old one.
 
     Returns:
-        Nothing where there were too few requests to tell; then nothing is slow.
+        Nothing where too few were timed to tell; then nothing is slow.
     """
     routes: dict[str, list[int]] = {}
     for key, counts in counted.items():
@@ -50,7 +57,7 @@ def frozen(counted: Mapping[Key, Counts], service: str, release: str) -> dict[st
                 known = routes.get(name, [0] * len(counts.buckets))
                 routes[name] = [one + other for one, other in zip(known, counts.buckets, strict=True)]
     return {
-        name: Buckets(_quantile(buckets, SLOW), _quantile(buckets, SLOWEST))
+        name: Buckets(_quantile(buckets, SLOW), _slowest(buckets))
         for name, buckets in routes.items()
         if sum(buckets) >= REQUESTS_MIN
     }
@@ -124,6 +131,10 @@ def _outcomes(counts: Counts, slow: Buckets | None) -> Outcomes:
         slow=sum(counts.buckets[slow.slow + 1 :]),
         slowest=sum(counts.buckets[slow.slowest + 1 :]),
     )
+
+
+def _slowest(buckets: list[int]) -> int:
+    return _quantile(buckets, SLOWEST) if sum(buckets) >= SLOWEST_MIN else len(buckets) - 1
 
 
 def _quantile(buckets: list[int], part: float) -> int:

@@ -4,7 +4,7 @@ import msgspec
 
 from hanse.control.edge_figures import Counts, Key
 from hanse.control.edge_people import People
-from hanse.control.edge_window import REQUESTS_MIN, Buckets, frozen, told
+from hanse.control.edge_window import REQUESTS_MIN, SLOWEST_MIN, Buckets, frozen, told
 from hanse.control.judge import heard, judge, judging
 from hanse.control.judged import Tally, window_between
 from hanse.control.window import Both, Outcomes, Window
@@ -36,6 +36,18 @@ def test_a_route_with_few_requests_goes_by_those_of_all() -> None:
     now = {Key("users", "1.5", "users-3", "/a"): counts(0.01, 0.5)}
     both = told(now, "users", new="1.5", old="1.4", slow=frozen(figures, "users", "1.4"))
     assert both["/a"].new["users-3"].slow == 1
+
+
+def test_what_is_slow_is_known_of_few_answers_and_what_is_slowest_of_more() -> None:
+    """A node times one call of 32: a thousand calls more would be asked for, and nobody looked at how slow any is."""
+    before = [0.009] * (REQUESTS_MIN * 9 // 10) + [0.09] * (REQUESTS_MIN // 10)
+    few = frozen({Key("users", "1.4", "users-1", "/a"): counts(*before)}, "users", "1.4")["/a"]
+    assert (BOUNDS_MS[few.slow], few.slowest) == (100.0, len(BOUNDS_MS))
+    many = frozen({Key("users", "1.4", "u", "/a"): counts(*before * (SLOWEST_MIN // REQUESTS_MIN))}, "users", "1.4")
+    assert (many["/a"].slow, BOUNDS_MS[many["/a"].slowest]) == (few.slow, 100.0)
+    slower = {Key("users", "1.5", "u", "/a"): counts(*[0.5] * 20)}
+    told_of = told(slower, "users", new="1.5", old="1.4", slow={"/a": few})["/a"].new["u"]
+    assert (told_of.timed, told_of.slow, told_of.slowest) == (20, 20, 0)
 
 
 def test_nothing_is_slow_where_nobody_knows_what_is() -> None:
