@@ -85,8 +85,8 @@ def command_of(row: Row) -> int:
 
 
 def test_images_are_released_and_taken_back_and_no_request_is_lost(system: Running, docker: Engine) -> None:
-    with Visitors(system.status().edge, path="/index.html") as visitors:
-        canary = ("--strategy", "canary", "--steps", "20,100", "--every", "0", "--requests", "20", "--bake", "0")
+    with Visitors(system.status().edge, 2, path="/index.html") as visitors:
+        canary = ("--strategy", "canary", "--steps", "50,100", "--every", "0", "--requests", "20", "--bake", "0")
         done = system.hanse("release", "web", "--to", "2", *canary, "--wait")
         assert done.returncode == 0, done.stderr
         assert system.get("/index.html") == "two"

@@ -132,7 +132,7 @@ def main() -> int:
 
 def _run(box: Box, words: Sequence[str], variables: Mapping[str, str]) -> int:
     if not _clear(box):
-        return _cannot(f"the engine does not answer {box.engine}; see that it runs")
+        return _cannot(f"{box.engine} does not answer for its engine; see that it runs, then `hanse restart`")
     # Before there is a container, as it may be there when nobody hears of it any more.
     life = _send_sexton(box)
     text, apart = in_file(variables)
@@ -173,7 +173,8 @@ def _hand_on(box: Box, carrier: subprocess.Popen[bytes], number: signal.Signals)
     for _ in range(round(SIGNAL_SECONDS / AGAIN_SECONDS)):
         if carrier.poll() is not None or _asked(box, "kill", "--signal", number.name, box.name) == "":
             return
-        _ = signal.sigtimedwait({signal.SIGCHLD}, AGAIN_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            _ = carrier.wait(AGAIN_SECONDS)
 
 
 def _clear(box: Box) -> bool:
