@@ -22,6 +22,7 @@ from ..worlds import (  # noqa: TID252 - once, for all bugs
     office,
     oracle,
     parked,
+    routed,
     supervised,
     trips,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "office",
     "oracle",
     "parked",
+    "routed",
     "supervised",
     "trips",
 ]
