@@ -87,10 +87,10 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     git(folder, "commit", "-m", "A till that tells what things cost")
     git(folder, "tag", "v2")
     code(folder, "base")
-    for name in ("two", "three", "four"):
+    for name in ("two", "three", "four", "five"):
         code(folder / name, name, calls="cost")
     code(folder / "odd", "odd", calls="rent")
-    for name in ("web", "web-2", "web-bad", "web-3", "web-4"):
+    for name in ("web", "web-2", "web-bad", "web-3", "web-4", "web-5"):
         (folder / name).mkdir()
         (folder / name / "serve.py").write_text(SERVER)
         (folder / name / "name").write_text(name)
@@ -179,6 +179,19 @@ def test_a_supervisor_that_is_killed_amid_a_set_is_followed_by_one_that_ends_it(
     assert {status for status, _ in (*visitors.seen, *others.seen)} == {200}, (visitors.seen, others.seen)
 
 
+def test_each_of_a_set_may_have_copies_first(system: Running) -> None:
+    edge = system.status().edge
+    with Visitors(edge) as visitors, Visitors(edge, path="/web/page") as others:
+        how = ("--mirror-first", "1s", *IN_STEPS)
+        found = ended(system, begun(system, "web=../web-5", "gateway=five", *how))
+    assert found.state == "done", found.why
+    for service in ("web", "gateway"):
+        told = system.rollout(service, lambda _: True)
+        assert told.mirrored.pairs >= 20, told
+        assert [step.mirrored for step in told.rollout.plan.steps] == [10_000, 0, 0]
+    assert {status for status, _ in (*visitors.seen, *others.seen)} == {200}, (visitors.seen, others.seen)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -189,6 +202,10 @@ def test_a_supervisor_that_is_killed_amid_a_set_is_followed_by_one_that_ends_it(
             "expected a service that --to 3 is for: each was given a release of its own",
         ),
         (["web=../web-2", "til=v2"], "did you mean till"),
+        (
+            ["web=../web-2", "till=v2", "--mirror-first", "1s"],
+            "services.till: expected a strategy that can be carried out, got mirror: no copies are made of the calls",
+        ),
         (["web=../web-2", "web=../web-3"], "expected each service once, got web, web"),
         (["web=../web-2", "till=v9"], "knows no such revision"),
     ],

@@ -34,6 +34,11 @@ _UNCOPIED = (
     'edge.engine = "builtin" does; set that and start the system anew, or release by another strategy, such as canary'
 )
 
+_CALLS = (
+    "no copies are made of the calls that services of an app get from each other; release it by another strategy, such "
+    "as canary without copies first, and by itself where others of its set are to have them"
+)
+
 
 @final
 class SupervisorYard:
@@ -82,10 +87,11 @@ class SupervisorYard:
     def uncopied(self, service: str) -> str:
         """See `Yard.uncopied`. Whoever is not behind the edge is asked through the egress, which makes copies."""
         plan = self._supervisor.plan
-        if plan is None or self._supervisor.edge.edge.mirrors:
+        if plan is None:
             return ""
-        routed = any(route.service == service for route in routes_of(plan.settings, plan.desired))
-        return _UNCOPIED if routed else ""
+        if not any(route.service == service for route in routes_of(plan.settings, plan.desired)):
+            return _CALLS if service in plan.desired and plan.desired[service].own else ""
+        return "" if self._supervisor.edge.edge.mirrors else _UNCOPIED
 
     def overlay(self, service: str, overlay: Overlay) -> None:
         """See `Yard.overlay`."""
