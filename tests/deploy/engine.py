@@ -36,7 +36,7 @@ def why_not() -> str:
             return f"there is no {program}; install {package}"
     if not BUSYBOX or b"/ld-linux" in Path(BUSYBOX).read_bytes():
         return "there is no busybox that needs no libraries, of which images are made; install busybox-static"
-    for words in (["unshare", "--net", "true"], ["ip", "-V"]):
+    for words in (["unshare", "--net", "--mount", "true"], ["ip", "-V"]):
         if shutil.which(words[0]) is None or subprocess.run(words, check=False, capture_output=True).returncode:
             return f"`{' '.join(words)}` is not possible here"
     return ""
@@ -89,7 +89,9 @@ def engine() -> Generator[Engine]:
     with TemporaryDirectory(prefix="hanse-engine-", ignore_cleanup_errors=True) as folder:
         words = ["dockerd", f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
         up = f"ip link set lo up && exec {' '.join(words)} --host=unix://{folder}/s --storage-driver=vfs 2>&1"
-        with subprocess.Popen(["unshare", "--net", "sh", "-c", up], stdout=subprocess.PIPE, text=True) as daemon:
+        # What it mounts is gone with it, as nobody else sees that.
+        apart = ["unshare", "--net", "--mount", "sh", "-c", up]
+        with subprocess.Popen(apart, stdout=subprocess.PIPE, text=True) as daemon:
             assert daemon.stdout is not None
             said: list[str] = []
             try:
