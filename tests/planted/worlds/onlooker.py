@@ -55,6 +55,7 @@ class Onlooker(Looking):
         self.ready_before: set[str] = set()
         self.hooks: dict[str, int] = {}
         self._asked_at: dict[str, float] = {}
+        self._wished: dict[str, tuple[float, int]] = {}
         self._starts: dict[str, list[float]] = {}
         self._ends: dict[str, list[float]] = {}
         self._unasked: dict[str, list[tuple[float, float]]] = {}
@@ -78,6 +79,7 @@ class Onlooker(Looking):
         if (known := self.wanted.get(service)) != count:
             self.reached[service] = known is not None and self.reached[service] and count < known
             self.wanted[service] = count
+            self._wished[service] = (self.now, count if known is None else known)
 
     def asked(self, service: str) -> None:
         """Somebody has said what is to become of a service: what was given up is started again."""
@@ -202,7 +204,10 @@ class Onlooker(Looking):
             return  # to those of the old release that are there, be it many for few
         left = sum(self.serves(one) for one in self.premises.alive if one.service == service and one is not process)
         lately = [one for one in self.excuses.of(service) if one.at > self.now - NOTICED_SECONDS]
-        if left < self.wanted[service] - len(lately):
+        # Where more were asked for just now, those who are on their way out are not kept for them.
+        at, before = self._wished[service]
+        wanted = min(before, self.wanted[service]) if self.now < at + SETTLED_SECONDS else self.wanted[service]
+        if left < wanted - len(lately):
             why = ", ".join(one.what for one in lately) or "nothing broke lately"
             self.violate("capacity", f"{process.name} is told to end, and {left} {service} are left: {why}")
 
