@@ -42,6 +42,10 @@ FOREIGN = (
 )
 
 
+MEANWHILE = 300
+"""Requests that are over while who counts them does something else: more than wait in the queue of a socket."""
+
+
 @pytest.fixture(params=FOREIGN, ids=str)
 def foreign(request: pytest.FixtureRequest) -> Foreign:
     """One whose program is there."""
@@ -121,3 +125,17 @@ async def test_what_cannot_be_said_to_it_is_refused_and_changes_nothing(foreign:
         with pytest.raises(Misconfigured, match="expected letters, digits"):
             _ = await edge.show_one(one, target=edge.target(cookie="a b"))
         assert (await ask(edge.url)).body == b"one"
+
+
+async def test_what_it_told_of_while_nobody_listened_is_counted(foreign: Foreign) -> None:
+    one = Upstream("one")
+    async with started(foreign) as (engine, edge), serving(one), asyncio.timeout(PATIENCE):
+        _ = await edge.show_one(one)
+        os.kill(engine.pid, signal.SIGSTOP)
+        try:
+            for _ in range(MEANWHILE):
+                assert (await ask(edge.url)).status == 200
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
+        counts = await edge.counted()
+    assert (counts.requests, counts.failed) == (MEANWHILE, 0)

@@ -101,7 +101,7 @@ def test_commands_lead_from_one_table_to_the_other_whatever_its_names_are(first:
 @given(tables())
 def test_no_name_breaks_out_of_a_line_of_the_configuration(one: Table) -> None:
     layout, placed = fitted(Layout(), Placement(), one)
-    text = config(PLACE, layout, shown(one, layout, placed), listener=5, socket="a.sock")
+    text = config(PLACE, layout, shown(one, layout, placed), listener=5, told=6, socket="a.sock")
     assert text.isascii()
     # As many backends and servers as there is room for, and no line that begins with what nobody here wrote.
     assert text.count("\nbackend ") == len(layout.backends) + 1
@@ -112,7 +112,7 @@ def test_no_name_breaks_out_of_a_line_of_the_configuration(one: Table) -> None:
         "frontend",
         "backend",
     }
-    told = files(PLACE, layout, shown(one, layout, placed), listener=5, socket="a.sock").texts
+    told = files(PLACE, layout, shown(one, layout, placed), listener=5, told=6, socket="a.sock").texts
     for name, lines in told.items():
         if name.endswith(".map"):
             assert all(len(line.split(" ")) == 2 for line in lines.splitlines())

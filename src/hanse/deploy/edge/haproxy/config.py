@@ -15,6 +15,7 @@ from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.counted import SOMEBODY
 from hanse.deploy.edge.faults import NotForwarded, NotRouted, OutcomeUnknown
 from hanse.deploy.edge.haproxy.layout import SEGMENTS_MAX, SHARES_MAX, Backend, Layout, Slot
+from hanse.deploy.edge.haproxy.log_pipe import LINE_BYTES_MAX
 from hanse.deploy.edge.haproxy.shown import EMPTY, MAPS, Seat, Shown
 from hanse.gateway.problem import problem_response
 from hanse.kernel.faults import DeadlineExceeded, Fault, Internal, Malformed, Unavailable
@@ -43,11 +44,8 @@ KEEP_ALIVE_SECONDS = 15
 CERTIFICATE = "edge.pem"
 """Certificate and key, as HAProxy reads them."""
 
-LOG = "log.sock"
-"""Where HAProxy tells of requests that are over."""
-
 NAME_OF_LINE = "%[var(txn.route)] %b %s %ST %Tw/%Tc/%Tr %ts %rc %[var(txn.safe)] %[var(txn.asker)]"
-ACCESS = " %HM %[var(txn.path)] %Ta %[var(txn.address)] %[var(txn.request_id)] %[var(txn.trace)]"
+ACCESS = " %HM %[var(txn.path),bytes(0,2000)] %Ta %[var(txn.address)] %[var(txn.request_id)] %[var(txn.trace)]"
 
 _GONE = Unavailable("no server of the service is there at the moment; come back soon")
 _FAULTS: Mapping[int, Fault] = {
@@ -72,7 +70,7 @@ class Files(msgspec.Struct, frozen=True):
     texts: Mapping[str, str]
 
 
-def files(place: Place, layout: Layout, now: Shown, *, listener: int, socket: str) -> Files:
+def files(place: Place, layout: Layout, now: Shown, *, listener: int, told: int, socket: str) -> Files:
     """All that a process of HAProxy reads when it starts.
 
     Args:
@@ -80,19 +78,21 @@ def files(place: Place, layout: Layout, now: Shown, *, listener: int, socket: st
         layout: What is fixed.
         now: What it shows from the first moment on.
         listener: Number of the file descriptor at which clients come.
+        told: Of the one to which it tells of requests that are over.
         socket: Name of the socket for commands.
     """
     maps = {
         f"{name}.map": "".join(f"{key} {value}\n" for key, value in now.maps.get(name, {}).items()) for name in MAPS
     }
     errors = {f"{status}.http": error_text(status, fault) for status, fault in _FAULTS.items()}
-    return Files({**maps, **errors, "haproxy.cfg": config(place, layout, now, listener=listener, socket=socket)})
+    text = config(place, layout, now, listener=listener, told=told, socket=socket)
+    return Files({**maps, **errors, "haproxy.cfg": text})
 
 
-def config(place: Place, layout: Layout, now: Shown, *, listener: int, socket: str) -> str:
+def config(place: Place, layout: Layout, now: Shown, *, listener: int, told: int, socket: str) -> str:
     """The text of the configuration."""
     lines = [
-        *_head(place, socket),
+        *_head(place, told, socket),
         "frontend edge",
         f"  bind fd@{listener}{_tls(place)}",
         *(f"  {rule}" for rule in _rules(place, layout)),
@@ -129,12 +129,12 @@ def quoted(text: str) -> str:
 _ASCII = 128
 
 
-def _head(place: Place, socket: str) -> Iterator[str]:
+def _head(place: Place, told: int, socket: str) -> Iterator[str]:
     yield from (
         "global",
         f"  stats socket unix@{socket} mode 600 level admin",
         "  stats timeout 1m",
-        f"  log unix@{LOG} len 8192 format raw local0 info",
+        f"  log fd@{told} len {LINE_BYTES_MAX} format raw local0 info",
         "  hard-stop-after 1h",
         f"  tune.bufsize {BUFFER_BYTES}",
         "  tune.ssl.default-dh-param 2048",

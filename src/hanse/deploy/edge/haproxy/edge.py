@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Protocol, final
 
 from hanse.control.edge_figures import Figures, Key
 from hanse.control.edge_table import Table, checked
 from hanse.deploy.edge.counted import Counted
 from hanse.deploy.edge.haproxy.layout import Layout, Placement, PoolKey, Slot, fitted
-from hanse.deploy.edge.haproxy.lines import Over, count, read
+from hanse.deploy.edge.haproxy.lines import ACCESS_FIELDS, Over, count, read
+from hanse.deploy.edge.haproxy.log_pipe import LogPipe
 from hanse.deploy.edge.haproxy.runtime import Standing
 from hanse.deploy.edge.haproxy.shown import Shown, commands, shown, slot_name
 from hanse.kernel.faults import Misconfigured, Unavailable
@@ -30,11 +29,6 @@ LOOK_SECONDS = 0.02
 
 CUTS_MAX = 50
 """How often what is under way at a server is broken off, until nothing is."""
-
-LINES_MAX = 10_000
-"""Of HAProxy's log that are read at once."""
-
-LINE_BYTES_MAX = 16 * 1024
 
 _log = logging.getLogger("hanse.edge")
 _access = logging.getLogger("hanse.access")
@@ -85,17 +79,17 @@ class HaproxyEdge:
         table: In force.
     """
 
-    def __init__(self, host: Host, starts: Starts, log: socket.socket) -> None:
+    def __init__(self, host: Host, starts: Starts, told: LogPipe) -> None:
         """Show nothing yet.
 
         Args:
             host: Clocks.
             starts: Starts processes.
-            log: Where they tell of requests that are over: datagrams, and it does not block.
+            told: Where they tell of requests that are over.
         """
         self.table: Table = Table()
         self._starts = starts
-        self._log = log
+        self._told = told
         self._host = host
         self._since = host.now()
         self._layout = Layout()
@@ -195,12 +189,8 @@ class HaproxyEdge:
 
     def read_log(self) -> None:
         """Count what was told of requests that are over."""
-        for _ in range(LINES_MAX):
-            try:
-                line = self._log.recv(LINE_BYTES_MAX)
-            except BlockingIOError:
-                return
-            if over := read(line.decode(errors="replace")):
+        for line in self._told.lines():
+            if over := read(line):
                 self._count(over)
 
     def _count(self, over: Over) -> None:
@@ -212,7 +202,7 @@ class HaproxyEdge:
         count(self._counted.of(key), over)
         if not over.gone:
             self._counted.asked(key, over.who, self._host.monotonic(), failed=over.failed)
-        if over.access:
+        if len(over.access) == ACCESS_FIELDS:
             _tell(over, server)
 
     async def figures(self) -> Figures:
@@ -294,13 +284,3 @@ def _tell(over: Over, server: str) -> None:
         "trace_id": trace_id,
     }
     _access.info("%s %s %s %s ms %s", method, path, over.status or "gone", milliseconds, server, extra=about)
-
-
-def log_socket(path: Path) -> socket.socket:
-    """A socket at which HAProxy tells of requests that are over."""
-    path.unlink(missing_ok=True)
-    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    log.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024 * 1024)
-    log.bind(str(path))
-    log.setblocking(False)  # noqa: FBT003 - its only argument
-    return log

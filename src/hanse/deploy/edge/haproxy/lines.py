@@ -13,6 +13,9 @@ from hanse.deploy.edge.haproxy.shown import service_of, slot_of
 FIELDS = 9
 """Of a line, before what an access log has besides."""
 
+ACCESS_FIELDS = 6
+"""That it has besides."""
+
 _ERROR = 500
 _GONE = frozenset("C")
 """First letter of how a session ended, where the client left."""

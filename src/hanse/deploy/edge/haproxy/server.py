@@ -16,9 +16,10 @@ from typing import final
 
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.driven import BACKLOG, Question, Reply, control, done
-from hanse.deploy.edge.haproxy.config import CERTIFICATE, LOG, files
-from hanse.deploy.edge.haproxy.edge import HaproxyEdge, Process, log_socket
+from hanse.deploy.edge.haproxy.config import CERTIFICATE, files
+from hanse.deploy.edge.haproxy.edge import HaproxyEdge, Process
 from hanse.deploy.edge.haproxy.layout import Layout
+from hanse.deploy.edge.haproxy.log_pipe import LogPipe
 from hanse.deploy.edge.haproxy.shown import Shown
 from hanse.deploy.edge.haproxy.worker import Worker, started
 from hanse.deploy.edge.renewal import Chain, chain_of, follow
@@ -61,6 +62,7 @@ class HaproxyServer:
         self._watching: Tasks | None = None
         self._edge: HaproxyEdge | None = None
         self._listener: socket.socket | None = None
+        self._told: LogPipe | None = None
 
     async def run(self) -> None:
         """Serve until a driver says stop, or this is cancelled.
@@ -72,12 +74,12 @@ class HaproxyServer:
         chain = chain_of(place) if place.certificate else None
         if chain is not None:
             _keep(place.folder, chain)
-        with bound(place.host, place.port) as listener, log_socket(place.folder / LOG) as log:
+        with bound(place.host, place.port) as listener, LogPipe() as told:
             listener.listen(BACKLOG)
-            self._listener = listener
+            self._listener, self._told = listener, told
             url = url_of(listener)
             self._url = url.replace("http:", "https:", 1) if place.certificate else url
-            self._edge = edge = HaproxyEdge(self._host, self._start, log)
+            self._edge = edge = HaproxyEdge(self._host, self._start, told)
             async with Tasks(_failed) as tasks:
                 self._watching = tasks
                 try:
@@ -85,13 +87,13 @@ class HaproxyServer:
                     if chain is not None:
                         _ = tasks.start(follow(place, chain, self._renew))
                     loop = asyncio.get_running_loop()
-                    loop.add_reader(log, edge.read_log)
+                    _ = loop.add_reader(told, edge.read_log)
                     driven = await control(place.folder, self._done)
                     _ = await self.stopped.wait()
                     # What this process holds open would be listened at for ever.
                     listener.close()
                     await edge.stop(self._grace)
-                    loop.remove_reader(log)
+                    _ = loop.remove_reader(told)
                     driven.close()
                 finally:
                     self._watching = None
@@ -104,8 +106,10 @@ class HaproxyServer:
         self._number += 1
         name = f"haproxy-{self._number}.sock"
         assert self._listener is not None
-        told = files(self._place, layout, now, listener=self._listener.fileno(), socket=name)
-        worker = await started(self._program, self._place.folder, self._listener, told, name)
+        assert self._told is not None
+        inherited = (self._listener.fileno(), self._told.end)
+        read = files(self._place, layout, now, listener=inherited[0], told=inherited[1], socket=name)
+        worker = await started(self._program, self._place.folder, inherited, read, name)
         if self._watching is not None:
             _ = self._watching.start(self._watch(worker, self._place.folder / name))
         return worker

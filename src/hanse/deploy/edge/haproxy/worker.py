@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -94,7 +93,7 @@ class Worker:
         _ = await self.process.wait()
 
 
-async def started(program: str, folder: Path, listener: socket.socket, files: Files, socket_name: str) -> Worker:
+async def started(program: str, folder: Path, inherited: Sequence[int], files: Files, socket_name: str) -> Worker:
     """A process that takes connections.
 
     Raises:
@@ -109,7 +108,7 @@ async def started(program: str, folder: Path, listener: socket.socket, files: Fi
         program,
         *("-db", "-f", "haproxy.cfg"),
         cwd=folder,
-        pass_fds=[listener.fileno()],
+        pass_fds=inherited,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=(said := _said_to(folder)),
