@@ -18,7 +18,7 @@ from hanse.deploy.guard import SEXTON
 from hanse.deploy.linux import children_of, marked
 
 from .engine import PORT, Engine, engine, why_not
-from .systems import WAIT_SECONDS, Running, looked, running, write
+from .systems import HANSE, WAIT_SECONDS, Running, looked, running, write
 from .test_release import Visitors
 
 if why := why_not():
@@ -201,7 +201,7 @@ def _words(pid: int) -> str:
 def test_an_engine_that_does_not_answer_is_told_before_anything_runs(docker: Engine, tmp_path: Path) -> None:
     variables = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none"}
     done = subprocess.run(
-        ["python", "-m", "hanse", "up"],
+        [*HANSE, "up"],
         cwd=write(tmp_path, ALONE),
         env=variables,
         capture_output=True,
