@@ -157,25 +157,27 @@ def by_hand(case: str, folder: Path, port: int, upstream: int) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def edge(case: str, folder: Path, upstream: int) -> AsyncGenerator[tuple[int, list[int]]]:
-    """Port and processes of what is asked."""
+async def edge(case: str, folder: Path, upstream: int) -> AsyncGenerator[tuple[int, Callable[[], list[int]]]]:
+    """Port of what is asked, and its processes of now: one that a table has replaced ends after a while."""
     port = free_port()
     if case in PROGRAMS:
         with started(*by_hand(case, folder, port, upstream)) as pid:
-            yield port, [pid]
+            yield port, lambda: [pid]
         return
     engine = OURS[case](Place(folder=folder, port=port))
     _ = await engine.start()
-    await engine.apply(
-        Table(
-            revision=1,
-            routes=(EdgeRoute(service="users", path="/api"),),
-            targets=(Target(service="users", split=Split(shares=(Share(release="1", points=10_000),))),),
-            pools=(Pool(service="users", release="1", servers=(Server(id="a", port=upstream),)),),
+    try:
+        await engine.apply(
+            Table(
+                revision=1,
+                routes=(EdgeRoute(service="users", path="/api"),),
+                targets=(Target(service="users", split=Split(shares=(Share(release="1", points=10_000),))),),
+                pools=(Pool(service="users", release="1", servers=(Server(id="a", port=upstream),)),),
+            )
         )
-    )
-    yield port, [engine.pid, *children_of(engine.pid)]
-    await engine.stop(0.0)
+        yield port, lambda: [engine.pid, *children_of(engine.pid)]
+    finally:
+        await engine.stop(0.0)
 
 
 async def wait_open(port: int) -> None:
@@ -211,11 +213,12 @@ async def main(case: str, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as name, started(sys.executable, __file__, "serve", str(upstream)) as server:
         await wait_open(upstream)
         async with contextlib.AsyncExitStack() as stack:
-            port, pids = upstream, [server]
+            port, processes = upstream, lambda: [server]
             if case != "alone":
-                port, pids = await stack.enter_async_context(edge(case, Path(name), upstream))
+                port, processes = await stack.enter_async_context(edge(case, Path(name), upstream))
             await wait_open(port)
             alone = await load(port, 1, seconds)
+            pids = processes()
             before = sum(map(spent, pids))
             many = await load(port, CONNECTIONS, seconds)
             used = sum(map(spent, pids)) - before
