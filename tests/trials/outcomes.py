@@ -90,17 +90,20 @@ class Mirrored(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         times: How many.
-        found: How many of them were told to lack what they lack.
-        seconds: Until that was told, the median.
+        back: How many of them were taken back by themselves, for what they lack.
+        seconds, seconds_most: Since they were asked copies, the median and the most.
         requests: From outside meanwhile.
         harmed: Of these, those that were not answered as the old release answers.
+        why: What was said of the last one.
     """
 
     times: int
-    found: int
+    back: int
     seconds: float
+    seconds_most: float
     requests: int
     harmed: int
+    why: str
 
 
 Outcome = Deployed | Killed | Aborted | Bad | Mirrored
@@ -110,17 +113,15 @@ def wrong_with(outcome: Outcome) -> str:
     """What was not as promised; empty for nothing.
 
     Example:
-        >>> wrong_with(Mirrored(times=2, found=1, seconds=0.5, requests=100, harmed=0))
-        '1 of 2 was not found'
+        >>> wrong_with(Aborted(times=2, requests=100, failed=1, late=0, late_ms=0.0))
+        '1 requests failed'
     """
     match outcome:
         case Deployed(failed=failed) | Aborted(failed=failed):
             return f"{failed} requests failed" if failed else ""
         case Killed(safe_failed=failed, untold=untold):
             return f"{failed} requests failed, and {untold} with no word" if failed or untold else ""
-        case Bad(times=times, back=back):
+        case Mirrored(harmed=harmed) if harmed:
+            return f"{harmed} requests were answered by the copy"
+        case Bad(times=times, back=back) | Mirrored(times=times, back=back):
             return f"{times - back} of {times} did not go back" if back < times else ""
-        case Mirrored(times=times, found=found, harmed=harmed):
-            if harmed:
-                return f"{harmed} requests were answered by the copy"
-            return f"{times - found} of {times} was not found" if found < times else ""

@@ -59,10 +59,10 @@ MIRRORED = """
 
 No judge knows what a foreign service should answer.
 A release that is asked copies only (`--strategy mirror`) is compared with the old one, field by field; nobody \
-sees its answers, and somebody has to read what `hanse rollout status` tells.
+sees its answers, and it is taken back by itself.
 
-| a release that | releases | told which field | after | requests meanwhile | harmed |
-|---|---:|---:|---:|---:|---:|
+| a release that | releases | went back | after | at most | requests meanwhile | harmed | for |
+|---|---:|---:|---:|---:|---:|---:|---|
 """
 UNDER = """
 ## On which machine
@@ -124,7 +124,10 @@ def _parts(results: Results) -> Iterator[str]:
     yield from _table(
         MIRRORED,
         (
-            (name, one.times, one.found, f"{one.seconds:g} s", f"{one.requests:,}", one.harmed)
+            (
+                *(name, one.times, one.back, f"{one.seconds:g} s", f"{one.seconds_most:g} s"),
+                *(f"{one.requests:,}", one.harmed, one.why.replace("|", "/")),
+            )
             for name, one in found.items()
             if isinstance(one, Mirrored)
         ),

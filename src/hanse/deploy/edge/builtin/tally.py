@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
-from hanse.control.edge_figures import Counts, Figures, Key, Line
-from hanse.deploy.edge.counted import KEYS_MAX
+from hanse.control.edge_figures import Counts, Figures, Key
+from hanse.deploy.edge.counted import Counted
 
 
 @final
@@ -25,19 +25,13 @@ class Tally:
         """
         self.busy: dict[str, int] = {}
         self._since = since
-        self._counts: dict[tuple[str, str, str, str], Counts] = {}
+        self._counted = Counted()
         self._turns: dict[tuple[str, str], int] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     def of(self, service: str, release: str, server: str, route: str) -> Counts:
         """The counts of one key."""
-        key = service, release, server, route
-        counts = self._counts.get(key)
-        if counts is None:
-            if len(self._counts) >= KEYS_MAX:
-                del self._counts[next(iter(self._counts))]
-            counts = self._counts[key] = Counts()
-        return counts
+        return self._counted.of(Key(service, release, server, route))
 
     def turn(self, service: str, release: str) -> int:
         """How many requests a pool had before this one."""
@@ -79,7 +73,7 @@ class Tally:
         return Figures(
             since=self._since,
             revision=revision,
-            lines=tuple(Line(Key(*key), counts) for key, counts in self._counts.items()),
+            lines=self._counted.lines(),
             in_flight=dict(self.busy),
             ejected=ejected,
             kept=kept,
