@@ -100,17 +100,22 @@ class HaproxyEdge:
         self._names: dict[Slot, tuple[PoolKey, str]] = {}
         self._releases: dict[int, PoolKey] = {}
         self._counted = Counted()
-        self._retried: dict[tuple[int, Slot], int] = {}
+        self._retried: dict[tuple[Process, Slot], int] = {}
         self._changing = asyncio.Lock()
 
-    async def start(self) -> Process:
-        """Start a process that shows what is to be shown.
+    async def start(self, ended: Process | None = None) -> None:
+        """Start a process that shows what is to be shown, unless another is there already.
+
+        Args:
+            ended: Instead of which; None for the first.
 
         Raises:
             CouldNotStart: It refuses what it is told to show.
         """
-        self._process = await self._starts(self._layout, self._shown)
-        return self._process
+        # A table that comes meanwhile waits: shown by another process, it would be one of two that take connections.
+        async with self._changing:
+            if self._process is ended:
+                self._process = await self._starts(self._layout, self._shown)
 
     def is_current(self, process: object) -> bool:
         """Whether it is the process that takes connections."""
@@ -164,6 +169,8 @@ class HaproxyEdge:
 
     async def _tell_old(self, orders: list[str]) -> None:
         self._old = [process for process in self._old if process.lives]
+        there = {*self._old, self._process}
+        self._retried = {key: count for key, count in self._retried.items() if key[0] in there}
         for process in self._old:
             # It refuses what is about backends that it does not have, and may end at any moment.
             with suppress(Unavailable):
@@ -181,7 +188,7 @@ class HaproxyEdge:
 
     def _notice(self, process: Process, slot: Slot, standing: Standing) -> None:
         """Count attempts that failed, of which no line tells where that was."""
-        key = id(process), slot
+        key = process, slot
         more = standing.retried - self._retried.get(key, 0)
         self._retried[key] = standing.retried
         if more and (name := self._names.get(slot)):

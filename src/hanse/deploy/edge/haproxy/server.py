@@ -83,7 +83,7 @@ class HaproxyServer:
             async with Tasks(_failed) as tasks:
                 self._watching = tasks
                 try:
-                    _ = await edge.start()
+                    await edge.start()
                     if chain is not None:
                         _ = tasks.start(follow(place, chain, self._renew))
                     loop = asyncio.get_running_loop()
@@ -121,7 +121,7 @@ class HaproxyServer:
         while edge is not None and edge.is_current(worker) and not self.stopped.is_set():
             _log.error("HAProxy ended by itself with %s, and is started again", code)
             with suppress(Fault):
-                _ = await edge.start()
+                await edge.start(worker)
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, AGAIN_SECONDS_MAX)
