@@ -124,6 +124,11 @@ class Chooser:
         # A release is a wish, once it was chosen: what it does not have, or not at the moment, others answer.
         return self.choose(service, Way(key=way.key), now, draw, avoided) if way.release else None
 
+    def back_at(self, service: str) -> float:
+        """The moment when somebody may be asked again, where nobody could be just now; infinity where none is known."""
+        table = self._tables.get(service)
+        return table.until if table is not None else float("inf")
+
     def lost(self, instance: Instance, now: float) -> bool:
         """Its connection broke, or there is none to be had; whether all was well with it until now."""
         was_in = instance.standing.state is State.IN

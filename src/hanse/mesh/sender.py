@@ -35,7 +35,7 @@ TRIES_MAX = 5
 """Instances that are tried for one call, as long as nothing was begun."""
 
 FIRST_SECONDS = 2.0
-"""How long after its start a node waits for somebody to announce a service, before it says that nobody serves it."""
+"""How long after its start a node waits for somebody who serves what is asked, before it says that nobody does."""
 
 FAILED_MAX = 1_000
 """Calls whose failed instances are remembered, for another try to go elsewhere."""
@@ -180,7 +180,9 @@ class Sender:
             instance = self._chooser.choose(service, way, begun, self._draw, before + tried)
             if instance is None:
                 instance = await self._first(service, way, message.timeout)
-                begun = self._clock()
+                now = self._clock()
+                message = _later(message, now - begun)
+                begun = now
             elif instance in tried:
                 break
             self._at[message.id] = instance
@@ -214,6 +216,9 @@ class Sender:
             instance = self._chooser.choose(service, way, begun, self._draw, tried)
             if instance is None:
                 instance = await self._first(service, way, message.timeout)
+                now = self._clock()
+                message = _later(message, now - begun)
+                begun = now
             elif instance in tried:
                 break
             instance.in_flight += 1
@@ -281,22 +286,26 @@ class Sender:
     async def _first(self, service: str, way: Way, timeout: float) -> Instance:
         """Who is asked, once somebody can be: a node that has just come waits a moment for others to be heard of.
 
+        Those that it has heard of by then may have gone before it came, as others tell of them still.
+
         Raises:
             Unavailable: Whoever serves it is away.
             UnknownOperation: Nobody serves it.
         """
         now = self._clock()
         until = min(self._young_until, now + timeout) if timeout else self._young_until
-        while self.open and now < until and not self._directory.knows(service):
+        while self.open:
+            instance = self._chooser.choose(service, way, now, self._draw)
+            if instance is not None:
+                return instance
+            if now >= until:
+                break
             self._heard.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(until - now, TICK_SECONDS)):
+                async with asyncio.timeout(max(min(until, self._chooser.back_at(service)) - now, TICK_SECONDS)):
                     await self._heard.wait()
             now = self._clock()
-        instance = self._chooser.choose(service, way, now, self._draw)
-        if instance is None or not self.open:
-            raise self._nobody(service)
-        return instance
+        raise self._nobody(service)
 
     def _nobody(self, service: str) -> Unavailable | UnknownOperation:
         if not self.open:

@@ -102,13 +102,41 @@ async def test_nor_longer_than_the_caller(shops: Shops) -> None:
 
 async def test_what_is_away_is_unavailable_and_not_unknown(shops: Shops) -> None:
     caller, one = await shops.open("caller"), await shops.open("one", "orders")
+    await asyncio.sleep(FIRST_SECONDS)
     one.direct.kill()
     with pytest.raises(Unavailable, match="nobody serves 'orders' at the moment: one cannot be reached"):
         await caller.ask()
     caller.discovery.bury("one")
     with pytest.raises(Unavailable, match="nobody serves 'orders' at the moment: whoever did has gone"):
         await caller.ask()
-    assert now() == 0.0
+    assert now() == FIRST_SECONDS
+
+
+async def test_a_young_node_that_is_told_of_the_dead_waits_for_the_living(shops: Shops) -> None:
+    caller, one = await shops.open("caller"), await shops.open("one", "orders")
+    one.direct.kill()
+    asking = asyncio.gather(caller.ask(), caller.ask())
+    streams = asyncio.gather(anext(caller.routed.stream(Message(Kind.STREAM, "1", "orders.watch"))))
+    await asyncio.sleep(FIRST_SECONDS / 2)
+    await shops.open("two", "orders")
+    assert set(await asking) == {"two"}
+    assert [reply.kind for reply in await streams] == [Kind.ITEM]
+    assert now() == FIRST_SECONDS / 2
+
+
+async def test_a_young_node_asks_who_could_not_be_reached_again(shops: Shops) -> None:
+    caller, _ = await shops.open("caller"), await shops.open("one", "orders")
+    caller.routed.chooser.lost(next(iter(caller.routed.chooser.directory)), now())
+    assert await caller.ask() == "one"
+    assert now() == pytest.approx(LOST_SECONDS)
+
+
+async def test_where_none_lives_it_waits_no_longer_than_the_caller(shops: Shops) -> None:
+    caller, one = await shops.open("caller"), await shops.open("one", "orders")
+    one.direct.kill()
+    with pytest.raises(Unavailable, match="nobody serves 'orders' at the moment: one cannot be reached"):
+        await caller.ask(call(timeout=0.5))
+    assert now() == pytest.approx(0.5)
 
 
 async def test_a_node_that_stops_listening_to_a_service_is_not_asked_for_it(shops: Shops) -> None:
@@ -180,7 +208,8 @@ async def test_where_none_can_be_reached_the_search_ends(shops: Shops) -> None:
 
 async def test_one_that_is_found_again_is_asked_again(shops: Shops) -> None:
     caller, one = await shops.open("caller"), await shops.open("one", "orders")
-    caller.routed.chooser.lost(next(iter(caller.routed.chooser.directory)), 0.0)
+    await asyncio.sleep(FIRST_SECONDS)
+    caller.routed.chooser.lost(next(iter(caller.routed.chooser.directory)), now())
     with pytest.raises(Unavailable):
         await caller.ask()
     caller.discovery.hear(one.routed.here)
