@@ -18,7 +18,7 @@ from hanse.deploy.edge.envoy.engine import EnvoyEngine
 from hanse.deploy.edge.haproxy import program as haproxy
 from hanse.deploy.edge.haproxy.engine import HaproxyEngine
 from hanse.deploy.linux import children_of
-from hanse.kernel.faults import CouldNotStart, Misconfigured
+from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
 
 from .conftest import Edge
 from .wire import GONE, PATIENCE, Upstream, ask, serving
@@ -139,3 +139,21 @@ async def test_what_it_told_of_while_nobody_listened_is_counted(foreign: Foreign
             os.kill(engine.pid, signal.SIGCONT)
         counts = await edge.counted()
     assert (counts.requests, counts.failed) == (MEANWHILE, 0)
+
+
+async def test_tables_that_come_while_it_is_started_again_are_shown_by_one_process(foreign: Foreign) -> None:
+    one, other = Upstream("one"), Upstream("other")
+    async with started(foreign) as (engine, edge), serving(one, other), asyncio.timeout(PATIENCE):
+        _ = await edge.show_one(one)
+        for last in (other, one, other):
+            for pid in children_of(engine.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            while True:
+                with suppress(Misconfigured, Unavailable):
+                    _ = await edge.show_one(last)
+                    break
+            assert {(await ask(edge.url)).body for _ in range(20)} == {last.name.encode()}
+        # One that has left its place to another may have something to end.
+        while len(list(children_of(engine.pid))) != 1:  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.01)

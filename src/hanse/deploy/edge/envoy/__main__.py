@@ -7,12 +7,13 @@ import sys
 from hanse.deploy.edge.base import Place
 from hanse.deploy.edge.driven import run
 from hanse.deploy.edge.envoy.program import ENVOY
-from hanse.deploy.edge.envoy.server import EnvoyServer
+from hanse.deploy.edge.envoy.server import envoy_server
+from hanse.deploy.edge.foreign_server import ForeignServer
 from hanse.kernel.host import Host
 
 
-async def _made(place: Place) -> EnvoyServer:
-    return EnvoyServer(place, await ENVOY.usable(sys.argv[2]), Host.system())
+async def _made(place: Place) -> ForeignServer:
+    return envoy_server(place, await ENVOY.usable(sys.argv[2]), Host.system())
 
 
 if __name__ == "__main__":

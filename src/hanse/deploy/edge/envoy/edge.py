@@ -58,24 +58,29 @@ _log = logging.getLogger("hanse.edge")
 _access = logging.getLogger("hanse.access")
 
 
+Starts = Callable[[Mapping[str, Resource]], Awaitable[Worker]]
+"""Starts a process of Envoy, which reads these files, and takes connections."""
+
+
 @final
 class EnvoyEdge:
     """An edge of Envoy.
 
     Attributes:
         table: In force.
-        worker: The process that takes connections; None before the first.
     """
 
-    def __init__(self, host: Host, place: Place) -> None:
+    def __init__(self, host: Host, place: Place, starts: Starts) -> None:
         """Show nothing yet.
 
         Args:
             host: Clocks.
             place: Where, and how.
+            starts: Starts processes.
         """
         self.table: Table = Table()
-        self.worker: Worker | None = None
+        self._worker: Worker | None = None
+        self._starts = starts
         self._place = place
         self._since = host.now()
         self._version = 0
@@ -95,7 +100,25 @@ class EnvoyEdge:
 
     # What is shown
 
-    def files(self) -> dict[str, Resource]:
+    async def start(self, ended: object = None) -> None:
+        """Start a process that shows what is to be shown, unless another is there already.
+
+        Args:
+            ended: Instead of which; None for the first.
+
+        Raises:
+            CouldNotStart: It refuses what it is told to show.
+        """
+        # A table that comes meanwhile waits: it is said in files, and these are being read.
+        async with self._changing:
+            if self._worker is ended:
+                self._worker = await self._starts(self._files())
+
+    def is_current(self, process: object) -> bool:
+        """Whether it is the process that takes connections."""
+        return process is self._worker
+
+    def _files(self) -> dict[str, Resource]:
         """All that Envoy reads of a table when it starts."""
         self._version += 1
         told = {f"eds-{name}.json": self._told(assignments(name, ends)) for name, ends in self._shown.items()}
@@ -185,14 +208,14 @@ class EnvoyEdge:
 
     @property
     def _process(self) -> Worker:
-        if self.worker is None or not self.worker.lives:
+        if self._worker is None or not self._worker.lives:
             raise Unavailable("Envoy has ended, and is started again; ask again")
-        return self.worker
+        return self._worker
 
     # What is told
 
-    async def listen(self, worker: Worker) -> None:
-        """Read what a process tells of requests, until it ends."""
+    async def heard(self, worker: Worker) -> int:
+        """Read what a process tells of requests, until it has ended; its exit code."""
         assert worker.process.stdout is not None
         while True:
             try:
@@ -201,7 +224,7 @@ class EnvoyEdge:
                 _log.error("Envoy told of a request at too great length")
                 continue
             if not line:
-                return
+                return await worker.process.wait()
             told = read(line)
             if told is None:
                 _log.error("expected a line of log from Envoy, got %r", line[:200])
@@ -287,18 +310,15 @@ class EnvoyEdge:
             left_ = await self._busy(server)
         return there
 
-    async def stop(self, grace: float) -> None:
-        """Take nobody new, wait for what is under way for at most so many seconds, and end."""
-        worker = self.worker
-        if worker is None:
-            return
-        if worker.lives and grace:
+    async def leave(self, grace: float) -> None:
+        """Take nobody new, and wait for what is under way, for at most so many seconds."""
+        worker = self._worker
+        if worker is not None and worker.lives and grace:
             await worker.leave()
             with suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(grace):
                     while await self._busy():  # noqa: ASYNC110 - Envoy is another process
                         await asyncio.sleep(SWEEP_SECONDS)
-        await worker.end()
 
     # Who leaves, and who is left alone
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +13,8 @@ import msgspec
 
 from hanse.deploy.edge.envoy.bootstrap import ADMIN, PROBE
 from hanse.deploy.edge.envoy.pools import Resource
-from hanse.deploy.linux import die_with
+from hanse.deploy.edge.foreign_process import answers, end, launched, put, said_in
 from hanse.kernel.faults import CouldNotStart, Unavailable
-
-START_SECONDS = 12.0
-"""That a process has to take connections."""
 
 ASK_SECONDS = 5.0
 """That one answer may take."""
@@ -30,7 +25,6 @@ LOOK_SECONDS = 0.002
 FLUSH_MILLISECONDS = 10
 """After which lines of log are told at the latest."""
 
-LINE_BYTES_MAX = 256 * 1024
 SAID = "envoy.log"
 """What Envoy says of itself, since its last start."""
 
@@ -146,19 +140,12 @@ class Worker:
 
     async def end(self) -> None:
         """End it at once."""
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGKILL)
-        _ = await self.process.wait()
+        await end(self.process)
 
 
 def write(folder: Path, name: str, told: object) -> None:
-    """Put a file beside the one that Envoy watches, and over it."""
-    beside = folder / f".{name}"
-    # Among them is the key of a certificate.
-    end = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(end, "wb") as file:
-        _ = file.write(msgspec.json.encode(told))
-    _ = beside.replace(folder / name)
+    """Put a file over the one that Envoy watches."""
+    put(folder, name, msgspec.json.encode(told))
 
 
 async def asked(path: Path, target: str, *, method: str = "GET") -> bytes:
@@ -212,37 +199,19 @@ async def started(program: str, folder: Path, files: Mapping[str, Resource]) -> 
         (folder / name).unlink(missing_ok=True)
     for name, told in files.items():
         write(folder, name, told)
-    parent = os.getpid()
-    process = await asyncio.create_subprocess_exec(
+    command = [
         program,
         *("-c", "envoy.json", "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
         *("--file-flush-interval-msec", str(FLUSH_MILLISECONDS), "--drain-strategy", "immediate"),
-        cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=(said := os.open(folder / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)),
-        limit=LINE_BYTES_MAX,
-        preexec_fn=lambda: die_with(parent, signal.SIGKILL),
-    )
-    os.close(said)
-    worker = Worker(folder, process)
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while worker.lives:
-                with suppress(Unavailable):
-                    _ = await worker.revision(0)
-                    return worker
-                await asyncio.sleep(LOOK_SECONDS)
-    except TimeoutError:
-        await worker.end()
+    ]
+    worker = Worker(folder, await launched(command, folder, SAID, tells=True))
+    if await answers(worker.process, lambda: worker.revision(0)):
+        return worker
     raise CouldNotStart(f"Envoy could not start: {last_words(folder)}")
 
 
 def last_words(folder: Path) -> str:
     """What Envoy said last of what is wrong."""
-    try:
-        said = (folder / SAID).read_text(errors="replace").splitlines()
-    except OSError:
-        said = []
+    said = said_in(folder, SAID)
     wrong = [line.partition("] ")[2] or line for line in said if "[error]" in line or "[critical]" in line]
     return "; ".join((wrong or said)[-_SAID_MAX:]) or f"it said nothing; see {folder / SAID}"

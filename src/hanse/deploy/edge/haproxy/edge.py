@@ -58,10 +58,6 @@ class Process(Protocol):
         """Take no new connections, and end with the last."""
         ...
 
-    async def end(self) -> None:
-        """End at once."""
-        ...
-
 
 class Starts(Protocol):
     """Starts processes of HAProxy."""
@@ -103,7 +99,7 @@ class HaproxyEdge:
         self._retried: dict[tuple[Process, Slot], int] = {}
         self._changing = asyncio.Lock()
 
-    async def start(self, ended: Process | None = None) -> None:
+    async def start(self, ended: object = None) -> None:
         """Start a process that shows what is to be shown, unless another is there already.
 
         Args:
@@ -264,17 +260,23 @@ class HaproxyEdge:
         standings = await self._standings()
         return sum(standings[slot].busy for slot in slots if slot in standings)
 
-    async def stop(self, grace: float) -> None:
-        """Take nobody new, wait for what is under way for at most so many seconds, and end."""
-        processes = [*self._old, *([self._process] if self._process else [])]
+    async def tend(self) -> None:
+        """Count what is told of requests as it comes; never returns."""
+        loop = asyncio.get_running_loop()
+        _ = loop.add_reader(self._told, self.read_log)
+        try:
+            _ = await loop.create_future()
+        finally:
+            _ = loop.remove_reader(self._told)
+
+    async def leave(self, grace: float) -> None:
+        """Take nobody new, and wait for what is under way, for at most so many seconds."""
         if self._process is not None:
             await self._process.leave()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while await self._busy(self._names):  # noqa: ASYNC110 - HAProxy is another process
                     await asyncio.sleep(LOOK_SECONDS)
-        for process in processes:
-            await process.end()
 
 
 def _tell(over: Over, server: str) -> None:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
+from hanse.deploy.edge.foreign_process import answers, end, launched, put, said_in
 from hanse.deploy.edge.haproxy.config import Files
 from hanse.deploy.edge.haproxy.layout import Slot
 from hanse.deploy.edge.haproxy.runtime import Standing, ask, renew, standings, tell
-from hanse.deploy.linux import die_with
 from hanse.kernel.faults import CouldNotStart, Unavailable
 
-START_SECONDS = 10.0
-"""That a process has to take connections."""
+LEAVE_SECONDS = 10.0
+"""That a process has to take no more connections."""
 
 LOOK_SECONDS = 0.01
 """Between two looks at whether it does."""
 
+SAID = "haproxy.log"
+"""What HAProxy says of itself, since its last start."""
+
 _SAID_MAX = 20
 _TAKES = "\nStopping: 0"
-_log = logging.getLogger("hanse.edge")
 
 
 @final
@@ -82,15 +82,19 @@ class Worker:
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGUSR1)
         with suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(LEAVE_SECONDS):
                 while self.lives and _TAKES in await ask(self._socket, "show info"):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(LOOK_SECONDS)
 
+    async def ended(self) -> int:
+        """Wait until it has ended; its exit code."""
+        code = await self.process.wait()
+        self._socket.unlink(missing_ok=True)
+        return code
+
     async def end(self) -> None:
         """End it at once."""
-        with suppress(ProcessLookupError):
-            self.process.terminate()
-        _ = await self.process.wait()
+        await end(self.process)
 
 
 async def started(program: str, folder: Path, inherited: Sequence[int], files: Files, socket_name: str) -> Worker:
@@ -100,46 +104,15 @@ async def started(program: str, folder: Path, inherited: Sequence[int], files: F
         CouldNotStart: It refuses its configuration, or does not come; says why.
     """
     for name, text in files.texts.items():
-        beside = folder / f"{name}.new"
-        _ = beside.write_bytes(text.encode(errors="surrogateescape"))
-        _ = beside.replace(folder / name)
-    parent = os.getpid()
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *("-db", "-f", "haproxy.cfg"),
-        cwd=folder,
-        pass_fds=inherited,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=(said := _said_to(folder)),
-        preexec_fn=lambda: die_with(parent, signal.SIGTERM),
-    )
-    os.close(said)
-    worker = Worker(folder, socket_name, process)
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while worker.lives:
-                with suppress(Unavailable):
-                    _ = await ask(folder / socket_name, "show version")
-                    return worker
-                await asyncio.sleep(LOOK_SECONDS)
-    except TimeoutError:
-        await worker.end()
+        put(folder, name, text.encode(errors="surrogateescape"))
+    command = [program, "-db", "-f", "haproxy.cfg"]
+    worker = Worker(folder, socket_name, await launched(command, folder, SAID, inherited))
+    if await answers(worker.process, lambda: ask(folder / socket_name, "show version")):
+        return worker
     raise CouldNotStart(f"HAProxy could not start: {_why(folder)}")
 
 
-SAID = "haproxy.log"
-"""What HAProxy says of itself, since its last start."""
-
-
-def _said_to(folder: Path) -> int:
-    return os.open(folder / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-
-
 def _why(folder: Path) -> str:
-    try:
-        said = (folder / SAID).read_text(errors="replace").splitlines()
-    except OSError:
-        return f"see {folder / SAID}"
+    said = said_in(folder, SAID)
     alerts = [line.partition(") : ")[2] or line for line in said if "ALERT" in line]
     return "; ".join((alerts or said)[:_SAID_MAX]) or f"it said nothing; see {folder / SAID}"
