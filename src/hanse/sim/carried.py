@@ -19,8 +19,10 @@ from hanse.kernel.closing import closing
 from hanse.kernel.context import ambient
 from hanse.kernel.faults import CouldNotStart, Misconfigured, Unavailable
 from hanse.kernel.host import Host
-from hanse.kernel.message import Message
+from hanse.kernel.message import NO_HEADERS, Headers, Message
+from hanse.kernel.route import Route
 from hanse.kernel.settings import NodeSettings
+from hanse.mesh.explained import Explained
 from hanse.mesh.routed import Routed
 from hanse.node.transports import Place, open_transport
 from hanse.sim.brokers.nats_server import NatsServer
@@ -273,6 +275,25 @@ class KeepingTwin(CarriedTwin):
         return await self.here(lambda: self._keeps.subscribe(group, topics))
 
 
+@final
+class RoutedTwin(CarriedTwin):
+    """One that chooses among instances by itself, as routes say; see `hanse.mesh.routes.TakesRoutes`."""
+
+    def __init__(self, medium: Carried, lane: Lane, sockets: Sockets, transport: Transport) -> None:
+        """Take part."""
+        super().__init__(medium, lane, sockets, transport)
+        assert isinstance(transport, Routed)
+        self._routed: Routed = transport
+
+    def route(self, routes: Mapping[str, Route], home: str = "") -> None:
+        """See `TakesRoutes.route`."""
+        self._routed.route(routes, home)
+
+    def explain(self, address: str, headers: Headers = NO_HEADERS) -> Explained:
+        """See `hanse.mesh.explained.Explains`."""
+        return self._routed.explain(address, headers)
+
+
 async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
@@ -319,7 +340,7 @@ class Carried:
         """See `Medium.idle`."""
         return self.broker is None or self.broker.idle
 
-    def join(self, lane: Lane, /) -> CarriedTwin:
+    def join(self, lane: Lane, settings: NodeSettings, /) -> CarriedTwin:
         """See `Medium.join`."""
         loop = self._network.loop
         context = lane.context.get(ambient) or ambient.get()
@@ -329,8 +350,8 @@ class Carried:
             _ = lane.context.run(ambient.set, context)
             self._network.lanes.append(lane)
         sockets = self.lan.join(lane)
-        transport = self._transport(context.host, sockets)
-        make = KeepingTwin if self._url.startswith(KEEPING) else CarriedTwin
+        transport = self._transport(context.host, sockets, settings)
+        make = KeepingTwin if self._url.startswith(KEEPING) else RoutedTwin
         return make(self, lane, sockets, transport)
 
     def forget(self, service: str, /) -> None:
@@ -367,8 +388,8 @@ class Carried:
         _ = lane.start(broker.serve(), "serve")
         return sockets
 
-    def _transport(self, host: Host, sockets: Sockets) -> Transport:
-        here = Announcement(f"{host.name}-{host.new_id()}", "", app=APP)
+    def _transport(self, host: Host, sockets: Sockets, settings: NodeSettings) -> Transport:
+        here = Announcement(f"{host.name}-{host.new_id()}", "", app=APP, release=settings.release, zone=settings.zone)
         if self.appliances:
             return open_transport(self._url, Place(here, host, NodeSettings(events="broker")))
         direct = StreamDirect(f"tcp://{sockets.address}:{PORT}", host, instance=here.instance)

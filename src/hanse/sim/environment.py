@@ -13,6 +13,7 @@ from typing import cast
 import msgspec
 
 from hanse.kernel.faults import Misconfigured
+from hanse.kernel.route import Route
 from hanse.kernel.settings import Section, Setting, Settings, resolve
 from hanse.kernel.settings_files import ALIASES, PREFIX, file_layers, variable_layer
 from hanse.kernel.settings_schema import as_table, type_at
@@ -73,7 +74,10 @@ def _unheeded(name: str) -> str:
 
 
 def _plain(value: object) -> object:
-    """Sections as tables."""
+    """Sections, and what is in them, as tables."""
+    if isinstance(value, Route):
+        told = cast("dict[str, object]", msgspec.to_builtins(value))
+        return {name: part for name, part in told.items() if name != "source"}
     if isinstance(value, Section):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
     table = as_table(value)

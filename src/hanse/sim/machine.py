@@ -156,7 +156,7 @@ class Machine:
         lane = self.lane = Lane(ground.loop, self.name, rate=1.0 + clockwork.drift, offset=100.0 * self.lives)
         host = host_of(lane, chance=(ground.seed, self.name, self.lives), wall=self.wall)
         lane.context.run(ambient.set, Context(host))
-        self._transport = ground.medium.join(lane)
+        self._transport = ground.medium.join(lane, self.settings.node)
         _ = lane.start(self._live(lane, host, self._transport), "node")
 
     def configure(self, settings: Settings) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from hanse.kernel.closing import closing
 from hanse.kernel.faults import DeadlineExceeded, Unavailable, UnknownOperation
 from hanse.kernel.message import EVENT, ITEM, Kind, Message
+from hanse.kernel.settings import NodeSettings
 from hanse.mesh.fault import fault_message
 from hanse.sim.lane import Lane
 from hanse.sim.network import Network, Port
@@ -361,8 +362,9 @@ class SimMedium:
         self.idle: bool = True
         self._network = network
 
-    def join(self, lane: Lane, /) -> SimTransport:
-        """See `Medium.join`."""
+    def join(self, lane: Lane, settings: NodeSettings, /) -> SimTransport:
+        """See `Medium.join`; who shares calls among releases does that by their names."""
+        del settings
         return SimTransport(self._network, lane)
 
     def forget(self, service: str, /) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, final
 
+from hanse.kernel.settings import NodeSettings
 from hanse.sim.lane import Lane
 from hanse.sim.network import End, Network, Port
 from hanse.sim.trace import Trace
@@ -52,8 +53,13 @@ class Medium(Protocol):
         """Whether it holds nothing that is still to be delivered; packets under way are the network's to count."""
         ...
 
-    def join(self, lane: Lane, /) -> Twin:
-        """Have a process take part."""
+    def join(self, lane: Lane, settings: NodeSettings, /) -> Twin:
+        """Have a process take part.
+
+        Args:
+            lane: The process.
+            settings: How it hosts: what others are told of it, such as its release, is in them.
+        """
         ...
 
     def forget(self, service: str, /) -> None:

@@ -13,6 +13,7 @@ from hanse.kernel.duration import Duration, seconds
 from hanse.kernel.faults import Misconfigured
 from hanse.kernel.host import Host
 from hanse.kernel.message import NO_HEADERS, Headers
+from hanse.kernel.settings import NodeSettings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.node.app import App
@@ -127,7 +128,7 @@ class World:
         self._listens = False
         self.host: Host = host_of(loop.home, chance=(seed, CLIENT, 0), wall=lambda: WALL + loop.now)
         ambient.set(Context(self.host))
-        self._transport = self.medium.join(loop.home)
+        self._transport = self.medium.join(loop.home, NodeSettings())
         self._tasks = Tasks(self._story_broke)
         self._caller = Caller(self._transport, self.host, self._tasks, timeout=setup.settings.node.timeout)
         # What is for processes of their own in production is done in place: nothing runs beside the world's loop.

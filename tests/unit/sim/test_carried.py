@@ -21,12 +21,14 @@ from hanse import (
     rpc,
     simulate,
 )
+from hanse.kernel.route import Route
 from hanse.kernel.settings import NodeSettings, Settings
 from hanse.sim.carried import CarriedTwin, parts_of
 from hanse.sim.run import run, run_once
 from hanse.sim.setup import STORE
 from hanse.sim.simulation import Simulation, machine_names
 from hanse.sim.token import Token
+from hanse.sim.transport import SimMedium
 
 from .small_worlds import Book, book, keep_writing
 
@@ -75,10 +77,46 @@ def test_a_world_runs_over_a_real_transport(url: str) -> None:
                 await world.client(Porter).open("Ada")
             await world.restart(Greeter)
             assert await world.client(Porter).open("Bob") == "hello, Bob"
-            twin = world.medium.join(world.loop.home)
+            twin = world.medium.join(world.loop.home, NodeSettings())
             assert isinstance(twin, CarriedTwin)
             assert twin.serving() == 0
             assert twin.trouble()
+
+    run(story())
+
+
+class Clerk(Service):
+    release: str = ""
+
+    @rpc
+    async def of(self) -> str:
+        return self.release
+
+
+class Desk(Service):
+    clerk: Clerk
+
+    @rpc
+    async def ask(self) -> str:
+        return await self.clerk.of()
+
+
+@pytest.mark.parametrize("url", ["", *URLS])
+def test_routes_share_calls_among_releases(url: str) -> None:
+    setup = Setup(
+        app=App("office", Clerk, Desk),
+        machines={"one": [Clerk], "two": [Clerk], "front": [Desk]},
+        environment={
+            name: {"HANSE_NODE__RELEASE": name, "HANSE_SERVICES__CLERK__SETTINGS__RELEASE": name}
+            for name in ("one", "two")
+        },
+        settings=Settings(routes={"clerk": Route(releases={"two": 1})}),
+        transport=url or SimMedium,
+    )
+
+    async def story() -> None:
+        async with simulate(setup, seed=7) as world:
+            assert {await world.client(Desk).ask() for _ in range(20)} == {"two"}
 
     run(story())
 

@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 
 from hanse.kernel.context import Context, ambient
+from hanse.kernel.settings import NodeSettings
 from hanse.sim.carried import Carried, CarriedTwin
 from hanse.sim.lane import Lane
 from hanse.sim.loop import Loop
@@ -35,7 +36,7 @@ class CarriedSuite(TransportSuite):
         lane = Lane(loop, name)
         host = host_of(lane, chance=(7, name, 0), wall=lambda: loop.now)
         _ = lane.context.run(ambient.set, Context(host))
-        node = self.medium.join(lane)
+        node = self.medium.join(lane, NodeSettings())
         self.lanes[node] = lane
         return node
 

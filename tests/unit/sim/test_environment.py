@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hanse import Misconfigured, Settings
+from hanse.kernel.route import Condition, Route, Rule
 from hanse.kernel.settings import NodeSettings, ServiceSettings, flatten, resolve
 from hanse.kernel.settings_files import variable_layer
-from hanse.sim.environment import settings_under
+from hanse.sim.environment import SHARED, settings_under
 
 STAGING: dict[str, dict[str, object]] = {
     "staging": {"node": {"grace": 3.0, "release": "2"}, "services": {"orders": {"settings": {}}}}
@@ -52,6 +53,18 @@ def test_variables_go_over_what_is_shared_and_leave_the_rest() -> None:
     assert found.services["orders"].settings == {"a": "2", "b": "{x"}
     assert found.services["mailer"].store == "memory:"
     assert shared.services["orders"].settings == {"a": 1, "b": "{x"}
+
+
+def test_routes_are_shared_and_a_variable_changes_one() -> None:
+    rule = Rule(releases={"2": 1}, when=(Condition(of="tenant", value="a"),))
+    shared = Settings(routes={"orders": Route(rules=(rule,), releases={"1": 1}), "mailer": Route(zones="any")})
+    found = settings_under(shared, {"HANSE_ROUTES__ORDERS__STICKS_TO": "subject"}, "one")
+    assert found.routes == {
+        "orders": Route(
+            rules=(rule,), sticks_to="subject", releases={"1": 1}, source=f"{SHARED}, HANSE_ROUTES__ORDERS__STICKS_TO"
+        ),
+        "mailer": Route(zones="any", source=SHARED),
+    }
 
 
 def test_a_value_takes_the_place_of_a_table_and_a_table_that_of_a_value() -> None:

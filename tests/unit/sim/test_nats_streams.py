@@ -8,6 +8,7 @@ import pytest
 
 from hanse.kernel.context import Context, ambient
 from hanse.kernel.message import EVENT, Headers, Message
+from hanse.kernel.settings import NodeSettings
 from hanse.sim.brokers.nats_jetstream import BATCH_MAX, BATCH_SECONDS, BATCHES_MAX, JetStream
 from hanse.sim.brokers.nats_parse import Publish
 from hanse.sim.brokers.nats_server import NatsServer
@@ -70,7 +71,7 @@ class Scene:
         self.machine = self.medium.appliances["nats"]
         lane = Lane(loop, "node")
         _ = lane.context.run(ambient.set, Context(host_of(lane, chance=(7, "node", 1), wall=lambda: loop.now)))
-        self.node = cast("KeepingTwin", self.medium.join(lane))
+        self.node = cast("KeepingTwin", self.medium.join(lane, NodeSettings()))
         self.machine.start()
 
     @property

@@ -34,6 +34,7 @@ from hanse import (
     rpc,
 )
 from hanse.kernel.message import Kind, Message
+from hanse.kernel.settings import NodeSettings
 from hanse.mesh.fault import fault_message
 from hanse.sim.lane import Lane
 from hanse.sim.loop import Loop
@@ -352,7 +353,8 @@ class Post:
         process = self.office.process
         return process is None or not any(cast("Office", process).held.values())
 
-    def join(self, lane: Lane, /) -> Customer:
+    def join(self, lane: Lane, settings: NodeSettings, /) -> Customer:
+        del settings
         return Customer(self, lane)
 
     def forget(self, service: str, /) -> None:
@@ -458,7 +460,7 @@ def test_every_message_goes_through_the_office() -> None:
 def test_what_does_not_exist_is_known_at_once() -> None:
     async def story(world: World) -> None:
         with pytest.raises(UnknownOperation, match=r"there are .*notes"):
-            await world.medium.join(world.loop.home).request(Message(Kind.CALL, "1", "nothing.go"))
+            await world.medium.join(world.loop.home, NodeSettings()).request(Message(Kind.CALL, "1", "nothing.go"))
 
     assert wrong(tell(story)) == []
 
@@ -669,7 +671,7 @@ class TestThroughAnOffice(RestartTests):
             self.posts.append(Post(network, trace, 7))
             self.posts[0].office.start()
         self.lanes += 1
-        return self.posts[0].join(Lane(self.posts[0].network.loop, f"node-{self.lanes}"))
+        return self.posts[0].join(Lane(self.posts[0].network.loop, f"node-{self.lanes}"), NodeSettings())
 
     async def restart(self) -> None:
         self.posts[0].office.kill()

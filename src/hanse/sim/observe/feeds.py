@@ -8,6 +8,7 @@ along costs as much as any other reader would, so in one world it is some of the
 from __future__ import annotations
 
 from hanse.kernel.context import Context, ambient
+from hanse.kernel.settings import NodeSettings
 from hanse.kernel.tasks import Tasks
 from hanse.mesh.client import Caller
 from hanse.sim.chance import chance_of
@@ -47,7 +48,7 @@ class Feeds(Observer):
         host = host_of(lane, chance=(scene.seed, MACHINE, 0), wall=lambda: WALL + scene.loop.now)
         _ = lane.context.run(ambient.set, Context(host))
         # Feeds are calls that are waited for: nothing ever runs by itself here.
-        caller = Caller(scene.medium.join(lane), host, Tasks(self._broke), timeout=TIMEOUT_SECONDS)
+        caller = Caller(scene.medium.join(lane, NodeSettings()), host, Tasks(self._broke), timeout=TIMEOUT_SECONDS)
         followers = [Follower(scene, kind, caller, self._violate) for kind in scene.app.owners]
         able = [follower for follower in followers if follower.place is not None]
         chance = chance_of(scene.seed, "feeds")
