@@ -6,7 +6,8 @@
 - Roll back: a hard guard says so, or there is evidence that it is worse, and that not by one instance alone. The chance
   that this ever happens to a release that is no worse is `Terms.alpha` for all metrics and all looks together.
 - Go on: it is known to be no worse, or to have less of it than anybody minds, by each metric; and enough was asked for
-  long enough, and nothing speaks against it, not even evidence that is too weak to roll back.
+  long enough, and nothing speaks against it, not even evidence that is too weak to roll back, unless it is of long ago
+  and of less than anybody minds.
 - Hold: the time is up, and that is not known. Nobody goes on because nothing was seen.
 
 Judging goes on while it holds: what is heard later may still roll back.
@@ -14,7 +15,7 @@ Judging goes on while it holds: what is heard later may still roll back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, inf
 
 import msgspec
@@ -188,15 +189,15 @@ def _harm(known: Judging, signals: Iterable[Signal]) -> Iterator[str]:
             )
 
 
-def _doubts(known: Judging, signals: Iterable[Signal], shown: Iterable[Shown]) -> Iterator[str]:
+def _doubts(known: Judging, signals: Iterable[Signal], shown: Sequence[Shown]) -> Iterator[str]:
     """What keeps it from going on, the worst first."""
     terms = known.terms
     for one in known.weighed:
         if one.worse >= _needed(one.metric, terms):
             yield f"{one.metric.name}: only {one.alone} is worse so far: look at its machine, or replace it"
     yield from (one.says for one in signals)
-    for one in known.weighed:
-        if one.worse >= 1.0 / terms.beta:
+    for one, metric in zip(known.weighed, shown, strict=True):
+        if one.worse >= 1.0 / terms.beta and not _is_past(one, metric):
             yield f"{one.metric.name}: it looks worse, and that is not sure yet"
     if known.step_requests < max(1, terms.requests_min):
         yield f"too little traffic: {known.step_requests} of {max(1, terms.requests_min)} requests of the new release"
@@ -206,6 +207,15 @@ def _doubts(known: Judging, signals: Iterable[Signal], shown: Iterable[Shown]) -
         if metric.new and not metric.is_proven:
             more = f"; needs about {metric.requests:,} more requests" if metric.requests else ""
             yield f"{metric.metric}: not known to be no worse yet{more}"
+
+
+def _is_past(one: Weighed, metric: Shown) -> bool:
+    """Whether what looks worse is rarer than anybody minds, and has not come again for long enough to know that.
+
+    Requests that go well at both releases do not say which of them is better, however many there are: what a few
+    failures have said by chance would be held against it until the end.
+    """
+    return min(metric.below, below(metric.floor, events=0, of=one.sound)) >= metric.proven
 
 
 def _needed(metric: Metric, terms: Terms) -> float:

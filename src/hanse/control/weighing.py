@@ -100,6 +100,7 @@ class Weighed(msgspec.Struct, frozen=True):
         metric: Which.
         borne: How many times as often it is borne now.
         new, old: All that was counted since the rollout began, compared or not.
+        sound: Requests of the new release since the last one that came to such an event.
         whole: The two releases.
         without: The same without one instance of the new one, by its id; of those that are there.
         asked_at: When these were asked last, in seconds since the rollout began.
@@ -113,6 +114,7 @@ class Weighed(msgspec.Struct, frozen=True):
     borne: float
     new: Count = Count()
     old: Count = Count()
+    sound: int = 0
     whole: Comparison = Comparison()
     without: dict[str, Comparison] = {}
     asked_at: dict[str, float] = {}
@@ -154,7 +156,9 @@ def counted(known: Weighed, routes: Iterable[Both]) -> Weighed:
     for both in routes:
         new += total(both.new.values())
         old += total(both.old.values())
-    return replace(known, new=known.new + Count(*count(new)), old=known.old + Count(*count(old)))
+    of, events = count(new)
+    sound = 0 if events else known.sound + of
+    return replace(known, new=known.new + Count(of, events), old=known.old + Count(*count(old)), sound=sound)
 
 
 def compared(known: Weighed, routes: Mapping[str, Both], at: float) -> Weighed:

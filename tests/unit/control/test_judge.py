@@ -203,6 +203,20 @@ def test_a_little_that_speaks_against_it_keeps_it_from_going_on() -> None:
     assert (verdict.decision, verdict.reason) == ("wait", "failed: it looks worse, and that is not sure yet")
 
 
+def test_a_few_failures_by_chance_are_past_once_it_is_known_how_rare_they_are() -> None:
+    def well(_: int) -> dict[str, Both]:
+        return {"/": Both(new={"b1": some(10)}, old={"a1": some(10)})}
+
+    unlucky = after(lambda _: {"/": Both(new={"b1": some(3, 2)}, old={"a1": some(12)})}, 2)
+    early = judge(after(well, 120, unlucky))
+    assert (early.decision, early.reason) == ("wait", "failed: it looks worse, and that is not sure yet")
+    late = after(well, 170, after(well, 120, unlucky))
+    assert judge(late).decision == "go_on"
+    assert judge(late).metrics[0].worse > 20.0
+    again = after(lambda _: {"/": Both(new={"b1": some(10, 1)}, old={"a1": some(10)})}, 1, late)
+    assert judge(again).decision == "wait"
+
+
 def test_requests_to_one_release_wait_for_the_other_one_to_be_asked() -> None:
     def rare(second: int) -> dict[str, Both]:
         return {"/": Both(new={"b1": some(1, 1)}) if second % 5 == 0 else Both(old={"a1": some(1)})}
