@@ -70,6 +70,9 @@ The bursts here befall one release at a time, by chance, which is the worst that
 than it says. So [people are counted](../learn/judging.md#what-is-counted), where it is known who asks.
 - A cache that the old release does not have, that fills evenly and makes the new one as large within seconds as a \
 leak would, is taken for a leak; `memory_max` says that it is none, as then it has to use that up.
+- Nobody is held up here. Releases whose processes are, for up to a second, are tried by `tests/judge/test_stalls.py`, \
+and hardly ever rolled back for it. The price is that what is a little slower is noticed later: until much is late for \
+seconds, it may be that.
 - A new release of one instance cannot be told from the machine that it runs on; with two it can.
 """
 

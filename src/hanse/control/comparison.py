@@ -46,11 +46,12 @@ class Spot(msgspec.Struct, frozen=True):
     def after(self, one: Slice) -> Spot:
         """What is known after one more slice, in which both were asked."""
         share = one.new / (one.new + one.old)
-        events = one.part * (one.new_events + one.old_events)
+        counts = one.new_events - one.excused
+        events = one.part * (counts + one.old_events)
         spread = [
             known + events * log1p((ratio - 1.0) * share) for known, ratio in zip(self.spread, _LOOKED_AT, strict=True)
         ]
-        return Spot(self.counted + one.part * one.new_events, tuple(spread))
+        return Spot(self.counted + one.part * counts, tuple(spread))
 
     def worse(self, borne: float = 1.0) -> float:
         """The evidence that the new release is worse here than is borne; 1 for none."""

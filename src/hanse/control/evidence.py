@@ -63,6 +63,9 @@ class Slice(msgspec.Struct, frozen=True):
         new_events, old_events: How many of these came to a bad event.
         part: How much of each event counts, from 0 to 1: less than 1 for a burst, which has one cause. It may depend on
             what came before, and on how many events there were of both together, but not on whose they were.
+        excused: How many of the new release's events do not count, as one stall explains them; below 0 where such
+            that were left out before turn out to be no stall's. So it is told no earlier and no more than there was
+            what speaks against it, and that is wrong no more often; see `hanse.control.lateness`.
     """
 
     new: int
@@ -70,6 +73,7 @@ class Slice(msgspec.Struct, frozen=True):
     new_events: int = 0
     old_events: int = 0
     part: float = 1.0
+    excused: float = 0.0
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -242,10 +246,11 @@ def _grown(known: Evidence, telling: list[Slice]) -> Evidence:
     counted, none, spread = known.counted, known.none, known.spread
     for one in telling:
         share = one.new / (one.new + one.old)
-        events = one.part * (one.new_events + one.old_events)
+        counts = one.new_events - one.excused
+        events = one.part * (counts + one.old_events)
         spread = tuple([part + events * log1p(less * share) for part, less in zip(spread, _LESS, strict=True)])
         none += events * log1p(-share)
-        counted += one.part * one.new_events
+        counted += one.part * counts
     window = known.windows + 1
     gained = [
         (counted - known.counted) * at - (now - before)

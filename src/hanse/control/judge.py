@@ -232,7 +232,7 @@ def _notes(known: Judging) -> Iterator[str]:
 
 
 def _shown(one: Weighed, terms: Terms) -> Shown:
-    evidence, metric = one.whole.all, one.metric
+    evidence, metric = one.even, one.metric
     tolerated = 1.0 + (metric.tolerated - 1.0) / terms.next_share
     floor = min(FLOOR_MAX, metric.floor / terms.next_share)
     low, high = evidence.interval(INTERVAL)
@@ -272,7 +272,7 @@ def _requests(one: Weighed, shown: Shown, terms: Terms) -> float:
         return 0.0 if asked else inf
     share = shown.new / asked
     rate = (shown.old_events + 0.5) / (shown.old + 1.0)
-    ratio = one.whole.all.ratio
+    ratio = one.even.ratio
     if shown.worse >= 1.0 / terms.beta and one.borne < ratio < inf:
         left = shown.worse_needed / shown.worse
         return requests_for(left, ratio=ratio, than=one.borne, share=share, rate=rate)

@@ -2,6 +2,8 @@
 
 - An event of a burst counts in part: what fails together has one cause. Events of one route within `BURST_SECONDS` may
   multiply the evidence by no more than e to the power of `BURST`, but for the few that are usual.
+- What is late at one instance of the new release at once counts once, as one stall of it is enough for that; see
+  `hanse.control.lateness`. Only what speaks against the release leaves that out: to be held up is no merit either.
 - Where the new release has several instances, the evidence has to stand without any one of them: else it is that
   instance, or its machine, and not the release.
 - The old release is compared with itself, one half of its instances with the other. Where that shows a difference, the
@@ -18,6 +20,7 @@ from msgspec.structs import replace
 
 from hanse.control.comparison import Comparison, Curve
 from hanse.control.evidence import BORNE, Evidence, Slice
+from hanse.control.lateness import Lateness
 from hanse.control.window import OTHERS, Both, Outcomes, total
 
 BURST_SECONDS = 5.0
@@ -58,6 +61,7 @@ class Metric(msgspec.Struct, frozen=True):
         tolerated: Less than how many times as often is no worse.
         floor: The part of all that nobody minds, whatever the old release has.
         usual: The part of what is asked that nobody takes for a burst.
+        stalls: Whether an instance that is held up has many of them at once.
     """
 
     name: str
@@ -66,12 +70,13 @@ class Metric(msgspec.Struct, frozen=True):
     tolerated: float
     floor: float
     usual: float
+    stalls: bool = False
 
 
 METRICS = (
     Metric("failed", stake=0.5, borne=1.0, tolerated=1.5, floor=0.005, usual=0.002),
-    Metric("slow", stake=0.25, borne=BORNE[1], tolerated=2.0, floor=0.1, usual=0.1),
-    Metric("slowest", stake=0.25, borne=BORNE[1], tolerated=2.0, floor=0.03, usual=0.02),
+    Metric("slow", stake=0.25, borne=BORNE[1], tolerated=2.0, floor=0.1, usual=0.1, stalls=True),
+    Metric("slowest", stake=0.25, borne=BORNE[1], tolerated=2.0, floor=0.03, usual=0.02, stalls=True),
 )
 """What every release is judged by."""
 
@@ -101,8 +106,10 @@ class Weighed(msgspec.Struct, frozen=True):
         borne: How many times as often it is borne now.
         new, old: All that was counted since the rollout began, compared or not.
         sound: Requests of the new release since the last one that came to such an event.
-        whole: The two releases.
-        without: The same without one instance of the new one, by its id; of those that are there.
+        whole: The two releases, as far as that may speak against the new one.
+        even: The two releases, with all that was late.
+        lateness: What is late at instances of the new release, by their ids.
+        without: `whole` without one instance of the new one, by its id; of those that are there.
         asked_at: When these were asked last, in seconds since the rollout began.
         halves: The old release, one half against the other and the other way around.
         apart: How many times as often one half of the old release has events as the other, at least; 1 for not known.
@@ -116,6 +123,8 @@ class Weighed(msgspec.Struct, frozen=True):
     old: Count = Count()
     sound: int = 0
     whole: Comparison = Comparison()
+    even: Evidence = Evidence()
+    lateness: dict[str, Lateness] = {}
     without: dict[str, Comparison] = {}
     asked_at: dict[str, float] = {}
     halves: tuple[Evidence, Evidence] = (Evidence(), Evidence())
@@ -175,10 +184,16 @@ def compared(known: Weighed, routes: Mapping[str, Both], at: float) -> Weighed:
     asked_at = _asked_at(known, routes, at)
     names = list(asked_at)
     before = {name: known.without.get(name, known.whole) for name in names}
+    lateness, counts = _held_up(known, routes, names, at)
+    whole = _slices(known.metric, routes, parts, counts)
     after = replace(
         known,
-        whole=known.whole.after(_slices(known.metric, routes, parts)),
-        without={name: one.after(_slices(known.metric, routes, parts, name, names)) for name, one in before.items()},
+        whole=known.whole.after(whole),
+        even=known.even.after(replace(one, excused=0.0) for one in whole.values()),
+        lateness=lateness,
+        without={
+            name: one.after(_slices(known.metric, routes, parts, counts, without=name)) for name, one in before.items()
+        },
         asked_at=asked_at,
         halves=_halves(known, routes, parts),
         block=block,
@@ -211,21 +226,52 @@ def _asked_at(known: Weighed, routes: Mapping[str, Both], at: float) -> dict[str
     return there | dict.fromkeys(sorted(asked), at)
 
 
+def _held_up(
+    known: Weighed, routes: Mapping[str, Both], names: Iterable[str], at: float
+) -> tuple[dict[str, Lateness], dict[str, float]]:
+    """What is late at each instance of the new release, and how many times each of these requests counts."""
+    among = set(names)
+    seen: dict[str, Outcomes] = {}
+    for both in routes.values():
+        for name, one in both.new.items():
+            place = name if name in among else OTHERS
+            seen[place] = seen.get(place, Outcomes()) + one
+    if not known.metric.stalls:
+        return {}, dict.fromkeys(seen, 1.0)
+    lateness: dict[str, Lateness] = {}
+    parts: dict[str, float] = {}
+    for name in {**dict.fromkeys(one for one in known.lateness if one in among), **seen}:
+        one = seen.get(name, Outcomes())
+        of, late = _COUNTED[known.metric.name](one)
+        usual, answered = known.metric.usual * of, one.asked > 0 or of > late
+        was = known.lateness.get(name, Lateness())
+        lateness[name], counts = was.after(at, of - late, late, usual, answered=answered)
+        parts[name] = counts / late if late else 1.0
+    return lateness, parts
+
+
 def _slices(
     metric: Metric,
     routes: Mapping[str, Both],
     parts: Mapping[str, float],
+    counts: Mapping[str, float],
     without: str = "",
-    names: Iterable[str] = (),
 ) -> dict[str, Slice]:
+    """What came of each route, but for one instance of the new release; `counts` is how often an event of each does."""
     count = _COUNTED[metric.name]
-    known = set(names)
     found: dict[str, Slice] = {}
     for route, both in routes.items():
-        some = (one for name, one in both.new.items() if (name if name in known else OTHERS) != without or not without)
-        new, new_events = count(total(some))
+        places = ((name if name in counts else OTHERS, one) for name, one in both.new.items())
+        some = [(counts[place], *count(one)) for place, one in places if place != without]
         old, old_events = count(total(both.old.values()))
-        found[route] = Slice(new, old, new_events, old_events, parts[route])
+        found[route] = Slice(
+            sum(of for _, of, _ in some),
+            old,
+            sum(events for _, _, events in some),
+            old_events,
+            parts[route],
+            sum((1.0 - part) * events for part, _, events in some),
+        )
     return found
 
 
