@@ -17,10 +17,10 @@ from typing import final
 import msgspec
 from msgspec.structs import replace
 
-from hanse.control.desired import Command, Desired, Key, Seat, filled
+from hanse.control.desired import Command, Desired, Key
 from hanse.control.edge_shown import table_of
 from hanse.control.instances import Instance, System
-from hanse.control.neighbours import goes_by_proxy, inner_table, is_wanted, proxy_variables, url_of, variable_of
+from hanse.control.neighbours import ADDRESS, inner_table
 from hanse.control.released import Overlay
 from hanse.control.supervisor_heard import observed, recovered
 from hanse.control.supervisor_machine import decided, is_met
@@ -39,7 +39,6 @@ from hanse.control.supervisor_words import (
     Watch,
 )
 from hanse.control.wishes import Wishes, wished
-from hanse.deploy.boxes import ANYWHERE, Boxes
 from hanse.deploy.doors import Doors
 from hanse.deploy.edge.base import Engine
 from hanse.deploy.keeper_link import KeeperLink
@@ -55,25 +54,18 @@ from hanse.deploy.keeper_words import (
     Signalled,
     StopAsked,
 )
+from hanse.deploy.launching import Launching
 from hanse.deploy.memory import HOOK, Memory, hook_ended, hooks_begun_among
-from hanse.deploy.own_network import REACHES_MAX, Network, wrapped
-from hanse.deploy.ports import free_port, is_free
 from hanse.deploy.prober import looked
 from hanse.deploy.project import Plan, Project
 from hanse.deploy.starving import Starving
 from hanse.deploy.told import told
-from hanse.kernel.faults import CouldNotStart, Fault, Misconfigured
+from hanse.kernel.faults import CouldNotStart, Fault
 from hanse.kernel.host import Host
 from hanse.kernel.tasks import Tasks
 
-ADDRESS = "127.0.0.1"
-"""Where instances listen: nobody but this machine reaches them past the edge."""
-
 EDGE = "edge@"
 """Begins the names of the edge's processes."""
-
-EGRESS = "egress"
-"""Its port is remembered by this name, which is none of an instance."""
 
 EDGE_GRACE_SECONDS = 2.0
 """That the edge has to end what is under way, once there is nobody behind it."""
@@ -103,7 +95,6 @@ class Supervisor:
         self._tasks = Tasks(self._failed)
         self._ends: dict[str, asyncio.Future[int]] = {}
         self._remembered = ""
-        self._boxes = Boxes(project.home, host)
         self._doors = Doors(None, None, lambda _: None, say)
         self._launches = 0
         self._starving = Starving(host)
@@ -113,8 +104,8 @@ class Supervisor:
         self._wished_of: tuple[Plan | None, Wishes] = (None, Wishes())
         self._shaped: tuple[Plan | None, Mapping[str, Overlay], str] = (None, {}, "")
         self._follows = False
-        self._has_egress = False
         self.memory: Memory = Memory()
+        self._launching = Launching(project, host, lambda: self.memory.ports, self._keep_port)
         self.plan: Plan | None = None
         self._early: list[Gone] = []
         self.orphaned: bool = False
@@ -175,7 +166,7 @@ class Supervisor:
             CouldNotStart: The edge cannot be started, and nothing ran yet.
         """
         self._doors = Doors(engine, egress, lambda revision: self._news.put_nowait(Seen(revision)), self._say)
-        self._has_egress = egress is not None
+        self._launching.has_egress = egress is not None
         async with self._tasks:
             await self._start_edge()
             _ = self._tasks.start(self._doors.keep(), name="doors")
@@ -212,6 +203,10 @@ class Supervisor:
         self._wish(wishes)
         self._news.put_nowait(_Replanned())
 
+    def egress_port(self) -> int:
+        """Where the egress listens, as long as there is a system: those who ask it were told when they started."""
+        return self._launching.egress_port()
+
     @property
     def app(self) -> str:
         """What the settings name as the app."""
@@ -243,10 +238,7 @@ class Supervisor:
             Misconfigured: A variable of the command stands for another one that is not there.
         """
         assert self.plan is not None
-        instance = process.rpartition("@")[2]
-        launch = filled(command, Seat(instance, ADDRESS, 0, "", self._variables(service)))
-        log = str(self._project.home.log_of(service))
-        self._keeper.say(Launch(process, launch.arguments, launch.directory, launch.environment, instance, log))
+        self._keeper.say(self._launching.once(self.plan, process, command, service))
 
     def signal_once(self, process: str, number: int) -> None:
         """Send a signal to such a process and all that it has started."""
@@ -356,74 +348,23 @@ class Supervisor:
 
     def _start(self, instance: Instance) -> None:
         assert self.plan is not None
-        wanted = self.desired[instance.key]
         try:
-            port = self._port(instance.name, wanted)
-            variables = self._variables(instance.service)
-            host = ANYWHERE if wanted.container and wanted.inner else ADDRESS
-            seat = Seat(instance.name, host, wanted.inner or port, instance.release, variables)
-            launch = filled(wanted.command, seat)
-            if wanted.container is not None:
-                launch = self._boxes.launch(launch, wanted, instance.process, port, self.plan.variables)
-            words = self._wrapped(launch.arguments, wanted, port)
+            order = self._launching.instance(self.plan, instance, self.desired[instance.key])
         except Fault as fault:
             self._news.put_nowait(self._ended(instance.process, None, why=str(fault)))
             return
+        # The port that it has is among what the keeper remembers, before it has the instance.
         self._remember()
-        log = str(self._project.home.log_of(instance.service))
-        order = Launch(instance.process, words, launch.directory, launch.environment, instance.name, log)
         self._keeper.say(order)
-
-    def _wrapped(self, words: tuple[str, ...], wanted: Desired, port: int) -> tuple[str, ...]:
-        """A command as it is started: in a network of its own, for whoever has one."""
-        if not wanted.inner or wanted.container is not None:
-            return words
-        assert self.plan is not None
-        plan, ports = self.plan, self.memory.ports
-        machine = [*wanted.reaches, *([ports[EGRESS]] if self._egress else [])]
-        machine += [plan.desired[name].port for name in plan.settings.resources if name in plan.desired]
-        machine += [ports.get(f"{name}-1", 0) for name in plan.desired]
-        reached = tuple(one for one in dict.fromkeys(machine) if one not in {0, port, wanted.inner})
-        if len(reached) > REACHES_MAX:
-            raise Misconfigured(f"services.{wanted.service}: a network of its own reaches {REACHES_MAX} ports at most")
-        return wrapped(words, Network(port, wanted.inner, reached, wanted.command.shell))
-
-    def _port(self, name: str, wanted: Desired) -> int:
-        """The port of an instance: the one that it had, as long as nobody else listens there."""
-        port = wanted.port or self.memory.ports.get(name, 0)
-        if not port or (not wanted.port and not is_free(ADDRESS, port)):
-            port = free_port(ADDRESS, self._host.chance, set(self.memory.ports.values()))
-        if self.memory.ports.get(name) != port:
-            self.memory = replace(self.memory, ports={**self.memory.ports, name: port})
-        return port
-
-    def egress_port(self) -> int:
-        """Where the egress listens, as long as there is a system: those who ask it were told when they started."""
-        port = self.memory.ports.get(EGRESS) or free_port(ADDRESS, self._host.chance, set(self.memory.ports.values()))
-        self.memory = replace(self.memory, ports={**self.memory.ports, EGRESS: port})
-        return port
 
     @property
     def _egress(self) -> str:
         """URL of the egress; empty where nobody asks it."""
         assert self.plan is not None
-        wanted = self._has_egress and is_wanted(self.plan.settings, self.plan.desired)
-        return f"http://{ADDRESS}:{self.memory.ports[EGRESS]}" if wanted else ""
+        return self._launching.egress(self.plan)
 
-    def _variables(self, service: str) -> dict[str, str]:
-        """What an instance has in its environment: what all have, and where its neighbours are found."""
-        assert self.plan is not None
-        plan, egress = self.plan, self._egress
-        found = dict(plan.variables)
-        for name, wanted in plan.desired.items():
-            if name in plan.settings.resources:
-                continue  # whoever needs it has its URL, which is none of HTTP
-            first = f"{name}-1"
-            straight = f"http://{ADDRESS}:{self.memory.ports.get(first) or self._port(first, wanted)}"
-            found[variable_of(name)] = url_of(name, plan.settings, plan.desired, egress, straight)
-        if egress and goes_by_proxy(plan.settings, service):
-            found |= proxy_variables(egress, plan.variables)
-        return found
+    def _keep_port(self, name: str, port: int) -> None:
+        self.memory = replace(self.memory, ports={**self.memory.ports, name: port})
 
     async def _look(self, process: str, instance: Instance) -> None:
         wanted = self.desired.get(instance.key)
