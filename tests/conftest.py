@@ -52,7 +52,13 @@ def _looking_away() -> Generator[None]:
         measuring.start()
 
 
+def pytest_collection() -> None:
+    """Does not search for garbage while all that comes stays to the end."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Takes what stays to the end, ten thousand tests and their modules, out of what is searched for garbage."""
     _ = gc.collect()
     gc.freeze()
+    gc.enable()

@@ -19,6 +19,8 @@ def steady() -> Generator[None]:
 
     `asyncio.as_completed` puts the coroutines it is given into a set, which goes by their addresses. Here they become
     tasks first, in order. What `asyncio.gather` returns is no future of the loop's making; here it is counted as well.
+
+    What the program froze before stays frozen: a large one, as of thousands of tests, would be searched each time.
     """
     original = asyncio.as_completed
     gathering = getattr(asyncio.tasks, "_GatheringFuture")  # noqa: B009 - no type checker knows of it
@@ -27,6 +29,10 @@ def steady() -> Generator[None]:
         return original([_awaitable(one) for one in aws], **options)
 
     collecting, hashed = gc.isenabled(), "__hash__" in vars(gathering)
+    frozen = gc.get_freeze_count()
+    if frozen:
+        # What is garbage by now would be kept for ever; there is not much to search besides what is frozen.
+        _ = gc.collect()
     gc.freeze()
     gc.disable()
     asyncio.as_completed = as_completed  # type: ignore[assignment]
@@ -37,7 +43,8 @@ def steady() -> Generator[None]:
         asyncio.as_completed = original
         if not hashed:
             del gathering.__hash__
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
         if collecting:
             gc.enable()
 
