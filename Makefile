@@ -6,10 +6,14 @@ PIP = PYTHONPATH="$$(echo tools/bootstrap/pip-*.whl)" $(BIN)/python -m pip --dis
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
 
+# Tests wait for processes as long as they compute: more workers than cores keep all cores busy. Unit tests wait less.
+WORKERS ?= 5
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
 # Tests start some thousand processes: each would compile all of Hanse again, for a third of the time that all take.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types mypy pyright complete suite coverage unit test-matrix planted transports faults trials judge fuzz fmt lock bench clean
+.PHONY: help demo test lint types mypy pyright complete rewritten suite coverage unit test-matrix planted transports faults trials judge fuzz fmt lock bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -17,7 +21,10 @@ help: ## Print this list
 demo: $(VENV)/.demo ## Serve examples/countries
 	$(BIN)/hanse run examples/countries/app.py
 
-test: lint types suite ## Check everything: linters, types, layers, tests, examples, snippets
+test: $(VENV)/.dev ## Check everything: linters, types, layers, tests, examples, snippets
+	@$(MAKE) -j2 lint rewritten # each works on one core for long
+	@$(MAKE) types
+	@$(MAKE) suite
 
 lint: $(VENV)/.dev ## Check style, layers and dependencies
 	$(BIN)/ruff check -q .
@@ -37,17 +44,22 @@ mypy: $(VENV)/.dev
 complete: $(VENV)/.dev
 	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/basedpyright --verifytypes hanse --ignoreexternal
 
+# Each worker would rewrite the assertions of all tests by itself. What cannot be collected, the suite tells.
+rewritten: $(VENV)/.dev
+	@-$(BIN)/pytest --collect-only -qq >/dev/null
+
 suite: $(VENV)/.dev ## Run all tests
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(PYTEST)
 
 coverage: $(VENV)/.dev ## Run all tests, and measure which lines and branches they run; takes twice as long
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+unit: WORKERS = 3
 unit: $(VENV)/.dev ## Run the fast tests
-	$(BIN)/pytest -n 3 --dist worksteal tests/unit
+	$(PYTEST) tests/unit
 
 test-matrix: ## Run all tests on each supported Python that is found
 	@tools/matrix

@@ -4,10 +4,13 @@ import gc
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import pytest
 from coverage import Coverage
 from hypothesis import settings
+
+from .dealing import dealt
 
 settings.register_profile("hanse", deadline=None, print_blob=True)
 settings.load_profile("hanse")
@@ -50,6 +53,14 @@ def _looking_away() -> Generator[None]:
         yield
     finally:
         measuring.start()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Lets several workers begin with what takes long, after all others have had their say about the order."""
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is not None:
+        items[:] = dealt(items, given["workercount"], lambda item: item.nodeid)
 
 
 def pytest_collection() -> None:
