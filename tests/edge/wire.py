@@ -268,6 +268,9 @@ class Upstream:
         with suppress(BlockingIOError):
             connection, _ = listening.accept()
             connection.setblocking(False)
+            # Asyncio does so only for sockets that were made for TCP by number. A body that comes after its head would
+            # wait for 40 ms, until the other side has acknowledged the head.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             reader = asyncio.StreamReader()
             protocol = asyncio.StreamReaderProtocol(reader, self._accept)
             taking = asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
