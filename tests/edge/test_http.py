@@ -424,8 +424,13 @@ async def test_a_server_that_reads_slowly_slows_down_its_client(edge: Edge) -> N
         await connection.send(h11.EndOfMessage())
 
     one = Upstream("one", reads_later)
-    async with serving(one), connected(edge.url) as connection, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
-        _ = await edge.show_one(one)
+    async with (
+        serving(one),
+        showing(edge, one),
+        connected(edge.url) as connection,
+        asyncio.timeout(PATIENCE),
+        asyncio.TaskGroup() as group,
+    ):
         memory_before, before = memory(edge), -1
         pouring = group.create_task(pour(connection))
         await until(lambda: bool(one.asked))
