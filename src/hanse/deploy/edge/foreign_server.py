@@ -22,10 +22,11 @@ from hanse.deploy.edge.renewal import Chain, chain_of, follow
 from hanse.kernel.faults import Fault, Unavailable
 from hanse.kernel.tasks import Tasks
 
-AGAIN_SECONDS = 0.1
-"""Before the program is started again, where that failed; doubled each time."""
+AGAIN_SECONDS, AGAIN_SECONDS_MAX = 0.1, 5.0
+"""Before the program is started again, where it has not lived for long before; doubled each time, and at most."""
 
-AGAIN_SECONDS_MAX = 5.0
+STEADY_SECONDS = 10.0
+"""After which it has lived for long."""
 
 _log = logging.getLogger("hanse.edge")
 
@@ -114,6 +115,7 @@ class ForeignServer:
         self._url = ""
         self._edge: Foreign | None = None
         self._tasks = Tasks(_failed)
+        self._pause = 0.0
         self._starting: set[asyncio.Timeout] = set()
         self._running: list[Running] = []
 
@@ -178,15 +180,19 @@ class ForeignServer:
         return process
 
     async def _watch(self, process: Running, lived: Awaitable[int]) -> None:
+        now = asyncio.get_running_loop().time
+        began = now()
         code = await lived
-        edge, pause = self._edge, AGAIN_SECONDS
+        seconds = now() - began
+        edge = self._edge
         while edge is not None and edge.is_current(process) and not self.stopped.is_set():
             _log.error("%s ended by itself with %s, and is started again", self._title, code)
+            self._pause = pause_after(seconds, self._pause)
+            await asyncio.sleep(self._pause)
+            seconds = 0.0
             with suppress(Fault):
                 await edge.start(process)
                 return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, AGAIN_SECONDS_MAX)
 
     async def _done(self, asked: Question) -> Reply:
         assert self._edge is not None
@@ -199,6 +205,26 @@ class ForeignServer:
                 return Reply()
             case _:
                 return await done(self._edge, asked)
+
+
+def pause_after(lived: float, before: float) -> float:
+    """How long to wait before a program is started again.
+
+    Args:
+        lived: How long it ran, in seconds; 0 where it did not start.
+        before: How long was waited before that.
+
+    Returns:
+        Seconds: none after the first end.
+
+    Example:
+        >>> pauses = [0.0]
+        >>> for lived in (60.0, 0.2, 0.0, 0.0, 60.0):
+        ...     pauses.append(pause_after(lived, pauses[-1]))
+        >>> pauses
+        [0.0, 0.0, 0.1, 0.2, 0.4, 0.0]
+    """
+    return 0.0 if lived >= STEADY_SECONDS else min(max(2.0 * before, AGAIN_SECONDS), AGAIN_SECONDS_MAX)
 
 
 def _failed(error: BaseException) -> None:
