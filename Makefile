@@ -7,7 +7,7 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
 	--no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
 
 # Tests wait for processes as long as they compute: more workers than cores keep all cores busy. Unit tests wait less.
-WORKERS ?= 5
+WORKERS ?= 4
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Tests start some thousand processes: each would compile all of Hanse again, for a third of the time that all take.

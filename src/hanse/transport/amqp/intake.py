@@ -66,6 +66,7 @@ class Intake:
         self._tasks = tasks
         self._task: asyncio.Task[None] | None = None
         self._channels: dict[bytes, Channel] = {}
+        self._own: set[bytes] = set()
         self._failed: set[bytes] = set()
         self._lasting = False
         self._changed = asyncio.Event()
@@ -158,9 +159,11 @@ class Intake:
         channel = await wire.channel()
         try:
             _ = await channel.ask(wanted, commands.Queue.DeclareOk)
+            self._own.add(key)
         except ChannelError as error:
             if error.code != DIFFERENT:
                 raise
+            self._own.discard(key)
             # Whoever made it is of another version, or of another mind; it is a queue. The refusal ended the channel.
             channel = await wire.channel()
         channel.takes[key] = partial(self._came, channel, key)
@@ -176,13 +179,35 @@ class Intake:
         try:
             for _ in range(SWEEPS_MAX):
                 told = await declare(wire, commands.Queue.Declare(queue=queue, passive=True))
-                if not told.message_count or (told.consumer_count or 0) > 1:
+                if (told.consumer_count or 0) > 1:
+                    break
+                if not told.message_count and (key not in self._own or await self._deleted(wire, queue)):
                     break
                 await asyncio.sleep(SWEEP_SECONDS)
             _ = await channel.ask(commands.Basic.Cancel(consumer_tag=queue), commands.Basic.CancelOk)
+            # What was on its way to the channel within the server may come after that answer, but before the next.
+            _ = await channel.ask(commands.Basic.Qos(prefetch_count=AHEAD_MAX), commands.Basic.QosOk)
             await wire.release(channel)
         except (ChannelError, ConnectionError) as error:
             _log.debug("the queue %s was gone before it was left: %s", queue, error)
+
+    @staticmethod
+    async def _deleted(wire: Wire, queue: str) -> bool:
+        """Delete a queue in which nothing waits; whether that was so.
+
+        What is sent to it from then on comes back at once. With its last consumer it would end, too, but together with
+        what has come since somebody looked, of which nobody would hear.
+        """
+        channel = await wire.channel()
+        try:
+            _ = await channel.ask(commands.Queue.Delete(queue=queue, if_empty=True), commands.Queue.DeleteOk)
+        except ChannelError as error:
+            # The same code says that something waits in it.
+            if error.code != DIFFERENT:
+                raise
+            return False
+        await wire.release(channel)
+        return True
 
     def _came(self, channel: Channel, key: bytes, number: int, again: bool, properties: bytes, body: bytes) -> None:  # noqa: FBT001 - see `Take`
         channel.taken(number)
