@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from tests.edge.wire import Upstream, serving
 
 from hanse.control.instances import Instance
 from hanse.deploy.ledgers import BYTES_MAX, FORGET_SECONDS, PATH, Ledgers
@@ -21,19 +22,18 @@ class Door:
         self.body: bytes | None = None
         self.status = 200
         self.heads: list[str] = []
-        self.port = 0
+        self.server = Upstream("door", raw=self._answer)
 
-    async def serve(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+    @property
+    def port(self) -> int:
+        """Where it is."""
+        return self.server.port
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         if self.body is not None:
             head = f"HTTP/1.1 {self.status} Well\r\nContent-Length: {len(self.body)}\r\nConnection: close\r\n\r\n"
             writer.write(head.encode() + self.body)
-        writer.close()
 
     def tells(self, asked: int, failed: int = 0) -> None:
         self.body = msgspec.json.encode(Ledger({"till.sell": Calls(asked, failed)}))
@@ -42,9 +42,8 @@ class Door:
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     door = Door()
-    server = await door.serve()
-    yield door
-    server.close()
+    async with serving(door.server):
+        yield door
 
 
 def node(door: Door, run: int = 1) -> Instance:

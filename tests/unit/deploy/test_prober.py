@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.edge.wire import Upstream, serving
 
 from hanse.control.desired import Probe
 from hanse.deploy.ports import HIGHEST, LOWEST, free_port, is_free
@@ -18,25 +19,16 @@ PROBE = Probe("/up", timeout=30.0)
 @asynccontextmanager
 async def answering(answer: bytes | None) -> AsyncGenerator[int]:
     """A server that answers so, or never; its port."""
-    asked, ended = asyncio.Event(), asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert (await reader.readline()) == b"GET /up HTTP/1.1\r\n"
-        asked.set()
+        assert (await reader.readline()) in (b"GET /up HTTP/1.1\r\n", b"")
         if answer is not None:
             writer.write(answer)
         else:
             _ = await reader.read()
-        writer.close()
-        ended.set()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    try:
-        yield int(server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        if asked.is_set():
-            _ = await ended.wait()
+    async with serving(server := Upstream("up", raw=talk)):
+        yield server.port
 
 
 @pytest.mark.parametrize(
